@@ -1,0 +1,49 @@
+"""Points of a schema on one frame."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from aop_pose.schemas import Schema
+
+
+def _floats(value: object) -> np.ndarray:
+    return np.array(value, dtype=np.float64)
+
+
+@attrs.frozen(eq=False)
+class Keypoints:
+    """Coordinates in pixels of the original frame. A missing point is NaN, and so is all that rests on it."""
+
+    schema: Schema
+    coords: np.ndarray = attrs.field(converter=_floats)
+    """Shape (points, 2), columns x, y."""
+    scores: np.ndarray = attrs.field(converter=_floats)
+    """Shape (points,), each in [0, 1]; NaN where the source gives none."""
+
+    @coords.validator
+    def _check_coords(self, attribute: attrs.Attribute, value: np.ndarray) -> None:
+        expected = (len(self.schema.points), 2)
+        if value.shape != expected:
+            raise ValueError(f"coords of schema {self.schema.name}: expected shape {expected}, found {value.shape}")
+
+    @scores.validator
+    def _check_scores(self, attribute: attrs.Attribute, value: np.ndarray) -> None:
+        expected = (len(self.schema.points),)
+        if value.shape != expected:
+            raise ValueError(f"scores of schema {self.schema.name}: expected shape {expected}, found {value.shape}")
+
+    @classmethod
+    def from_points(cls, schema: Schema, coords: object) -> Keypoints:
+        """Points without scores, as a label gives them."""
+        return cls(schema, coords, np.full(len(schema.points), np.nan))
+
+    def __getitem__(self, point: str) -> np.ndarray:
+        """x, y of a named point, shape (2,)."""
+        return self.coords[self.schema.index(point)]
+
+    @property
+    def complete(self) -> bool:
+        """True where no point is missing."""
+        return bool(np.isfinite(self.coords).all())

@@ -1,0 +1,85 @@
+"""What is said of one frame: a row that exists whatever happens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from aop_pose.keypoints import Keypoints
+from aop_pose.schemas import Schema
+
+Status = Literal["ok", "abstained", "unreadable"]
+STATUSES: tuple[str, ...] = ("ok", "abstained", "unreadable")
+
+
+@attrs.frozen
+class Measurement:
+    """A number with its unit, its interval where one is calibrated, and what produced it."""
+
+    name: str
+    value: float
+    unit: str
+    interval: tuple[float, float] | None = None
+    produced_by: str = ""
+
+
+@attrs.frozen(eq=False)
+class Result:
+    """One row: status ``ok`` = measured, ``abstained`` = read but nothing measured, ``unreadable`` = not decoded."""
+
+    source: str
+    index: int
+    status: Status = attrs.field(validator=attrs.validators.in_(STATUSES))
+    reason: str = ""
+    width: int | None = None
+    height: int | None = None
+    keypoints: Keypoints | None = None
+    score: float | None = None
+    measurements: Mapping[str, Measurement] = attrs.field(factory=dict)
+    model: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if self.status == "ok" and not self.measurements:
+            raise ValueError(f"{self.source}: status ok needs a measurement")
+        if self.status != "ok" and (self.measurements or not self.reason):
+            raise ValueError(f"{self.source}: status {self.status} needs a reason and no measurement")
+
+
+def columns(schema: Schema) -> list[str]:
+    """Column names of ``results.csv`` for a schema, in order."""
+    points = [f"{point}_{axis}" for point in schema.points for axis in "xy"]
+    head = ["source", "index", "width", "height", "status", "reason"]
+    return [*head, *points, "score", *schema.measurements, "model"]
+
+
+def as_row(result: Result, schema: Schema) -> dict[str, str]:
+    """One value per column, as text; what does not exist is empty, never 0. Line breaks become spaces."""
+    values: dict[str, object] = {
+        "source": result.source,
+        "index": result.index,
+        "width": result.width,
+        "height": result.height,
+        "status": result.status,
+        "reason": result.reason,
+        "score": result.score,
+        "model": result.model,
+    }
+    if result.keypoints is not None:
+        for point, (x, y) in zip(schema.points, result.keypoints.coords, strict=True):
+            values[f"{point}_x"], values[f"{point}_y"] = float(x), float(y)
+    for name, measurement in result.measurements.items():
+        values[name] = measurement.value
+        if name == "aop_deg" and measurement.interval is not None:
+            values["aop_low"], values["aop_high"] = measurement.interval
+    return {column: _text(values.get(column)) for column in columns(schema)}
+
+
+def _text(value: object) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return " ".join(str(value).splitlines())

@@ -1,0 +1,25 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the project; the test is skipped where it is absent."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("no real data: ../shared/data is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The folder of start weights beside the project; the test is skipped where it is absent."""
+    folder = SHARED / "weights"
+    if not folder.is_dir():
+        pytest.skip("no start weights: ../shared/weights is not beside this checkout")
+    return folder
