@@ -47,3 +47,18 @@ class Keypoints:
     def complete(self) -> bool:
         """True where no point is missing."""
         return bool(np.isfinite(self.coords).all())
+
+
+def to_edges(points: np.ndarray) -> np.ndarray:
+    """Our coordinates -> coordinates counted from the picture's edge, any shape, in pixels.
+
+    Ours put the centre of the top-left pixel at (0, 0). Formats that divide by width and height (YOLO, COCO) put
+    its top-left corner there, so that 0 and 1 are the picture's two edges: half a pixel more. The same holds for
+    any resized or letterboxed picture, which is why this shift comes before every change of scale.
+    """
+    return np.asarray(points, dtype=np.float64) + 0.5
+
+
+def to_centres(points: np.ndarray) -> np.ndarray:
+    """Coordinates counted from the picture's edge -> ours; the inverse of :func:`to_edges`."""
+    return np.asarray(points, dtype=np.float64) - 0.5

@@ -1,0 +1,62 @@
+"""What the commands share: their typer form, the check for the training extra, the words on an interruption."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import typer
+
+from aop_pose.errors import UsageError
+
+RESEARCH_USE = "Not a medical device; research use only."
+
+# What has to be typed to go on after Ctrl-C, for the commands that can go on.
+_RESUME = {
+    "predict": "the same command again continues where this one stopped",
+    "train": "the same command with --resume continues from the last finished epoch",
+    "pretrain": "the same command with --resume continues from the last finished epoch",
+}
+
+
+def sub_app(**settings: Any) -> typer.Typer:
+    """A typer app for a command with commands of its own (``weights list``), set up like the others."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, **settings)
+
+
+def command_from(target: Any, name: str) -> Any:
+    """The click command of a typer app or of a function.
+
+    The last paragraph of a function's docstring, ``Example: …``, closes its ``--help``.
+    """
+    if isinstance(target, typer.Typer):
+        command = typer.main.get_command(target)
+    else:
+        wrapper = typer.Typer(add_completion=False, rich_markup_mode=None)
+        wrapper.command(name, **help_of(target))(target)
+        command = typer.main.get_command(wrapper)
+    command.name = name
+    return command
+
+
+def help_of(function: Callable[..., Any]) -> dict[str, str | None]:
+    """``help`` and ``epilog`` for typer, from a docstring that ends with an ``Example: …`` paragraph."""
+    text, mark, example = (inspect.getdoc(function) or "").rpartition("\n\nExample: ")
+    # \b keeps the line breaks of the example as they were written.
+    return {"help": text, "epilog": f"\b\n{mark.strip()} {example}"} if mark else {"help": example}
+
+
+def require_train() -> None:
+    """UsageError where the packages that training needs are not installed."""
+    if any(find_spec(package) is None for package in ("torch", "ultralytics")):
+        raise UsageError("this command trains; install it with: pip install '.[train]'")
+
+
+def finish_interrupted(arguments: list[str]) -> int:
+    """Say how to go on after Ctrl-C; returns the exit code."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    how = _RESUME.get(command, "nothing half-written was left; run the command again")
+    typer.echo(f"aop-pose: interrupted; {how}", err=True)
+    return 130

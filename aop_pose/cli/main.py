@@ -1,0 +1,112 @@
+"""The command ``aop-pose``: which commands there are, and how their errors reach a person.
+
+A command's module is imported when that command (or the list of all) is asked for, so that starting is quick; what
+needs seconds to import is imported inside the command's function.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from aop_pose import __version__
+from aop_pose.cli.common import command_from, finish_interrupted
+from aop_pose.errors import AopPoseError
+
+# Command -> "module:attribute" below aop_pose.cli: a function, or a typer app with commands of its own.
+COMMANDS = {
+    "evaluate": "evaluate:evaluate",
+    "weights": "weights:app",
+    "info": "info:info",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported on demand."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS:
+            module, attribute = COMMANDS[cmd_name].split(":")
+            return command_from(getattr(import_module(f"aop_pose.cli.{module}"), attribute), cmd_name)
+        near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
+        ctx.fail(f"no command {cmd_name!r}; {meant}")
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: aop-pose predict frames/ --out results/",
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"aop-pose {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Measure the angle of progression in transperineal ultrasound frames. Not a medical device; research use."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: every expected error is one line on stderr."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        # A finished command gives its own return value, which says nothing; an Exit gives its code.
+        code = app(args=arguments, prog_name="aop-pose", standalone_mode=False)
+    except AopPoseError as error:
+        return _say(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return finish_interrupted(arguments)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        return _usage(error)
+    if code == 130:
+        return finish_interrupted(arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any) -> int:
+    """A wrong option or argument, as typer found it. (Its classes moved between typer's versions: known by shape.)"""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    return _say(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(f"aop-pose: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

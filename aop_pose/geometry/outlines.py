@@ -1,0 +1,145 @@
+"""Landmarks and distances from the outlines of symphysis and head, by the definition of the IUGC challenge.
+
+An outline is the ordered run of points round a structure, shape (points, 2) or OpenCV's (points, 1, 2); the last
+point joins the first.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike
+
+SYMPHYSIS = 1
+"""Value of the pubic symphysis in a mask."""
+FETAL_HEAD = 2
+"""Value of the fetal head in a mask."""
+
+_MISSING = np.full(2, np.nan)
+# Directions to two whole pixels less than 10^5 pixels away differ by more than this unless they are equal.
+_SAME_TURN_RAD = 1e-10
+# Squared distances between whole pixels are exact; this absorbs the rounding of others.
+_SAME_SQUARE = 1e-12
+
+
+def largest_contour(structure: ArrayLike) -> np.ndarray:
+    """Outer outline of the largest region of a mask, shape (points, 2), columns x, y; (0, 2) for an empty mask.
+
+    ``structure`` has shape (H, W) and is non-zero inside. Every border pixel is a point, holes are ignored
+    (OpenCV ``RETR_EXTERNAL``, ``CHAIN_APPROX_NONE``). Largest is by the area that the outline encloses, then by the
+    number of its points; the order of the points is OpenCV's.
+    """
+    inside = (np.asarray(structure) != 0).astype(np.uint8)
+    if inside.size == 0:
+        return np.empty((0, 2))
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return np.empty((0, 2))
+    return _outline(max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour))))
+
+
+def symphysis_ends(contour: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """PS1 and PS2: the two points of the outline that lie farthest apart, PS1 the right one (the upper one if level).
+
+    Among pairs that are equally far apart, the one whose earlier point comes first in the outline is taken, then the
+    one whose later point does. NaN for both without two distinct points or with a point that is not finite.
+    """
+    points = _outline(contour)
+    if len(points) == 0:
+        return _MISSING.copy(), _MISSING.copy()
+    # The farthest pair always lies on the hull, which has few corners: the table of distances stays small.
+    hull = np.sort(cv2.convexHull(points.astype(np.float32), returnPoints=False).ravel())
+    corners = points[hull]
+    squares = ((corners[:, None] - corners[None]) ** 2).sum(axis=-1)
+    if squares.max() == 0:
+        return _MISSING.copy(), _MISSING.copy()
+    first, second = np.argwhere(squares >= squares.max() * (1 - _SAME_SQUARE))[0]
+    ends = sorted((corners[first], corners[second]), key=lambda end: (-end[0], end[1]))
+    return ends[0], ends[1]
+
+
+def tangent_point(ps1: ArrayLike, ps2: ArrayLike, contour: ArrayLike) -> np.ndarray:
+    """FH1: the point of the head outline with the largest turn from the ray PS1 to PS2, shape (2,).
+
+    The turn is measured over 0 to 360 degrees towards the head, that is to the side of the ray on which the mean of
+    the outline lies (where the mean is on the line of the ray, from left over down to right, as in frames with
+    PS1 at the right), so that a mirrored or rotated picture gives the mirrored or rotated point. It is followed along
+    the outline without a cut: a head that reaches across the ray is no special case. Among equal turns, the point
+    that comes first in the outline is taken. NaN where PS1 lies in or on the head, where PS1 and PS2 coincide, and
+    where a point is missing or the outline empty.
+    """
+    vertex, symphysis, points = np.asarray(ps1, np.float64), np.asarray(ps2, np.float64), _outline(contour)
+    ray = symphysis - vertex
+    if len(points) == 0 or not np.isfinite(ray).all() or not ray.any():
+        return _MISSING.copy()
+    if _encloses(points, vertex) or _distance(vertex, points) == 0:
+        return _MISSING.copy()
+    to_mean = points.mean(axis=0) - vertex
+    side = -1.0 if ray[0] * to_mean[1] - ray[1] * to_mean[0] <= 0 else 1.0
+    turns = side * np.concatenate([[0.0], np.cumsum(_steps(points - vertex))[:-1]])
+    return points[np.flatnonzero(turns >= turns.max() - _SAME_TURN_RAD)[0]]
+
+
+def head_symphysis_distance(ps1: ArrayLike, contour: ArrayLike) -> float:
+    """HSD: the shortest distance from PS1 to the head outline, edges included, in the unit of the points.
+
+    0 where PS1 lies on the outline. NaN where it lies inside the head, which no distance describes, where PS1 is
+    missing and where the outline is empty.
+    """
+    vertex, points = np.asarray(ps1, np.float64), _outline(contour)
+    if len(points) == 0 or not np.isfinite(vertex).all():
+        return float("nan")
+    distance = _distance(vertex, points)
+    return float("nan") if distance > 0 and _encloses(points, vertex) else distance
+
+
+def landmarks_from_masks(mask: ArrayLike) -> tuple[np.ndarray, str]:
+    """PS1, PS2, FH1 of a mask of shape (H, W) with 1 = symphysis and 2 = head, and what is missing in words.
+
+    Returns coordinates of shape (3, 2) and a reason that is empty exactly where all three points exist; a point that
+    does not exist is NaN. See ``symphysis_ends`` and ``tangent_point`` for the definition.
+    """
+    values = np.asarray(mask)
+    symphysis, head = largest_contour(values == SYMPHYSIS), largest_contour(values == FETAL_HEAD)
+    ps1, ps2 = symphysis_ends(symphysis)
+    fh1 = tangent_point(ps1, ps2, head)
+    return np.stack([ps1, ps2, fh1]), _what_is_missing(symphysis, head, ps1, fh1)
+
+
+def _what_is_missing(symphysis: np.ndarray, head: np.ndarray, ps1: np.ndarray, fh1: np.ndarray) -> str:
+    absent = [
+        name
+        for name, points in (("pubic symphysis (value 1)", symphysis), ("fetal head (value 2)", head))
+        if len(points) == 0
+    ]
+    if absent:
+        return f"the mask has no {' and no '.join(absent)}"
+    if np.isnan(ps1).any():
+        return "the pubic symphysis is a single pixel, so it has no two ends"
+    if np.isnan(fh1).any():
+        return "PS1 lies in or on the outline of the fetal head, so there is no tangent"
+    return ""
+
+
+def _outline(contour: ArrayLike) -> np.ndarray:
+    """The points as float64 of shape (points, 2); none where any is not finite."""
+    points = np.asarray(contour, np.float64).reshape(-1, 2)
+    return points if np.isfinite(points).all() else np.empty((0, 2))
+
+
+def _steps(around: np.ndarray) -> np.ndarray:
+    """Signed turn in radians from each vector to the next, the last to the first; seen from outside, below pi."""
+    following = np.roll(around, -1, axis=0)
+    cross = around[:, 0] * following[:, 1] - around[:, 1] * following[:, 0]
+    return np.arctan2(cross, (around * following).sum(axis=1))
+
+
+def _encloses(points: np.ndarray, place: np.ndarray) -> bool:
+    """True where the outline winds round the place; works for outlines that touch or retrace themselves."""
+    return bool(abs(_steps(points - place).sum()) > np.pi)
+
+
+def _distance(place: np.ndarray, points: np.ndarray) -> float:
+    """Shortest distance to the closed outline; a line string, because it may be a single point or retrace itself."""
+    return float(shapely.LineString(np.vstack([points, points[:1]])).distance(shapely.Point(place)))

@@ -1,0 +1,147 @@
+"""Keypoints and spacing in, measurements out: which formula belongs to which schema."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike
+
+from aop_pose import geometry
+from aop_pose.keypoints import Keypoints
+from aop_pose.results import Measurement
+from aop_pose.schemas import AOP, HEAD
+
+# An angle on pixels 1 % taller than wide is off by up to 0.3 degrees, well below what experts differ by.
+_SQUARE_WITHIN = 0.01
+
+
+@attrs.frozen(eq=False)
+class Measured:
+    """What could be measured on one frame."""
+
+    measurements: dict[str, Measurement]
+    """By name, as the columns of ``results.csv``; every value is finite, what does not exist is absent."""
+    reason: str
+    """Why nothing was measured; empty exactly where something was."""
+
+
+def measure(
+    keypoints: Keypoints,
+    spacing: Sequence[float] | None = None,
+    aspect: float | None = None,
+    head_outline: ArrayLike | None = None,
+    produced_by: str = "",
+) -> Measured:
+    """Everything that the schema of the keypoints defines and that the points allow.
+
+    Args:
+        keypoints: points in pixels of the original frame; a measurement whose points are missing is left out.
+        spacing: (row, column) millimetres per pixel, or None where unknown. Angles and lengths in millimetres are
+            taken in physical coordinates; without spacing there are no millimetres.
+        aspect: height of a pixel over its width where a file states it, else None. Where it differs from 1 by more
+            than 1 % and no spacing corrects it, nothing is measured; nor where spacing and aspect contradict.
+        head_outline: outline of the fetal head in pixels, shape (points, 2). Only with it is there an HSD.
+        produced_by: id of the model or of the label file, written into each measurement.
+
+    Lengths in pixels are left out where spacing says that pixels are not square: they would have no meaning.
+
+    Raises:
+        ValueError: spacing is not two positive numbers.
+    """
+    if spacing is not None and not (len(spacing) == 2 and all(math.isfinite(v) and v > 0 for v in spacing)):
+        raise ValueError(
+            f"spacing: expected (row, column) millimetres per pixel, two positive numbers, found {spacing}"
+        )
+    measure_schema = _BY_SCHEMA.get(keypoints.schema.name)
+    if measure_schema is None:
+        return Measured({}, f"no measurement is defined on the points of schema {keypoints.schema.name}")
+    refusal = _why_refused(spacing, aspect)
+    if refusal:
+        return Measured({}, refusal)
+    values = {name: float(value) for name, value in measure_schema(keypoints, spacing, head_outline).items()}
+    measurements = {
+        name: Measurement(name, value, unit=name.rsplit("_", 1)[-1], produced_by=produced_by)
+        for name, value in values.items()
+        if math.isfinite(value)
+    }
+    return Measured(measurements, "" if measurements else _why_nothing(keypoints))
+
+
+def _measure_aop(
+    keypoints: Keypoints, spacing: Sequence[float] | None, head_outline: ArrayLike | None
+) -> dict[str, float]:
+    values = {}
+    for unit, scale in _scales(spacing).items():
+        ps1, ps2, fh1 = keypoints.coords * scale
+        # Overwritten by the physical angle, which comes last, where spacing is known.
+        values["aop_deg"] = geometry.angle_of_progression(ps1, ps2, fh1)
+        if head_outline is not None:
+            outline = np.asarray(head_outline, np.float64).reshape(-1, 2) * scale
+            values[f"hsd_{unit}"] = geometry.head_symphysis_distance(ps1, outline)
+    return values
+
+
+def _measure_head(
+    keypoints: Keypoints, spacing: Sequence[float] | None, head_outline: ArrayLike | None
+) -> dict[str, float]:
+    values = {}
+    for unit, scale in _scales(spacing).items():
+        ofd1, ofd2, bpd1, bpd2 = keypoints.coords * scale
+        # An axis without length is two points in one place, not a head of size 0.
+        ofd = geometry.point_distance(ofd1, ofd2) or math.nan
+        bpd = geometry.point_distance(bpd1, bpd2) or math.nan
+        values |= {f"ofd_{unit}": ofd, f"bpd_{unit}": bpd}
+        values[f"hc_{unit}"] = geometry.head_circumference(bpd, ofd)
+        if unit == "mm":
+            values["hc_ramanujan_mm"] = geometry.ramanujan_perimeter(bpd, ofd)
+    return values
+
+
+_BY_SCHEMA: dict[str, Callable[[Keypoints, Sequence[float] | None, ArrayLike | None], dict[str, float]]] = {
+    AOP.name: _measure_aop,
+    HEAD.name: _measure_head,
+}
+
+
+def _scales(spacing: Sequence[float] | None) -> dict[str, np.ndarray]:
+    """Unit of length -> factors for x and y: pixels where they are square, millimetres last where they are known."""
+    if spacing is None:
+        return {"px": np.ones(2)}
+    row, column = spacing
+    millimetres = {"mm": np.array([column, row])}
+    return {"px": np.ones(2), **millimetres} if _is_square(row / column) else millimetres
+
+
+def _is_square(aspect: float) -> bool:
+    return abs(aspect - 1) <= _SQUARE_WITHIN
+
+
+def _why_refused(spacing: Sequence[float] | None, aspect: float | None) -> str:
+    if aspect is None:
+        return ""
+    if spacing is None:
+        if _is_square(aspect):
+            return ""
+        return f"pixels are {aspect:.3f} times as tall as wide and no spacing in mm corrects it: nothing measured"
+    row, column = spacing
+    # Not "> within": an aspect that is not a number must be refused too.
+    if not _is_square(aspect * column / row):
+        return (
+            f"spacing says that pixels are {row / column:.3f} times as tall as wide, "
+            f"the file says {aspect:.3f}: nothing measured"
+        )
+    return ""
+
+
+def _why_nothing(keypoints: Keypoints) -> str:
+    names = keypoints.schema.points
+    missing = [name for name in names if not np.isfinite(keypoints[name]).all()]
+    if missing:
+        return f"missing point{'s' if len(missing) > 1 else ''}: {', '.join(missing)}"
+    coincident = [f"{a} and {b}" for a, b in keypoints.schema.lines if (keypoints[a] == keypoints[b]).all()]
+    if coincident:
+        return f"points in one place: {'; '.join(coincident)}"
+    return "the coordinates are too large or too close together to be measured"

@@ -1,0 +1,161 @@
+"""Three made-up scanners: the shape of the fan, the pulse, the gain and the gray map of each.
+
+The fans follow the three layouts that are seen most among the PSFHS frames (Chen et al., Scientific Data 2024):
+two convex-probe fans of different opening angle, and a deeper, hazier one that is cut flat at the bottom.
+Lengths are millimetres, frame coordinates start at the top-left corner of the top-left pixel, y runs down.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import attrs
+import numpy as np
+
+
+@attrs.frozen
+class Fan:
+    """The region that a convex probe insonifies, placed in a square frame."""
+
+    width_mm: float
+    """Side of the square frame."""
+    apex_x: float
+    apex_y: float
+    """Where the beams would meet; above the frame for a convex probe."""
+    near: float
+    """Distance from the apex to the skin."""
+    far: float
+    """Distance from the apex to the deepest echo."""
+    half_angle: float
+    """Radians between the middle beam and the last one."""
+    floor: float
+    """The picture is cut below this y."""
+
+    def to_polar(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance from the apex in mm and angle from the middle beam in radians, right positive."""
+        dx, dy = x - self.apex_x, y - self.apex_y
+        return np.hypot(dx, dy), np.arctan2(dx, dy)
+
+    def to_frame(self, radius: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x, y in mm of points given by radius and angle."""
+        return self.apex_x + radius * np.sin(angle), self.apex_y + radius * np.cos(angle)
+
+    def contains(self, x: np.ndarray, y: np.ndarray, margin: float = 0.0) -> np.ndarray:
+        """True inside the visible fan, at least ``margin`` mm from its sides and from the frame."""
+        radius, angle = self.to_polar(x, y)
+        side = (self.half_angle - np.abs(angle)) * radius
+        inside = (radius >= self.near + margin) & (radius <= self.far - margin) & (side >= margin)
+        across = (x >= margin) & (x <= self.width_mm - margin)
+        return inside & across & (y >= margin) & (y <= self.floor - margin)
+
+
+@attrs.frozen
+class Device:
+    """What a scanner does to the same anatomy. Fractions are of the frame's side."""
+
+    name: str
+    width_mm: float
+    """Side of the square frame: the depth setting."""
+    skin: float
+    """y of the skin under the middle beam."""
+    bottom: float
+    """y of the deepest echo under the middle beam."""
+    floor: float
+    """The picture is cut flat below this y."""
+    near_mm: float
+    """Radius of the probe's surface."""
+    half_angle_deg: float
+    symphysis_x_mm: float
+    """Usual place of the symphysis, right of the middle beam."""
+    axial_mm: float
+    """Standard deviation of the pulse along the beam."""
+    lateral_deg: float
+    """Standard deviation of the beam across, constant in angle as for a dynamically focused probe."""
+    dynamic_range_db: float
+    gain_db: tuple[float, ...]
+    """Residual gain at equal steps from the skin to the deepest echo, after depth compensation."""
+    noise_db: tuple[float, ...]
+    """Level of the receiver's noise at the same steps: depth gain lifts it with the echoes."""
+    gamma: float
+    """Exponent of the gray map; above 1 darkens the middle grays."""
+    contrast_db: float
+    """Spread between bright and dark tissue, relative to the sharpest device."""
+    border: Literal["bar", "line"]
+    """What is drawn around the fan: a gray bar and depth ticks, or a thin line and a probe mark."""
+
+    def fan(self, rng: np.random.Generator) -> Fan:
+        """The fan at a depth setting, opening and place that vary a little from frame to frame."""
+        width = self.width_mm * rng.uniform(0.94, 1.08)
+        near = self.near_mm * rng.uniform(0.96, 1.04)
+        skin = (self.skin + rng.uniform(-0.008, 0.008)) * width
+        return Fan(
+            width_mm=width,
+            apex_x=(0.495 + rng.uniform(-0.01, 0.01)) * width,
+            apex_y=skin - near,
+            near=near,
+            far=near - skin + self.bottom * width,
+            half_angle=math.radians(self.half_angle_deg + rng.uniform(-1.0, 1.0)),
+            floor=self.floor * width,
+        )
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        Device(
+            name="wide",
+            width_mm=166.0,
+            skin=0.062,
+            bottom=0.905,
+            floor=1.0,
+            near_mm=44.0,
+            half_angle_deg=35.2,
+            symphysis_x_mm=-18.0,
+            axial_mm=0.42,
+            lateral_deg=0.52,
+            dynamic_range_db=62.0,
+            gain_db=(-2.0, 3.0, 2.0, 0.0, -3.0),
+            noise_db=(-70.0, -66.0, -62.0, -60.0, -59.0),
+            gamma=1.5,
+            contrast_db=1.0,
+            border="bar",
+        ),
+        Device(
+            name="narrow",
+            width_mm=166.0,
+            skin=0.062,
+            bottom=0.905,
+            floor=1.0,
+            near_mm=44.0,
+            half_angle_deg=25.3,
+            symphysis_x_mm=-12.0,
+            axial_mm=0.36,
+            lateral_deg=0.42,
+            dynamic_range_db=58.0,
+            gain_db=(-3.0, 4.0, 3.0, 2.0, 0.0),
+            noise_db=(-70.0, -66.0, -63.0, -60.0, -58.0),
+            gamma=1.4,
+            contrast_db=1.1,
+            border="bar",
+        ),
+        Device(
+            name="hazy",
+            width_mm=205.0,
+            skin=0.041,
+            bottom=0.985,
+            floor=0.937,
+            near_mm=60.0,
+            half_angle_deg=24.7,
+            symphysis_x_mm=-2.0,
+            axial_mm=0.40,
+            lateral_deg=0.36,
+            dynamic_range_db=66.0,
+            gain_db=(2.0, 0.0, -2.0, -1.0, -5.0),
+            noise_db=(-62.0, -55.0, -50.0, -47.0, -50.0),
+            gamma=1.35,
+            contrast_db=0.85,
+            border="line",
+        ),
+    )
+}

@@ -1,0 +1,56 @@
+"""Settings of the YOLO pose stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from aop_pose.pipelines.config import Config
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class YoloConfig(Config):
+    """One field a setting; the presets say where each number comes from."""
+
+    model: str = Field(default="yolo11n", pattern=r"^yolo11[nsmlx]$")
+    image_size: int = Field(default=256, ge=32, multiple_of=32)
+    epochs: int = Field(default=100, ge=1)
+    batch: int = Field(default=16, ge=1)
+    optimizer: Literal["SGD", "Adam", "AdamW"] = "AdamW"
+    lr0: float = Field(default=1e-3, gt=0)
+    lrf: float = Field(default=0.01, gt=0)
+    """Last learning rate over the first."""
+    cosine: bool = True
+    """Cosine decay; else linear."""
+    momentum: float = Field(default=0.937, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    warmup_epochs: float = Field(default=3.0, ge=0)
+    oks_sigma: float = Field(default=0.05, gt=0)
+    box_margin: float = Field(default=0.15, ge=0)
+    gain_box: float = Field(default=7.5, ge=0)
+    gain_class: float = Field(default=0.5, ge=0)
+    gain_dfl: float = Field(default=1.5, ge=0)
+    gain_pose: float = Field(default=12.0, ge=0)
+    degrees: float = Field(default=0.0, ge=0, le=180)
+    translate: float = Field(default=0.1, ge=0, le=1)
+    scale: float = Field(default=0.5, ge=0, lt=1)
+    shear: float = Field(default=0.0, ge=0, le=45)
+    flip: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a left-right mirror. Never up-down."""
+    brightness: float = Field(default=0.4, ge=0, le=1)
+    gamma: float = Field(default=0.0, ge=0, lt=1)
+    """Gray values are raised to a power between 1 / (1 + gamma) and 1 + gamma."""
+    speckle: float = Field(default=0.0, ge=0, le=1)
+    """Largest standard deviation of multiplicative noise."""
+    phantoms: int = Field(default=0, ge=0)
+    """Made-up frames added to the training frames."""
+    holdout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the labelled frames, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: bfloat16 where the processor multiplies it natively, else float32."""
+    threshold: float = Field(default=0.1, ge=0, le=1)
+    """Score below which a frame counts as showing no anatomy."""
+    decode: Literal["best", "weighted"] = "best"

@@ -1,0 +1,95 @@
+"""A trained YOLO pose network as the runtime sees it: native, or exported to ONNX."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from ultralytics.nn.modules.head import Pose
+
+from aop_pose.errors import UsageError
+from aop_pose.schemas import AOP
+
+
+class GrayPose(torch.nn.Module):
+    """Input (B, 1, S, S) gray in [0, 1]; output (B, 5 + 2 n, anchors), points in pixel centres of the input."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, gray: torch.Tensor) -> torch.Tensor:
+        output = self.model(gray.expand(-1, 3, -1, -1))
+        return output[0] if isinstance(output, (tuple, list)) else output
+
+
+class TorchNetwork:
+    """The network as it was trained; callable as ``runtime.Network``."""
+
+    def __init__(self, model: torch.nn.Module, device: torch.device | str = "cpu"):
+        self.module = GrayPose(model).eval().to(device)
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        self.module.eval()
+        return self.module(torch.from_numpy(inputs).to(self.device)).float().cpu().numpy()
+
+
+def load_checkpoint(path: Path) -> torch.nn.Module:
+    """A pose checkpoint of Ultralytics, read through its allow-listed loader, in float32 and evaluation mode.
+
+    Raises:
+        UsageError: not readable, or not a network for the points of schema ``aop``.
+    """
+    from ultralytics.nn.tasks import load_checkpoint as load
+
+    try:
+        model, _ = load(path)
+    except Exception as error:
+        raise UsageError(f"weights: {path} is not an Ultralytics checkpoint ({type(error).__name__})") from None
+    head = model.model[-1]
+    if not isinstance(head, Pose) or list(head.kpt_shape) != [len(AOP.points), 2]:
+        found = f"keypoint shape {list(head.kpt_shape)}" if isinstance(head, Pose) else type(head).__name__
+        raise UsageError(f"weights: {path}: expected a pose head with keypoint shape [3, 2], found {found}")
+    return model
+
+
+def export_onnx(model: torch.nn.Module, image_size: int, path: Path) -> None:
+    """Write the fused network, first convolution folded to one gray channel, with a free batch size."""
+    model = copy.deepcopy(model).float().eval()
+    model.fuse(verbose=False)
+    head = model.model[-1]
+    head.export, head.format, head.dynamic = True, "onnx", False
+    fold_gray(model)
+    example = torch.zeros(2, 1, image_size, image_size)
+    wrapper = FoldedPose(model).eval()
+    with torch.no_grad():
+        wrapper(example)
+        torch.onnx.export(
+            wrapper,
+            (example,),
+            str(path),
+            input_names=["gray"],
+            output_names=["candidates"],
+            dynamic_axes={"gray": {0: "batch"}, "candidates": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+class FoldedPose(GrayPose):
+    """As ``GrayPose``, for a network whose first convolution takes one channel."""
+
+    def forward(self, gray: torch.Tensor) -> torch.Tensor:
+        output = self.model(gray)
+        return output[0] if isinstance(output, (tuple, list)) else output
+
+
+def fold_gray(model: torch.nn.Module) -> None:
+    """Three equal channels through a convolution are one channel through the sum of its weights."""
+    first = next(module for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+    first.weight = torch.nn.Parameter(first.weight.sum(dim=1, keepdim=True), requires_grad=False)
+    first.in_channels = 1
