@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aop_pose.errors import UsageError
+from aop_pose.io.atomic import replacing
 
 _PACKAGE = Path(__file__).resolve().parent
 MANIFEST = "manifest.json"
@@ -38,6 +39,11 @@ class Artefact(BaseModel):
     def model_id(self) -> str:
         """What the ``model`` column of a table says."""
         return f"{self.name}@{self.sha256[:8]}"
+
+    @property
+    def card(self) -> str:
+        """Name of the model card beside the manifest."""
+        return f"{self.name}.md"
 
 
 _ENTRIES = TypeAdapter(list[Artefact])
@@ -76,9 +82,8 @@ def manifest(folder: Path | None = None) -> list[Artefact]:
 
 def write_manifest(entries: list[Artefact], folder: Path) -> None:
     """Replace the manifest of a folder."""
-    part = folder / f"{MANIFEST}.part"
-    part.write_bytes(_ENTRIES.dump_json(entries, by_alias=True, indent=2) + b"\n")
-    part.replace(folder / MANIFEST)
+    with replacing(folder / MANIFEST) as part:
+        part.write_bytes(_ENTRIES.dump_json(entries, by_alias=True, indent=2) + b"\n")
 
 
 def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder: Path | None = None) -> Path:

@@ -74,10 +74,11 @@ def as_row(result: Result, schema: Schema) -> dict[str, str]:
         values[name] = measurement.value
         if name == "aop_deg" and measurement.interval is not None:
             values["aop_low"], values["aop_high"] = measurement.interval
-    return {column: _text(values.get(column)) for column in columns(schema)}
+    return {column: as_text(values.get(column)) for column in columns(schema)}
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """One cell of a table: 4 decimals, nothing for what does not exist, no line breaks."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, float):

@@ -20,7 +20,10 @@ from aop_pose.errors import AopPoseError
 
 # Command -> "module:attribute" below aop_pose.cli: a function, or a typer app with commands of its own.
 COMMANDS = {
+    "predict": "predict:predict",
     "evaluate": "evaluate:evaluate",
+    "train": "train:train",
+    "export": "export:export",
     "weights": "weights:app",
     "info": "info:info",
 }
@@ -84,6 +87,8 @@ def run(arguments: list[str]) -> int:
         return _say(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return finish_interrupted(arguments)
+    except OSError as error:
+        return _say(f"{error.strerror or error}: {error.filename or 'while reading or writing'}", 1)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

@@ -11,10 +11,14 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UsageError
+from aop_pose.geometry import angle_of_progression
 from aop_pose.results import STATUSES
-from aop_pose.schemas import SCHEMAS, Schema
+from aop_pose.schemas import AOP, SCHEMAS, Schema
 
 Row = Mapping[str, str]
+
+ANGLE_TOLERANCE_DEG = 0.1
+"""A larger gap between a stated angle and that of the points is said."""
 
 
 def _floats(value: object) -> np.ndarray:
@@ -31,8 +35,7 @@ class Truth:
     stated_angles: np.ndarray | None = attrs.field(
         default=None, converter=attrs.converters.optional(_floats)
     )
-    """AoP as the truth file states it, shape (frames,), degrees, NaN where it does not. Checked, never scored:
-    the true angle is that of the true points."""
+    """The column AoP, shape (frames,), degrees, NaN where empty. Only checked: the angle scored is that of the points."""
 
     @names.validator
     def _check_names(self, attribute: attrs.Attribute, value: tuple[str, ...]) -> None:
@@ -52,10 +55,8 @@ class Matched:
 
     schema: Schema
     names: tuple[str, ...]
-    sources: tuple[str, ...]
-    """``source`` of the row that answers; empty where no row does."""
     statuses: tuple[str, ...]
-    """``status`` of that row; ``no row`` where none answers."""
+    """``status`` of the row that answers; ``no row`` where none does."""
     predicted: np.ndarray
     """Shape (frames, points, 2); NaN for every frame that was not measured."""
     truth: np.ndarray
@@ -87,10 +88,11 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
     stills = [(line, row) for line, row in enumerate(rows, start=2) if _index(row, line) == 0]
     answers = _pair_names([_tidy(row["source"]) for _, row in stills], [_tidy(name) for name in truth.names], notes)
     if len(stills) < len(rows):
-        notes.append(f"{len(rows) - len(stills)} rows are later frames of a cine (index above 0): not scored")
+        notes.append(f"later frames of a cine (index above 0), not scored: {len(rows) - len(stills)}")
     predicted = np.full(truth.coords.shape, np.nan)
     sizes = np.full((len(truth.names), 2), np.nan)
-    sources, statuses, holes = [""] * len(truth.names), ["no row"] * len(truth.names), []
+    stated = np.full(len(truth.names), np.nan)
+    statuses, holes = ["no row"] * len(truth.names), []
     for position, answer in enumerate(answers):
         if answer is None:
             continue
@@ -98,18 +100,21 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
         points = [_float(row, column, line) for column in _point_columns(schema)]
         complete = all(map(math.isfinite, points))
         status = _status(row, line, complete)
-        sources[position], statuses[position] = row["source"], status
+        statuses[position] = status
         sizes[position] = _float(row, "width", line), _float(row, "height", line)
+        stated[position] = _float(row, "aop_deg", line)
         if status == "ok" and complete:
             predicted[position] = np.reshape(points, (-1, 2))
         elif status == "ok":
             holes.append(row["source"])
     if holes:
-        notes.append(f"{len(holes)} rows are ok but lack a point, counted as missing: {_some(holes)}")
+        notes.append(f"rows that are ok but lack a point, counted as missing: {len(holes)} ({_some(holes)})")
+    if schema is AOP:
+        _check_angles("truth: AoP", truth.stated_angles, truth.coords, truth.names, notes)
+        _check_angles("results: aop_deg", stated, predicted, truth.names, notes)
     return Matched(
         schema=schema,
         names=truth.names,
-        sources=tuple(sources),
         statuses=tuple(statuses),
         predicted=predicted,
         truth=truth.coords,
@@ -149,15 +154,31 @@ def _pair_names(sources: list[str], names: list[str], notes: list[str]) -> list[
         )
     if ambiguous:
         notes.append(
-            f"{len(ambiguous)} true frames have several rows of that file name, counted as missing: {_some(ambiguous)}"
+            "true frames with several rows of their file name, counted as missing: "
+            f"{len(ambiguous)} ({_some(ambiguous)})"
         )
     unanswered = len(answers) - len(used) - len(ambiguous)
     if unanswered:
-        notes.append(f"{unanswered} true frames have no row, counted as missing")
+        notes.append(f"true frames without a row, counted as missing: {unanswered}")
     if len(used) < len(sources):
         extra = [source for position, source in enumerate(sources) if position not in used]
-        notes.append(f"{len(extra)} rows are not in the truth file, not scored: {_some(extra)}")
+        notes.append(f"rows that are not in the truth file, not scored: {len(extra)} ({_some(extra)})")
     return answers
+
+
+def _check_angles(
+    what: str, stated: np.ndarray | None, coords: np.ndarray, names: Sequence[str], notes: list[str]
+) -> None:
+    """Note where a stated angle is not that of the points (stretched pixels, rounding, another definition)."""
+    if stated is None:
+        return
+    gaps = np.abs(stated - angle_of_progression(coords[:, 0], coords[:, 1], coords[:, 2]))
+    apart = [name for name, gap in zip(names, gaps, strict=True) if gap > ANGLE_TOLERANCE_DEG]
+    if apart:
+        notes.append(
+            f"{what} is more than {ANGLE_TOLERANCE_DEG}° from the angle of the points, which is the one scored: "
+            f"{len(apart)} ({_some(apart)})"
+        )
 
 
 def _fill_sizes(sizes: np.ndarray, measured: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -168,8 +189,8 @@ def _fill_sizes(sizes: np.ndarray, measured: np.ndarray, notes: list[str]) -> np
     known = sizes[~unknown]
     largest = known[np.argmax(np.linalg.norm(known, axis=1))]
     notes.append(
-        f"{int((unknown & ~measured).sum())} missing frames have no known size, "
-        f"taken as {largest[0]:.0f}x{largest[1]:.0f}, the largest of the others"
+        f"missing frames of unknown size, taken as {largest[0]:.0f}x{largest[1]:.0f}, the largest of the others: "
+        f"{int((unknown & ~measured).sum())}"
     )
     return np.where((unknown & ~measured)[:, None], largest, sizes)
 

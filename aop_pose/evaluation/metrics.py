@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from aop_pose import geometry
+from aop_pose.errors import UsageError
 from aop_pose.schemas import AOP, Schema
 
 SDR_THRESHOLDS = (5, 10, 15, 20)
@@ -36,16 +37,16 @@ class Quantity:
 
 
 def _distance(first: int, second: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda coords: np.linalg.norm(coords[:, first] - coords[:, second], axis=-1)
+    return lambda coords: geometry.point_distance(coords[:, first], coords[:, second])
 
 
 def _angle(coords: np.ndarray) -> np.ndarray:
-    return np.asarray(geometry.angle_of_progression(coords[:, 0], coords[:, 1], coords[:, 2]))
+    return geometry.angle_of_progression(coords[:, 0], coords[:, 1], coords[:, 2])
 
 
 def _circumference(coords: np.ndarray) -> np.ndarray:
     ofd, bpd = _distance(0, 1)(coords), _distance(2, 3)(coords)
-    return np.asarray(geometry.head_circumference(bpd, ofd))
+    return geometry.head_circumference(bpd, ofd)
 
 
 QUANTITIES: dict[str, tuple[Quantity, ...]] = {
@@ -90,7 +91,8 @@ def frame_errors(
     ``predicted`` and ``truth`` are (frames, points, 2) in pixels of the original frames, columns x, y; a frame with a
     NaN point in ``predicted`` has no prediction. ``sizes`` is (frames, 2): width, height, NaN where unknown.
     ``scale`` multiplies the pixels of each frame by scale / longer side; None leaves them as they are.
-    Interchangeable points of the schema are compared in the better of their two orders. ValueError for other shapes.
+    Interchangeable points of the schema are compared in the better of their two orders. ValueError for other shapes,
+    UsageError where a scale is asked for and a measured frame has no size.
     """
     predicted, truth = np.asarray(predicted, dtype=float), np.asarray(truth, dtype=float)
     sizes = np.asarray(sizes, dtype=float)
@@ -100,6 +102,12 @@ def frame_errors(
         if array.shape != expected:
             raise ValueError(f"{name}: expected shape {expected}, found {array.shape}")
     measured = np.isfinite(predicted).all(axis=(1, 2))
+    unsized = int((measured & ~np.isfinite(sizes).all(axis=1)).sum())
+    if scale is not None and unsized:
+        raise UsageError(
+            f"--scale: expected width and height of every measured frame, found none for {unsized}; "
+            "add the columns width and height to the results"
+        )
     predicted = np.where(measured[:, None, None], align_interchangeable(predicted, truth, schema), np.nan)
     factor = np.ones(frames) if scale is None else scale / sizes.max(axis=1, initial=0)
     offsets = np.abs(predicted - truth) * factor[:, None, None]
@@ -125,8 +133,8 @@ def align_interchangeable(predicted: np.ndarray, truth: np.ndarray, schema: Sche
     aligned = predicted.copy()
     for first, second in schema.interchangeable:
         pair = [schema.index(first), schema.index(second)]
-        straight = np.linalg.norm(predicted[:, pair] - truth[:, pair], axis=-1).sum(axis=1)
-        swapped = np.linalg.norm(predicted[:, pair[::-1]] - truth[:, pair], axis=-1).sum(axis=1)
+        straight = geometry.point_distance(predicted[:, pair], truth[:, pair]).sum(axis=1)
+        swapped = geometry.point_distance(predicted[:, pair[::-1]], truth[:, pair]).sum(axis=1)
         nearer = swapped < straight
         aligned[np.ix_(nearer, pair)] = predicted[np.ix_(nearer, pair[::-1])]
     return aligned

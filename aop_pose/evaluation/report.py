@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import numpy as np
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.match import Matched
 from aop_pose.evaluation.metrics import QUANTITIES, SDR_THRESHOLDS, Figures, FrameErrors
+from aop_pose.io.atomic import replacing
 from aop_pose.results import as_text
 
 if TYPE_CHECKING:
@@ -29,15 +29,16 @@ def write_report(out: Path, matched: Matched, errors: FrameErrors, figures: Figu
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out: expected a folder, found the file {out}")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        _write(out / PER_FRAME_FILE, _as_csv(per_frame(matched, errors)))
-        _write(out / METRICS_FILE, json.dumps(figures, indent=2) + "\n")
+        with replacing(out / PER_FRAME_FILE) as part:
+            part.write_text(_as_csv(per_frame(matched, errors)), encoding="utf-8")
+        with replacing(out / METRICS_FILE) as part:
+            part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise AopPoseError(f"{out}: could not write the report: {error.strerror}") from error
 
 
 def per_frame(matched: Matched, errors: FrameErrors) -> list[dict[str, object]]:
-    """One row per true frame, worst first is left to the reader: the order is that of the truth file.
+    """One row per true frame, in the order of the truth file.
 
     Columns: source (as the truth names it), status, error_px (mean of the points), error_px_POINT, and for each
     quantity its true value and predicted minus true. Errors of a frame that was not measured are empty.
@@ -64,8 +65,7 @@ def summary_table(figures: Figures, errors: FrameErrors, title: str) -> Table:
     for heading in ("", f"measured frames ({int(errors.measured.sum())})", f"all frames ({figures['n']})"):
         table.add_column(heading, justify="left" if not heading else "right")
     for label, name, unit in _lines(errors):
-        twin = figures.get(f"{name}_with_missing")
-        table.add_row(label, _shown(figures[name], unit), "" if name.endswith(("bias_deg", "bias_px")) else _shown(twin, unit))
+        table.add_row(label, _shown(figures[name], unit), _shown(figures.get(f"{name}_with_missing"), unit))
     return table
 
 
@@ -98,9 +98,3 @@ def _as_csv(rows: Sequence[dict[str, object]]) -> str:
     writer.writeheader()
     writer.writerows({column: as_text(value) for column, value in row.items()} for row in rows)
     return stream.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aop_pose.errors import UnreadableError
-from aop_pose.formats.labels import LabelledFrame, find_picture, picture_size
-from aop_pose.formats.rows import Row, RowError, filename, parse_rows, point
+from aop_pose.formats.labels import LabelledFrame, find_picture
+from aop_pose.formats.pictures import picture_size
+from aop_pose.formats.rows import Row, Seen, filename, parse_rows, point
 from aop_pose.geometry import angle_of_progression
 from aop_pose.keypoints import Keypoints
 from aop_pose.schemas import AOP
@@ -28,18 +28,13 @@ def read_iugc(file: Path, data: Path) -> list[LabelledFrame]:
     UsageError names ``file:line`` of the first row that is malformed, repeats a name, or has no readable picture.
     Whether a point lies inside its frame and whether AoP agrees is the business of ``dataset check``.
     """
-    seen: dict[str, int] = {}
+    seen = Seen()
 
     def parse(row: Row) -> LabelledFrame:
         name, coords = parse_row(row)
-        first = seen.setdefault(name, row.line)
-        if first != row.line:
-            raise RowError(f"expected each picture once, found {name} again (first in line {first})")
+        seen.add(name, row.line)
         path = find_picture(data, name)
-        try:
-            width, height = picture_size(path)
-        except UnreadableError as error:
-            raise RowError(str(error)) from error
+        width, height = picture_size(path)
         return LabelledFrame(name, path, width, height, Keypoints.from_points(AOP, coords))
 
     return list(parse_rows(Path(file), COLUMNS, parse))

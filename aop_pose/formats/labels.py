@@ -1,21 +1,21 @@
-"""A labelled frame, and where its picture is."""
+"""What a label format says of one frame: points, a mask or boxes; and where its files are found."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 
 import attrs
 import numpy as np
+from PIL import Image
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.keypoints import Keypoints
+from aop_pose.formats.pictures import read_gray
+from aop_pose.io.discover import METAIMAGE_SUFFIXES
+from aop_pose.keypoints import Keypoints, to_edges
 
-_METAIMAGE = {".mha", ".mhd"}
-# Formats that every reader opens alike; the rest is decoded here once and stored as PNG.
-_PLAIN = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp"}
-_ORIENTATION = 0x0112
+CLASSES = ("PS", "FH")
+"""Classes of a mask and of detection boxes: value 1 and class 0 is PS, value 2 and class 1 is FH."""
 
 
 @attrs.frozen(eq=False)
@@ -28,11 +28,86 @@ class LabelledFrame:
     width: int
     height: int
     keypoints: Keypoints
+    index: int = 0
+    """Frame of a video; 0 for a still."""
+
+    @property
+    def inside(self) -> bool:
+        """True where every point is known and lies on the picture, whose edges are half a pixel outside the centres."""
+        points = to_edges(self.keypoints.coords)
+        return bool(((points >= 0) & (points <= [self.width, self.height])).all())
 
 
-def find_picture(data: Path, filename: str) -> Path:
+@attrs.frozen(eq=False)
+class MaskedFrame:
+    """A picture on disk with a mask beside it, read when asked for."""
+
+    filename: str
+    path: Path
+    mask_path: Path
+    values: Mapping[int, int] = attrs.field(factory=lambda: {0: 0, 1: 1, 2: 2})
+    """Value in the file -> 0 background, 1 PS, 2 FH."""
+    index: int = 0
+    """Frame of a video; 0 for a still."""
+    points: np.ndarray | None = None
+    """(3, 2) PS1, PS2, FH1 where the data set gives them beside the mask."""
+
+    def mask(self) -> np.ndarray:
+        """uint8 (H, W) of 0, 1, 2; UnreadableError names the file, what was expected and what was found."""
+        raw = read_mask(self.mask_path)
+        unknown = sorted(set(np.unique(raw).tolist()) - set(self.values))
+        if unknown:
+            expected = ", ".join(str(value) for value in sorted(self.values))
+            found = ", ".join(str(value) for value in unknown[:5])
+            raise UnreadableError(f"{self.mask_path}: expected mask values {expected}, found {found}")
+        table = np.zeros(256, dtype=np.uint8)
+        for value, number in self.values.items():
+            table[value] = number
+        return table[raw]
+
+
+@attrs.frozen(eq=False)
+class BoxedFrame:
+    """A picture on disk with boxes around its structures."""
+
+    filename: str
+    path: Path
+    width: int
+    height: int
+    classes: tuple[int, ...]
+    """Index into ``CLASSES`` per box."""
+    boxes: np.ndarray
+    """(n, 4) left, top, right, bottom in pixels; a box around whole pixels ends half a pixel outside their centres."""
+    index: int = 0
+
+
+@attrs.frozen
+class Skipped:
+    """A frame that a format could not give, and why."""
+
+    filename: str
+    reason: str
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Raw values of a mask file, uint8 (H, W); palette pictures give their indices. UnreadableError where it fails."""
+    if path.suffix.lower() in METAIMAGE_SUFFIXES:
+        return read_gray(path)
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture).astype(np.int64)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableError(f"{path}: expected a mask picture, found {' '.join(str(error).split())}") from error
+    if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
+        values = values[..., 0]
+    if values.ndim != 2 or values.min() < 0 or values.max() > 255:
+        raise UnreadableError(f"{path}: expected a mask of one channel with values 0-255, found {values.shape}")
+    return values.astype(np.uint8)
+
+
+def find_picture(data: Path, filename: str, folder: str = "images") -> Path:
     """``data/filename``, else ``data/images/filename``; UsageError names both places."""
-    places = [Path(data) / filename, Path(data) / "images" / filename]
+    places = [Path(data) / filename, Path(data) / folder / filename]
     for place in places:
         if place.is_file():
             return place
@@ -46,92 +121,3 @@ def resolve(file: str | Path, data: Path) -> Path:
         if place.is_file():
             return place
     raise UsageError(f"no file {given}: looked there and at {below}")
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels from the header alone; UnreadableError where there is none."""
-    if path.suffix.lower() in _METAIMAGE:
-        return _metaimage_size(path)
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            if picture.getexif().get(_ORIENTATION, 1) >= 5:
-                width, height = height, width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"{path}: expected a picture, found {_one_line(error)}") from error
-    return width, height
-
-
-def _metaimage_size(path: Path) -> tuple[int, int]:
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UnreadableError(f"{path}: expected a MetaImage, found {_one_line(error)}") from error
-    width, height = reader.GetSize()[:2]
-    return int(width), int(height)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def unique_stems(filenames: Iterable[str]) -> list[str]:
-    """One file stem per name, all different on any file system, folders folded in: ``a/1.png`` -> ``a__1``.
-
-    A stem that is taken (another suffix, another case) gets ``__2``, ``__3``, … in the order of the names.
-    """
-    taken: set[str] = set()
-    stems = []
-    for filename in filenames:
-        parts = [part for part in PurePosixPath(filename).with_suffix("").parts if part not in ("/", "..", ".")]
-        wanted = stem = "__".join(parts)
-        number = 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{wanted}__{number}"
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
-
-
-def place_picture(source: Path, folder: Path, stem: str) -> Path:
-    """Put a picture into ``folder`` under a new stem and return where it stands.
-
-    An 8-bit gray PNG, JPEG or BMP is copied byte for byte. Everything else (colour, 16 bit, MetaImage, a turned
-    JPEG) is decoded as the predictor decodes it and stored as PNG, so that other programs see the same gray values.
-    """
-    suffix = _plain_suffix(source)
-    if suffix is not None:
-        destination = folder / f"{stem}{suffix}"
-        shutil.copyfile(source, destination)
-        return destination
-    from aop_pose.io.read import read_frame
-
-    destination = folder / f"{stem}.png"
-    write_gray(destination, read_frame(source).pixels)
-    return destination
-
-
-def write_gray(path: Path, pixels: np.ndarray) -> None:
-    """Store uint8 (H, W) as PNG."""
-    from PIL import Image
-
-    Image.fromarray(pixels).save(path)
-
-
-def _plain_suffix(path: Path) -> str | None:
-    if path.suffix.lower() in _METAIMAGE:
-        return None
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        turned = picture.getexif().get(_ORIENTATION, 1) != 1
-        if picture.mode != "L" or turned:
-            return None
-        return _PLAIN.get(picture.format or "")

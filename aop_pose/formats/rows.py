@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import attrs
 
-from aop_pose.errors import UsageError
+from aop_pose.errors import AopPoseError, UsageError
 
 Parsed = TypeVar("Parsed")
 
@@ -88,8 +88,32 @@ def parse_rows(file: Path, required: Sequence[str], parse: Callable[[Row], Parse
             if row.problem:
                 raise RowError(row.problem)
             yield parse(row)
-        except (RowError, UsageError) as error:
+        except (RowError, AopPoseError) as error:
             raise UsageError(f"{file}:{row.line}: {error}") from error
+
+
+class Seen:
+    """Names met so far; a second meeting is a RowError that names the first line."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, int] = {}
+
+    def add(self, name: str, line: int) -> None:
+        first = self._lines.setdefault(name, line)
+        if first != line:
+            raise RowError(f"expected each picture once, found {name} again (first in line {first})")
+
+
+def header_of(file: Path) -> list[str]:
+    """The columns of a CSV; UsageError where there is no header."""
+    with _open(file) as stream:
+        try:
+            for values in csv.reader(stream, strict=True):
+                if any(value.strip() for value in values):
+                    return [value.strip() for value in values]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UsageError(f"{file}:1: expected UTF-8 CSV, found {error}") from error
+    raise UsageError(f"{file}:1: expected a header with Filename, found an empty file")
 
 
 def number(text: str, column: str) -> float:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from aop_pose.errors import UsageError
+from aop_pose.formats.pictures import read_gray
 
 THUMBNAIL = 32
 # At 0.97 no group of psfhs/ stands on both sides of its train-val line, whose closest pair correlates 0.964.
@@ -21,10 +23,16 @@ def near_duplicate_groups(paths: Sequence[Path], threshold: float = THRESHOLD) -
 
     Two pictures are near-duplicates where their 32×32 thumbnails correlate above ``threshold``; groups are the
     connected components of that relation, so the two ends of a sweep share a group through the frames between.
+    UnreadableError names a picture that cannot be read.
     """
-    if not paths:
+    return near_duplicate_groups_of([thumbnail(read_gray(Path(path))) for path in paths], threshold)
+
+
+def near_duplicate_groups_of(thumbnails: Sequence[np.ndarray], threshold: float = THRESHOLD) -> np.ndarray:
+    """As ``near_duplicate_groups``, of vectors made by ``thumbnail``."""
+    if not thumbnails:
         return np.zeros(0, dtype=np.int64)
-    vectors = np.stack([_thumbnail(Path(path)) for path in paths])
+    vectors = np.stack(thumbnails)
     parent = np.arange(len(vectors))
     for start in range(0, len(vectors), _BLOCK):
         # Only pairs with a later picture: the relation is symmetric.
@@ -34,14 +42,10 @@ def near_duplicate_groups(paths: Sequence[Path], threshold: float = THRESHOLD) -
     return _in_order([_root(parent, i) for i in range(len(parent))])
 
 
-def _thumbnail(path: Path) -> np.ndarray:
-    """Mean-free unit vector of the picture at 32×32; a flat picture gives zeros, which correlate with nothing."""
-    import cv2
-
-    from aop_pose.io.read import read_frame
-
-    small = cv2.resize(read_frame(path).pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    vector = small.astype(np.float64).ravel()
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """Mean-free unit vector of gray (H, W) at 32×32; a flat picture gives zeros, which correlate with nothing."""
+    small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    vector = small.astype(np.float32).ravel()
     vector -= vector.mean()
     length = np.linalg.norm(vector)
     return vector / length if length > 0 else vector
@@ -103,11 +107,17 @@ def hold_out(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) < 2:
         raise UsageError(f"expected at least 2 groups to hold one out, found {len(names)} in {len(groups)} frames")
-    wanted = max(1, round(fraction * len(groups)))
+    wanted = min(max(1, round(fraction * len(groups))), len(groups) - 1)
     chosen: list[int] = []
     for i in np.random.default_rng(seed).permutation(len(names)):
         if sizes[chosen].sum() + sizes[i] <= wanted:
             chosen.append(int(i))
     if not chosen:
-        chosen = [int(np.argmin(sizes))]
+        smallest = int(np.argmin(sizes))
+        if sizes[smallest] > 2 * wanted:
+            raise UsageError(
+                f"expected to hold out about {wanted} of {len(groups)} frames, found that the smallest of "
+                f"{len(names)} groups has {sizes[smallest]}; ask for a larger share or add frames of other patients"
+            )
+        chosen = [smallest]
     return np.isin(groups, names[chosen])

@@ -1,8 +1,8 @@
-"""YOLO folders: ``data.yaml``, ``images/{train,val}``, ``labels/{train,val}``; opened by Ultralytics as they are.
+"""YOLO folders out: ``data.yaml``, ``images/{train,val}``, ``labels/{train,val}``; Ultralytics opens them as they are.
 
 Numbers in a label are shares of width and height counted from the picture's edges, so points shift by half a pixel
-on the way out and back (``keypoints.to_edges``, ``to_centres``). Ultralytics keeps this frame through letterboxing
-and prediction: a native prediction in pixels needs ``to_centres`` before it is compared with a label of ours.
+on the way out and back (``keypoints.to_edges``, ``to_centres``). Ultralytics keeps that frame through letterboxing
+and prediction: its native prediction in pixels needs ``to_centres`` before it is compared with a label of ours.
 
 ``data.yaml`` has no ``path`` on purpose: Ultralytics then takes the folder of the file itself, wherever it is moved.
 A relative ``path`` would be looked up in the working directory first.
@@ -10,31 +10,26 @@ A relative ``path`` would be looked up in the working directory first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import yaml
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import LabelledFrame, place_picture, unique_stems
+from aop_pose.formats.boxes import pose_box
+from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame
+from aop_pose.formats.pictures import place_picture, unique_stems
 from aop_pose.keypoints import to_edges
 from aop_pose.schemas import AOP
 
 SPLITS = ("train", "val")
+BOX_MARGIN = 0.15
+OKS_SIGMA = 0.05
 _DECIMALS = 9
 
-
-def pose_box(points: np.ndarray, width: int, height: int, margin: float) -> np.ndarray:
-    """The box of the pose stage: that of the points grown on all sides, clipped to the picture.
-
-    Parameters: points (n, 2) in pixels from the edge; margin as a share of the longer side of the points' box, so
-    that three points on a line still get a box with an area. Returns x1, y1, x2, y2 in pixels from the edge.
-    """
-    low, high = points.min(axis=0), points.max(axis=0)
-    grow = margin * max(float((high - low).max()), 1.0)
-    limit = np.array([width, height], dtype=np.float64)
-    return np.concatenate([np.clip(low - grow, 0, limit), np.clip(high + grow, 0, limit)])
+AnyFrame = TypeVar("AnyFrame", LabelledFrame, BoxedFrame)
 
 
 def write_yolo_pose(
@@ -42,23 +37,16 @@ def write_yolo_pose(
     val: Sequence[LabelledFrame],
     dst: Path,
     *,
-    box_margin: float = 0.15,
-    oks_sigma: float = 0.05,
+    box_margin: float = BOX_MARGIN,
+    oks_sigma: float = OKS_SIGMA,
 ) -> Path:
     """Write a pose data set of one class (``aop``) with copies of the pictures; returns the path of ``data.yaml``.
 
-    ``oks_sigma`` stands in ``kpt_oks_sigmas`` for every point: Ultralytics' default of 1/3 for three points makes
-    the gradient of small errors vanish. Without ``val`` frames the training frames serve as both, and the file says
-    so. UsageError where a frame has a missing point or one outside the picture, since Ultralytics drops such frames.
+    The box is that of the three points grown by ``box_margin`` times its longer side. ``oks_sigma`` stands in
+    ``kpt_oks_sigmas`` for every point: Ultralytics' default of 1/3 for three points makes the gradient of small
+    errors vanish. Without ``val`` frames ``val`` names the training frames, and the file says so. UsageError where a
+    point is missing or lies outside its picture, since Ultralytics drops such frames without an error.
     """
-    dst = Path(dst)
-    stems = unique_stems([frame.filename for frame in (*train, *val)])
-    labels = [pose_label(frame, box_margin) for frame in (*train, *val)]
-    where = ["train"] * len(train) + ["val"] * len(val)
-    _make_folders(dst, bool(val))
-    for frame, stem, label, split in zip((*train, *val), stems, labels, where, strict=True):
-        place_picture(frame.path, dst / "images" / split, stem)
-        (dst / "labels" / split / f"{stem}.txt").write_text(label + "\n", encoding="utf-8")
     points = len(AOP.points)
     keys = {
         "names": {0: AOP.name},
@@ -67,21 +55,40 @@ def write_yolo_pose(
         "flip_idx": list(range(points)),
         "kpt_oks_sigmas": [oks_sigma] * points,
     }
-    return _write_yaml(dst, keys, bool(val))
+    return _write(train, val, Path(dst), lambda frame: pose_label(frame, box_margin), keys)
+
+
+def write_yolo_detect(train: Sequence[BoxedFrame], val: Sequence[BoxedFrame], dst: Path) -> Path:
+    """Write a detection data set of two classes (0 PS, 1 FH) with copies of the pictures; returns ``data.yaml``."""
+    return _write(train, val, Path(dst), detect_label, {"names": dict(enumerate(CLASSES))})
 
 
 def pose_label(frame: LabelledFrame, box_margin: float) -> str:
     """One line: class, box centre and size, then x y of each point, all as shares of width and height."""
-    points = to_edges(frame.keypoints.coords)
-    size = np.array([frame.width, frame.height], dtype=np.float64)
-    if not (np.isfinite(points).all() and (points >= 0).all() and (points <= size).all()):
-        found = ", ".join(f"({x:g}, {y:g})" for x, y in frame.keypoints.coords)
+    coords = frame.keypoints.coords
+    points, size = to_edges(coords), _size(frame)
+    if not frame.inside:
+        found = ", ".join(f"({x:g}, {y:g})" for x, y in coords)
         raise UsageError(
             f"{frame.filename}: expected every point inside the {frame.width}x{frame.height} picture, found {found}; "
-            "run `aop-pose dataset check`"
+            "`aop-pose dataset check` lists all such rows"
         )
-    box = pose_box(points, frame.width, frame.height, box_margin)
+    box = to_edges(pose_box(coords, box_margin, frame.width, frame.height))
+    if not (box[2:] > box[:2]).all():
+        raise UsageError(f"{frame.filename}: expected a box with an area, found points on one line and no margin")
     return _line(0, box, size, points / size)
+
+
+def detect_label(frame: BoxedFrame) -> str:
+    """One line per box: class, box centre and size as shares of width and height."""
+    size = _size(frame)
+    boxes = np.clip(to_edges(frame.boxes), 0, np.tile(size, 2))
+    lines = [_line(number, box, size, np.zeros(0)) for number, box in zip(frame.classes, boxes, strict=True)]
+    return "\n".join(lines)
+
+
+def _size(frame: LabelledFrame | BoxedFrame) -> np.ndarray:
+    return np.array([frame.width, frame.height], dtype=np.float64)
 
 
 def _line(number: int, box: np.ndarray, size: np.ndarray, shares: np.ndarray) -> str:
@@ -90,16 +97,26 @@ def _line(number: int, box: np.ndarray, size: np.ndarray, shares: np.ndarray) ->
     return " ".join([str(number), *(f"{value:.{_DECIMALS}f}" for value in values)])
 
 
-def _make_folders(dst: Path, with_val: bool) -> None:
-    for split in SPLITS if with_val else SPLITS[:1]:
+def _write(
+    train: Sequence[AnyFrame],
+    val: Sequence[AnyFrame],
+    dst: Path,
+    label: Callable[[AnyFrame], str],
+    keys: dict[str, object],
+) -> Path:
+    frames = [*train, *val]
+    # Every label is made before the first file is written: a bad frame leaves nothing behind.
+    labels = [label(frame) for frame in frames]
+    splits = [SPLITS[0]] * len(train) + [SPLITS[1]] * len(val)
+    for split in sorted(set(splits)):
         for kind in ("images", "labels"):
             (dst / kind / split).mkdir(parents=True, exist_ok=True)
-
-
-def _write_yaml(dst: Path, keys: dict[str, object], with_val: bool) -> Path:
-    """The file is written last: a folder with a ``data.yaml`` is complete."""
-    places = {"train": "images/train", "val": "images/val" if with_val else "images/train"}
-    note = "" if with_val else "# No frame was held out: val repeats train, so figures on it mean nothing.\n"
+    stems = unique_stems(frame.filename for frame in frames)
+    for frame, stem, text, split in zip(frames, stems, labels, splits, strict=True):
+        place_picture(frame.path, dst / "images" / split, stem, frame.index)
+        (dst / "labels" / split / f"{stem}.txt").write_text(text + "\n" if text else "", encoding="utf-8")
+    places = {"train": "images/train", "val": "images/val" if val else "images/train"}
+    note = "" if val else "# No frame was held out: val repeats train, so figures on it mean nothing.\n"
     path = dst / "data.yaml"
     path.write_text(note + yaml.safe_dump({**places, **keys}, sort_keys=False), encoding="utf-8")
     return path

@@ -1,8 +1,8 @@
 """Every formula of the house: arrays in, numbers out, no second copy anywhere.
 
-Points are (x, y) with x to the right and y down; the centre of the top-left pixel is (0, 0). A formula that has no
-answer (missing or coincident points, an empty outline) gives NaN and never raises. Angles are in degrees; lengths
-are in the unit of the points, so that points given in millimetres give millimetres.
+Points are (x, y) with x to the right and y down; the centre of the top-left pixel is (0, 0). A formula that
+has no answer (missing or coincident points, an empty outline) gives NaN and never raises. Angles are in
+degrees; lengths are in the unit of the points, so that points given in millimetres give millimetres.
 """
 
 from aop_pose.geometry.angles import angle_of_progression, aop_sensitivity

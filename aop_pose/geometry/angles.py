@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 def angle_of_progression(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.ndarray:
     """Angle at PS1 between the rays to PS2 and to FH1, in degrees, 0 to 180.
 
-    The three arguments are points of shape (..., 2) that broadcast against each other; the result has shape (...).
-    The points must lie on square pixels or in millimetres, otherwise the angle is wrong. NaN where a point is
-    missing (not finite) or where PS2 or FH1 coincides with PS1.
+    The three arguments are points of shape (..., 2) that broadcast against each other; the result has shape
+    (...). The points must lie on square pixels or in millimetres, otherwise the angle is wrong. NaN where a
+    point is missing (not finite) or where PS2 or FH1 coincides with PS1.
 
-    The arc tangent of cross over dot product keeps its precision near 0 and 180 degrees, where the arc cosine of
-    the dot product alone loses half of its digits.
+    The arc tangent of cross over dot product keeps its precision near 0 and 180 degrees, where the arc cosine
+    of the dot product alone loses half of its digits.
     """
     cross, dot, undefined = _cross_and_dot(*_rays(ps1, ps2, fh1))
     return np.where(undefined, np.nan, np.degrees(np.arctan2(np.abs(cross), dot)))[()]
@@ -23,19 +23,20 @@ def angle_of_progression(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.n
 def aop_sensitivity(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.ndarray:
     """Degrees of AoP per pixel of displacement of PS1, PS2 and FH1: the first order of error propagation.
 
-    Points of shape (..., 2); the result has shape (..., 3), one gradient norm per landmark in the order PS1, PS2,
-    FH1. It is the slope for the worst direction of displacement: with independent isotropic errors of standard
-    deviation s_i along each axis, the AoP has the standard deviation sqrt(sum((sensitivity_i * s_i)**2)). At
-    exactly 0 or 180 degrees, where the angle folds, it is the slope on either side. NaN where the AoP is NaN.
+    Points of shape (..., 2); the result has shape (..., 3), one gradient norm per landmark in the order PS1,
+    PS2, FH1. It is the slope for the worst direction of displacement: where the errors of the points are
+    independent and isotropic with the standard deviation s_i along each axis, the variance of the AoP is the
+    sum of (sensitivity_i * s_i)**2. At exactly 0 or 180 degrees, where the angle folds, it is the slope on
+    either side. NaN where the AoP is NaN.
 
-    With the rays a = PS2 - PS1 and b = FH1 - PS1 the three norms are |a - b| / (|a| |b|), 1 / |a| and 1 / |b|.
+    With the rays a = PS2 - PS1 and b = FH1 - PS1 the norms are |a - b| / (|a| |b|), 1 / |a| and 1 / |b|.
     """
     to_symphysis, to_head = _rays(ps1, ps2, fh1)
     _, _, undefined = _cross_and_dot(to_symphysis, to_head)
     with np.errstate(all="ignore"):
-        symphysis_length = np.hypot(to_symphysis[..., 0], to_symphysis[..., 1])
-        head_length = np.hypot(to_head[..., 0], to_head[..., 1])
-        chord = np.hypot(*np.moveaxis(to_symphysis - to_head, -1, 0))
+        symphysis_length, head_length, chord = (
+            np.hypot(ray[..., 0], ray[..., 1]) for ray in (to_symphysis, to_head, to_symphysis - to_head)
+        )
         slopes = np.stack(
             [chord / symphysis_length / head_length, 1 / symphysis_length, 1 / head_length], axis=-1
         )

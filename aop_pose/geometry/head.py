@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike
 _MISSING = np.full(2, np.nan)
 # A conic has five unknowns.
 _FEWEST_ELLIPSE_POINTS = 5
-# Narrower than this part of its length, an outline is a straight line to single precision, in which OpenCV fits.
+# Narrower than this part of its length, an outline is a straight line to OpenCV's single precision.
 _FLAT = 1e-6
 
 
 def point_distance(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """Distance between points of shape (..., 2), in their unit, shape (...): OFD or BPD from the ends of the axis.
+    """Distance between two points, in their unit: OFD or BPD from the ends of the axis.
 
-    NaN where a point is missing.
+    Points of shape (..., 2), result of shape (...); NaN where a point is missing.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
@@ -25,15 +25,15 @@ def point_distance(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def head_circumference(bpd: ArrayLike, ofd: ArrayLike) -> np.ndarray:
-    """Head circumference pi (BPD + OFD) / 2, the approximation of obstetric practice, in the unit of BPD and OFD."""
+    """Head circumference pi (BPD + OFD) / 2, the usual approximation, in the unit of BPD and OFD."""
     return np.pi * (np.asarray(bpd, np.float64) + np.asarray(ofd, np.float64)) / 2
 
 
 def ramanujan_perimeter(bpd: ArrayLike, ofd: ArrayLike) -> np.ndarray:
     """Perimeter of the ellipse with the axes BPD and OFD (full lengths), in their unit; NaN where both are 0.
 
-    Ramanujan's second approximation ("Modular equations and approximations to pi", 1914), whose relative error is
-    below 1e-9 for an axis ratio above 0.5.
+    Ramanujan's second approximation ("Modular equations and approximations to pi", 1914), whose relative
+    error is below 1e-9 for an axis ratio above 0.5.
     """
     bpd, ofd = np.asarray(bpd, np.float64), np.asarray(ofd, np.float64)
     with np.errstate(invalid="ignore"):
@@ -44,10 +44,11 @@ def ramanujan_perimeter(bpd: ArrayLike, ofd: ArrayLike) -> np.ndarray:
 def ellipse_axes(contour: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Ends of the axes of the ellipse fitted to an outline: OFD1, OFD2 (long axis), BPD1, BPD2 (short axis).
 
-    ``contour`` has shape (points, 2) or OpenCV's (points, 1, 2); the fit is OpenCV's least-squares ``fitEllipse``.
-    OFD1 is the end with the smaller x and BPD1 the end with the smaller y; an upright OFD starts at its upper end
-    and a level BPD at its left end. Four points of NaN where there are fewer than five distinct points, where all
-    lie on a line, where one is not finite, or where the fit has no finite axes.
+    ``contour`` has shape (points, 2) or OpenCV's (points, 1, 2); the fit is OpenCV's least-squares
+    ``fitEllipse``. OFD1 is the end with the smaller x and BPD1 the end with the smaller y; an upright OFD
+    starts at its upper end and a level BPD at its left end. Four points of NaN where there are fewer than
+    five distinct points, where all lie on a line, where one is not finite, or where the fit has no finite
+    axes.
     """
     points = np.unique(np.asarray(contour, np.float64).reshape(-1, 2), axis=0)
     if len(points) < _FEWEST_ELLIPSE_POINTS or not np.isfinite(points).all() or _is_flat(points):

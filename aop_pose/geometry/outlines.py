@@ -1,7 +1,7 @@
 """Landmarks and distances from the outlines of symphysis and head, by the definition of the IUGC challenge.
 
-An outline is the ordered run of points round a structure, shape (points, 2) or OpenCV's (points, 1, 2); the last
-point joins the first.
+An outline is the ordered run of points round a structure, shape (points, 2) or OpenCV's (points, 1, 2); the
+last point joins the first.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ FETAL_HEAD = 2
 """Value of the fetal head in a mask."""
 
 _MISSING = np.full(2, np.nan)
+# No picture reaches this far; below it, no product of two coordinates overflows.
+_BEYOND = 1e9
 # Directions to two whole pixels less than 10^5 pixels away differ by more than this unless they are equal.
 _SAME_TURN_RAD = 1e-10
 # Squared distances between whole pixels are exact; this absorbs the rounding of others.
@@ -24,11 +26,12 @@ _SAME_SQUARE = 1e-12
 
 
 def largest_contour(structure: ArrayLike) -> np.ndarray:
-    """Outer outline of the largest region of a mask, shape (points, 2), columns x, y; (0, 2) for an empty mask.
+    """Outer outline of the largest region of a mask, shape (points, 2), columns x, y.
 
-    ``structure`` has shape (H, W) and is non-zero inside. Every border pixel is a point, holes are ignored
-    (OpenCV ``RETR_EXTERNAL``, ``CHAIN_APPROX_NONE``). Largest is by the area that the outline encloses, then by the
-    number of its points; the order of the points is OpenCV's.
+    ``structure`` has shape (H, W) and is non-zero inside; where it is zero everywhere there are no points.
+    Every border pixel is a point, holes are ignored (OpenCV ``RETR_EXTERNAL``, ``CHAIN_APPROX_NONE``).
+    Largest is by the area that the outline encloses, then by the number of its points; the order of the
+    points is OpenCV's.
     """
     inside = (np.asarray(structure) != 0).astype(np.uint8)
     if inside.size == 0:
@@ -36,21 +39,24 @@ def largest_contour(structure: ArrayLike) -> np.ndarray:
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return np.empty((0, 2))
-    return _outline(max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour))))
+    return _points(max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour))))
 
 
 def symphysis_ends(contour: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """PS1 and PS2: the two points of the outline that lie farthest apart, PS1 the right one (the upper one if level).
+    """PS1 and PS2: the two points of the outline that lie farthest apart, PS1 the right one.
 
-    Among pairs that are equally far apart, the one whose earlier point comes first in the outline is taken, then the
-    one whose later point does. NaN for both without two distinct points or with a point that is not finite.
+    Where one is above the other, PS1 is the upper one. Among pairs that are equally far apart, the one whose
+    earlier point comes first in the outline is taken, then the one whose later point does. NaN for both
+    without two distinct points or with a point that is not finite.
     """
-    points = _outline(contour)
+    points = _points(contour)
     if len(points) == 0:
         return _MISSING.copy(), _MISSING.copy()
+    _, first_visits = np.unique(points, axis=0, return_index=True)
+    points = points[np.sort(first_visits)]
     # The farthest pair always lies on the hull, which has few corners: the table of distances stays small.
-    hull = np.sort(cv2.convexHull(points.astype(np.float32), returnPoints=False).ravel())
-    corners = points[hull]
+    hull = cv2.convexHull((points - points[0]).astype(np.float32), returnPoints=False)
+    corners = points[np.sort(hull.ravel())]
     squares = ((corners[:, None] - corners[None]) ** 2).sum(axis=-1)
     if squares.max() == 0:
         return _MISSING.copy(), _MISSING.copy()
@@ -62,21 +68,22 @@ def symphysis_ends(contour: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 def tangent_point(ps1: ArrayLike, ps2: ArrayLike, contour: ArrayLike) -> np.ndarray:
     """FH1: the point of the head outline with the largest turn from the ray PS1 to PS2, shape (2,).
 
-    The turn is measured over 0 to 360 degrees towards the head, that is to the side of the ray on which the mean of
-    the outline lies (where the mean is on the line of the ray, from left over down to right, as in frames with
-    PS1 at the right), so that a mirrored or rotated picture gives the mirrored or rotated point. It is followed along
-    the outline without a cut: a head that reaches across the ray is no special case. Among equal turns, the point
-    that comes first in the outline is taken. NaN where PS1 lies in or on the head, where PS1 and PS2 coincide, and
-    where a point is missing or the outline empty.
+    The turn is measured over 0 to 360 degrees towards the head, that is to the side of the ray on which the
+    mean of the outline lies (where the mean is on the line of the ray, from left over down to right, as in
+    frames with PS1 at the right), so that a mirrored or rotated picture gives the mirrored or rotated point.
+    It is followed along the outline without a cut: a head that reaches across the ray is no special case.
+    Among equal turns, the point that comes first in the outline is taken. NaN where PS1 lies in or on the
+    head, where PS1 and PS2 coincide, and where a point is missing or the outline empty.
     """
-    vertex, symphysis, points = np.asarray(ps1, np.float64), np.asarray(ps2, np.float64), _outline(contour)
-    ray = symphysis - vertex
-    if len(points) == 0 or not np.isfinite(ray).all() or not ray.any():
+    ends, points = _points(np.stack([ps1, ps2])), _points(contour)
+    if len(ends) == 0 or len(points) == 0 or (ends[0] == ends[1]).all():
         return _MISSING.copy()
+    vertex = ends[0]
     if _encloses(points, vertex) or _distance(vertex, points) == 0:
         return _MISSING.copy()
-    to_mean = points.mean(axis=0) - vertex
-    side = -1.0 if ray[0] * to_mean[1] - ray[1] * to_mean[0] <= 0 else 1.0
+    ray_x, ray_y = ends[1] - vertex
+    mean_x, mean_y = points.mean(axis=0) - vertex
+    side = 1.0 if ray_x * mean_y - ray_y * mean_x > 0 else -1.0
     turns = side * np.concatenate([[0.0], np.cumsum(_steps(points - vertex))[:-1]])
     return points[np.flatnonzero(turns >= turns.max() - _SAME_TURN_RAD)[0]]
 
@@ -84,21 +91,21 @@ def tangent_point(ps1: ArrayLike, ps2: ArrayLike, contour: ArrayLike) -> np.ndar
 def head_symphysis_distance(ps1: ArrayLike, contour: ArrayLike) -> float:
     """HSD: the shortest distance from PS1 to the head outline, edges included, in the unit of the points.
 
-    0 where PS1 lies on the outline. NaN where it lies inside the head, which no distance describes, where PS1 is
-    missing and where the outline is empty.
+    0 where PS1 lies on the outline. NaN where it lies inside the head, which no distance describes, where PS1
+    is missing and where the outline is empty.
     """
-    vertex, points = np.asarray(ps1, np.float64), _outline(contour)
-    if len(points) == 0 or not np.isfinite(vertex).all():
+    vertex, points = _points(ps1), _points(contour)
+    if len(points) == 0 or len(vertex) == 0:
         return float("nan")
-    distance = _distance(vertex, points)
-    return float("nan") if distance > 0 and _encloses(points, vertex) else distance
+    distance = _distance(vertex[0], points)
+    return float("nan") if distance > 0 and _encloses(points, vertex[0]) else distance
 
 
 def landmarks_from_masks(mask: ArrayLike) -> tuple[np.ndarray, str]:
     """PS1, PS2, FH1 of a mask of shape (H, W) with 1 = symphysis and 2 = head, and what is missing in words.
 
-    Returns coordinates of shape (3, 2) and a reason that is empty exactly where all three points exist; a point that
-    does not exist is NaN. See ``symphysis_ends`` and ``tangent_point`` for the definition.
+    Returns coordinates of shape (3, 2) and a reason that is empty exactly where all three points exist; a
+    point that does not exist is NaN. See ``symphysis_ends`` and ``tangent_point`` for the definition.
     """
     values = np.asarray(mask)
     symphysis, head = largest_contour(values == SYMPHYSIS), largest_contour(values == FETAL_HEAD)
@@ -122,14 +129,14 @@ def _what_is_missing(symphysis: np.ndarray, head: np.ndarray, ps1: np.ndarray, f
     return ""
 
 
-def _outline(contour: ArrayLike) -> np.ndarray:
-    """The points as float64 of shape (points, 2); none where any is not finite."""
-    points = np.asarray(contour, np.float64).reshape(-1, 2)
-    return points if np.isfinite(points).all() else np.empty((0, 2))
+def _points(values: ArrayLike) -> np.ndarray:
+    """Points as float64 of shape (points, 2); none at all where one is missing or beyond any picture."""
+    points = np.asarray(values, np.float64).reshape(-1, 2)
+    return points if (np.abs(points) < _BEYOND).all() else np.empty((0, 2))
 
 
 def _steps(around: np.ndarray) -> np.ndarray:
-    """Signed turn in radians from each vector to the next, the last to the first; seen from outside, below pi."""
+    """Signed turn in radians from each vector to the next, and from the last to the first."""
     following = np.roll(around, -1, axis=0)
     cross = around[:, 0] * following[:, 1] - around[:, 1] * following[:, 0]
     return np.arctan2(cross, (around * following).sum(axis=1))
@@ -141,5 +148,6 @@ def _encloses(points: np.ndarray, place: np.ndarray) -> bool:
 
 
 def _distance(place: np.ndarray, points: np.ndarray) -> float:
-    """Shortest distance to the closed outline; a line string, because it may be a single point or retrace itself."""
+    """Shortest distance to the closed outline."""
+    # Not a shapely ring or polygon: an outline may be a single point or retrace itself.
     return float(shapely.LineString(np.vstack([points, points[:1]])).distance(shapely.Point(place)))

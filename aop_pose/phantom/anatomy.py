@@ -17,7 +17,7 @@ from aop_pose.phantom.devices import Device, Fan
 
 AOP_RANGE = (60.0, 180.0)
 CANDIDATES = 256
-BATCHES = 200
+BATCHES = 2000
 
 
 @attrs.frozen
@@ -71,7 +71,9 @@ def draw_anatomy(rng: np.random.Generator, device: Device, fan: Fan, aop_deg: fl
         found = _first_that_fits(rng, device, fan, aop_deg)
         if found is not None:
             return found
-    raise UsageError(f"phantom: no anatomy with {aop_deg:g} degrees fits device {device.name}: ask another angle")
+    raise UsageError(
+        f"phantom: no anatomy with {aop_deg:g} degrees fits device {device.name}: ask another angle"
+    )
 
 
 def _outlines(x, y, long, short, tilt, t) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +107,10 @@ def _first_that_fits(rng: np.random.Generator, device: Device, fan: Fan, aop_deg
     ps2 = ps[0] + long * np.cos(towards_ps2), ps[1] + long * np.sin(towards_ps2)
     # Head: placed where its support point in the direction of the normal lies on the tangent ray.
     short = rng.normal(39.0, 3.5, n)
-    head_long, head_tilt = short * rng.normal(1.22, 0.07, n).clip(1.05, 1.45), np.radians(rng.normal(98.0, 14.0, n))
+    head_long, head_tilt = (
+        short * rng.normal(1.22, 0.07, n).clip(1.05, 1.45),
+        np.radians(rng.normal(98.0, 14.0, n)),
+    )
     ray = towards_ps2 - math.radians(aop_deg)
     reach = rng.uniform(18.0, 85.0, n)
     fh1 = ps1[0] + reach * np.cos(ray), ps1[1] + reach * np.sin(ray)
@@ -118,7 +123,9 @@ def _first_that_fits(rng: np.random.Generator, device: Device, fan: Fan, aop_deg
     t = np.linspace(0.0, 2 * np.pi, 36, endpoint=False)
     hx, hy = _outlines(*head, t)
     px, py = _outlines(*ps, t)
-    turn = np.degrees((towards_ps2[:, None] - np.arctan2(hy - ps1[1][:, None], hx - ps1[0][:, None])) % (2 * np.pi))
+    turn = np.degrees(
+        (towards_ps2[:, None] - np.arctan2(hy - ps1[1][:, None], hx - ps1[0][:, None])) % (2 * np.pi)
+    )
     gap = np.hypot(hx - ps1[0][:, None], hy - ps1[1][:, None]).min(axis=1)
     fits = (
         fan.contains(px, py, margin=-1.0).all(axis=1)

@@ -72,15 +72,19 @@ class Device:
     """Standard deviation of the pulse along the beam."""
     lateral_deg: float
     """Standard deviation of the beam across, constant in angle as for a dynamically focused probe."""
+    looks: int
+    """Independent views that are compounded into one picture."""
     dynamic_range_db: float
     gain_db: tuple[float, ...]
     """Residual gain at equal steps from the skin to the deepest echo, after depth compensation."""
     noise_db: tuple[float, ...]
     """Level of the receiver's noise at the same steps: depth gain lifts it with the echoes."""
+    haze_db: tuple[float, ...]
+    """Level of the smooth clutter at the same steps."""
     gamma: float
     """Exponent of the gray map; above 1 darkens the middle grays."""
     contrast_db: float
-    """Spread between bright and dark tissue, relative to the sharpest device."""
+    """Spread between bright and dark tissue, as a factor."""
     border: Literal["bar", "line"]
     """What is drawn around the fan: a gray bar and depth ticks, or a thin line and a probe mark."""
 
@@ -95,7 +99,7 @@ class Device:
             apex_y=skin - near,
             near=near,
             far=near - skin + self.bottom * width,
-            half_angle=math.radians(self.half_angle_deg + rng.uniform(-1.0, 1.0)),
+            half_angle=math.radians(self.half_angle_deg + rng.uniform(-0.4, 0.4)),
             floor=self.floor * width,
         )
 
@@ -112,13 +116,15 @@ DEVICES = {
             near_mm=44.0,
             half_angle_deg=35.2,
             symphysis_x_mm=-18.0,
-            axial_mm=0.42,
-            lateral_deg=0.52,
+            axial_mm=0.28,
+            lateral_deg=0.38,
+            looks=2,
             dynamic_range_db=62.0,
-            gain_db=(-2.0, 3.0, 2.0, 0.0, -3.0),
-            noise_db=(-70.0, -66.0, -62.0, -60.0, -59.0),
-            gamma=1.5,
-            contrast_db=1.0,
+            gain_db=(0.0, 5.0, 4.0, 2.0, -1.0),
+            noise_db=(-70.0, -62.0, -58.0, -55.0, -54.0),
+            haze_db=(-90.0, -62.0, -60.0, -60.0, -60.0),
+            gamma=1.65,
+            contrast_db=1.1,
             border="bar",
         ),
         Device(
@@ -130,12 +136,14 @@ DEVICES = {
             near_mm=44.0,
             half_angle_deg=25.3,
             symphysis_x_mm=-12.0,
-            axial_mm=0.36,
-            lateral_deg=0.42,
-            dynamic_range_db=58.0,
-            gain_db=(-3.0, 4.0, 3.0, 2.0, 0.0),
-            noise_db=(-70.0, -66.0, -63.0, -60.0, -58.0),
-            gamma=1.4,
+            axial_mm=0.24,
+            lateral_deg=0.36,
+            looks=3,
+            dynamic_range_db=62.0,
+            gain_db=(0.0, 7.0, 7.0, 7.0, 5.0),
+            noise_db=(-70.0, -60.0, -56.0, -53.0, -52.0),
+            haze_db=(-90.0, -60.0, -58.0, -58.0, -58.0),
+            gamma=1.55,
             contrast_db=1.1,
             border="bar",
         ),
@@ -144,17 +152,19 @@ DEVICES = {
             width_mm=205.0,
             skin=0.041,
             bottom=0.985,
-            floor=0.937,
+            floor=0.93,
             near_mm=60.0,
-            half_angle_deg=24.7,
+            half_angle_deg=24.4,
             symphysis_x_mm=-2.0,
-            axial_mm=0.40,
-            lateral_deg=0.36,
+            axial_mm=0.22,
+            lateral_deg=0.34,
+            looks=4,
             dynamic_range_db=66.0,
-            gain_db=(2.0, 0.0, -2.0, -1.0, -5.0),
-            noise_db=(-62.0, -55.0, -50.0, -47.0, -50.0),
-            gamma=1.35,
-            contrast_db=0.85,
+            gain_db=(2.0, 3.0, 2.0, 2.0, -4.0),
+            noise_db=(-70.0, -62.0, -57.0, -55.0, -60.0),
+            haze_db=(-90.0, -60.0, -53.0, -52.0, -60.0),
+            gamma=1.5,
+            contrast_db=0.9,
             border="line",
         ),
     )

@@ -1,0 +1,61 @@
+"""The pipelines, by name. Each module offers ``train``, ``export`` and ``predictor`` (see ``Pipeline``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from aop_pose.artefacts import resolve
+from aop_pose.errors import UsageError
+from aop_pose.runtime import Predictor, load
+
+PIPELINES = {
+    "yolo": "aop_pose.pipelines.yolo.pipeline",
+}
+
+
+class Pipeline(Protocol):
+    """The verbs every pipeline answers."""
+
+    PRESETS: Path
+    DEFAULT_PRESET: str
+    train: Callable[..., Any]
+    export: Callable[[Path, Path], Predictor]
+    predictor: Callable[..., Predictor]
+
+
+def pipeline(method: str) -> Pipeline:
+    """The pipeline of that name; UsageError lists those there are."""
+    if method not in PIPELINES:
+        raise UsageError(f"--method: expected one of {', '.join(PIPELINES)}, found {method!r}")
+    return cast(Pipeline, import_module(PIPELINES[method]))
+
+
+def load_weights(weights: str | None, schema: str | None = None, device: str = "cpu") -> Predictor:
+    """A predictor from what ``--weights`` may be: artefact name or file, run folder, checkpoint; None = the default.
+
+    Raises:
+        UsageError: nothing of that name, corrupt, or of another schema than asked for.
+    """
+    path = Path(weights) if weights is not None else None
+    if path is not None and (path.is_dir() or path.suffix == ".pt"):
+        predictor = pipeline(method_of(path)).predictor(path, device=device)
+    else:
+        predictor = load(resolve(weights, schema or "aop"), device=device)
+    if schema not in (None, predictor.schema.name):
+        raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
+    return predictor
+
+
+def method_of(path: Path) -> str:
+    """Which pipeline made a run folder, or the run folder around a checkpoint; a lone checkpoint is Ultralytics'."""
+    from aop_pose.pipelines.run import RECORD, read_record
+
+    folder = path if path.is_dir() else path.parent.parent
+    if path.is_dir() or (folder / RECORD).is_file():
+        return str(read_record(folder)["method"])
+    if not path.is_file():
+        raise UsageError(f"weights: expected a run folder, a checkpoint or an artefact, found nothing at {path}")
+    return "yolo"

@@ -1,0 +1,27 @@
+"""``aop-pose export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder or checkpoint.", exists=True)],
+    out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
+) -> None:
+    """Write a trained network as one ONNX file that carries its whole contract.
+
+    Example: aop-pose export runs/first --out first.onnx
+    """
+    from aop_pose.cli.common import require_train
+    from aop_pose.errors import UsageError
+    from aop_pose.pipelines import method_of, pipeline
+
+    require_train()
+    if out.suffix != ".onnx":
+        raise UsageError(f"--out: expected a name that ends in .onnx, found {out}")
+    exported = pipeline(method_of(run)).export(run, out)
+    typer.echo(f"{out}: {exported.model_id}, {out.stat().st_size / 1e6:.1f} MB, schema {exported.schema.name}")

@@ -1,0 +1,45 @@
+"""``aop-pose predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    sources: Annotated[list[str], typer.Argument(help="Pictures, folders (searched through) or quoted globs.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for results.csv, results.json and overlays/.")],
+    weights: Annotated[str | None, typer.Option("--weights", help="Artefact, its name, run folder or checkpoint.")] = None,
+    schema: Annotated[str | None, typer.Option("--schema", help="aop or head: picks the shipped default.")] = None,
+    pixel_size: Annotated[
+        str | None, typer.Option("--pixel-size", help="mm per pixel, or a CSV with Filename,pixel_size_mm.")
+    ] = None,
+    overlay: Annotated[bool, typer.Option(help="Draw a picture per frame.")] = True,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=256, help="Frames per pass of the network.")] = 8,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
+) -> None:
+    """Measure every frame of files, folders and globs; one row each, whatever happens.
+
+    Running the same command again after an interruption goes on where it stopped.
+    Exit code 0: all measured or abstained; 3: some file was unreadable.
+
+    Example: aop-pose predict frames/ --out results/
+    """
+    from aop_pose.cli.measuring import measure_to
+
+    raise typer.Exit(
+        measure_to(
+            sources,
+            out,
+            weights=weights,
+            schema=schema,
+            pixel_size=pixel_size,
+            overlay=overlay,
+            batch=batch,
+            device=device,
+            overwrite=overwrite,
+        )
+    )

@@ -1,0 +1,77 @@
+"""Progress bars on standard error; where that is no terminal, a few plain lines instead."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class RateColumn(ProgressColumn):
+    """Frames per second over the last seconds."""
+
+    def render(self, task: object) -> Text:
+        rows, elapsed = task.fields["rows"], task.elapsed or 0.0  # type: ignore[attr-defined]
+        return Text(f"{rows / elapsed:.1f} frames/s" if elapsed > 0.2 else "")
+
+
+class _Bar:
+    def __init__(self, *columns: ProgressColumn) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(*columns, console=self.console, disable=not sys.stderr.isatty(), transient=True)
+
+    def __enter__(self):  # type: ignore[no-untyped-def]
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.bar.stop()
+
+
+class FrameProgress(_Bar):
+    """For ``predict``: files done, frames per second, time left. Silent where it is not a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()
+        )
+
+    def start(self, files: int) -> None:
+        self.task = self.bar.add_task("measuring", total=files, rows=0)
+
+    def row(self, result: object, files_done: int) -> None:
+        self.bar.update(self.task, completed=files_done, rows=self.bar.tasks[0].fields["rows"] + 1)
+
+
+class EpochProgress(_Bar):
+    """For ``train``: a bar within the terminal, and a line an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        self.best = math.inf
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def batch(self, epoch: int, batch: int, batches: int, loss: float) -> None:
+        if not self.bar.tasks:
+            self.bar.add_task("", total=batches, loss="")
+        description = f"epoch {epoch + 1}"
+        self.bar.update(
+            self.bar.tasks[0].id, description=description, completed=batch, total=batches, loss=f"loss {loss:.3f}"
+        )
+
+    def epoch(self, row: dict[str, float]) -> None:
+        error = row.get("val/mre_px", math.nan)
+        checked = f"  MRE {error:.2f} px  AoP {row['val/aop_mae_deg']:.2f}°" if math.isfinite(error) else ""
+        mark = "  best" if error < self.best else ""
+        self.best = min(self.best, error) if math.isfinite(error) else self.best
+        loss = sum(value for key, value in row.items() if key.startswith("train/"))
+        self.say(f"epoch {row['epoch']:.0f}  loss {loss:.3f}{checked}{mark}  {row['seconds']:.0f} s")

@@ -1,0 +1,53 @@
+"""A folder that appears under its final name only when it is complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aop_pose.errors import UsageError
+
+# What a data set of ours holds: a folder with anything else is never replaced.
+_OURS = {"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "train.csv", "val.csv"}
+
+
+@contextmanager
+def appearing(dst: Path, source: Path, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder beside ``dst`` that takes its name on success and is removed on any error.
+
+    UsageError where ``dst`` has something in it and ``overwrite`` is not set, where it would take ``source`` with it,
+    or where it holds files that are no data set.
+    """
+    _check(dst, source, overwrite)
+    dst.parent.mkdir(parents=True, exist_ok=True)
+    part = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.part")
+    old = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.old")
+    try:
+        part.mkdir()
+        yield part
+        if dst.exists():
+            dst.rename(old)
+        part.rename(dst)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not dst.exists():
+            old.rename(dst)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check(dst: Path, source: Path, overwrite: bool) -> None:
+    if dst.exists() and not dst.is_dir():
+        raise UsageError(f"{dst}: expected a folder to write to, found a file")
+    inside = [path.name for path in dst.iterdir()] if dst.exists() else []
+    if not inside:
+        return
+    if not overwrite:
+        raise UsageError(f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite")
+    if source.resolve().is_relative_to(dst.resolve()):
+        raise UsageError(f"{dst}: --overwrite would remove the source {source}; choose another folder")
+    foreign = sorted(set(inside) - _OURS)
+    if foreign:
+        raise UsageError(f"{dst}: expected a data set to replace, found {foreign[0]!r}; choose another folder")

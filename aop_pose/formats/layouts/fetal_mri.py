@@ -1,0 +1,59 @@
+"""Fetal EPI volumes of M. Hoffmann: ``loaddata.m`` with the landmarks and ``data/ep2d_NN.nii.gz``.
+
+The landmarks stand in the script as zero-based voxel indices (it adds 1 afterwards, for MATLAB).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.labels import Skipped
+from aop_pose.formats.layout import Layout, nested
+from aop_pose.formats.pictures import volume_shape
+from aop_pose.formats.points3d import LabelledVolume
+from aop_pose.formats.rows import RowError
+
+_LOOKS_FOR = "loaddata.m with data/"
+_POINTS = {"brain": "bman", "left_eye": "lman", "right_eye": "rman"}
+_PATH = re.compile(r"^data\{\s*(\d+)\}\s*=\s*'([^']+)'", re.MULTILINE)
+_WEEKS = re.compile(r"^ga\(\s*(\d+)\)\s*=\s*([\d.]+)", re.MULTILINE)
+
+
+def _holds(folder: Path) -> bool:
+    return (folder / "loaddata.m").is_file() and (folder / "data").is_dir()
+
+
+def _read(folder: Path) -> Iterator[LabelledVolume | Skipped]:
+    base = nested(folder, _holds)
+    if base is None:
+        raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
+    script = (base / "loaddata.m").read_text(encoding="utf-8")
+    weeks = dict(_WEEKS.findall(script))
+    points = {name: _points(script, variable) for name, variable in _POINTS.items()}
+    for number, given in _PATH.findall(script):
+        path = base / given
+        missing = [name for name in points if number not in points[name]]
+        try:
+            if missing:
+                raise RowError(f"no {', '.join(missing)} in loaddata.m")
+            if not path.is_file():
+                raise RowError(f"no volume {given}")
+            shape = volume_shape(path)
+        except (RowError, UnreadableError) as error:
+            yield Skipped(path.name, str(error))
+            continue
+        found = {name: points[name][number] for name in points}
+        yield LabelledVolume(path.name, path, shape, found, {"ga_weeks": weeks.get(number, "")})
+
+
+def _points(script: str, variable: str) -> dict[str, np.ndarray]:
+    entries = re.findall(rf"{variable}\{{\s*(\d+)\}}\s*=\s*\[([^\]]+)\]", script)
+    return {number: np.array([float(value) for value in text.split()]) for number, text in entries}
+
+
+FETAL_MRI = Layout("fetal-mri", "volumes", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

@@ -1,0 +1,71 @@
+"""HC18: ``training_set/NNN_HC.png`` with ``NNN_HC_Annotation.png`` and one CSV of pixel sizes and circumferences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.head import HeadFrame
+from aop_pose.formats.labels import LabelledFrame, Skipped, read_mask
+from aop_pose.formats.layout import Layout, nested
+from aop_pose.formats.pictures import picture_size
+from aop_pose.formats.rows import Row, RowError, filename, number, read_rows
+from aop_pose.geometry import ellipse_axes, largest_contour
+from aop_pose.keypoints import Keypoints
+from aop_pose.schemas import HEAD
+
+_FILE = "training_set_pixel_size_and_HC.csv"
+_LOOKS_FOR = f"{_FILE} with training_set/"
+_COLUMNS = ("filename", "pixel size(mm)", "head circumference (mm)")
+
+
+def _table(folder: Path) -> Path:
+    return next((place for place in (folder / _FILE, folder / "training_set" / _FILE) if place.is_file()), folder)
+
+
+def _holds(folder: Path) -> bool:
+    return _table(folder).is_file() and (folder / "training_set").is_dir()
+
+
+def _read(folder: Path) -> Iterator[HeadFrame | Skipped]:
+    base = nested(folder, _holds)
+    if base is None:
+        raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
+    for row in read_rows(_table(base), _COLUMNS):
+        try:
+            yield _frame(row, base / "training_set")
+        except (RowError, UnreadableError) as error:
+            yield Skipped(row.cells.get("filename") or f"{_FILE}:{row.line}", str(error))
+
+
+def _frame(row: Row, pictures: Path) -> HeadFrame:
+    if row.problem:
+        raise RowError(row.problem)
+    name = filename(row.cells["filename"])
+    pixel_size, circumference = (number(row.cells[column], column) for column in _COLUMNS[1:])
+    path, outline = pictures / name, pictures / f"{Path(name).stem}_Annotation.png"
+    for place in (path, outline):
+        if not place.is_file():
+            raise RowError(f"no picture {place.name} in {pictures.name}/")
+    width, height = picture_size(path)
+    frame = LabelledFrame(name, path, width, height, Keypoints.from_points(HEAD, _axis_ends(outline)))
+    return HeadFrame(frame, pixel_size, circumference)
+
+
+def _axis_ends(outline: Path) -> np.ndarray:
+    """OFD1, OFD2, BPD1, BPD2 of the ellipse through the drawn line, (4, 2)."""
+    drawn = read_mask(outline) > 0
+    contour = largest_contour(drawn.astype(np.uint8))
+    if not len(contour):
+        raise RowError(f"{outline.name}: expected an outline, found an empty picture")
+    # A line of some pixels' width: all its pixels lie around the middle of the line, its outer contour does not.
+    ys, xs = np.nonzero(drawn)
+    inside = drawn[round(float(contour[:, 1].mean())), round(float(contour[:, 0].mean()))]
+    points = contour if inside else np.column_stack([xs, ys])
+    return np.array(ellipse_axes(points))
+
+
+HC18 = Layout("hc18", "head", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

@@ -1,0 +1,167 @@
+"""Pictures of a data set: their size without decoding them, and a copy that every program opens alike."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import struct
+import warnings
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from aop_pose.errors import UnreadableError
+from aop_pose.io.discover import METAIMAGE_SUFFIXES
+from aop_pose.io.metaimage import read_header
+from aop_pose.io.pixels import rgb_to_gray
+from aop_pose.io.read import read_frame
+
+VIDEO_SUFFIXES = frozenset({".avi", ".mp4"})
+# Formats that every reader opens alike; the rest is decoded here once and stored as PNG.
+_PLAIN = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp"}
+_ORIENTATION = 0x0112
+_NIFTI_HEADER = 348
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels from the header alone; UnreadableError where there is none."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return _video_size(path)
+    if path.suffix.lower() in METAIMAGE_SUFFIXES:
+        header = read_header(path)
+        return header.width, header.height
+    try:
+        with _open(path) as picture:
+            width, height = picture.size
+            if picture.getexif().get(_ORIENTATION, 1) >= 5:
+                width, height = height, width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableError(f"{path}: expected a picture, found {_one_line(error)}") from error
+    return width, height
+
+
+def volume_shape(path: Path) -> tuple[int, int, int]:
+    """Voxels along i, j, k of a NIfTI-1 file (``.nii``, ``.nii.gz``) from its header; UnreadableError where it fails."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+            header = stream.read(_NIFTI_HEADER)
+    except (OSError, EOFError) as error:
+        raise UnreadableError(f"{path}: expected a NIfTI volume, found {_one_line(error)}") from error
+    # The header's own length tells its byte order; ``dim`` stands at byte 40: the number of axes, then their lengths.
+    for order in "<>":
+        if len(header) == _NIFTI_HEADER and struct.unpack_from(f"{order}i", header)[0] == _NIFTI_HEADER:
+            axes, *lengths = struct.unpack_from(f"{order}8h", header, 40)
+            if axes >= 3 and min(lengths[:3]) > 0:
+                return lengths[0], lengths[1], lengths[2]
+    raise UnreadableError(f"{path}: expected a NIfTI-1 volume of 3 axes, found another file")
+
+
+def read_gray(path: Path, index: int = 0) -> np.ndarray:
+    """uint8 (H, W) as the predictor sees it: a still, or one frame of a video; UnreadableError where it fails."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return _video_frame(path, index)
+    try:
+        return read_frame(path).pixels
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from error
+
+
+def _video_size(path: Path) -> tuple[int, int]:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    try:
+        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    finally:
+        capture.release()
+    if not (width and height):
+        raise UnreadableError(f"{path}: expected a video, found a file that cannot be read")
+    return int(width), int(height)
+
+
+def _video_frame(path: Path, index: int) -> np.ndarray:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    try:
+        # Frame by frame: seeking lands on a neighbouring key frame in some codecs, and the mask would not fit.
+        for _ in range(index):
+            if not capture.grab():
+                break
+        found, pixels = capture.read()
+    finally:
+        capture.release()
+    if not found:
+        raise UnreadableError(f"{path}: expected a video with frame {index}, found none")
+    return pixels if pixels.ndim == 2 else rgb_to_gray(pixels[..., ::-1])
+
+
+def place_picture(source: Path, folder: Path, stem: str, index: int = 0) -> Path:
+    """Put a picture into ``folder`` under a new stem and return where it stands.
+
+    An 8-bit gray PNG, JPEG or BMP is copied byte for byte. Everything else (colour, 16 bit, MetaImage, a turned
+    JPEG, frame ``index`` of a video) is decoded as the predictor decodes it and stored as PNG, so that other programs
+    see the same gray values.
+    """
+    suffix = _plain_suffix(source)
+    if suffix is None:
+        destination = folder / f"{stem}.png"
+        write_gray(destination, read_gray(source, index))
+    else:
+        destination = folder / f"{stem}{suffix}"
+        shutil.copyfile(source, destination)
+    return destination
+
+
+def write_gray(path: Path, pixels: np.ndarray) -> None:
+    """Store uint8 (H, W) as PNG."""
+    Image.fromarray(pixels).save(path)
+
+
+def unique_stems(filenames: Iterable[str]) -> list[str]:
+    """One file stem per name, all different on any file system.
+
+    The bare stem where no other name shares it; else the folders are folded in (``a/1.png`` -> ``a__1``), and what
+    is still taken gets ``__2``, ``__3``, … in the order of the names.
+    """
+    paths = [PurePosixPath(filename).with_suffix("") for filename in filenames]
+    bare = [path.name.casefold() for path in paths]
+    shared = {name for name in bare if bare.count(name) > 1} if len(set(bare)) < len(bare) else set()
+    taken = set(bare) - shared
+    stems = []
+    for path in paths:
+        if path.name.casefold() not in shared:
+            stems.append(path.name)
+            continue
+        wanted = stem = "__".join(part for part in path.parts if part not in ("/", "..", "."))
+        number = 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{wanted}__{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
+def _plain_suffix(path: Path) -> str | None:
+    if path.suffix.lower() in METAIMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return None
+    try:
+        with _open(path) as picture:
+            turned = picture.getexif().get(_ORIENTATION, 1) != 1
+            return None if turned or picture.mode != "L" else _PLAIN.get(picture.format or "")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableError(f"{path}: expected a picture, found {_one_line(error)}") from error
+
+
+def _open(path: Path) -> Image.Image:
+    """Only the header is read here, so a large picture is no reason for Pillow's warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,92 @@
+"""The 3-D label file: ``Filename[,…],<point>_i,<point>_j,<point>_k,…`` in zero-based voxel indices.
+
+``i, j, k`` count along the first, second and third axis of the file (x, y, z of NIfTI), the centre of the first voxel
+being 0. Columns that belong to no point are kept as text.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from aop_pose.errors import UsageError
+from aop_pose.formats.labels import find_picture
+from aop_pose.formats.pictures import volume_shape
+from aop_pose.formats.rows import Row, Seen, filename, header_of, number, parse_rows
+
+AXES = ("i", "j", "k")
+
+
+@attrs.frozen(eq=False)
+class LabelledVolume:
+    """A volume on disk with its points."""
+
+    filename: str
+    path: Path
+    shape: tuple[int, int, int]
+    """Voxels along i, j, k."""
+    points: dict[str, np.ndarray]
+    """Point name -> (3,) voxel indices i, j, k."""
+    notes: dict[str, str] = attrs.field(factory=dict)
+    """Further columns, as text."""
+
+
+def point_names(header: Sequence[str]) -> list[str]:
+    """Points whose three columns stand in a header, in its order."""
+    return [column[:-2] for column in header if column.endswith("_i") and _columns(column[:-2]) <= set(header)]
+
+
+def _columns(point: str) -> set[str]:
+    return {f"{point}_{axis}" for axis in AXES}
+
+
+def read_points3d(file: Path, data: Path) -> list[LabelledVolume]:
+    """Every row with its volume (``data/Filename``, else ``data/volumes/Filename``), shapes from the headers.
+
+    UsageError names ``file:line`` of the first bad row, or says that no point has its three columns.
+    """
+    file = Path(file)
+    header = header_of(file)
+    names = point_names(header)
+    if not names:
+        raise UsageError(f"{file}:1: expected columns <point>_i,<point>_j,<point>_k, found {','.join(header)}")
+    seen = Seen()
+
+    def parse(row: Row) -> LabelledVolume:
+        name, points = parse_row(row, names)
+        seen.add(name, row.line)
+        path = find_picture(data, name, "volumes")
+        notes = {
+            column: text
+            for column, text in row.cells.items()
+            if column != "Filename" and not any(column in _columns(point) for point in names)
+        }
+        return LabelledVolume(name, path, volume_shape(path), points, notes)
+
+    return list(parse_rows(file, ("Filename",), parse))
+
+
+def parse_row(row: Row, names: Sequence[str]) -> tuple[str, dict[str, np.ndarray]]:
+    """Name and points of a row; RowError says what is wrong."""
+    name = filename(row.cells["Filename"])
+    points = {
+        point: np.array([number(row.cells[f"{point}_{axis}"], f"{point}_{axis}") for axis in AXES])
+        for point in names
+    }
+    return name, points
+
+
+def write_points3d(volumes: Iterable[LabelledVolume], file: Path) -> None:
+    """Write the file; columns are those of the first volume."""
+    volumes = list(volumes)
+    notes, points = list(volumes[0].notes), list(volumes[0].points)
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["Filename", *notes, *(f"{point}_{axis}" for point in points for axis in AXES)])
+        for volume in volumes:
+            indices = [f"{value:g}" for point in points for value in volume.points[point]]
+            writer.writerow([volume.filename, *(volume.notes.get(note, "") for note in notes), *indices])

@@ -1,0 +1,25 @@
+"""A file that appears under its final name only when it is complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it replaces ``path``, on any error it is removed.
+
+    The folder is made where it does not exist. A killed process leaves at most a hidden ``.NAME.PID.tmp``.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The name is cut: the final name may already be as long as the file system allows.
+    temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,182 @@
+"""Which files are frames: files, folders and patterns become a sorted list of entries. Nothing is opened here."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from aop_pose.errors import UsageError
+from aop_pose.io.text import printable
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
+METAIMAGE_SUFFIXES = frozenset({".mha", ".mhd"})
+KNOWN_SUFFIXES = PICTURE_SUFFIXES | METAIMAGE_SUFFIXES
+# The pixels of a .mhd header lie beside it: part of a frame, not a file left aside.
+_COMPANION_SUFFIXES = frozenset({".raw", ".zraw"})
+
+
+@attrs.frozen
+class Entry:
+    """One file to be read."""
+
+    path: Path
+    source: str
+    """Path below what was given, with ``/`` and printable characters only: the ``source`` of its rows."""
+
+
+@attrs.frozen
+class Discovery:
+    """What was found."""
+
+    entries: list[Entry]
+    ignored: int
+    """Files in folders that are no frames by their suffix; hidden files are not counted."""
+
+
+@attrs.frozen
+class _Found:
+    """Files of one given source."""
+
+    base: str
+    files: list[tuple[str, str]]
+    """Pairs (path, path below ``base``)."""
+    ignored: int = 0
+
+
+def discover(sources: Sequence[str | Path]) -> Discovery:
+    """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by source.
+
+    ``source`` is the path below the given folder; for a file its name; for a pattern the path below the folders in
+    front of the first wildcard. A file that is named has an entry whatever its suffix; in folders and patterns only
+    the known suffixes count. Hidden files and folders are left out; a folder reached twice, through links or loops,
+    is listed once; a folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
+
+    A file that is named twice counts once. Where two different files would have the same source, the first keeps it
+    and the later one gets the name of its given folder in front (``B/1.png``), with more parents, then ``~2``, ``~3``
+    until it is unique.
+
+    Raises UsageError for a source that does not exist. Empty folders give no entries: the caller decides.
+    """
+    entries: list[Entry] = []
+    ignored = 0
+    paths: set[str] = set()
+    taken: set[str] = set()
+    for given in sources:
+        found = _find(os.fspath(given))
+        ignored += found.ignored
+        for path, below in sorted(found.files, key=lambda file: file[1]):
+            absolute = os.path.abspath(path)
+            if absolute in paths:
+                continue
+            paths.add(absolute)
+            source = next(name for name in _names(below, found.base) if name not in taken)
+            taken.add(source)
+            entries.append(Entry(Path(path), source))
+    return Discovery(entries, ignored)
+
+
+def _find(given: str) -> _Found:
+    if os.path.isdir(given):
+        files, ignored = _walk(given)
+        return _Found(given, files, ignored)
+    if os.path.lexists(given):
+        return _Found(os.path.dirname(given), [(given, os.path.basename(given))])
+    if glob.has_magic(given):
+        return _match(given)
+    raise UsageError(
+        f"expected an existing file, folder or pattern, found nothing at {printable(given)!r}; check the path"
+    )
+
+
+def _match(pattern: str) -> _Found:
+    """Files of a pattern, and of the folders that it matches."""
+    base = pattern
+    while glob.has_magic(base):
+        base = os.path.dirname(base)
+    matches = set(glob.glob(pattern, recursive=True))
+    if not matches:
+        raise UsageError(f"expected files that match {printable(pattern)!r}, found none; check the pattern")
+    paths: list[str] = []
+    ignored = 0
+    for match in matches:
+        if os.path.isdir(match):
+            # "**" names every folder beside its files: walking them too would list each file many times.
+            if "**" not in pattern:
+                inner, inner_ignored = _walk(match)
+                paths += [path for path, _ in inner]
+                ignored += inner_ignored
+        elif _suffix(match) in KNOWN_SUFFIXES:
+            paths.append(match)
+        elif _suffix(match) not in _COMPANION_SUFFIXES:
+            ignored += 1
+    files = [(path, os.path.relpath(path, base or ".").replace(os.sep, "/")) for path in paths]
+    return _Found(base, files, ignored)
+
+
+def _walk(folder: str) -> tuple[list[tuple[str, str]], int]:
+    """Frames below a folder as (path, path below the folder), and how many other files there are."""
+    files: list[tuple[str, str]] = []
+    ignored = 0
+    seen: set[tuple[int, int]] = set()
+    # Linked folders wait until the real ones are done, so that a file is listed under its own name where it has one.
+    own, linked = [(folder, "")], list[tuple[str, str]]()
+    while own or linked:
+        here, below = own.pop() if own else linked.pop()
+        try:
+            status = os.stat(here)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as listing:
+                items = sorted((item for item in listing if not item.name.startswith(".")), key=_name, reverse=True)
+        except OSError:
+            files.append((here, below.rstrip("/") or os.path.basename(os.path.abspath(here))))
+            continue
+        companions = 0
+        has_header = False
+        for item in items:
+            suffix = _suffix(item.name)
+            if _is_folder(item):
+                (linked if item.is_symlink() else own).append((item.path, f"{below}{item.name}/"))
+            elif suffix in KNOWN_SUFFIXES:
+                files.append((item.path, below + item.name))
+                has_header = has_header or suffix == ".mhd"
+            elif suffix in _COMPANION_SUFFIXES:
+                companions += 1
+            else:
+                ignored += 1
+        ignored += 0 if has_header else companions
+    return files, ignored
+
+
+def _names(below: str, base: str) -> Iterator[str]:
+    """The wanted source, then longer and longer ones."""
+    below = printable(below)
+    yield below
+    parts = [printable(part) for part in Path(os.path.abspath(base)).parts[1:]]
+    for count in range(1, len(parts) + 1):
+        yield "/".join([*parts[-count:], below])
+    number = 2
+    while True:
+        yield f"{below}~{number}"
+        number += 1
+
+
+def _name(item: os.DirEntry[str]) -> str:
+    return item.name
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:
+        # A link that leads to itself: it is listed as a file, and reading it says so.
+        return False

@@ -1,0 +1,241 @@
+"""What was found, drawn on the frame, to be checked by eye."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import cv2
+import numpy as np
+
+from aop_pose.frame import Frame
+from aop_pose.io.atomic import replacing
+from aop_pose.io.lettering import Colour, put_text, text_size, wrap
+from aop_pose.results import Measurement, Result
+
+NOTE = "research use only"
+
+_LONGER_SIDE = 512
+_NARROWEST = 300
+"""Pixels; a narrower picture is widened with ground, so that the texts have room."""
+_GROUND = (24, 24, 24)
+_WHITE = (255, 255, 255)
+_GRAY = (190, 190, 190)
+_YELLOW = (90, 225, 255)
+_AMBER = (60, 170, 255)
+_NAMED_COLOURS: dict[str, Colour] = {"PS1": (70, 70, 255), "PS2": (70, 230, 70), "FH1": (255, 140, 50)}
+_TEXT_SCALE = 0.45
+_HEADLINE_SCALE = 0.6
+_SHIFT = 4
+"""Fractional bits of the coordinates that OpenCV draws with."""
+# What a head line names; a length in pixels is left out where the same one is known in millimetres.
+_HEADLINE = {"aop_deg": "AoP", "hsd": "HSD", "ofd": "OFD", "bpd": "BPD", "hc": "HC"}
+
+
+@attrs.frozen
+class Scaling:
+    """Frame pixels to overlay pixels and back; centres of pixels are whole numbers on both sides."""
+
+    x: float
+    y: float
+
+    def to_overlay(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) of the frame, in pixels of the overlay."""
+        return (points + 0.5) * (self.x, self.y) - 0.5
+
+    def to_frame(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of ``to_overlay``."""
+        return (points + 0.5) / (self.x, self.y) - 0.5
+
+
+def scaling(frame: Frame) -> Scaling:
+    """How ``draw_overlay`` enlarges a frame: to 512 pixels on the longer side; a larger frame stays as it is."""
+    factor = max(1.0, _LONGER_SIDE / max(frame.width, frame.height))
+    return Scaling(max(1, round(frame.width * factor)) / frame.width, max(1, round(frame.height * factor)) / frame.height)
+
+
+def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
+    """Draw points, lines, angle and texts; returns uint8 BGR (H, W, 3).
+
+    The frame lies in the top left corner, enlarged by ``scaling``; below it a dark band says what was measured, or why
+    nothing was, and that it is for research. A point outside the frame is drawn as a ring at the border.
+    """
+    scale = scaling(frame)
+    width, height = round(frame.width * scale.x), round(frame.height * scale.y)
+    picture = cv2.cvtColor(
+        cv2.resize(np.ascontiguousarray(frame.pixels), (width, height), interpolation=cv2.INTER_CUBIC),
+        cv2.COLOR_GRAY2BGR,
+    )
+    picture = cv2.copyMakeBorder(picture, 0, 0, 0, max(0, _NARROWEST - width), cv2.BORDER_CONSTANT, value=_GROUND)
+    if result.keypoints is not None:
+        _draw_points(picture, result, scale.to_overlay(result.keypoints.coords), (width, height))
+    return np.vstack([picture, _band(picture.shape[1], result)])
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, tile: int = 360) -> np.ndarray:
+    """Lay pictures (uint8 BGR) out in rows, each fitted into a square of ``tile`` pixels; returns uint8 BGR."""
+    if not pictures or columns < 1:
+        raise ValueError(f"contact sheet: expected pictures and columns, found {len(pictures)} and {columns}")
+    columns = min(columns, len(pictures))
+    gap = 6
+    step = tile + gap
+    rows = math.ceil(len(pictures) / columns)
+    sheet = np.full((rows * step + gap, columns * step + gap, 3), _GROUND, dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        fitted = _fitted(picture, tile)
+        height, width = fitted.shape[:2]
+        top = gap + (number // columns) * step + (tile - height) // 2
+        left = gap + (number % columns) * step + (tile - width) // 2
+        sheet[top : top + height, left : left + width] = fitted
+    return sheet
+
+
+def write_overlay(path: str | Path, picture: np.ndarray) -> None:
+    """Write a BGR picture as PNG; folders are made, and the file appears only when it is complete."""
+    # Level 1: files a little larger, several times as fast, and overlays are made for every frame.
+    encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def colours(points: Sequence[str]) -> list[Colour]:
+    """A colour for each point: those of the AoP landmarks are fixed, others are spread over the hues."""
+    spread = [colorsys.hsv_to_rgb(number / max(len(points), 1), 0.75, 1.0) for number in range(len(points))]
+    rest = [(round(255 * blue), round(255 * green), round(255 * red)) for red, green, blue in spread]
+    return [_NAMED_COLOURS.get(point, other) for point, other in zip(points, rest, strict=True)]
+
+
+def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: tuple[int, int]) -> None:
+    assert result.keypoints is not None
+    schema = result.keypoints.schema
+    for first, second in schema.lines:
+        _line(picture, places[schema.index(first)], places[schema.index(second)])
+    if "aop_deg" in result.measurements:
+        _arc(picture, *(places[schema.index(point)] for point in ("PS1", "PS2", "FH1")))
+    occupied: list[tuple[int, int, int, int]] = []
+    inner = np.array(size) - 1
+    for name, place, colour in zip(schema.points, places, colours(schema.points), strict=True):
+        if not np.isfinite(place).all():
+            continue
+        shown = np.clip(place, 0, inner)
+        outside = not np.array_equal(shown, place)
+        centre = _fixed(shown)
+        cv2.circle(picture, centre, 6 << _SHIFT, (0, 0, 0), 2 if outside else cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        cv2.circle(picture, centre, 5 << _SHIFT, colour, 2 if outside else cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        _name_point(picture, f"{name} (outside)" if outside else name, shown, colour, size, occupied)
+
+
+def _name_point(
+    picture: np.ndarray,
+    text: str,
+    place: np.ndarray,
+    colour: Colour,
+    size: tuple[int, int],
+    occupied: list[tuple[int, int, int, int]],
+) -> None:
+    """Write a name beside its point where it neither leaves the picture nor covers another name."""
+    width, height = text_size(text, _TEXT_SCALE)
+    x, y = (round(float(value)) for value in place)
+    right, left, above, below, level = x + 10, x - 10 - width, y - 9, y + 9 + height, y + height // 2
+    candidates = [(right, above), (left, above), (right, below), (left, below), (right, level), (left, level)]
+    boxes = [_inside(*candidate, width, height, picture.shape[1], picture.shape[0]) for candidate in candidates]
+    box = next((box for box in boxes if not any(_overlap(box, other) for other in occupied)), boxes[0])
+    occupied.append(box)
+    put_text(picture, text, box[0], box[3], _TEXT_SCALE, colour)
+
+
+def _inside(left: int, base: int, width: int, height: int, across: int, down: int) -> tuple[int, int, int, int]:
+    """Box (left, top, right, base) of a text, pushed into the picture."""
+    left = max(2, min(left, across - width - 2))
+    base = max(height + 2, min(base, down - 3))
+    return left, base - height, left + width, base
+
+
+def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
+    if np.isfinite(start).all() and np.isfinite(end).all():
+        _polyline(picture, np.stack([start, end]), _WHITE)
+
+
+def _arc(picture: np.ndarray, corner: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+    """The arc from one ray to the other, on the side of the smaller angle."""
+    rays = np.stack([first, second]) - corner
+    lengths = np.hypot(rays[:, 0], rays[:, 1])
+    if not (np.isfinite(lengths).all() and lengths.min() > 0):
+        return
+    begin, end = np.arctan2(rays[:, 1], rays[:, 0])
+    turn = (end - begin + math.pi) % (2 * math.pi) - math.pi
+    directions = begin + np.linspace(0, turn, 49)
+    radius = min(0.35 * float(lengths.min()), 48.0)
+    _polyline(picture, corner + radius * np.stack([np.cos(directions), np.sin(directions)], axis=1), _YELLOW)
+
+
+def _polyline(picture: np.ndarray, points: np.ndarray, colour: Colour) -> None:
+    fixed = np.array([_fixed(point) for point in points], dtype=np.int32)[:, None]
+    cv2.polylines(picture, [fixed], False, (0, 0, 0), 3, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(picture, [fixed], False, colour, 1, cv2.LINE_AA, _SHIFT)
+
+
+def _fixed(point: np.ndarray) -> tuple[int, int]:
+    """OpenCV's fixed-point coordinates; far away points are cut, since they must fit 32 bits."""
+    x, y = np.clip(point, -30000, 30000) * (1 << _SHIFT)
+    return round(float(x)), round(float(y))
+
+
+def _band(width: int, result: Result) -> np.ndarray:
+    """The dark strip below the picture: what was measured or why not, the note, the source."""
+    room = width - 16
+    lines: list[tuple[str, float, Colour]] = []
+    if result.measurements:
+        lines += [(line, _HEADLINE_SCALE, _YELLOW) for line in wrap(_headline(result), room, _HEADLINE_SCALE, 3)]
+    else:
+        lines.append((result.status, _HEADLINE_SCALE, _AMBER))
+        lines += [(line, _TEXT_SCALE, _AMBER) for line in wrap(result.reason, room, _TEXT_SCALE, 4)]
+    name = result.source if result.index == 0 else f"{result.source} #{result.index}"
+    # The end of a long path says more than its beginning.
+    note_width = text_size(NOTE, _TEXT_SCALE)[0]
+    while name and text_size(name, _TEXT_SCALE)[0] > room - note_width - 12:
+        name = name[4:] if len(name) < 8 else "..." + name[7:]
+    heights = [round(text_size("", scale)[1] * 1.9) for _, scale, _ in lines]
+    last = round(text_size("", _TEXT_SCALE)[1] * 1.9)
+    band = np.full((sum(heights) + last + 12, width, 3), _GROUND, dtype=np.uint8)
+    base = 4
+    for (text, scale, colour), height in zip(lines, heights, strict=True):
+        base += height
+        put_text(band, text, 8, base, scale, colour)
+    base += last
+    put_text(band, name, 8, base, _TEXT_SCALE, _GRAY)
+    put_text(band, NOTE, width - 8 - note_width, base, _TEXT_SCALE, _WHITE)
+    return band
+
+
+def _headline(result: Result) -> str:
+    parts: list[str] = []
+    for stem, label in _HEADLINE.items():
+        names = (stem, f"{stem}_mm", f"{stem}_px")
+        found = next((result.measurements[name] for name in names if name in result.measurements), None)
+        if found is not None and math.isfinite(found.value):
+            parts.append(f"{label} {_with_unit(found)}")
+    return "  ".join(parts)
+
+
+def _with_unit(measurement: Measurement) -> str:
+    degrees = measurement.name == "aop_deg"
+    text = f"{measurement.value:.1f}" + ("°" if degrees else f" {measurement.unit}")
+    if measurement.interval is not None:
+        low, high = measurement.interval
+        text += f" ({low:.1f} to {high:.1f})"
+    return text
+
+
+def _fitted(picture: np.ndarray, tile: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    factor = tile / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)

@@ -1,0 +1,73 @@
+"""A made-up transperineal frame with its exact answer."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from aop_pose.errors import UsageError
+from aop_pose.frame import Frame
+from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
+from aop_pose.keypoints import Keypoints
+from aop_pose.phantom.anatomy import AOP_RANGE, Anatomy, draw_anatomy
+from aop_pose.phantom.devices import DEVICES, Fan
+from aop_pose.phantom.scan import compress, draw_border, envelope, scan_convert
+from aop_pose.phantom.tissue import BeamGrid, build_tissue
+from aop_pose.schemas import AOP
+
+
+@attrs.frozen(eq=False)
+class Phantom:
+    """One frame, its landmarks, its mask and the device it imitates."""
+
+    frame: Frame
+    """Square, uint8, with the spacing in mm."""
+    keypoints: Keypoints
+    """PS1, PS2, FH1 of the outlines, not of the pixels."""
+    mask: np.ndarray
+    """uint8 (H, W): 0 background, 1 symphysis, 2 fetal head, by pixel centre, hidden parts included."""
+    device: str
+    anatomy: Anatomy
+    """The outlines in mm."""
+
+
+def make_phantom(
+    seed: int, index: int = 0, device: str | None = None, size: int = 256, aop: float | None = None
+) -> Phantom:
+    """The phantom number ``index`` of a seed; the same arguments give the same pixels.
+
+    device: a name of ``DEVICES``, or None to draw one. size: pixels of a side, 64 or more. aop: degrees, 60 to 180,
+    or None for an even draw from that range. Errors: UsageError for anything else.
+    """
+    if device is not None and device not in DEVICES:
+        raise UsageError(f"phantom: expected a device of {', '.join(DEVICES)}; found {device!r}")
+    if size < 64:
+        raise UsageError(f"phantom: expected a size of at least 64 pixels, found {size}")
+    rng = np.random.default_rng([seed, index])
+    drawn_device, drawn_aop = str(rng.choice(list(DEVICES))), rng.uniform(*AOP_RANGE)
+    scanner = DEVICES[device or drawn_device]
+    fan = scanner.fan(rng)
+    anatomy = draw_anatomy(rng, scanner, fan, drawn_aop if aop is None else aop)
+    # About two samples a pixel down and a beam every second pixel at the bottom, as finely as the pulse needs.
+    grid = BeamGrid.of(fan, samples=480, beams=224)
+    tissue = build_tissue(rng, scanner, fan, grid, anatomy)
+    pixels = scan_convert(fan, compress(rng, scanner, envelope(rng, scanner, grid, tissue)), size)
+    draw_border(scanner, fan, pixels)
+    spacing = fan.width_mm / size
+    points = np.array(anatomy.points) / spacing - 0.5
+    return Phantom(
+        frame=Frame(pixels, spacing=(spacing, spacing), source=f"phantom-{seed}-{index}"),
+        keypoints=Keypoints.from_points(AOP, points),
+        mask=_mask(fan, anatomy, size),
+        device=scanner.name,
+        anatomy=anatomy,
+    )
+
+
+def _mask(fan: Fan, anatomy: Anatomy, size: int) -> np.ndarray:
+    place = (np.arange(size) + 0.5) * (fan.width_mm / size)
+    x, y = np.meshgrid(place, place)
+    mask = np.zeros((size, size), np.uint8)
+    mask[anatomy.head.level(x, y) <= 1] = FETAL_HEAD
+    mask[anatomy.symphysis.level(x, y) <= 1] = SYMPHYSIS
+    return mask

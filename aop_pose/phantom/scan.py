@@ -1,0 +1,113 @@
+"""From tissue to gray values: pulse, receiver, compression, and the fan drawn into the frame.
+
+The signal is kept at baseband: a scatterer is a complex number whose phase stands for its place within a wavelength,
+the pulse is its envelope, and the echo is their convolution on the beam grid. Its magnitude has the statistics of
+fully developed speckle (Rayleigh, mean over spread 1.91) wherever one tissue fills the pulse; averaging independent
+looks, as compounding scanners do, raises that by the square root of their number.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from aop_pose.phantom.devices import Device, Fan
+from aop_pose.phantom.tissue import BeamGrid, Tissue
+
+NOISE_BEAMS = 1.0
+"""Standard deviation, in beams, to which the receiver's noise is smoothed across: displays blend neighbours."""
+BRIGHTEST_GRAY = (188.0, 242.0)
+"""Gray value that the operator gives the 99th percentile."""
+
+
+def _curve(values: tuple[float, ...], count: int) -> np.ndarray:
+    """Values at equal steps, drawn out to ``count`` samples down the beam, shape (count, 1)."""
+    steps = np.linspace(0, len(values) - 1, count)
+    return np.interp(steps, np.arange(len(values)), values)[:, None].astype(np.float32)
+
+
+def _complex_noise(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Circular Gaussian, mean power 1, as two real channels."""
+    return rng.standard_normal((*shape, 2), dtype=np.float32) * np.float32(math.sqrt(0.5))
+
+
+def _pulse(field: np.ndarray, axial: float, lateral: float) -> np.ndarray:
+    """Convolution with a Gaussian pulse of the given standard deviations in samples and beams, peak-normalised sums."""
+    return cv2.GaussianBlur(field, (0, 0), sigmaX=lateral, sigmaY=axial, borderType=cv2.BORDER_REFLECT)
+
+
+def envelope(rng: np.random.Generator, device: Device, grid: BeamGrid, tissue: Tissue) -> np.ndarray:
+    """Magnitude of the received echo, shape (samples, beams); 1 = 0 dB."""
+    shape = tissue.scatter_db.shape
+    axial = device.axial_mm / grid.step
+    lateral = math.radians(device.lateral_deg) / float(grid.angle[0, 1] - grid.angle[0, 0])
+    # A Gaussian pulse averages independent scatterers: this factor gives the speckle unit power again.
+    restore = math.sqrt(4 * math.pi * max(axial, 0.3) * max(lateral, 0.3))
+    gain = _curve(device.gain_db, shape[0])
+    received = (10 ** ((gain - tissue.loss_db) / 20))[..., None]
+    # Receiver noise has passed no body, only the receiver's filter along the beam.
+    quiet = _curve(device.noise_db, shape[0]) + rng.normal(0.0, 2.5)
+    noise_level = (10 ** (quiet / 20) * math.sqrt(4 * math.pi * max(axial, 0.3) * NOISE_BEAMS))[..., None]
+    scatterers = (restore * 10 ** (tissue.scatter_db / 20))[..., None]
+    total = np.zeros(shape, np.float32)
+    for _ in range(device.looks):
+        field = _complex_noise(rng, shape) * scatterers
+        field[..., 0] += tissue.mirror
+        echo = _pulse(field, axial, lateral) * received
+        echo += _pulse(_complex_noise(rng, shape), axial, NOISE_BEAMS) * noise_level
+        total += cv2.magnitude(echo[..., 0], echo[..., 1])
+    # Off-axis clutter is the sum of so many echoes that it shows no speckle of its own; it half fills shadows.
+    haze = _curve(device.haze_db, shape[0]) + rng.uniform(-10.0, 3.0) - tissue.loss_db / 2
+    return total / device.looks + 10 ** (haze / 20)
+
+
+def compress(rng: np.random.Generator, device: Device, magnitude: np.ndarray) -> np.ndarray:
+    """Log compression and gray map: float32 gray values 0-255, with the gain set as an operator would.
+
+    The operator turns the gain until the brightest hundredth of the picture nears white, in some frames more than others.
+    """
+    db = 20 * np.log10(np.maximum(magnitude, 1e-6))
+    near_white = (rng.uniform(*BRIGHTEST_GRAY) / 255) ** (1 / device.gamma) - 1
+    db += near_white * device.dynamic_range_db - np.percentile(db[::2, ::2], 99)
+    shown = np.clip(1 + db / device.dynamic_range_db, 0, 1)
+    return (255 * shown**device.gamma).astype(np.float32)
+
+
+def scan_convert(fan: Fan, gray: np.ndarray, size: int) -> np.ndarray:
+    """Beam samples (samples, beams) drawn into a (size, size) frame, uint8; black outside the fan."""
+    place = ((np.arange(size, dtype=np.float32) + 0.5) * (fan.width_mm / size)).astype(np.float32)
+    x, y = np.meshgrid(place, place)
+    radius, angle = fan.to_polar(x, y)
+    samples, beams = gray.shape
+    down = (radius - fan.near) * ((samples - 1) / (fan.far - fan.near))
+    across = (angle + fan.half_angle) * ((beams - 1) / (2 * fan.half_angle))
+    frame = cv2.remap(
+        gray, across.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR, borderValue=0
+    )
+    frame[~fan.contains(x, y)] = 0
+    return np.round(frame).clip(0, 255).astype(np.uint8)
+
+
+def draw_border(device: Device, fan: Fan, frame: np.ndarray) -> None:
+    """Marks around the fan, without text, drawn into ``frame``; never over the fan."""
+    size = frame.shape[0]
+
+    def at(fraction: float) -> int:
+        return round(fraction * size)
+
+    if device.border == "bar":
+        bar = np.linspace(255, 0, at(0.24)).astype(np.uint8)
+        frame[at(0.008) : at(0.008) + len(bar), at(0.02) : at(0.04)] = bar[:, None]
+        for tick in (0.2, 0.25, 0.4, 0.55, 0.7, 0.76):
+            frame[at(0.906), at(tick)] = 140
+        for tick in (0.18, 0.24, 0.36, 0.66):
+            frame[at(tick), at(0.99)] = 110
+        frame[at(0.5) : at(0.51), at(0.98) : at(0.988)] = 230
+        return
+    frame[0, at(0.07) : at(0.36)] = 45
+    left = at((fan.apex_x - fan.near * math.sin(fan.half_angle)) / fan.width_mm) - at(0.07)
+    cv2.rectangle(frame, (left, at(0.008)), (left + at(0.016), at(0.025)), 110, 1)
+    middle = at(fan.apex_x / fan.width_mm)
+    frame[at(0.022) : at(0.03), middle] = 180

@@ -1,0 +1,165 @@
+"""The run folder: run.json, config.yaml, metrics.csv, curves.png, weights/."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import aop_pose
+from aop_pose.errors import UsageError
+from aop_pose.pipelines.config import Config
+
+RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
+PACKAGES = ("torch", "torchvision", "ultralytics-opencv-headless", "ultralytics", "numpy", "opencv-python-headless")
+
+
+class RunFolder:
+    """Where a training run writes. ``run.json`` says ``"finished": true`` only at the end."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.record: dict[str, Any] = {}
+        self._begin = time.time()
+        self._seconds_before = 0.0
+
+    @classmethod
+    def open(cls, path: Path, method: str, config: Config, facts: Mapping[str, Any], resume: bool) -> RunFolder:
+        """Begin a run, or take up one that was interrupted.
+
+        Raises:
+            UsageError: the folder holds a run and ``resume`` was not asked for; or it was, and there is no run, or
+                one with other settings.
+        """
+        run = cls(path)
+        settings = config.model_dump()
+        if resume:
+            run.record = read_record(path)
+            run._check_same(method, settings, facts)
+            run._seconds_before = float(run.record.get("wall_seconds", 0.0))
+            return run
+        if path.exists() and any(path.iterdir()):
+            raise UsageError(f"--out: {path} is not empty; add --resume to go on with a run, or choose another folder")
+        (path / WEIGHTS).mkdir(parents=True, exist_ok=True)
+        run._write_text(SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+        run.record = {
+            "method": method, "finished": False, "config": settings, **facts, "versions": versions(),
+            "git_commit": git_commit(), "machine": machine(), "command": " ".join(["aop-pose", *sys.argv[1:]]),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }  # fmt: skip
+        run.save()
+        return run
+
+    def _check_same(self, method: str, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        if self.record.get("finished"):
+            raise UsageError(f"--resume: the run in {self.path} is finished")
+        wanted = {"method": method, "config": dict(settings), "seed": facts["seed"], "data": facts["data"]}
+        for key, value in wanted.items():
+            if self.record.get(key) != value:
+                raise UsageError(f"--resume: {self.path} was started with another {key}; use the command that began it")
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.record.get("finished"))
+
+    def save(self, **facts: Any) -> None:
+        """Write run.json with these facts added, wall time and peak memory brought up to date."""
+        seconds = self._seconds_before + time.time() - self._begin
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.record |= {**facts, "wall_seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
+        self._write_text(RECORD, json.dumps(self.record, indent=2) + "\n")
+
+    def finish(self, **facts: Any) -> None:
+        """Draw the curves and mark the run finished."""
+        draw_curves(self.path / METRICS, self.path / CURVES)
+        self.save(finished=True, **facts)
+
+    def _write_text(self, name: str, text: str) -> None:
+        part = self.path / f"{name}.part"
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, self.path / name)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """``run.json`` of a run folder; UsageError where there is none."""
+    file = path / RECORD
+    if not file.is_file():
+        raise UsageError(f"expected a run folder with {RECORD}, found none at {path}")
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return record
+
+
+def fingerprint(parts: Iterable[bytes]) -> str:
+    """SHA-256 over pieces of data, each preceded by its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and what trained."""
+    found = {"aop-pose": aop_pose.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """Cores, memory and accelerator in words, without names."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return f"{len(os.sched_getaffinity(0))} cores, {pages:.0f} GiB, {platform.machine()}"
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, with ``+`` when files differ; None when installed."""
+    here = Path(aop_pose.__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def draw_curves(table: Path, picture: Path) -> None:
+    """Losses and checked errors over epochs, from metrics.csv."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with table.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name.startswith(("train/", "val/"))]
+    epochs = [float(row["epoch"]) for row in rows]
+    panels = [("loss", [n for n in names if "loss" in n]), ("checked", [n for n in names if n.startswith("val/")])]
+    figure, axes = plt.subplots(1, len(panels), figsize=(11, 4), layout="constrained")
+    for axis, (title, columns) in zip(axes, panels, strict=True):
+        for column in columns:
+            axis.plot(epochs, [float(row[column]) for row in rows], label=column)
+        axis.set(title=title, xlabel="epoch", yscale="log")
+        axis.legend(fontsize=8)
+    part = picture.with_suffix(".part.png")
+    figure.savefig(part, dpi=110)
+    plt.close(figure)
+    os.replace(part, picture)

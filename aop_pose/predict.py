@@ -1,0 +1,254 @@
+"""Frames -> rows: one row per frame whatever happens, in order, resumable at any point."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.frame import Frame
+from aop_pose.io.discover import Entry, discover
+from aop_pose.io.document import write_document
+from aop_pose.io.overlay import draw_overlay, overlay_path, write_overlay
+from aop_pose.io.pixel_size import PixelSizes, with_pixel_size
+from aop_pose.io.read import read_frames, unfit_reason
+from aop_pose.io.table import ResultsWriter
+from aop_pose.measure import measure
+from aop_pose.results import Result
+from aop_pose.runtime import Found, Predictor
+
+TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", ".started.json"
+READ_AHEAD = 4
+"""Batches that wait between reading, measuring and drawing: memory is bounded by it, not by the number of frames."""
+
+
+@attrs.frozen
+class Summary:
+    """What a run did: rows by status over the whole table, and files passed over because they are no frames."""
+
+    counts: dict[str, int]
+    ignored: int
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts.values())
+
+
+def measure_array(predictor: Predictor, picture: np.ndarray, spacing: tuple[float, float] | None = None) -> Result:
+    """Points and measurements on one gray picture (H, W) uint8; ``spacing`` in mm per pixel, rows first."""
+    frame = Frame(picture, spacing=spacing, source="array")
+    return measure_frames(predictor, [frame])[0]
+
+
+def measure_frames(predictor: Predictor, frames: Sequence[Frame]) -> list[Result]:
+    """A result per frame, ``ok`` or ``abstained`` with its reason."""
+    unfit = [unfit_reason(frame) for frame in frames]
+    found = iter(predictor.find([frame.pixels for frame, reason in zip(frames, unfit, strict=True) if not reason]))
+    return [
+        _result(predictor, frame, Found(None, 0.0, reason) if reason else next(found))
+        for frame, reason in zip(frames, unfit, strict=True)
+    ]
+
+
+def _result(predictor: Predictor, frame: Frame, found: Found) -> Result:
+    row: dict[str, Any] = {
+        "source": frame.source, "index": frame.index, "width": frame.width, "height": frame.height,
+        "keypoints": found.keypoints, "model": predictor.model_id,
+        "score": found.score if found.keypoints is not None else None,
+    }  # fmt: skip
+    if found.keypoints is None:
+        return Result(status="abstained", reason=found.reason, **row)
+    measured = measure(found.keypoints, frame.spacing, frame.aspect, produced_by=predictor.model_id)
+    if measured.reason:
+        return Result(status="abstained", reason=measured.reason, **row)
+    return Result(status="ok", measurements=measured.measurements, **row)
+
+
+def predict_folder(
+    predictor: Predictor,
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    pixel_sizes: PixelSizes | None = None,
+    overlay: bool = True,
+    batch: int = 8,
+    overwrite: bool = False,
+    facts: dict[str, Any] | None = None,
+    on_start: Callable[[int], None] = lambda files: None,
+    on_row: Callable[[Result, int], None] = lambda result, files_done: None,
+) -> Summary:
+    """Measure files, folders and globs into ``out`` (INTERFACE.md: results.csv, results.json, overlays/).
+
+    An interrupted run goes on where its table ends. ``facts`` go into results.json beside what this function knows.
+
+    Raises:
+        UsageError: no frames, or ``out`` holds a finished run, or one started otherwise, and not ``overwrite``.
+    """
+    discovery = discover(sources)
+    if not discovery.entries:
+        raise UsageError(f"no frames found in {', '.join(map(str, sources))} ({discovery.ignored} other files)")
+    identity = {
+        "model": predictor.model_id,
+        "sources": [str(source) for source in sources],
+        "pixel_size": None if pixel_sizes is None else str(pixel_sizes),
+        "overlay": overlay,
+    }
+    resume = _claim(out, identity, overwrite)
+    on_start(len(discovery.entries))
+    with ResultsWriter(out / TABLE, predictor.schema, resume=resume) as writer:
+        counts = Counter(writer.counts)
+        entries, files_done = _remaining(discovery.entries, writer.done)
+        items = _items(entries, writer.done, pixel_sizes, limit=READ_AHEAD * batch)
+        for result, opened in _measured(predictor, items, out / OVERLAYS if overlay else None, batch):
+            files_done = max(files_done, len(discovery.entries) - len(entries) + opened)
+            writer.write(result)
+            counts[result.status] += 1
+            on_row(result, files_done)
+    summary = Summary(dict(counts), discovery.ignored)
+    write_document(
+        out / DOCUMENT,
+        out / TABLE,
+        {**(facts or {}), **identity, "counts": summary.counts, "files_ignored": summary.ignored},
+    )
+    (out / STARTED).unlink()
+    return summary
+
+
+def _claim(out: Path, identity: dict[str, Any], overwrite: bool) -> bool:
+    """Make the folder ready; True where it holds the beginning of this same run."""
+    table, document, started = out / TABLE, out / DOCUMENT, out / STARTED
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: expected a folder, found the file {out}")
+    if overwrite:
+        document.unlink(missing_ok=True)
+        table.unlink(missing_ok=True)
+        started.unlink(missing_ok=True)
+        shutil.rmtree(out / OVERLAYS, ignore_errors=True)
+    if document.exists():
+        raise UsageError(f"--out: {out} holds a finished run; choose another folder or add --overwrite")
+    if table.exists():
+        before = json.loads(started.read_text(encoding="utf-8")) if started.exists() else {}
+        differing = [key for key in identity if before.get(key) != identity[key]]
+        if differing:
+            was = ", ".join(f"{key} was {before.get(key, 'unknown')}" for key in differing)
+            raise UsageError(f"--out: {out} holds the beginning of another run ({was}); add --overwrite to replace it")
+        return True
+    out.mkdir(parents=True, exist_ok=True)
+    part = started.with_suffix(".part")
+    part.write_text(json.dumps(identity), encoding="utf-8")
+    os.replace(part, started)
+    return False
+
+
+def _remaining(entries: Sequence[Entry], done: set[tuple[str, int]]) -> tuple[list[Entry], int]:
+    """Rows are written in order, so only the last file with a row can be half done."""
+    sources = {source for source, _ in done}
+    position = max((i for i, entry in enumerate(entries) if entry.source in sources), default=0)
+    return list(entries[position:]), position
+
+
+Item = tuple[Frame | Result, int]
+"""A frame, or the row of one that could not be read, and how many files were opened up to it."""
+
+
+def _items(
+    entries: Sequence[Entry], done: set[tuple[str, int]], pixel_sizes: PixelSizes | None, limit: int
+) -> Iterator[Item]:
+    """Frames in order, read ahead by one thread that stops when nobody listens any more."""
+    queue: Queue[Item | BaseException | None] = Queue(maxsize=limit)
+    stop = Event()
+
+    def put(item: Item | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return queue.put(item, timeout=0.2)
+            except Full:
+                continue
+
+    def read() -> None:
+        try:
+            for opened, entry in enumerate(entries, start=1):
+                for item in _of_entry(entry, pixel_sizes):
+                    if (item.source, item.index) not in done:
+                        put((item, opened))
+                    if stop.is_set():
+                        return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    Thread(target=read, daemon=True).start()
+    try:
+        while (item := queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+
+
+def _of_entry(entry: Entry, pixel_sizes: PixelSizes | None) -> Iterator[Frame | Result]:
+    index = 0
+    try:
+        for frame in read_frames(entry):
+            index = frame.index + 1
+            yield with_pixel_size(frame, pixel_sizes) if pixel_sizes is not None else frame
+    except UnreadableError as error:
+        yield Result(source=entry.source, index=index, status="unreadable", reason=str(error))
+
+
+def _measured(
+    predictor: Predictor, items: Iterable[Item], overlays: Path | None, batch: int
+) -> Iterator[tuple[Result, int]]:
+    """Results in the order of the items. A row is given out only when its overlay stands."""
+    waiting: deque[tuple[Result, int, Future[None] | None]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as artists:
+        try:
+            for group in _groups(items, batch):
+                frames = [item for item, _ in group if isinstance(item, Frame)]
+                results = iter(measure_frames(predictor, frames))
+                for item, opened in group:
+                    if isinstance(item, Result):
+                        waiting.append((item, opened, None))
+                        continue
+                    result = next(results)
+                    job = artists.submit(_draw, item, result, overlays) if overlays is not None else None
+                    waiting.append((result, opened, job))
+                while waiting and (len(waiting) > READ_AHEAD * batch or waiting[0][2] is None or waiting[0][2].done()):
+                    yield _drawn(*waiting.popleft())
+            while waiting:
+                yield _drawn(*waiting.popleft())
+        finally:
+            artists.shutdown(wait=True, cancel_futures=True)
+
+
+def _drawn(result: Result, opened: int, job: Future[None] | None) -> tuple[Result, int]:
+    if job is not None:
+        job.result()
+    return result, opened
+
+
+def _draw(frame: Frame, result: Result, overlays: Path) -> None:
+    write_overlay(overlay_path(overlays, frame.source, frame.index), draw_overlay(frame, result))
+
+
+def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    group: list[Item] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

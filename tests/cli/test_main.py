@@ -1,0 +1,164 @@
+"""The command as a person meets it: quick to start, one line for an error, the promised exit code."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+
+from aop_pose import __version__
+from aop_pose.cli import common, main
+from aop_pose.errors import AopPoseError, UsageError
+
+
+def run(capsys, *arguments):
+    code = main.run(list(arguments))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Register a command ``probe`` that does what a test wants."""
+
+    def register(action):
+        def probe() -> None:
+            """Probe.
+
+            Example: aop-pose probe
+            """
+            action()
+
+        monkeypatch.setitem(main.COMMANDS, "probe", "common:_probe")
+        monkeypatch.setattr(common, "_probe", probe, raising=False)
+
+    return register
+
+
+def leaf_commands():
+    root = typer.main.get_command(main.app)
+    for name in main.COMMANDS:
+        command = root.get_command(None, name)
+        yield (name,)
+        for child in getattr(command, "commands", {}):
+            yield (name, child)
+
+
+def test_starting_is_quick_and_imports_nothing_heavy():
+    heavy = "torch", "ultralytics", "onnxruntime", "cv2", "numpy", "pydantic", "SimpleITK"
+    code = f"import sys, aop_pose.cli.main; print([name for name in {heavy} if name in sys.modules])"
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+        assert done.stdout == "[]\n"
+    # The promise is 0.3 s for the import; the process itself starts within the rest.
+    assert min(times) < 0.6
+
+
+def test_help_names_every_command(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for name in main.COMMANDS:
+        assert f"\n  {name} " in out
+    assert "research use" in out
+
+
+@pytest.mark.parametrize("names", list(leaf_commands()), ids=" ".join)
+def test_every_help_ends_with_an_example_of_that_command(capsys, names):
+    code, out, _ = run(capsys, *names, "--help")
+    assert code == 0
+    *_, example = out.rstrip().split("Example: ")
+    assert " ".join(example.split()).startswith(f"aop-pose {names[0]}")
+    # What the example gives is what the command takes.
+    for word in example.split():
+        if word.startswith("--"):
+            assert out.count(word) >= 2, f"{word} is in the example but not among the options"
+
+
+def test_version(capsys):
+    assert run(capsys, "--version") == (0, f"aop-pose {__version__}\n", "")
+
+
+def test_without_a_command_the_help_is_shown_and_nothing_is_done(capsys):
+    code, out, err = run(capsys)
+    assert (code, err) == (2, "")
+    assert "Commands:" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evalute"], "no command 'evalute'; did you mean evaluate? (see aop-pose --help)"),
+        (["evaluate", "x"], "Missing argument 'truth' (see aop-pose evaluate --help)"),
+        (["evaluate", "x", "y", "--scale", "big", "--out", "z"], "Invalid value for '--scale'"),
+        (["info", "--jason"], "No such option: --jason"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(capsys, arguments, message):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("aop-pose: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("expected a, found b; do c"), 2, "expected a, found b; do c"),
+        (AopPoseError("the run\nfailed"), 1, "the run failed"),
+        (PermissionError(13, "Permission denied", "out/metrics.json"), 1, "Permission denied: out/metrics.json"),
+    ],
+)
+def test_an_expected_error_is_one_line_and_its_exit_code(capsys, command, error, code, message):
+    def action():
+        raise error
+
+    command(action)
+    assert run(capsys, "probe") == (code, "", f"aop-pose: error: {message}\n")
+
+
+def test_an_unexpected_error_is_not_hidden(command):
+    def action():
+        raise ZeroDivisionError("a defect")
+
+    command(action)
+    with pytest.raises(ZeroDivisionError):
+        main.run(["probe"])
+
+
+def test_a_command_chooses_its_exit_code(capsys, command):
+    def action():
+        raise typer.Exit(3)
+
+    command(action)
+    assert run(capsys, "probe") == (3, "", "")
+
+
+def test_an_interruption_is_130_and_says_how_to_go_on(capsys, command):
+    def action():
+        raise KeyboardInterrupt
+
+    command(action)
+    code, _, err = run(capsys, "probe")
+    assert code == 130
+    assert err.strip() == "aop-pose: interrupted; nothing half-written was left; run the command again"
+    assert common.finish_interrupted(["train", "--method", "yolo"]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_main_exits_with_the_code():
+    done = subprocess.run(
+        [sys.executable, "-m", "aop_pose.cli.main", "nothing"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_training_command_without_the_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(common, "find_spec", lambda name: None if name == "ultralytics" else object())
+    with pytest.raises(UsageError, match=r"this command trains; install it with: pip install '\.\[train\]'$"):
+        common.require_train()
