@@ -15,9 +15,9 @@ _PUBLIC = {
     "Result": "results",
     "Measurement": "results",
     "angle_of_progression": "geometry",
-    "measure": "measure",
-    "load": "runtime",
+    "load": "artefacts",
     "measure_array": "predict",
+    "predict_folder": "predict",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604

@@ -12,6 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aop_pose.errors import UsageError
+from aop_pose.runtime import Predictor
+from aop_pose.runtime import load as load_artefact
 from aop_pose.io.atomic import replacing
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -64,7 +66,9 @@ def _shipped(installed: str, checkout: str) -> Path:
     for folder in (inside, beside):
         if folder.is_dir():
             return folder
-    raise UsageError(f"expected the shipped folder {inside} or {beside}, found neither; install aop-pose again")
+    raise UsageError(
+        f"expected the shipped folder {inside} or {beside}, found neither; install aop-pose again"
+    )
 
 
 def manifest(folder: Path | None = None) -> list[Artefact]:
@@ -77,7 +81,9 @@ def manifest(folder: Path | None = None) -> list[Artefact]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(f"{file}: {place}: {first['msg']}; install aop-pose again or mend the manifest") from None
+        raise UsageError(
+            f"{file}: {place}: {first['msg']}; install aop-pose again or mend the manifest"
+        ) from None
 
 
 def write_manifest(entries: list[Artefact], folder: Path) -> None:
@@ -103,7 +109,9 @@ def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder:
         return _verified(default_artefact(schema, folder), folder)
     path = Path(name_or_path)
     if path.is_dir():
-        raise UsageError(f"weights: expected an artefact, found the folder {path}; run aop-pose export {path} first")
+        raise UsageError(
+            f"weights: expected an artefact, found the folder {path}; run aop-pose export {path} first"
+        )
     if path.is_file():
         for entry in manifest(folder) if path.resolve().parent == folder.resolve() else []:
             if entry.file == path.name:
@@ -115,7 +123,9 @@ def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder:
         return _verified(entries[name], folder)
     near = difflib.get_close_matches(name, entries, n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"weights: expected a file or one of {', '.join(entries) or 'no names'}, found {name!r}{meant}")
+    raise UsageError(
+        f"weights: expected a file or one of {', '.join(entries) or 'no names'}, found {name!r}{meant}"
+    )
 
 
 def default_artefact(schema: str, folder: Path | None = None) -> Artefact:
@@ -125,7 +135,9 @@ def default_artefact(schema: str, folder: Path | None = None) -> Artefact:
         if entry.default_for == schema:
             return entry
     known = ", ".join(sorted({entry.default_for for entry in entries if entry.default_for})) or "none"
-    raise UsageError(f"weights: no artefact is shipped for schema {schema} (shipped: {known}); name a file with --weights")
+    raise UsageError(
+        f"weights: no artefact is shipped for schema {schema} (shipped: {known}); name a file with --weights"
+    )
 
 
 def problem(entry: Artefact, folder: Path) -> str:
@@ -142,7 +154,9 @@ def problem(entry: Artefact, folder: Path) -> str:
 def _verified(entry: Artefact, folder: Path) -> Path:
     wrong = problem(entry, folder)
     if wrong:
-        raise UsageError(f"weights: {folder / entry.file} is not {entry.name}: {wrong}; install aop-pose again")
+        raise UsageError(
+            f"weights: {folder / entry.file} is not {entry.name}: {wrong}; install aop-pose again"
+        )
     return folder / entry.file
 
 
@@ -153,3 +167,11 @@ def sha256_of(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def load(weights: str | Path | None = None, schema: str = "aop", device: str = "cpu") -> Predictor:
+    """A predictor from a shipped name or an artefact file; None = the default of ``schema``.
+
+    Raises UsageError as ``resolve`` and ``runtime.load`` do.
+    """
+    return load_artefact(resolve(weights, schema), device=device)

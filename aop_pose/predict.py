@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +17,15 @@ import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.frame import Frame
+from aop_pose.io.atomic import replacing
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.document import write_document
-from aop_pose.io.overlay import draw_overlay, overlay_path, write_overlay
-from aop_pose.io.pixel_size import PixelSizes, with_pixel_size
-from aop_pose.io.read import read_frames, unfit_reason
-from aop_pose.io.table import ResultsWriter
+from aop_pose.io.fitness import unfit_reason
+from aop_pose.io.overlay import draw_overlay, write_overlay
+from aop_pose.io.overlay_names import overlay_name
+from aop_pose.io.pixel_size import PixelSizes, parse_pixel_size, with_pixel_size
+from aop_pose.io.read import read_frames
+from aop_pose.io.table import ResultsWriter, iter_results
 from aop_pose.measure import measure
 from aop_pose.results import Result
 from aop_pose.runtime import Found, Predictor
@@ -80,7 +82,7 @@ def predict_folder(
     sources: Sequence[str | Path],
     out: Path,
     *,
-    pixel_sizes: PixelSizes | None = None,
+    pixel_size: str | None = None,
     overlay: bool = True,
     batch: int = 8,
     overwrite: bool = False,
@@ -90,37 +92,34 @@ def predict_folder(
 ) -> Summary:
     """Measure files, folders and globs into ``out`` (INTERFACE.md: results.csv, results.json, overlays/).
 
-    An interrupted run goes on where its table ends. ``facts`` go into results.json beside what this function knows.
+    An interrupted run goes on where its table ends. ``pixel_size`` as in ``io.pixel_size.parse_pixel_size``;
+    ``facts`` go into results.json beside what this function knows.
 
     Raises:
         UsageError: no frames, or ``out`` holds a finished run, or one started otherwise, and not ``overwrite``.
     """
+    pixel_sizes = parse_pixel_size(pixel_size) if pixel_size is not None else None
     discovery = discover(sources)
     if not discovery.entries:
         raise UsageError(f"no frames found in {', '.join(map(str, sources))} ({discovery.ignored} other files)")
     identity = {
         "model": predictor.model_id,
         "sources": [str(source) for source in sources],
-        "pixel_size": None if pixel_sizes is None else str(pixel_sizes),
+        "pixel_size": pixel_size,
         "overlay": overlay,
     }
     resume = _claim(out, identity, overwrite)
     on_start(len(discovery.entries))
     with ResultsWriter(out / TABLE, predictor.schema, resume=resume) as writer:
-        counts = Counter(writer.counts)
-        entries, files_done = _remaining(discovery.entries, writer.done)
-        items = _items(entries, writer.done, pixel_sizes, limit=READ_AHEAD * batch)
+        entries, skipped = _remaining(discovery.entries, writer.done)
+        items = _items(entries, frozenset(writer.done), pixel_sizes, limit=READ_AHEAD * batch)
         for result, opened in _measured(predictor, items, out / OVERLAYS if overlay else None, batch):
-            files_done = max(files_done, len(discovery.entries) - len(entries) + opened)
             writer.write(result)
-            counts[result.status] += 1
-            on_row(result, files_done)
+            on_row(result, skipped + opened)
+    counts = Counter(row["status"] for row in iter_results(out / TABLE))
     summary = Summary(dict(counts), discovery.ignored)
-    write_document(
-        out / DOCUMENT,
-        out / TABLE,
-        {**(facts or {}), **identity, "counts": summary.counts, "files_ignored": summary.ignored},
-    )
+    about = {**(facts or {}), **identity, "counts": summary.counts, "files_ignored": summary.ignored}
+    write_document(out / DOCUMENT, out / TABLE, about)
     (out / STARTED).unlink()
     return summary
 
@@ -145,9 +144,8 @@ def _claim(out: Path, identity: dict[str, Any], overwrite: bool) -> bool:
             raise UsageError(f"--out: {out} holds the beginning of another run ({was}); add --overwrite to replace it")
         return True
     out.mkdir(parents=True, exist_ok=True)
-    part = started.with_suffix(".part")
-    part.write_text(json.dumps(identity), encoding="utf-8")
-    os.replace(part, started)
+    with replacing(started) as part:
+        part.write_text(json.dumps(identity), encoding="utf-8")
     return False
 
 
@@ -163,7 +161,7 @@ Item = tuple[Frame | Result, int]
 
 
 def _items(
-    entries: Sequence[Entry], done: set[tuple[str, int]], pixel_sizes: PixelSizes | None, limit: int
+    entries: Sequence[Entry], done: frozenset[tuple[str, int]], pixel_sizes: PixelSizes | None, limit: int
 ) -> Iterator[Item]:
     """Frames in order, read ahead by one thread that stops when nobody listens any more."""
     queue: Queue[Item | BaseException | None] = Queue(maxsize=limit)
@@ -240,7 +238,7 @@ def _drawn(result: Result, opened: int, job: Future[None] | None) -> tuple[Resul
 
 
 def _draw(frame: Frame, result: Result, overlays: Path) -> None:
-    write_overlay(overlay_path(overlays, frame.source, frame.index), draw_overlay(frame, result))
+    write_overlay(overlays / overlay_name(frame.source, frame.index), draw_overlay(frame, result))
 
 
 def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -113,7 +113,11 @@ def test_a_manifest_survives_a_round_trip(shelf):
 
 def test_an_installed_copy_finds_its_own_folders_first(tmp_path, monkeypatch):
     package = tmp_path / "site-packages" / "aop_pose"
-    for folder in (package / "_shipped" / "weights", package / "_shipped" / "phantom", package.parent / "weights"):
+    for folder in (
+        package / "_shipped" / "weights",
+        package / "_shipped" / "phantom",
+        package.parent / "weights",
+    ):
         folder.mkdir(parents=True)
     monkeypatch.setattr(artefacts, "_PACKAGE", package)
     assert artefacts.shipped_weights() == package / "_shipped" / "weights"
@@ -138,7 +142,11 @@ def test_everything_shipped_is_whole_and_small_enough():
         assert (folder / entry.file).stat().st_size == entry.bytes
         assert (folder / entry.card).is_file()
         contract = runtime.load(folder / entry.file).contract
-        assert (contract.name, contract.schema_name, contract.licence) == (entry.name, entry.schema_name, entry.licence)
+        assert (contract.name, contract.schema_name, contract.licence) == (
+            entry.name,
+            entry.schema_name,
+            entry.licence,
+        )
     defaults = [entry.default_for for entry in entries if entry.default_for]
     assert len(defaults) == len(set(defaults))
     assert sum(entry.bytes for entry in entries) <= 60e6
@@ -167,7 +175,13 @@ def exported(tmp_path):
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     contract = runtime.Contract(
-        name="aop-tiny", schema="aop", head="pose", image_size=32, threshold=0.1, decode="best", training_run={}
+        name="aop-tiny",
+        schema="aop",
+        head="pose",
+        image_size=32,
+        threshold=0.1,
+        decode="best",
+        training_run={},
     )
     onnx.helper.set_model_props(model, {runtime.METADATA_KEY: contract.model_dump_json(by_alias=True)})
     file, run = tmp_path / "export.onnx", tmp_path / "run"

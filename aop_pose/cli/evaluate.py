@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def evaluate(
     results: Path = typer.Argument(help="results.csv, or the folder it is in."),
     truth: Path = typer.Argument(help="Label file: Filename,PS1,PS2,FH1[,AoP]. Its pictures are not needed."),
-    out: Path = typer.Option(..., "--out", help="Folder for metrics.json and per_frame.csv; replaces earlier ones."),
+    out: Path = typer.Option(
+        ..., "--out", help="Folder for metrics.json and per_frame.csv; replaces earlier ones."
+    ),
     scale: float | None = typer.Option(
         None,
         "--scale",
@@ -42,9 +44,11 @@ def evaluate(
     from aop_pose.evaluation.match import match, schema_of
     from aop_pose.evaluation.metrics import frame_errors, summarise
     from aop_pose.evaluation.report import summary_table, write_report
-    from aop_pose.io.table import read_results
+    from aop_pose.formats.rows import parse_rows
 
-    rows = read_results(results / "results.csv" if results.is_dir() else results)
+    # Not io.table: this table may be anybody's, with fewer columns than our own.
+    table = results / "results.csv" if results.is_dir() else results
+    rows = list(parse_rows(table, ("source",), lambda row: row.cells))
     schema = schema_of(rows)
     matched = match(rows, _read_truth(truth, schema), schema)
     errors = frame_errors(matched.predicted, matched.truth, matched.sizes, scale, schema)
@@ -64,11 +68,15 @@ def _read_truth(file: Path, schema: Schema) -> Truth:
     from aop_pose.schemas import AOP
 
     if schema is not AOP:
-        raise UsageError(f"evaluate: expected results of schema aop, found {schema.name}; its truth files are not read yet")
+        raise UsageError(
+            f"evaluate: expected results of schema aop, found {schema.name}; its truth files are not read yet"
+        )
 
     def parse(row: Row) -> tuple[str, np.ndarray, float]:
         angle = row.cells.get(ANGLE, "")
         return *parse_row(row), number(angle, ANGLE) if angle else math.nan
 
     frames = list(parse_rows(file, COLUMNS, parse))
-    return Truth([name for name, _, _ in frames], [points for _, points, _ in frames], [angle for *_, angle in frames])
+    return Truth(
+        [name for name, _, _ in frames], [points for _, points, _ in frames], [angle for *_, angle in frames]
+    )

@@ -36,6 +36,7 @@ def _facts() -> dict[str, Any]:
     import onnxruntime
 
     from aop_pose import __version__
+
     return {
         "aop_pose": __version__,
         "python": platform.python_version(),

@@ -26,7 +26,6 @@ def measure_to(
     """Measure into ``out``; returns the exit code (INTERFACE.md)."""
     from aop_pose.cli.facts import run_facts
     from aop_pose.cli.progress import FrameProgress
-    from aop_pose.io.pixel_size import parse_pixel_size
     from aop_pose.pipelines import load_weights
     from aop_pose.predict import predict_folder
     from aop_pose.schemas import SCHEMAS
@@ -41,7 +40,7 @@ def measure_to(
             predictor,
             sources,
             out,
-            pixel_sizes=parse_pixel_size(pixel_size) if pixel_size is not None else None,
+            pixel_size=pixel_size,
             overlay=overlay,
             batch=batch,
             overwrite=overwrite,

@@ -178,7 +178,7 @@ def summarise(errors: FrameErrors) -> Figures:
         **{f"{name}_with_missing": value for name, value in twins.items()},
         "n": len(measured),
         "n_missing": int(missing.sum()),
-        "scale": "original" if errors.scale is None else errors.scale,
+        "scale": "original" if errors.scale is None else _number(errors.scale),
     }
 
 

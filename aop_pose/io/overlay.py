@@ -26,13 +26,18 @@ _WHITE = (255, 255, 255)
 _GRAY = (190, 190, 190)
 _YELLOW = (90, 225, 255)
 _AMBER = (60, 170, 255)
-_NAMED_COLOURS: dict[str, Colour] = {"PS1": (70, 70, 255), "PS2": (70, 230, 70), "FH1": (255, 140, 50)}
-_TEXT_SCALE = 0.45
-_HEADLINE_SCALE = 0.6
+_NAMED_COLOURS: dict[str, Colour] = {"PS1": (70, 70, 255), "PS2": (70, 230, 70), "FH1": (255, 150, 60)}
+_TEXT_SCALE = 0.5
+_HEADLINE_SCALE = 0.65
+_MARK = 5
+"""Radius of the mark of a point in pixels."""
 _SHIFT = 4
 """Fractional bits of the coordinates that OpenCV draws with."""
 # What a head line names; a length in pixels is left out where the same one is known in millimetres.
 _HEADLINE = {"aop_deg": "AoP", "hsd": "HSD", "ofd": "OFD", "bpd": "BPD", "hc": "HC"}
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
 
 
 @attrs.frozen
@@ -115,28 +120,31 @@ def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: 
         _line(picture, places[schema.index(first)], places[schema.index(second)])
     if "aop_deg" in result.measurements:
         _arc(picture, *(places[schema.index(point)] for point in ("PS1", "PS2", "FH1")))
-    occupied: list[tuple[int, int, int, int]] = []
-    inner = np.array(size) - 1
+    last = np.array(size) - 1.0
+    border = np.minimum(_MARK + 1, last / 2)
+    found: list[tuple[str, np.ndarray, Colour]] = []
     for name, place, colour in zip(schema.points, places, colours(schema.points), strict=True):
         if not np.isfinite(place).all():
             continue
-        shown = np.clip(place, 0, inner)
-        outside = not np.array_equal(shown, place)
-        centre = _fixed(shown)
-        cv2.circle(picture, centre, 6 << _SHIFT, (0, 0, 0), 2 if outside else cv2.FILLED, cv2.LINE_AA, _SHIFT)
-        cv2.circle(picture, centre, 5 << _SHIFT, colour, 2 if outside else cv2.FILLED, cv2.LINE_AA, _SHIFT)
-        _name_point(picture, f"{name} (outside)" if outside else name, shown, colour, size, occupied)
+        outside = bool(((place < 0) | (place > last)).any())
+        shown = np.clip(place, border, last - border) if outside else place
+        width = 2 if outside else cv2.FILLED
+        cv2.circle(picture, _fixed(shown), (_MARK + 1) << _SHIFT, (0, 0, 0), width, cv2.LINE_AA, _SHIFT)
+        cv2.circle(picture, _fixed(shown), _MARK << _SHIFT, colour, width, cv2.LINE_AA, _SHIFT)
+        found.append((f"{name} (outside)" if outside else name, shown, colour))
+    # Names keep clear of every mark and of each other.
+    occupied = [_around(shown) for _, shown, _ in found]
+    for name, shown, colour in found:
+        _name_point(picture, name, shown, colour, occupied)
 
 
-def _name_point(
-    picture: np.ndarray,
-    text: str,
-    place: np.ndarray,
-    colour: Colour,
-    size: tuple[int, int],
-    occupied: list[tuple[int, int, int, int]],
-) -> None:
-    """Write a name beside its point where it neither leaves the picture nor covers another name."""
+def _around(place: np.ndarray) -> Box:
+    x, y = (round(float(value)) for value in place)
+    return x - _MARK, y - _MARK, x + _MARK, y + _MARK
+
+
+def _name_point(picture: np.ndarray, text: str, place: np.ndarray, colour: Colour, occupied: list[Box]) -> None:
+    """Write a name beside its point where it neither leaves the picture nor covers a mark or another name."""
     width, height = text_size(text, _TEXT_SCALE)
     x, y = (round(float(value)) for value in place)
     right, left, above, below, level = x + 10, x - 10 - width, y - 9, y + 9 + height, y + height // 2
@@ -147,14 +155,14 @@ def _name_point(
     put_text(picture, text, box[0], box[3], _TEXT_SCALE, colour)
 
 
-def _inside(left: int, base: int, width: int, height: int, across: int, down: int) -> tuple[int, int, int, int]:
+def _inside(left: int, base: int, width: int, height: int, across: int, down: int) -> Box:
     """Box (left, top, right, base) of a text, pushed into the picture."""
     left = max(2, min(left, across - width - 2))
     base = max(height + 2, min(base, down - 3))
     return left, base - height, left + width, base
 
 
-def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
@@ -202,8 +210,8 @@ def _band(width: int, result: Result) -> np.ndarray:
     note_width = text_size(NOTE, _TEXT_SCALE)[0]
     while name and text_size(name, _TEXT_SCALE)[0] > room - note_width - 12:
         name = name[4:] if len(name) < 8 else "..." + name[7:]
-    heights = [round(text_size("", scale)[1] * 1.9) for _, scale, _ in lines]
-    last = round(text_size("", _TEXT_SCALE)[1] * 1.9)
+    heights = [round(text_size("", scale)[1] * 2) for _, scale, _ in lines]
+    last = round(text_size("", _TEXT_SCALE)[1] * 2)
     band = np.full((sum(heights) + last + 12, width, 3), _GROUND, dtype=np.uint8)
     base = 4
     for (text, scale, colour), height in zip(lines, heights, strict=True):

@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from aop_pose.artefacts import resolve
+from aop_pose.artefacts import load
 from aop_pose.errors import UsageError
-from aop_pose.runtime import Predictor, load
+from aop_pose.runtime import Predictor
 
 PIPELINES = {
     "yolo": "aop_pose.pipelines.yolo.pipeline",
@@ -43,7 +43,7 @@ def load_weights(weights: str | None, schema: str | None = None, device: str = "
     if path is not None and (path.is_dir() or path.suffix == ".pt"):
         predictor = pipeline(method_of(path)).predictor(path, device=device)
     else:
-        predictor = load(resolve(weights, schema or "aop"), device=device)
+        predictor = load(weights, schema or "aop", device)
     if schema not in (None, predictor.schema.name):
         raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
     return predictor

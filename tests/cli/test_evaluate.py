@@ -25,7 +25,9 @@ def files(tmp_path):
 
 
 def run(capsys, folder, *more, results="results", truth="truth.csv"):
-    code = main.run(["evaluate", str(folder / results), str(folder / truth), "--out", str(folder / "out"), *more])
+    code = main.run(
+        ["evaluate", str(folder / results), str(folder / truth), "--out", str(folder / "out"), *more]
+    )
     said = capsys.readouterr()
     return code, said.out, said.err
 
@@ -60,7 +62,10 @@ def test_doubts_are_said_on_stderr(capsys, files):
 @pytest.mark.parametrize(
     ("truth", "message"),
     [
-        (TRUTH.replace("a.png", "x.png").replace("b.png", "y.png"), "results have a.png, b.png; truth has x.png, y.png"),
+        (
+            TRUTH.replace("a.png", "x.png").replace("b.png", "y.png"),
+            "results have a.png, b.png; truth has x.png, y.png",
+        ),
         (TRUTH.replace("b.png", "a.png"), "twice or more (a.png)"),
         (TRUTH.replace('"(3, 4)"', "34"), "truth.csv:3: PS2: expected a point (x, y), found '34'"),
         (TRUTH.replace("90.0", "right"), "truth.csv:2: AoP: expected a number, found 'right'"),
@@ -81,6 +86,19 @@ def test_a_file_that_is_not_there_is_one_line(capsys, files, results, truth):
     code, _, err = run(capsys, files, results=results, truth=truth)
     assert (code, err.count("\n")) == (2, 1)
     assert "nowhere" in err
+
+
+def test_a_table_of_other_people_needs_only_names_and_points(capsys, files):
+    (files / "theirs.csv").write_text(
+        "source,note,PS1_x,PS1_y,PS2_x,PS2_y,FH1_x,FH1_y\na.png,x,100,100,0,100,100,200\n\nb.png,y,1,2,3,4,,9\n"
+    )
+    code, _, err = run(capsys, files, results="theirs.csv")
+    figures = json.loads((files / "out" / "metrics.json").read_text())
+    assert (code, err) == (0, "")
+    assert (figures["mre_px"], figures["n_missing"]) == (0, 1)
+    # No size is known, so nothing can be said of the diagonal; the angle needs none.
+    assert figures["mre_px_with_missing"] is None
+    assert figures["aop_mae_deg_with_missing"] == 90
 
 
 def test_another_table_in_place_of_the_results_is_one_line(capsys, files):

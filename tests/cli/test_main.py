@@ -110,7 +110,11 @@ def test_wrong_usage_is_one_line_and_exit_2(capsys, arguments, message):
     [
         (UsageError("expected a, found b; do c"), 2, "expected a, found b; do c"),
         (AopPoseError("the run\nfailed"), 1, "the run failed"),
-        (PermissionError(13, "Permission denied", "out/metrics.json"), 1, "Permission denied: out/metrics.json"),
+        (
+            PermissionError(13, "Permission denied", "out/metrics.json"),
+            1,
+            "Permission denied: out/metrics.json",
+        ),
     ],
 )
 def test_an_expected_error_is_one_line_and_its_exit_code(capsys, command, error, code, message):

@@ -29,7 +29,9 @@ def test_rows_answer_by_source_in_the_order_of_the_truth():
     assert matched.notes == ()
 
 
-@pytest.mark.parametrize(("source", "name"), [("images/a.png", "a.png"), ("a.png", "images/a.png"), ("x\\a.png", "./a.png")])
+@pytest.mark.parametrize(
+    ("source", "name"), [("images/a.png", "a.png"), ("a.png", "images/a.png"), ("x\\a.png", "./a.png")]
+)
 def test_rows_answer_by_file_name_where_the_folder_differs(source, name):
     matched = match([row(source)], truth_of(name), AOP)
     assert np.isfinite(matched.predicted).all()
@@ -84,10 +86,16 @@ def test_frames_without_rows_and_rows_without_frames_are_said():
 
 
 def test_a_missing_frame_of_unknown_size_takes_the_largest_known_one():
-    rows = [row("a.png", width="100", height="100"), row("b.png"), row("c.png", [""] * 6, status="unreadable", width="")]
+    rows = [
+        row("a.png", width="100", height="100"),
+        row("b.png"),
+        row("c.png", [""] * 6, status="unreadable", width=""),
+    ]
     matched = match(rows, truth_of("a.png", "b.png", "c.png"), AOP)
     assert matched.sizes[2].tolist() == [300, 400]
-    assert matched.notes == ("missing frames of unknown size, taken as 300x400, the largest of the others: 1",)
+    assert matched.notes == (
+        "missing frames of unknown size, taken as 300x400, the largest of the others: 1",
+    )
 
 
 def test_a_stated_angle_that_is_not_that_of_the_points_is_said_and_not_scored():
@@ -101,7 +109,9 @@ def test_a_stated_angle_that_is_not_that_of_the_points_is_said_and_not_scored():
 
 def test_no_shared_name_shows_three_of_each():
     rows = [row(f"r{number}.png") for number in range(4)]
-    with pytest.raises(UsageError, match=r"r0.png, r1.png, r2.png, …; truth has t0.png, t1.png; give") as caught:
+    with pytest.raises(
+        UsageError, match=r"r0.png, r1.png, r2.png, …; truth has t0.png, t1.png; give"
+    ) as caught:
         match(rows, truth_of("t0.png", "t1.png"), AOP)
     assert caught.value.exit_code == 2
 
@@ -136,7 +146,10 @@ def test_a_value_that_does_not_fit_names_its_line(changes, message):
 
 def test_the_columns_tell_the_schema():
     assert schema_of([row("a.png")]) is AOP
-    assert schema_of([{"source": "a", **{f"{point}_{axis}": "1" for point in HEAD.points for axis in "xy"}}]) is HEAD
+    assert (
+        schema_of([{"source": "a", **{f"{point}_{axis}": "1" for point in HEAD.points for axis in "xy"}}])
+        is HEAD
+    )
     with pytest.raises(UsageError, match="found Filename, PS1; give a results.csv"):
         schema_of([{"Filename": "a.png", "PS1": "(1, 2)"}])
     with pytest.raises(UsageError, match="found no row"):

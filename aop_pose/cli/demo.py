@@ -1,0 +1,47 @@
+"""``aop-pose demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier demo in it is replaced.")] = Path(
+        "aop-demo"
+    ),
+) -> None:
+    """Measure the packaged phantom frames with the shipped artefact: a table, overlays and a contact sheet.
+
+    Example: aop-pose demo
+    """
+    import cv2
+    from rich.console import Console
+    from rich.table import Table
+
+    from aop_pose.artefacts import shipped_phantoms
+    from aop_pose.cli.measuring import measure_to
+    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.geometry import angle_of_progression
+    from aop_pose.io.overlay import contact_sheet, write_overlay
+    from aop_pose.io.overlay_names import overlay_name
+    from aop_pose.io.table import read_results
+
+    phantoms = shipped_phantoms()
+    code = measure_to([phantoms / "images"], out, overwrite=True)
+    truth = {
+        frame.filename: float(angle_of_progression(*frame.keypoints.coords))
+        for frame in read_iugc(phantoms / "labels.csv", phantoms)
+    }
+    table = Table("frame", "status", "AoP measured", "AoP true", "score", title="Made-up frames (phantoms)")
+    pictures = []
+    for row in read_results(out / "results.csv"):
+        angle = f"{float(row['aop_deg']):.1f}°" if row["aop_deg"] else row["reason"]
+        table.add_row(row["source"], row["status"], angle, f"{truth[row['source']]:.1f}°", row["score"])
+        pictures.append(cv2.imread(str(out / "overlays" / overlay_name(row["source"], 0))))
+    Console().print(table)
+    write_overlay(out / "contact_sheet.png", contact_sheet(pictures))
+    typer.echo(f"pictures to check by eye: {out / 'contact_sheet.png'}")
+    raise typer.Exit(code)
