@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aop_pose.errors import UsageError
+from aop_pose.io.atomic import replacing
 from aop_pose.runtime import Predictor
 from aop_pose.runtime import load as load_artefact
-from aop_pose.io.atomic import replacing
 
 _PACKAGE = Path(__file__).resolve().parent
 MANIFEST = "manifest.json"
@@ -72,7 +72,7 @@ def _shipped(installed: str, checkout: str) -> Path:
 
 
 def manifest(folder: Path | None = None) -> list[Artefact]:
-    """Entries of a folder's manifest (default: what is shipped); UsageError where it is absent or malformed."""
+    """Entries of a folder's manifest (default: the shipped one); UsageError where absent or malformed."""
     file = (folder or shipped_weights()) / MANIFEST
     try:
         return _ENTRIES.validate_json(file.read_bytes())
@@ -101,8 +101,8 @@ def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder:
         folder: with a manifest; default: what is shipped.
 
     Raises:
-        UsageError: no such name or file (names the nearest), a folder, a default that does not exist, or a hash
-            that differs from the manifest's.
+        UsageError: no such name or file (names the nearest), a folder, a schema without default, or a
+            hash that differs from the manifest's.
     """
     folder = folder or shipped_weights()
     if name_or_path is None:

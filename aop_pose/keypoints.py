@@ -52,9 +52,9 @@ class Keypoints:
 def to_edges(points: np.ndarray) -> np.ndarray:
     """Our coordinates -> coordinates counted from the picture's edge, any shape, in pixels.
 
-    Ours put the centre of the top-left pixel at (0, 0). Formats that divide by width and height (YOLO, COCO) put
-    its top-left corner there, so that 0 and 1 are the picture's two edges: half a pixel more. The same holds for
-    any resized or letterboxed picture, which is why this shift comes before every change of scale.
+    Ours put the centre of the top-left pixel at (0, 0). Formats that divide by width and height (YOLO, COCO)
+    put its top-left corner there, so that 0 and 1 are the picture's two edges: half a pixel more. The same
+    holds for any resized or letterboxed picture, which is why this shift comes before every change of scale.
     """
     return np.asarray(points, dtype=np.float64) + 0.5
 

@@ -56,14 +56,14 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(shelf):
     assert str(caught.value) == (
         "weights: expected a file or one of aop-fast, found 'aop-fats'; did you mean aop-fast?"
     )
-    with pytest.raises(UsageError, match="found 'zzz'$"):
+    with pytest.raises(UsageError, match=r"found 'zzz'$"):
         artefacts.resolve("zzz", folder=shelf)
 
 
 @pytest.mark.parametrize("asked", [None, "aop-fast", "path"])
 def test_changed_bytes_are_refused_however_they_are_asked_for(shelf, asked):
     (shelf / "aop-fast.onnx").write_bytes(CONTENT + b"!")
-    with pytest.raises(UsageError, match="expected sha256 .*, found .*install aop-pose again"):
+    with pytest.raises(UsageError, match=r"expected sha256 .*, found .*install aop-pose again"):
         artefacts.resolve(shelf / "aop-fast.onnx" if asked == "path" else asked, folder=shelf)
 
 
@@ -203,6 +203,17 @@ def test_release_copies_enters_and_is_found_by_name(release_tool, exported, shel
     assert len(artefacts.manifest(shelf)) == 2
 
 
+def test_load_gives_the_shipped_network_and_refuses_changed_bytes(release_tool, exported, shelf, monkeypatch):
+    file, run = exported
+    (shelf / "aop-tiny.md").write_text("card")
+    entry = release_tool.release(file, "aop-tiny", run, None, shelf)
+    monkeypatch.setattr(artefacts, "shipped_weights", lambda: shelf)
+    assert artefacts.load("aop-tiny").model_id == entry.model_id
+    (shelf / entry.file).write_bytes(file.read_bytes() + b"!")
+    with pytest.raises(UsageError, match="is not aop-tiny"):
+        artefacts.load("aop-tiny")
+
+
 def test_release_refuses_what_would_not_be_traceable(release_tool, exported, shelf, tmp_path):
     file, run = exported
     with pytest.raises(UsageError, match="expected the card"):
@@ -210,7 +221,7 @@ def test_release_refuses_what_would_not_be_traceable(release_tool, exported, she
     with pytest.raises(UsageError, match="expected aop-tiny, the name in the artefact, found other"):
         release_tool.release(file, "other", run, None, shelf)
     (shelf / "aop-tiny.md").write_text("card")
-    with pytest.raises(UsageError, match="expected a run folder with run.json"):
+    with pytest.raises(UsageError, match=r"expected a run folder with run\.json"):
         release_tool.release(file, "aop-tiny", tmp_path, None, shelf)
     with pytest.raises(UsageError, match="aop-fast is that already"):
         release_tool.release(file, "aop-tiny", run, "aop", shelf)

@@ -16,7 +16,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 def release(
     file: Path, name: str, run: Path, default_for: str | None, weights: Path = WEIGHTS
 ) -> artefacts.Artefact:
-    """Copy ``file`` to ``weights/NAME.onnx`` and ``run/run.json`` to ``weights/NAME.run.json``; replace the entry.
+    """Copy ``file`` to ``weights/NAME.onnx``, ``run/run.json`` to ``weights/NAME.run.json``; enter them.
 
     UsageError where the artefact has another name in its contract, or the run folder or the card is missing.
     """
@@ -34,7 +34,7 @@ def release(
         file=target.name,
         sha256=artefacts.sha256_of(file),
         bytes=file.stat().st_size,
-        schema_name=contract.schema_name,
+        schema=contract.schema_name,
         licence=contract.licence,
         training_run=kept.name,
         default_for=default_for,
@@ -57,7 +57,7 @@ def release(
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Example: python tools/release_artefact.py fast.onnx --name aop-fast --run runs/fast --default-for aop",
+        epilog="Example: python tools/release_artefact.py fast.onnx --name aop-fast --run runs/fast",
     )
     parser.add_argument("file", type=Path, metavar="FILE.onnx", help="artefact written by aop-pose export")
     parser.add_argument("--name", required=True, help="its name in the manifest, as in its own contract")

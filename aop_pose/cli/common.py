@@ -1,4 +1,4 @@
-"""What the commands share: their typer form, the check for the training extra, the words on an interruption."""
+"""What the commands share: their typer form, the check for the training extra, the words after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def sub_app(**settings: Any) -> typer.Typer:
     return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, **settings)
 
 
+def sub_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: a function becomes the command ``name`` of a sub-app, with help as in ``command_from``."""
+    return lambda function: app.command(name, **help_of(function))(function)
+
+
 def command_from(target: Any, name: str) -> Any:
     """The click command of a typer app or of a function.
 
@@ -41,7 +46,7 @@ def command_from(target: Any, name: str) -> Any:
     return command
 
 
-def help_of(function: Callable[..., Any]) -> dict[str, str | None]:
+def help_of(function: Callable[..., Any]) -> dict[str, Any]:
     """``help`` and ``epilog`` for typer, from a docstring that ends with an ``Example: …`` paragraph."""
     text, mark, example = (inspect.getdoc(function) or "").rpartition("\n\nExample: ")
     # \b keeps the line breaks of the example as they were written.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,24 +18,28 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    results: Path = typer.Argument(help="results.csv, or the folder it is in."),
-    truth: Path = typer.Argument(help="Label file: Filename,PS1,PS2,FH1[,AoP]. Its pictures are not needed."),
-    out: Path = typer.Option(
-        ..., "--out", help="Folder for metrics.json and per_frame.csv; replaces earlier ones."
-    ),
-    scale: float | None = typer.Option(
-        None,
-        "--scale",
-        min=1,
-        help="Give pixel errors as if the longer side of each picture had this many pixels (the challenges use 512). "
-        "Default: pixels of the original frames.",
-    ),
+    results: Annotated[Path, typer.Argument(help="results.csv, or the folder it is in.")],
+    truth: Annotated[
+        Path, typer.Argument(help="Label file (iugc, or head-csv for the head). Its pictures are not needed.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for metrics.json and per_frame.csv; replaces earlier ones.")
+    ],
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "--scale",
+            min=1,
+            help="Give pixel errors as if the longer side of each picture had this many pixels; "
+            "the challenges use 512. Default: pixels of the original frames.",
+        ),
+    ] = None,
 ) -> None:
     """Compare results with the true points and print the errors.
 
-    Prints MRE, SDR and the error of the angle, and writes metrics.json and per_frame.csv. A true frame that was not
-    measured is missing: it is left out of the plain figures, and counts as an error of the picture's diagonal (and
-    of 180 degrees) in those that end in _with_missing.
+    Prints MRE, SDR and the error of the angle, and writes metrics.json and per_frame.csv. A true frame that
+    was not measured is missing: it is left out of the plain figures, and counts as an error of the picture's
+    diagonal (and of 180 degrees) in those that end in _with_missing.
 
     Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512
     """
@@ -61,22 +65,22 @@ def evaluate(
 
 
 def _read_truth(file: Path, schema: Schema) -> Truth:
-    from aop_pose.errors import UsageError
     from aop_pose.evaluation.match import Truth
-    from aop_pose.formats.iugc import ANGLE, COLUMNS, parse_row
+    from aop_pose.formats import head, iugc
     from aop_pose.formats.rows import Row, number, parse_rows
-    from aop_pose.schemas import AOP
+    from aop_pose.schemas import HEAD
 
-    if schema is not AOP:
-        raise UsageError(
-            f"evaluate: expected results of schema aop, found {schema.name}; its truth files are not read yet"
-        )
+    def parse_aop(row: Row) -> tuple[str, np.ndarray, float]:
+        angle = row.cells.get(iugc.ANGLE, "")
+        return *iugc.parse_row(row), number(angle, iugc.ANGLE) if angle else math.nan
 
-    def parse(row: Row) -> tuple[str, np.ndarray, float]:
-        angle = row.cells.get(ANGLE, "")
-        return *parse_row(row), number(angle, ANGLE) if angle else math.nan
+    def parse_head(row: Row) -> tuple[str, np.ndarray, float]:
+        return *head.parse_row(row)[:2], math.nan
 
-    frames = list(parse_rows(file, COLUMNS, parse))
+    columns, parse = (head.COLUMNS, parse_head) if schema is HEAD else (iugc.COLUMNS, parse_aop)
+    frames = list(parse_rows(file, columns, parse))
     return Truth(
-        [name for name, _, _ in frames], [points for _, points, _ in frames], [angle for *_, angle in frames]
+        names=[name for name, _, _ in frames],
+        coords=[points for _, points, _ in frames],
+        stated_angles=[angle for _, _, angle in frames],
     )

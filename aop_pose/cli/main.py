@@ -1,7 +1,7 @@
 """The command ``aop-pose``: which commands there are, and how their errors reach a person.
 
-A command's module is imported when that command (or the list of all) is asked for, so that starting is quick; what
-needs seconds to import is imported inside the command's function.
+A command's module is imported when that command (or the list of all) is asked for, so that starting is quick;
+what needs seconds to import is imported inside the command's function.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from aop_pose.errors import AopPoseError
 COMMANDS = {
     "predict": "predict:predict",
     "evaluate": "evaluate:evaluate",
+    "demo": "demo:demo",
     "train": "train:train",
     "export": "export:export",
+    "dataset": "dataset:app",
     "weights": "weights:app",
     "info": "info:info",
 }
@@ -67,7 +69,7 @@ def _root(
         False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
-    """Measure the angle of progression in transperineal ultrasound frames. Not a medical device; research use."""
+    """Measure the angle of progression in ultrasound frames. Not a medical device; research use only."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
@@ -99,7 +101,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _usage(error: Any) -> int:
-    """A wrong option or argument, as typer found it. (Its classes moved between typer's versions: known by shape.)"""
+    """A wrong option or argument. Typer's classes for it moved between versions: it is known by its shape."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return 2

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
-from aop_pose.cli.common import help_of, sub_app
+from aop_pose.cli.common import sub_app, sub_command
 
 app = sub_app(
     help="The artefacts that come with aop-pose.",
@@ -14,11 +12,7 @@ app = sub_app(
 )
 
 
-def _command(name: str) -> Any:
-    return lambda function: app.command(name, **help_of(function))(function)
-
-
-@_command("list")
+@sub_command(app, "list")
 def list_() -> None:
     """Show the shipped artefacts.
 
@@ -48,7 +42,7 @@ def list_() -> None:
     typer.echo(f"in {folder}; predict takes a name: aop-pose predict frames/ --weights NAME --out results/")
 
 
-@_command("verify")
+@sub_command(app, "verify")
 def verify() -> None:
     """Compare every artefact with its hash.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import attrs
@@ -21,6 +21,10 @@ ANGLE_TOLERANCE_DEG = 0.1
 """A larger gap between a stated angle and that of the points is said."""
 
 
+def _strings(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 def _floats(value: object) -> np.ndarray:
     return np.array(value, dtype=np.float64)
 
@@ -29,11 +33,11 @@ def _floats(value: object) -> np.ndarray:
 class Truth:
     """The true points of named frames. UsageError where a name stands twice."""
 
-    names: tuple[str, ...] = attrs.field(converter=tuple)
+    names: tuple[str, ...] = attrs.field(converter=_strings)
     coords: np.ndarray = attrs.field(converter=_floats)
     """Shape (frames, points, 2), pixels of the original frames, columns x, y."""
     stated_angles: np.ndarray | None = attrs.field(default=None, converter=attrs.converters.optional(_floats))
-    """The column AoP, shape (frames,), degrees, NaN where empty. Only checked: the angle scored is that of the points."""
+    """The column AoP, shape (frames,), degrees, NaN where empty: checked, not scored."""
 
     @names.validator
     def _check_names(self, attribute: attrs.Attribute, value: tuple[str, ...]) -> None:
@@ -77,10 +81,10 @@ def schema_of(rows: Sequence[Row]) -> Schema:
 
 
 def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
-    """Answer each true frame with the row of the same ``source``, else of the same file name where that is unique.
+    """Answer each true frame with the row of its ``source``, else of its file name where that is unique.
 
-    A row counts as measured where its ``status`` is ``ok``, or, in a table without that column, where it has all its
-    points. UsageError for a value that is no number, a frame that stands twice, and where no name is shared.
+    A row counts as measured where its ``status`` is ``ok``, or, in a table without that column, where it has
+    all its points. UsageError for a value that is no number, a frame twice, and where no name is shared.
     """
     notes: list[str] = []
     stills = [(line, row) for line, row in enumerate(rows, start=2) if _index(row, line) == 0]
@@ -171,28 +175,28 @@ def _pair_names(sources: list[str], names: list[str], notes: list[str]) -> list[
 def _check_angles(
     what: str, stated: np.ndarray | None, coords: np.ndarray, names: Sequence[str], notes: list[str]
 ) -> None:
-    """Note where a stated angle is not that of the points (stretched pixels, rounding, another definition)."""
+    """Note where a stated angle is not that of the points (stretched pixels, another definition)."""
     if stated is None:
         return
     gaps = np.abs(stated - angle_of_progression(coords[:, 0], coords[:, 1], coords[:, 2]))
     apart = [name for name, gap in zip(names, gaps, strict=True) if gap > ANGLE_TOLERANCE_DEG]
     if apart:
         notes.append(
-            f"{what} is more than {ANGLE_TOLERANCE_DEG}° from the angle of the points, which is the one scored: "
-            f"{len(apart)} ({_some(apart)})"
+            f"{what} is more than {ANGLE_TOLERANCE_DEG}° from the angle of the points, "
+            f"which is the one scored: {len(apart)} ({_some(apart)})"
         )
 
 
 def _fill_sizes(sizes: np.ndarray, measured: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Missing frames without a size take the largest known one, so that they never count as too small an error."""
+    """Missing frames without a size take the largest known one, so that no error counts as too small."""
     unknown = ~np.isfinite(sizes).all(axis=1)
     if not (unknown & ~measured).any() or unknown.all():
         return sizes
     known = sizes[~unknown]
     largest = known[np.argmax(np.linalg.norm(known, axis=1))]
     notes.append(
-        f"missing frames of unknown size, taken as {largest[0]:.0f}x{largest[1]:.0f}, the largest of the others: "
-        f"{int((unknown & ~measured).sum())}"
+        f"missing frames of unknown size, taken as {largest[0]:.0f}x{largest[1]:.0f}, "
+        f"the largest of the others: {int((unknown & ~measured).sum())}"
     )
     return np.where((unknown & ~measured)[:, None], largest, sizes)
 

@@ -1,8 +1,8 @@
 """Errors of predicted points against true points, and the figures of ``metrics.json``.
 
-Every figure is a mean (median, percentile, share) over measured frames. Its twin ``NAME_with_missing`` counts a frame
-without a prediction as well: each of its pixel errors is the diagonal of its picture, its angle error is 180 degrees.
-A bias has no twin, because a missing frame has no sign.
+Every figure is a mean (median, percentile, share) over measured frames. Its twin ``NAME_with_missing`` counts
+a frame without a prediction as well: each of its pixel errors is the diagonal of its picture, its angle error
+is 180 degrees. A bias has no twin, because a missing frame has no sign.
 """
 
 from __future__ import annotations
@@ -88,11 +88,12 @@ def frame_errors(
 ) -> FrameErrors:
     """Compare points frame by frame.
 
-    ``predicted`` and ``truth`` are (frames, points, 2) in pixels of the original frames, columns x, y; a frame with a
-    NaN point in ``predicted`` has no prediction. ``sizes`` is (frames, 2): width, height, NaN where unknown.
+    ``predicted`` and ``truth`` are (frames, points, 2) in pixels of the original frames, columns x, y; a
+    frame with a NaN point in ``predicted`` has no prediction. ``sizes`` is (frames, 2): width, height;
+    NaN where unknown.
     ``scale`` multiplies the pixels of each frame by scale / longer side; None leaves them as they are.
-    Interchangeable points of the schema are compared in the better of their two orders. ValueError for other shapes,
-    UsageError where a scale is asked for and a measured frame has no size.
+    Interchangeable points of the schema are compared in the better of their two orders. ValueError for other
+    shapes, UsageError where a scale is asked for and a measured frame has no size.
     """
     predicted, truth = np.asarray(predicted, dtype=float), np.asarray(truth, dtype=float)
     sizes = np.asarray(sizes, dtype=float)
@@ -129,7 +130,7 @@ def frame_errors(
 
 
 def align_interchangeable(predicted: np.ndarray, truth: np.ndarray, schema: Schema) -> np.ndarray:
-    """``predicted`` with the two points of an interchangeable pair swapped where that brings them nearer the truth."""
+    """``predicted`` with each interchangeable pair swapped where that brings it nearer the truth."""
     aligned = predicted.copy()
     for first, second in schema.interchangeable:
         pair = [schema.index(first), schema.index(second)]
@@ -149,9 +150,9 @@ def metrics(
 ) -> Figures:
     """The figures of ``metrics.json`` for arrays as :func:`frame_errors` takes them.
 
-    MRE: mean radial error. MAE: mean absolute error of a coordinate. SDR: share of points, in [0, 1]. Angle figures
-    are absolute errors in degrees, their bias is predicted minus true. ``scale`` is "original" where none is given.
-    A figure over no frames is None.
+    MRE: mean radial error. MAE: mean absolute error of a coordinate. SDR: share of points, in [0, 1]. Angle
+    figures are absolute errors in degrees, their bias is predicted minus true. ``scale`` is "original" where
+    none is given. A figure over no frames is None.
     """
     return summarise(frame_errors(predicted, truth, sizes, scale, schema))
 

@@ -40,8 +40,8 @@ def write_report(out: Path, matched: Matched, errors: FrameErrors, figures: Figu
 def per_frame(matched: Matched, errors: FrameErrors) -> list[dict[str, object]]:
     """One row per true frame, in the order of the truth file.
 
-    Columns: source (as the truth names it), status, error_px (mean of the points), error_px_POINT, and for each
-    quantity its true value and predicted minus true. Errors of a frame that was not measured are empty.
+    Columns: source (as the truth names it), status, error_px (mean of the points), error_px_POINT, and for
+    each quantity its true value and predicted minus true. Errors of a frame that was not measured are empty.
     """
     rows = []
     for position, name in enumerate(matched.names):

@@ -15,12 +15,12 @@ from aop_pose.formats.folder import appearing
 from aop_pose.formats.head import HeadFrame, write_head
 from aop_pose.formats.iugc import write_iugc
 from aop_pose.formats.labels import BoxedFrame, LabelledFrame, MaskedFrame, Skipped
-from aop_pose.formats.layout import Kind
+from aop_pose.formats.layout import Kind, Layout
 from aop_pose.formats.masks import boxes_from_mask, points_from_mask, write_masks
 from aop_pose.formats.pictures import place_picture, read_gray, unique_stems
 from aop_pose.formats.points3d import LabelledVolume, write_points3d
-from aop_pose.formats.registry import LABELS, find_layout
-from aop_pose.formats.split import hold_out, near_duplicate_groups_of
+from aop_pose.formats.registry import LABELS, fitting_layouts
+from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.formats.yolo import write_yolo_detect, write_yolo_pose
 
 
@@ -61,15 +61,15 @@ def convert(
 ) -> Conversion:
     """Convert ``source`` into the folder ``dst``.
 
-    Frames that cannot be converted (empty mask, missing picture, point outside) are left out and returned with the
-    reason. UsageError where nothing can be converted, the formats do not fit, or ``dst`` is not free; then nothing is
-    written. Pictures are stored under their bare names where these are unique, else with their folders folded in.
+    Frames that cannot be converted (empty mask, missing picture, point outside) are left out and returned
+    with the reason. UsageError where nothing can be converted, the formats do not fit, or ``dst`` is not
+    free; then nothing is written. Pictures are stored under their bare names where these are unique, else
+    with their folders folded in.
     """
     source, dst = Path(source), Path(dst)
     if to not in TARGETS:
         raise UsageError(f"--to: expected one of {', '.join(TARGETS)}, found {to!r}")
-    layout = find_layout(source, source_format)
-    cast = _cast(layout.kind, to, layout.name)
+    layout, cast = _choose(fitting_layouts(source, source_format), to)
     with appearing(dst, source, overwrite) as folder:
         items = [item if isinstance(item, Skipped) else cast(item) for item in layout.read(source)]
         skipped = [item for item in items if isinstance(item, Skipped)]
@@ -82,14 +82,23 @@ def convert(
     return Conversion(layout.name, written, skipped, held_out)
 
 
-def _cast(kind: Kind, to: str, name: str) -> Callable[[Any], Any]:
+def _choose(layouts: Sequence[Layout], to: str) -> tuple[Layout, Callable[[Any], Any]]:
+    """The first layout that carries what the target needs, and what makes its frames the target's."""
     needed = TARGETS[to].kind
-    if kind == needed:
-        return lambda frame: frame
-    if (kind, needed) in _CASTS:
-        return _CASTS[kind, needed]
-    possible = [target for target, value in TARGETS.items() if value.kind == kind or (kind, value.kind) in _CASTS]
-    raise UsageError(f"--to {to} needs {needed}, {name} has {kind}; possible: {', '.join(possible)}")
+    for layout in layouts:
+        if layout.kind == needed:
+            return layout, lambda frame: frame
+        if (layout.kind, needed) in _CASTS:
+            return layout, _CASTS[layout.kind, needed]
+    found = layouts[0]
+    possible = [
+        name
+        for name, target in TARGETS.items()
+        if target.kind == found.kind or (found.kind, target.kind) in _CASTS
+    ]
+    raise UsageError(
+        f"--to {to} needs {needed}, {found.name} has {found.kind}; possible: {', '.join(possible)}"
+    )
 
 
 _CASTS: dict[tuple[Kind, Kind], Callable[[Any], Any]] = {
@@ -114,7 +123,9 @@ def _to_head(heads: list[HeadFrame], dst: Path, holdout: Holdout) -> tuple[int, 
     return len(placed), skipped, None
 
 
-def _place(frames: Sequence[LabelledFrame], dst: Path) -> tuple[list[tuple[LabelledFrame, str]], list[Skipped]]:
+def _place(
+    frames: Sequence[LabelledFrame], dst: Path
+) -> tuple[list[tuple[LabelledFrame, str]], list[Skipped]]:
     """Copy pictures to ``dst/images``; pairs of frame and new name, and what could not be read."""
     (dst / "images").mkdir()
     placed, skipped = [], []
@@ -132,7 +143,9 @@ def _to_masks(frames: list[MaskedFrame], dst: Path, holdout: Holdout) -> tuple[i
     return len(results) - len(skipped), skipped, None
 
 
-def _to_volumes(volumes: list[LabelledVolume], dst: Path, holdout: Holdout) -> tuple[int, list[Skipped], None]:
+def _to_volumes(
+    volumes: list[LabelledVolume], dst: Path, holdout: Holdout
+) -> tuple[int, list[Skipped], None]:
     if volumes:
         (dst / "volumes").mkdir()
         for volume in volumes:
@@ -157,9 +170,7 @@ def _to_yolo(write: Callable[..., Path]) -> Callable[..., tuple[int, list[Skippe
 
 
 def _readable(frames: Iterable[Any]) -> tuple[list[Any], list[np.ndarray], list[Skipped]]:
-    """Frames that can be learnt from, a thumbnail of each, and the rest: unreadable, or with a point outside."""
-    from aop_pose.formats.split import thumbnail
-
+    """Frames to learn from, a thumbnail of each, and the rest: unreadable, or with a point outside."""
     readable, thumbnails, skipped = [], [], []
     for frame in frames:
         try:
@@ -173,10 +184,10 @@ def _readable(frames: Iterable[Any]) -> tuple[list[Any], list[np.ndarray], list[
 
 
 def _held_out(frames: Sequence[Any], thumbnails: Sequence[np.ndarray], holdout: Holdout) -> np.ndarray:
-    """True for val: the split of the source where it has one, else whole near-duplicate groups."""
-    own = [Path(frame.filename).parts[0] if "/" in frame.filename else "" for frame in frames]
-    if set(own) == {"train", "val"}:
-        return np.array([split == "val" for split in own])
+    """True for val: what the source itself keeps from train, else whole near-duplicate groups."""
+    own = {Path(frame.filename).parts[0] for frame in frames}
+    if "train" in own and own - {"train"} and own <= {"train", "val", "test"}:
+        return np.array([Path(frame.filename).parts[0] != "train" for frame in frames])
     groups = near_duplicate_groups_of(thumbnails)
     if holdout.fraction == 0 or len(np.unique(groups)) < 2:
         return np.zeros(len(frames), dtype=bool)

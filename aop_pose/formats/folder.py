@@ -18,8 +18,8 @@ _OURS = {"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "tra
 def appearing(dst: Path, source: Path, overwrite: bool) -> Iterator[Path]:
     """Yield an empty folder beside ``dst`` that takes its name on success and is removed on any error.
 
-    UsageError where ``dst`` has something in it and ``overwrite`` is not set, where it would take ``source`` with it,
-    or where it holds files that are no data set.
+    UsageError where ``dst`` has something in it and ``overwrite`` is not set, where it would take ``source``
+    with it, or where it holds files that are no data set.
     """
     _check(dst, source, overwrite)
     dst.parent.mkdir(parents=True, exist_ok=True)
@@ -45,9 +45,13 @@ def _check(dst: Path, source: Path, overwrite: bool) -> None:
     if not inside:
         return
     if not overwrite:
-        raise UsageError(f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite")
+        raise UsageError(
+            f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite"
+        )
     if source.resolve().is_relative_to(dst.resolve()):
         raise UsageError(f"{dst}: --overwrite would remove the source {source}; choose another folder")
     foreign = sorted(set(inside) - _OURS)
     if foreign:
-        raise UsageError(f"{dst}: expected a data set to replace, found {foreign[0]!r}; choose another folder")
+        raise UsageError(
+            f"{dst}: expected a data set to replace, found {foreign[0]!r}; choose another folder"
+        )

@@ -25,8 +25,9 @@ ANGLE = "AoP"
 def read_iugc(file: Path, data: Path) -> list[LabelledFrame]:
     """Every row with its picture (``data/Filename``, else ``data/images/Filename``), sizes from the headers.
 
-    UsageError names ``file:line`` of the first row that is malformed, repeats a name, or has no readable picture.
-    Whether a point lies inside its frame and whether AoP agrees is the business of ``dataset check``.
+    UsageError names ``file:line`` of the first row that is malformed, repeats a name, or has no readable
+    picture. Whether a point lies inside its frame and whether AoP agrees is the business of ``dataset
+    check``.
     """
     seen = Seen()
 

@@ -33,7 +33,7 @@ class LabelledFrame:
 
     @property
     def inside(self) -> bool:
-        """True where every point is known and lies on the picture, whose edges are half a pixel outside the centres."""
+        """True where every point is known and within the edges, half a pixel outside the outer centres."""
         points = to_edges(self.keypoints.coords)
         return bool(((points >= 0) & (points <= [self.width, self.height])).all())
 
@@ -77,7 +77,7 @@ class BoxedFrame:
     classes: tuple[int, ...]
     """Index into ``CLASSES`` per box."""
     boxes: np.ndarray
-    """(n, 4) left, top, right, bottom in pixels; a box around whole pixels ends half a pixel outside their centres."""
+    """(n, 4) left, top, right, bottom in pixels; a box ends half a pixel outside its outermost centres."""
     index: int = 0
 
 
@@ -90,18 +90,22 @@ class Skipped:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Raw values of a mask file, uint8 (H, W); palette pictures give their indices. UnreadableError where it fails."""
+    """Raw values, uint8 (H, W); palette pictures give their indices. UnreadableError where it fails."""
     if path.suffix.lower() in METAIMAGE_SUFFIXES:
         return read_gray(path)
     try:
         with Image.open(path) as picture:
             values = np.asarray(picture).astype(np.int64)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"{path}: expected a mask picture, found {' '.join(str(error).split())}") from error
+        raise UnreadableError(
+            f"{path}: expected a mask picture, found {' '.join(str(error).split())}"
+        ) from error
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]
     if values.ndim != 2 or values.min() < 0 or values.max() > 255:
-        raise UnreadableError(f"{path}: expected a mask of one channel with values 0-255, found {values.shape}")
+        raise UnreadableError(
+            f"{path}: expected a mask of one channel with values 0-255, found {values.shape}"
+        )
     return values.astype(np.uint8)
 
 

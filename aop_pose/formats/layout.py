@@ -27,10 +27,14 @@ class Layout:
 
 
 def nested(folder: Path, holds: Callable[[Path], bool]) -> Path | None:
-    """The folder itself or the first folder below it (two levels: archives often add one or two) that fits."""
+    """The folder itself or the first one that fits two levels below it (archives often add one or two)."""
     if not folder.is_dir():
         return None
-    for place in (folder, *_folders(folder), *(deeper for child in _folders(folder) for deeper in _folders(child))):
+    for place in (
+        folder,
+        *_folders(folder),
+        *(deeper for child in _folders(folder) for deeper in _folders(child)),
+    ):
         if holds(place):
             return place
     return None

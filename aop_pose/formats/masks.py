@@ -35,11 +35,13 @@ def pair_folders(images: Path, masks: Path) -> Iterator[MaskedFrame | Skipped]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Files below a folder whose suffix is that of a picture, in order of name."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in KNOWN_SUFFIXES and path.is_file())
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in KNOWN_SUFFIXES and path.is_file()
+    )
 
 
 def write_masks(frames: Iterable[MaskedFrame], dst: Path) -> Iterator[str | Skipped]:
-    """Write ``dst/images`` and ``dst/masks`` one frame at a time; yields the stem, or why a frame was left out."""
+    """Write ``dst/images`` and ``dst/masks``; yields the stem of each frame, or why it was left out."""
     frames = list(frames)
     for kind in ("images", "masks"):
         (dst / kind).mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def fitting_mask(frame: MaskedFrame) -> np.ndarray:
 
 
 def points_from_mask(frame: MaskedFrame) -> LabelledFrame | Skipped:
-    """The points the data set gives, else those of the challenge's definition (``geometry.landmarks_from_masks``)."""
+    """The points the data set gives, else those of ``geometry.landmarks_from_masks``."""
     try:
         mask = fitting_mask(frame)
     except UnreadableError as error:
@@ -96,6 +98,4 @@ def boxes_from_mask(frame: MaskedFrame) -> BoxedFrame | Skipped:
     if not boxes:
         return Skipped(frame.filename, "empty mask: neither PS nor FH")
     height, width = mask.shape
-    return BoxedFrame(
-        frame.filename, frame.path, width, height, tuple(classes), np.array(boxes), frame.index
-    )
+    return BoxedFrame(frame.filename, frame.path, width, height, tuple(classes), np.array(boxes), frame.index)

@@ -43,13 +43,14 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def volume_shape(path: Path) -> tuple[int, int, int]:
-    """Voxels along i, j, k of a NIfTI-1 file (``.nii``, ``.nii.gz``) from its header; UnreadableError where it fails."""
+    """Voxels along i, j, k from the header of a NIfTI-1 file; UnreadableError where it fails."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
             header = stream.read(_NIFTI_HEADER)
     except (OSError, EOFError) as error:
         raise UnreadableError(f"{path}: expected a NIfTI volume, found {_one_line(error)}") from error
-    # The header's own length tells its byte order; ``dim`` stands at byte 40: the number of axes, then their lengths.
+    # The header's own length tells its byte order; ``dim`` stands at byte 40: the number of axes, then their
+    # lengths.
     for order in "<>":
         if len(header) == _NIFTI_HEADER and struct.unpack_from(f"{order}i", header)[0] == _NIFTI_HEADER:
             axes, *lengths = struct.unpack_from(f"{order}8h", header, 40)
@@ -59,7 +60,7 @@ def volume_shape(path: Path) -> tuple[int, int, int]:
 
 
 def read_gray(path: Path, index: int = 0) -> np.ndarray:
-    """uint8 (H, W) as the predictor sees it: a still, or one frame of a video; UnreadableError where it fails."""
+    """uint8 (H, W) as the predictor sees it, a still or a frame of a video; UnreadableError where it fails."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return _video_frame(path, index)
     try:
@@ -86,7 +87,8 @@ def _video_frame(path: Path, index: int) -> np.ndarray:
 
     capture = cv2.VideoCapture(str(path))
     try:
-        # Frame by frame: seeking lands on a neighbouring key frame in some codecs, and the mask would not fit.
+        # Frame by frame: seeking lands on a neighbouring key frame in some codecs, and the mask would not
+        # fit.
         for _ in range(index):
             if not capture.grab():
                 break
@@ -101,9 +103,9 @@ def _video_frame(path: Path, index: int) -> np.ndarray:
 def place_picture(source: Path, folder: Path, stem: str, index: int = 0) -> Path:
     """Put a picture into ``folder`` under a new stem and return where it stands.
 
-    An 8-bit gray PNG, JPEG or BMP is copied byte for byte. Everything else (colour, 16 bit, MetaImage, a turned
-    JPEG, frame ``index`` of a video) is decoded as the predictor decodes it and stored as PNG, so that other programs
-    see the same gray values.
+    An 8-bit gray PNG, JPEG or BMP is copied byte for byte. Everything else (colour, 16 bit, MetaImage, a
+    turned JPEG, frame ``index`` of a video) is decoded as the predictor decodes it and stored as PNG, so that
+    other programs see the same gray values.
     """
     suffix = _plain_suffix(source)
     if suffix is None:
@@ -123,8 +125,8 @@ def write_gray(path: Path, pixels: np.ndarray) -> None:
 def unique_stems(filenames: Iterable[str]) -> list[str]:
     """One file stem per name, all different on any file system.
 
-    The bare stem where no other name shares it; else the folders are folded in (``a/1.png`` -> ``a__1``), and what
-    is still taken gets ``__2``, ``__3``, … in the order of the names.
+    The bare stem where no other name shares it; else the folders are folded in (``a/1.png`` -> ``a__1``), and
+    what is still taken gets ``__2``, ``__3``, … in the order of the names.
     """
     paths = [PurePosixPath(filename).with_suffix("") for filename in filenames]
     bare = [path.name.casefold() for path in paths]

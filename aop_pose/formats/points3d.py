@@ -1,7 +1,7 @@
 """The 3-D label file: ``Filename[,…],<point>_i,<point>_j,<point>_k,…`` in zero-based voxel indices.
 
-``i, j, k`` count along the first, second and third axis of the file (x, y, z of NIfTI), the centre of the first voxel
-being 0. Columns that belong to no point are kept as text.
+``i, j, k`` count along the first, second and third axis of the file (x, y, z of NIfTI), the centre of the
+first voxel being 0. Columns that belong to no point are kept as text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class LabelledVolume:
 
 def point_names(header: Sequence[str]) -> list[str]:
     """Points whose three columns stand in a header, in its order."""
-    return [column[:-2] for column in header if column.endswith("_i") and _columns(column[:-2]) <= set(header)]
+    return [
+        column[:-2] for column in header if column.endswith("_i") and _columns(column[:-2]) <= set(header)
+    ]
 
 
 def _columns(point: str) -> set[str]:
@@ -53,7 +55,9 @@ def read_points3d(file: Path, data: Path) -> list[LabelledVolume]:
     header = header_of(file)
     names = point_names(header)
     if not names:
-        raise UsageError(f"{file}:1: expected columns <point>_i,<point>_j,<point>_k, found {','.join(header)}")
+        raise UsageError(
+            f"{file}:1: expected columns <point>_i,<point>_j,<point>_k, found {','.join(header)}"
+        )
     seen = Seen()
 
     def parse(row: Row) -> LabelledVolume:

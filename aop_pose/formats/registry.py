@@ -1,4 +1,4 @@
-"""Every source of labels by the name given to ``--from``; a new one is one file in ``layouts/`` and one line here."""
+"""Every source of labels by its ``--from`` name; a new one is a file in ``layouts/`` and a line here."""
 
 from __future__ import annotations
 
@@ -62,9 +62,11 @@ FORMATS: tuple[Layout, ...] = (
         "points-3d",
         "volumes",
         f"{LABELS} or a CSV with Filename,<point>_i,…",
-        lambda source: label_file(source).suffix == ".csv"
-        and label_file(source).is_file()
-        and bool(points3d.point_names(header_of(label_file(source)))),
+        lambda source: (
+            label_file(source).suffix == ".csv"
+            and label_file(source).is_file()
+            and bool(points3d.point_names(header_of(label_file(source))))
+        ),
         _read_table(points3d.read_points3d),
     ),
     Layout(
@@ -93,16 +95,18 @@ SETS: tuple[Layout, ...] = (PSFHS, FH_PS_AOP, IUGC2024, IUGC2025, JNU_IFM, HC18,
 LAYOUTS = {layout.name: layout for layout in (*FORMATS, *SETS)}
 
 
-def find_layout(source: Path, name: str = "") -> Layout:
-    """The named layout, else the first that fits the source; UsageError lists what was looked for."""
+def fitting_layouts(source: Path, name: str = "") -> list[Layout]:
+    """The named layout, else all that fit the source; UsageError lists what was looked for."""
     if not source.exists():
         raise UsageError(f"{source}: expected a folder or a label file, found nothing there")
     if name:
         if name not in LAYOUTS:
             raise UsageError(f"--from: expected one of {', '.join(LAYOUTS)}, found {name!r}")
-        return LAYOUTS[name]
-    for layout in LAYOUTS.values():
-        if layout.fits(source):
-            return layout
-    looked = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in LAYOUTS.values())
-    raise UsageError(f"{source}: expected a known layout, found none; looked for {looked}; name it with --from")
+        return [LAYOUTS[name]]
+    fitting = [layout for layout in LAYOUTS.values() if layout.fits(source)]
+    if not fitting:
+        looked = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in LAYOUTS.values())
+        raise UsageError(
+            f"{source}: expected a known layout, found none; looked for {looked}; name it with --from"
+        )
+    return fitting

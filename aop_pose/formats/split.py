@@ -21,9 +21,9 @@ _BLOCK = 1024
 def near_duplicate_groups(paths: Sequence[Path], threshold: float = THRESHOLD) -> np.ndarray:
     """A group id per picture, shape (n,), from 0 in order of first appearance.
 
-    Two pictures are near-duplicates where their 32×32 thumbnails correlate above ``threshold``; groups are the
-    connected components of that relation, so the two ends of a sweep share a group through the frames between.
-    UnreadableError names a picture that cannot be read.
+    Two pictures are near-duplicates where their 32x32 thumbnails correlate above ``threshold``; groups are
+    the connected components of that relation, so the two ends of a sweep share a group through the frames
+    between. UnreadableError names a picture that cannot be read.
     """
     return near_duplicate_groups_of([thumbnail(read_gray(Path(path))) for path in paths], threshold)
 
@@ -39,11 +39,11 @@ def near_duplicate_groups_of(thumbnails: Sequence[np.ndarray], threshold: float 
         close = vectors[start : start + _BLOCK] @ vectors[start:].T > threshold
         for first, second in np.argwhere(np.triu(close, 1)) + start:
             _join(parent, int(first), int(second))
-    return _in_order([_root(parent, i) for i in range(len(parent))])
+    return groups_of([_root(parent, i) for i in range(len(parent))])
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """Mean-free unit vector of gray (H, W) at 32×32; a flat picture gives zeros, which correlate with nothing."""
+    """Mean-free unit vector of gray (H, W) at 32x32; a flat picture gives zeros, like nothing else."""
     small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     vector = small.astype(np.float32).ravel()
     vector -= vector.mean()
@@ -63,17 +63,20 @@ def _join(parent: np.ndarray, first: int, second: int) -> None:
     parent[max(a, b)] = min(a, b)
 
 
-def _in_order(labels: Sequence[object]) -> np.ndarray:
+def groups_of(labels: Sequence[object]) -> np.ndarray:
+    """Group ids from 0 in order of first appearance, equal labels being one group."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
 
 
 def groups_by_name(filenames: Sequence[str], pattern: str) -> np.ndarray:
-    """Group ids from the first bracket of a regular expression searched in each name (``^(\\d+)_``: HC18 patients)."""
+    """Group ids from the first bracket of an expression searched in each name (HC18: ``^(\\d+)_``)."""
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"--group-regex: expected a regular expression, found {pattern!r} ({error})") from error
+        raise UsageError(
+            f"--group-regex: expected a regular expression, found {pattern!r} ({error})"
+        ) from error
     if expression.groups < 1:
         raise UsageError(f"--group-regex: expected a bracket around the patient, found {pattern!r}")
     found = []
@@ -82,7 +85,7 @@ def groups_by_name(filenames: Sequence[str], pattern: str) -> np.ndarray:
         if match is None:
             raise UsageError(f"--group-regex: {pattern!r} does not match {name!r}")
         found.append(match[1])
-    return _in_order(found)
+    return groups_of(found)
 
 
 def merge_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -92,21 +95,23 @@ def merge_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         start: dict[int, int] = {}
         for i, group in enumerate(groups):
             _join(parent, start.setdefault(int(group), i), i)
-    return _in_order([_root(parent, i) for i in range(len(parent))])
+    return groups_of([_root(parent, i) for i in range(len(parent))])
 
 
 def hold_out(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Bool mask (n,) of the frames set aside: whole groups whose sizes add up closest to ``fraction`` of all.
 
-    Groups are drawn in an order fixed by the seed; one that would go past the wanted number is left where it is, and
-    at least one group is held out and one kept. UsageError where that is impossible.
+    Groups are drawn in an order fixed by the seed; one that would go past the wanted number is left where it
+    is, and at least one group is held out and one kept. UsageError where that is impossible.
     """
     groups = np.asarray(groups)
     if not 0 < fraction < 1:
         raise UsageError(f"expected a share between 0 and 1 to hold out, found {fraction:g}")
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) < 2:
-        raise UsageError(f"expected at least 2 groups to hold one out, found {len(names)} in {len(groups)} frames")
+        raise UsageError(
+            f"expected at least 2 groups to hold one out, found {len(names)} in {len(groups)} frames"
+        )
     wanted = min(max(1, round(fraction * len(groups))), len(groups) - 1)
     chosen: list[int] = []
     for i in np.random.default_rng(seed).permutation(len(names)):
@@ -117,7 +122,7 @@ def hold_out(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         if sizes[smallest] > 2 * wanted:
             raise UsageError(
                 f"expected to hold out about {wanted} of {len(groups)} frames, found that the smallest of "
-                f"{len(names)} groups has {sizes[smallest]}; ask for a larger share or add frames of other patients"
+                f"{len(names)} groups has {sizes[smallest]}; ask for a larger share or add other patients"
             )
         chosen = [smallest]
     return np.isin(groups, names[chosen])

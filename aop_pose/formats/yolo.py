@@ -1,18 +1,18 @@
-"""YOLO folders out: ``data.yaml``, ``images/{train,val}``, ``labels/{train,val}``; Ultralytics opens them as they are.
+"""YOLO folders out: ``data.yaml``, ``images/{train,val}``, ``labels/{train,val}``, opened by Ultralytics.
 
-Numbers in a label are shares of width and height counted from the picture's edges, so points shift by half a pixel
-on the way out and back (``keypoints.to_edges``, ``to_centres``). Ultralytics keeps that frame through letterboxing
-and prediction: its native prediction in pixels needs ``to_centres`` before it is compared with a label of ours.
+Numbers in a label are shares of width and height counted from the picture's edges, so points shift by half a
+pixel on the way out and back (``keypoints.to_edges``, ``to_centres``). Ultralytics keeps that frame through
+letterboxing and prediction: its native prediction in pixels needs ``to_centres`` before it is compared with a
+label of ours.
 
-``data.yaml`` has no ``path`` on purpose: Ultralytics then takes the folder of the file itself, wherever it is moved.
-A relative ``path`` would be looked up in the working directory first.
+``data.yaml`` has no ``path`` on purpose: Ultralytics then takes the folder of the file itself, wherever it is
+moved. A relative ``path`` would be looked up in the working directory first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import yaml
@@ -29,8 +29,6 @@ BOX_MARGIN = 0.15
 OKS_SIGMA = 0.05
 _DECIMALS = 9
 
-AnyFrame = TypeVar("AnyFrame", LabelledFrame, BoxedFrame)
-
 
 def write_yolo_pose(
     train: Sequence[LabelledFrame],
@@ -40,27 +38,31 @@ def write_yolo_pose(
     box_margin: float = BOX_MARGIN,
     oks_sigma: float = OKS_SIGMA,
 ) -> Path:
-    """Write a pose data set of one class (``aop``) with copies of the pictures; returns the path of ``data.yaml``.
+    """Write a pose data set of one class (``aop``) with copies of the pictures; returns its ``data.yaml``.
 
     The box is that of the three points grown by ``box_margin`` times its longer side. ``oks_sigma`` stands in
-    ``kpt_oks_sigmas`` for every point: Ultralytics' default of 1/3 for three points makes the gradient of small
-    errors vanish. Without ``val`` frames ``val`` names the training frames, and the file says so. UsageError where a
-    point is missing or lies outside its picture, since Ultralytics drops such frames without an error.
+    ``kpt_oks_sigmas`` for every point: Ultralytics' default of 1/3 for three points makes the gradient of
+    small errors vanish. Without ``val`` frames ``val`` names the training frames, and the file says so.
+    UsageError where a point is missing or lies outside its picture, since Ultralytics drops such frames
+    without an error.
     """
     points = len(AOP.points)
-    keys = {
+    keys: dict[str, object] = {
         "names": {0: AOP.name},
         "kpt_shape": [points, 2],
         "kpt_names": {0: list(AOP.points)},
         "flip_idx": list(range(points)),
         "kpt_oks_sigmas": [oks_sigma] * points,
     }
-    return _write(train, val, Path(dst), lambda frame: pose_label(frame, box_margin), keys)
+    # Every label is made before the first file is written: a bad frame leaves nothing behind.
+    labels = [pose_label(frame, box_margin) for frame in (*train, *val)]
+    return _write([*train, *val], labels, len(train), Path(dst), keys)
 
 
 def write_yolo_detect(train: Sequence[BoxedFrame], val: Sequence[BoxedFrame], dst: Path) -> Path:
-    """Write a detection data set of two classes (0 PS, 1 FH) with copies of the pictures; returns ``data.yaml``."""
-    return _write(train, val, Path(dst), detect_label, {"names": dict(enumerate(CLASSES))})
+    """Write a detection data set of classes 0 PS, 1 FH with copies of the pictures; returns ``data.yaml``."""
+    labels = [detect_label(frame) for frame in (*train, *val)]
+    return _write([*train, *val], labels, len(train), Path(dst), {"names": dict(enumerate(CLASSES))})
 
 
 def pose_label(frame: LabelledFrame, box_margin: float) -> str:
@@ -70,12 +72,14 @@ def pose_label(frame: LabelledFrame, box_margin: float) -> str:
     if not frame.inside:
         found = ", ".join(f"({x:g}, {y:g})" for x, y in coords)
         raise UsageError(
-            f"{frame.filename}: expected every point inside the {frame.width}x{frame.height} picture, found {found}; "
-            "`aop-pose dataset check` lists all such rows"
+            f"{frame.filename}: expected every point inside the {frame.width}x{frame.height} picture, "
+            f"found {found}; `aop-pose dataset check` lists all such rows"
         )
     box = to_edges(pose_box(coords, box_margin, frame.width, frame.height))
     if not (box[2:] > box[:2]).all():
-        raise UsageError(f"{frame.filename}: expected a box with an area, found points on one line and no margin")
+        raise UsageError(
+            f"{frame.filename}: expected a box with an area, found points on one line and no margin"
+        )
     return _line(0, box, size, points / size)
 
 
@@ -98,16 +102,15 @@ def _line(number: int, box: np.ndarray, size: np.ndarray, shares: np.ndarray) ->
 
 
 def _write(
-    train: Sequence[AnyFrame],
-    val: Sequence[AnyFrame],
+    frames: Sequence[LabelledFrame | BoxedFrame],
+    labels: Sequence[str],
+    train: int,
     dst: Path,
-    label: Callable[[AnyFrame], str],
     keys: dict[str, object],
 ) -> Path:
-    frames = [*train, *val]
-    # Every label is made before the first file is written: a bad frame leaves nothing behind.
-    labels = [label(frame) for frame in frames]
-    splits = [SPLITS[0]] * len(train) + [SPLITS[1]] * len(val)
+    """The first ``train`` frames go to train, the others to val."""
+    val = len(frames) - train
+    splits = [SPLITS[0]] * train + [SPLITS[1]] * val
     for split in sorted(set(splits)):
         for kind in ("images", "labels"):
             (dst / kind / split).mkdir(parents=True, exist_ok=True)

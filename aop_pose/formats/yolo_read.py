@@ -71,7 +71,9 @@ def yolo_pictures(folder: Path, data: DataYaml) -> Iterator[YoloPicture]:
         for name in [given] if isinstance(given, str) else given:
             place = base / name
             if not place.is_dir():
-                raise UsageError(f"{root / 'data.yaml'}: {split}: expected a folder of pictures, found no {place}")
+                raise UsageError(
+                    f"{root / 'data.yaml'}: {split}: expected a folder of pictures, found no {place}"
+                )
             for path in sorted(place.rglob("*")):
                 if path.suffix.lower() in KNOWN_SUFFIXES and path not in seen:
                     seen.add(path)
@@ -88,7 +90,7 @@ def label_path(picture: Path) -> Path:
 
 
 def parse_pose_line(line: str, shape: Sequence[int], size: tuple[int, int]) -> np.ndarray:
-    """Points (n, 2) in our pixels; a point marked invisible (third number 0) is NaN. RowError says what is wrong."""
+    """Points (n, 2) in our pixels, NaN where marked invisible (third number 0); RowError for a bad line."""
     count, dims = shape
     values = _numbers(line, 5 + count * dims)
     points = values[5:].reshape(count, dims)
@@ -102,7 +104,9 @@ def parse_detect_line(line: str, size: tuple[int, int]) -> tuple[int, np.ndarray
     """Class and box (left, top, right, bottom) in our pixels; RowError says what is wrong."""
     values = _numbers(line, 5)
     centre, extent = values[1:3], values[3:5]
-    box = np.concatenate([centre - extent / 2, centre + extent / 2]) * np.tile(np.array(size, dtype=np.float64), 2)
+    box = np.concatenate([centre - extent / 2, centre + extent / 2]) * np.tile(
+        np.array(size, dtype=np.float64), 2
+    )
     return int(values[0]), to_centres(box)
 
 
@@ -117,14 +121,16 @@ def _numbers(line: str, count: int) -> np.ndarray:
 
 
 def read_yolo_pose(folder: Path) -> list[LabelledFrame]:
-    """Every labelled picture of a pose folder, ``Filename`` as ``train/NAME.png``; points within 1e-5 px of the source.
+    """Every labelled picture of a pose folder, ``Filename`` being ``train/NAME.png``.
 
     UsageError names ``file:line`` where a label is missing, is malformed, or is not one line of three points.
     """
     data = read_data_yaml(folder)
     points = len(AOP.points)
     if data.kpt_shape is None or data.kpt_shape[0] != points or data.kpt_shape[1] not in (2, 3):
-        raise UsageError(f"{folder}: expected kpt_shape [{points}, 2] or [{points}, 3], found {data.kpt_shape}")
+        raise UsageError(
+            f"{folder}: expected kpt_shape [{points}, 2] or [{points}, 3], found {data.kpt_shape}"
+        )
     frames = []
     for picture in yolo_pictures(folder, data):
         lines, size = label_lines(picture.label), sized(picture.path)
@@ -137,10 +143,12 @@ def read_yolo_pose(folder: Path) -> list[LabelledFrame]:
 
 
 def read_yolo_detect(folder: Path) -> list[BoxedFrame]:
-    """Every labelled picture of a detection folder with classes PS and FH; UsageError as for ``read_yolo_pose``."""
+    """Every labelled picture of a detection folder with classes PS, FH; UsageError as ``read_yolo_pose``."""
     data = read_data_yaml(folder)
     if data.kpt_shape is not None or data.class_names != list(CLASSES):
-        raise UsageError(f"{folder}: expected the classes {', '.join(CLASSES)}, found {', '.join(data.class_names)}")
+        raise UsageError(
+            f"{folder}: expected the classes {', '.join(CLASSES)}, found {', '.join(data.class_names)}"
+        )
     frames = []
     for picture in yolo_pictures(folder, data):
         lines, size = label_lines(picture.label), sized(picture.path)

@@ -44,7 +44,7 @@ def put_text(
     cut = letters[max(0, -top) : max(0, bottom - top), max(0, -start) : max(0, end - start)]
     if cut.size:
         ground = canvas[max(0, top) : bottom, max(0, start) : end]
-        around = cv2.dilate(cut, np.ones((3, 3), np.uint8))
+        around = cv2.dilate(cut, np.ones((5, 5), np.uint8))
         for mask, ink in ((around, halo), (cut, colour)):
             share = mask[..., None].astype(np.float32) / 255
             ground[:] = np.rint(ground * (1 - share) + np.array(ink, np.float32) * share).astype(np.uint8)

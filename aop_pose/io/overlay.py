@@ -108,7 +108,7 @@ def write_overlay(path: str | Path, picture: np.ndarray) -> None:
 
 def colours(points: Sequence[str]) -> list[Colour]:
     """A colour for each point: those of the AoP landmarks are fixed, others are spread over the hues."""
-    spread = [colorsys.hsv_to_rgb(number / max(len(points), 1), 0.75, 1.0) for number in range(len(points))]
+    spread = [colorsys.hsv_to_rgb(number / max(len(points), 1), 0.6, 1.0) for number in range(len(points))]
     rest = [(round(255 * blue), round(255 * green), round(255 * red)) for red, green, blue in spread]
     return [_NAMED_COLOURS.get(point, other) for point, other in zip(points, rest, strict=True)]
 
@@ -230,7 +230,7 @@ def _headline(result: Result) -> str:
         found = next((result.measurements[name] for name in names if name in result.measurements), None)
         if found is not None and math.isfinite(found.value):
             parts.append(f"{label} {_with_unit(found)}")
-    return "  ".join(parts)
+    return ", ".join(parts)
 
 
 def _with_unit(measurement: Measurement) -> str:

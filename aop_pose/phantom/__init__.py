@@ -1,4 +1,4 @@
-"""Made-up transperineal frames with exact answers: ``make_phantom`` for one, ``write_phantoms`` for a folder."""
+"""Made-up transperineal frames with exact answers: ``make_phantom``, and ``write_phantoms`` for a folder."""
 
 from aop_pose.phantom.devices import DEVICES
 from aop_pose.phantom.phantom import Phantom, make_phantom

@@ -1,8 +1,9 @@
 """Three made-up scanners: the shape of the fan, the pulse, the gain and the gray map of each.
 
-The fans follow the three layouts that are seen most among the PSFHS frames (Chen et al., Scientific Data 2024):
-two convex-probe fans of different opening angle, and a deeper, hazier one that is cut flat at the bottom.
-Lengths are millimetres, frame coordinates start at the top-left corner of the top-left pixel, y runs down.
+The fans follow the three layouts seen most among the PSFHS frames (Chen et al., Scientific Data 2024): two
+convex-probe fans of different opening angle, and a deeper, hazier one that is cut flat at the bottom. Lengths
+are millimetres; frame coordinates start at the top-left corner of the top-left pixel, so that they do not
+depend on the number of pixels; y runs down.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Device:
     """Level of the smooth clutter at the same steps."""
     gamma: float
     """Exponent of the gray map; above 1 darkens the middle grays."""
-    contrast_db: float
+    contrast: float
     """Spread between bright and dark tissue, as a factor."""
     border: Literal["bar", "line"]
     """What is drawn around the fan: a gray bar and depth ticks, or a thin line and a probe mark."""
@@ -124,7 +125,7 @@ DEVICES = {
             noise_db=(-70.0, -62.0, -58.0, -55.0, -54.0),
             haze_db=(-90.0, -62.0, -60.0, -60.0, -60.0),
             gamma=1.65,
-            contrast_db=1.1,
+            contrast=1.1,
             border="bar",
         ),
         Device(
@@ -144,7 +145,7 @@ DEVICES = {
             noise_db=(-70.0, -60.0, -56.0, -53.0, -52.0),
             haze_db=(-90.0, -60.0, -58.0, -58.0, -58.0),
             gamma=1.55,
-            contrast_db=1.1,
+            contrast=1.1,
             border="bar",
         ),
         Device(
@@ -164,7 +165,7 @@ DEVICES = {
             noise_db=(-70.0, -62.0, -57.0, -55.0, -60.0),
             haze_db=(-90.0, -60.0, -53.0, -52.0, -60.0),
             gamma=1.5,
-            contrast_db=0.9,
+            contrast=0.9,
             border="line",
         ),
     )

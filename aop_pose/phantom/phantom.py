@@ -15,6 +15,9 @@ from aop_pose.phantom.scan import compress, draw_border, envelope, scan_convert
 from aop_pose.phantom.tissue import BeamGrid, build_tissue
 from aop_pose.schemas import AOP
 
+SIZES = (64, 2048)
+"""Smallest and largest side of a frame in pixels."""
+
 
 @attrs.frozen(eq=False)
 class Phantom:
@@ -28,7 +31,7 @@ class Phantom:
     """uint8 (H, W): 0 background, 1 symphysis, 2 fetal head, by pixel centre, hidden parts included."""
     device: str
     anatomy: Anatomy
-    """The outlines in mm."""
+    """The outlines, in mm from the top-left corner of the frame."""
 
 
 def make_phantom(
@@ -36,19 +39,16 @@ def make_phantom(
 ) -> Phantom:
     """The phantom number ``index`` of a seed; the same arguments give the same pixels.
 
-    device: a name of ``DEVICES``, or None to draw one. size: pixels of a side, 64 or more. aop: degrees, 60 to 180,
-    or None for an even draw from that range. Errors: UsageError for anything else.
+    seed, index: 0 or more. device: a name of ``DEVICES``, or None to draw one. size: pixels of a side. aop:
+    degrees, 60 to 180, or None for an even draw from that range. Errors: UsageError for anything else.
     """
-    if device is not None and device not in DEVICES:
-        raise UsageError(f"phantom: expected a device of {', '.join(DEVICES)}; found {device!r}")
-    if size < 64:
-        raise UsageError(f"phantom: expected a size of at least 64 pixels, found {size}")
+    check_request(seed, index, device, size)
     rng = np.random.default_rng([seed, index])
     drawn_device, drawn_aop = str(rng.choice(list(DEVICES))), rng.uniform(*AOP_RANGE)
     scanner = DEVICES[device or drawn_device]
     fan = scanner.fan(rng)
     anatomy = draw_anatomy(rng, scanner, fan, drawn_aop if aop is None else aop)
-    # About two samples a pixel down and a beam every second pixel at the bottom, as finely as the pulse needs.
+    # Two samples a pixel down, a beam every second pixel at the bottom: finer than the pulse.
     grid = BeamGrid.of(fan, samples=480, beams=224)
     tissue = build_tissue(rng, scanner, fan, grid, anatomy)
     pixels = scan_convert(fan, compress(rng, scanner, envelope(rng, scanner, grid, tissue)), size)
@@ -62,6 +62,17 @@ def make_phantom(
         device=scanner.name,
         anatomy=anatomy,
     )
+
+
+def check_request(seed: int, index: int, device: str | None, size: int) -> None:
+    """UsageError where a phantom cannot be made of these."""
+    if seed < 0 or index < 0:
+        raise UsageError(f"phantom: expected a seed and an index of 0 or more, found {seed} and {index}")
+    if device is not None and device not in DEVICES:
+        raise UsageError(f"phantom: expected a device of {', '.join(DEVICES)}; found {device!r}")
+    smallest, largest = SIZES
+    if not smallest <= size <= largest:
+        raise UsageError(f"phantom: expected a size of {smallest} to {largest} pixels, found {size}")
 
 
 def _mask(fan: Fan, anatomy: Anatomy, size: int) -> np.ndarray:

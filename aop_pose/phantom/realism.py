@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 ASSUMED_DYNAMIC_RANGE_DB = 60.0
-"""Gray values are read back as an envelope with this range; it is unknown for real frames and the same for all."""
+"""Gray values are read back as an envelope with this range: unknown for real frames, so the same for all."""
 LIT = 4
 """A gray value above this is an echo; below is black, noise of a compressed file included."""
 PATCH = 10
@@ -19,12 +19,12 @@ PATCH = 10
 
 
 def frame_statistics(pixels: np.ndarray) -> dict[str, float]:
-    """Sector geometry, gray histogram and speckle of one uint8 frame (H, W); NaN where a frame gives no value.
+    """Sector geometry, gray histogram and speckle of one uint8 frame (H, W); NaN where there is no value.
 
     opening_deg: angle between the two straight sides. coverage: share of the frame inside the sector's hull.
-    dark_share: share of the sector at or below gray 10. gray_p50, gray_p90, gray_p99: percentiles in the sector.
-    speckle_snr: median over flat patches of mean / spread of the envelope. grain_x, grain_y: correlation of
-    neighbouring pixels in these patches.
+    dark_share: share of the sector at or below gray 10. gray_p50, gray_p90, gray_p99: percentiles in the
+    sector. speckle_snr: median over flat patches of mean over spread of the envelope. grain_x, grain_y:
+    correlation of neighbouring pixels in these patches.
     """
     hull = sector_hull(pixels)
     sector = np.zeros(pixels.shape, np.uint8)
@@ -47,16 +47,14 @@ def frame_statistics(pixels: np.ndarray) -> dict[str, float]:
 
 def sector_hull(pixels: np.ndarray) -> np.ndarray:
     """Convex hull of the largest lit region, int32 (n, 1, 2): the fan without marks around it."""
-    lit = (cv2.medianBlur(pixels, 5) > LIT).astype(np.uint8)
-    lit = cv2.morphologyEx(lit, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(lit)
+    lit = (np.asarray(cv2.medianBlur(pixels, 5)) > LIT).astype(np.uint8)
+    opened = cv2.morphologyEx(lit, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened)
     if count < 2:
-        corner = np.array([[[0, 0]]], np.int32)
-        return corner
+        return np.zeros((1, 1, 2), np.int32)
     # Parts cut off by a shadow belong to the fan; marks are small.
-    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= 0.01 * pixels.size) + 1
-    if not len(large):
-        large = np.array([1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))])
+    area = stats[1:, cv2.CC_STAT_AREA]
+    large = 1 + np.flatnonzero(area >= min(0.01 * pixels.size, area.max()))
     points = cv2.findNonZero(np.isin(labels, large).astype(np.uint8))
     return cv2.convexHull(points)
 
@@ -93,7 +91,7 @@ def _opening(hull: np.ndarray, width: int) -> float:
 
 
 def _speckle(pixels: np.ndarray, sector: np.ndarray) -> tuple[float, float, float]:
-    """Mean over spread, and correlation of horizontal and vertical neighbours, medians over the flattest patches."""
+    """Mean over spread, correlation of horizontal and of vertical neighbours: medians over flat patches."""
     margin = cv2.erode(sector, np.ones((9, 9), np.uint8), borderValue=0)
     rows, columns = (length // PATCH for length in pixels.shape)
 
@@ -113,7 +111,7 @@ def _speckle(pixels: np.ndarray, sector: np.ndarray) -> tuple[float, float, floa
     power = np.square(place).sum() * PATCH
     slope_x = (amplitude * place).sum(axis=(1, 2)) / power
     slope_y = (amplitude * place[:, None]).sum(axis=(1, 2)) / power
-    # A patch across an interface is not homogeneous: keep the half with the least slope, and take the slope out.
+    # A patch across an interface is not homogeneous: keep the half with the least slope, take the slope out.
     slope = np.hypot(slope_x, slope_y)
     flat = slope <= np.median(slope)
     residual = amplitude[flat] - 1

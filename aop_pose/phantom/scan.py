@@ -1,9 +1,9 @@
 """From tissue to gray values: pulse, receiver, compression, and the fan drawn into the frame.
 
-The signal is kept at baseband: a scatterer is a complex number whose phase stands for its place within a wavelength,
-the pulse is its envelope, and the echo is their convolution on the beam grid. Its magnitude has the statistics of
-fully developed speckle (Rayleigh, mean over spread 1.91) wherever one tissue fills the pulse; averaging independent
-looks, as compounding scanners do, raises that by the square root of their number.
+The signal is kept at baseband: a scatterer is a complex number whose phase stands for its place within a
+wavelength, the pulse is its envelope, and the echo is their convolution on the beam grid. Its magnitude has
+the statistics of fully developed speckle (Rayleigh, mean over spread 1.91) wherever one tissue fills the
+pulse; averaging independent looks, as compounding scanners do, raises that by the square root of their number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aop_pose.phantom.devices import Device, Fan
 from aop_pose.phantom.tissue import BeamGrid, Tissue
 
 NOISE_BEAMS = 1.0
-"""Standard deviation, in beams, to which the receiver's noise is smoothed across: displays blend neighbours."""
+"""Standard deviation, in beams, to which the receiver's noise is smoothed across: displays blend beams."""
 BRIGHTEST_GRAY = (188.0, 242.0)
 """Gray value that the operator gives the 99th percentile."""
 
@@ -34,7 +34,7 @@ def _complex_noise(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarr
 
 
 def _pulse(field: np.ndarray, axial: float, lateral: float) -> np.ndarray:
-    """Convolution with a Gaussian pulse of the given standard deviations in samples and beams, peak-normalised sums."""
+    """Convolution with a Gaussian of sum 1 and the given standard deviations in samples and beams."""
     return cv2.GaussianBlur(field, (0, 0), sigmaX=lateral, sigmaY=axial, borderType=cv2.BORDER_REFLECT)
 
 
@@ -48,7 +48,7 @@ def envelope(rng: np.random.Generator, device: Device, grid: BeamGrid, tissue: T
     gain = _curve(device.gain_db, shape[0])
     received = (10 ** ((gain - tissue.loss_db) / 20))[..., None]
     # Receiver noise has passed no body, only the receiver's filter along the beam.
-    quiet = _curve(device.noise_db, shape[0]) + rng.normal(0.0, 2.5)
+    quiet = _curve(device.noise_db, shape[0]) + rng.normal(0.0, 2.0)
     noise_level = (10 ** (quiet / 20) * math.sqrt(4 * math.pi * max(axial, 0.3) * NOISE_BEAMS))[..., None]
     scatterers = (restore * 10 ** (tissue.scatter_db / 20))[..., None]
     total = np.zeros(shape, np.float32)
@@ -58,15 +58,15 @@ def envelope(rng: np.random.Generator, device: Device, grid: BeamGrid, tissue: T
         echo = _pulse(field, axial, lateral) * received
         echo += _pulse(_complex_noise(rng, shape), axial, NOISE_BEAMS) * noise_level
         total += cv2.magnitude(echo[..., 0], echo[..., 1])
-    # Off-axis clutter is the sum of so many echoes that it shows no speckle of its own; it half fills shadows.
-    haze = _curve(device.haze_db, shape[0]) + rng.uniform(-10.0, 3.0) - tissue.loss_db / 2
+    # Off-axis clutter is the sum of so many echoes that it shows no speckle; it half fills shadows.
+    haze = _curve(device.haze_db, shape[0]) + rng.uniform(-14.0, 1.0) - tissue.loss_db / 2
     return total / device.looks + 10 ** (haze / 20)
 
 
 def compress(rng: np.random.Generator, device: Device, magnitude: np.ndarray) -> np.ndarray:
     """Log compression and gray map: float32 gray values 0-255, with the gain set as an operator would.
 
-    The operator turns the gain until the brightest hundredth of the picture nears white, in some frames more than others.
+    The gain is turned until the brightest hundredth of the picture nears white, in some frames more closely.
     """
     db = 20 * np.log10(np.maximum(magnitude, 1e-6))
     near_white = (rng.uniform(*BRIGHTEST_GRAY) / 255) ** (1 / device.gamma) - 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from aop_pose.errors import UsageError
 from aop_pose.geometry import angle_of_progression
-from aop_pose.phantom.phantom import Phantom, make_phantom
+from aop_pose.phantom.phantom import Phantom, check_request, make_phantom
 from aop_pose.schemas import AOP
 
 
@@ -29,16 +29,15 @@ def write_phantoms(
 ) -> Path:
     """Write ``OUT/images/*.png``, ``OUT/masks/*.png`` and ``OUT/labels.csv``; returns OUT.
 
-    The table has Filename, PS1, PS2, FH1 (pixels, exact to 3 decimals), AoP in degrees and the device. The folder
-    appears under its name when everything is in it; the same arguments give the same bytes. ``advance`` is called with
-    the number of frames done. Errors: UsageError where OUT holds something and ``overwrite`` is not given, and for
-    arguments that ``make_phantom`` refuses.
+    The table has Filename, PS1, PS2, FH1 (pixels, 3 decimals), AoP in degrees and the device. The folder
+    appears under its name when everything is in it; the same arguments give the same bytes. ``advance`` is
+    called with the number of frames done. Errors: UsageError where OUT holds something and ``overwrite`` is
+    not given, and for arguments that ``make_phantom`` refuses; nothing is written then.
     """
     out = Path(out)
     if count < 1:
         raise UsageError(f"phantom: expected a count of at least 1, found {count}")
-    if seed < 0:
-        raise UsageError(f"phantom: expected a seed of 0 or more, found {seed}")
+    check_request(seed, 0, device, size)
     _refuse_to_replace(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the final rename stays on one disk.

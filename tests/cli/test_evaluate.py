@@ -7,12 +7,18 @@ import pytest
 
 from aop_pose.cli import main
 
-HEADER = "source,index,width,height,status,reason,PS1_x,PS1_y,PS2_x,PS2_y,FH1_x,FH1_y,score,aop_deg,aop_low,aop_high,hsd_px,hsd_mm,model"
+HEADER = (
+    "source,index,width,height,status,reason,PS1_x,PS1_y,PS2_x,PS2_y,FH1_x,FH1_y,"
+    "score,aop_deg,aop_low,aop_high,hsd_px,hsd_mm,model"
+)
 ROWS = [
     "a.png,0,300,400,ok,,103.0,104.0,3.0,104.0,103.0,204.0,0.9,90.0,,,,,m@1",
     "b.png,0,300,400,abstained,no anatomy found,,,,,,,0.01,,,,,,m@1",
 ]
-TRUTH = 'Filename,PS1,PS2,FH1,AoP\na.png,"(100, 100)","(0, 100)","(100, 200)",90.0\nb.png,"(1, 2)","(3, 4)","(5, 9)",\n'
+TRUTH = (
+    'Filename,PS1,PS2,FH1,AoP\na.png,"(100, 100)","(0, 100)","(100, 200)",90.0\n'
+    'b.png,"(1, 2)","(3, 4)","(5, 9)",\n'
+)
 
 
 @pytest.fixture
@@ -99,6 +105,24 @@ def test_a_table_of_other_people_needs_only_names_and_points(capsys, files):
     # No size is known, so nothing can be said of the diagonal; the angle needs none.
     assert figures["mre_px_with_missing"] is None
     assert figures["aop_mae_deg_with_missing"] == 90
+
+
+def test_head_results_are_scored_up_to_the_order_of_the_ends(capsys, files):
+    (files / "head.csv").write_text(
+        "source,index,width,height,status,OFD1_x,OFD1_y,OFD2_x,OFD2_y,BPD1_x,BPD1_y,BPD2_x,BPD2_y\n"
+        "a.png,0,300,400,ok,110,50,0,50,50,10,50,90\n"
+    )
+    (files / "truth.csv").write_text(
+        "Filename,ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y\na.png,0,50,100,50,50,10,50,90\n"
+    )
+    assert run(capsys, files, results="head.csv")[::2] == (0, "")
+    figures = json.loads((files / "out" / "metrics.json").read_text())
+    assert (figures["mre_px"], figures["mre_px_ofd2"], figures["ofd_bias_px"], figures["bpd_mae_px"]) == (
+        2.5,
+        10,
+        10,
+        0,
+    )
 
 
 def test_another_table_in_place_of_the_results_is_one_line(capsys, files):

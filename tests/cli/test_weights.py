@@ -22,7 +22,7 @@ def shelf(tmp_path, monkeypatch):
                 file=f"{name}.onnx",
                 sha256=hashlib.sha256(name.encode()).hexdigest(),
                 bytes=len(name),
-                schema_name="aop",
+                schema="aop",
                 licence="AGPL-3.0-or-later",
                 training_run=f"{name}.run.json",
                 default_for=default,

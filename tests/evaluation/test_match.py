@@ -150,7 +150,7 @@ def test_the_columns_tell_the_schema():
         schema_of([{"source": "a", **{f"{point}_{axis}": "1" for point in HEAD.points for axis in "xy"}}])
         is HEAD
     )
-    with pytest.raises(UsageError, match="found Filename, PS1; give a results.csv"):
+    with pytest.raises(UsageError, match=r"found Filename, PS1; give a results\.csv"):
         schema_of([{"Filename": "a.png", "PS1": "(1, 2)"}])
     with pytest.raises(UsageError, match="found no row"):
         schema_of([])

@@ -56,7 +56,7 @@ def test_a_frame_that_lacks_one_point_is_missing():
 
 def test_scale_multiplies_by_512_over_the_longer_side_of_each_frame():
     truth = [RIGHT_ANGLE, RIGHT_ANGLE]
-    predicted = np.array(truth) + [1.0, 0.0]
+    predicted = np.add(truth, [1.0, 0.0])
     figures = metrics(predicted, truth, [[256, 200], [300, 1024]], scale=512)
     assert figures["mre_px"] == pytest.approx((2 + 0.5) / 2)
     assert figures["aop_mae_deg"] == 0

@@ -19,7 +19,7 @@ TRUTH = np.array([[[100.0, 100.0], [0.0, 100.0], [100.0, 200.0]]] * 2)
 
 @pytest.fixture
 def evaluated():
-    predicted = TRUTH + [3.0, 4.0]
+    predicted = np.add(TRUTH, [3.0, 4.0])
     predicted[1] = np.nan
     sizes = np.array([[300.0, 400.0]] * 2)
     matched = Matched(AOP, ("a.png", "b, c.png"), ("ok", "no row"), predicted, TRUTH, sizes, ())

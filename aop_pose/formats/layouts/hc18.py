@@ -1,4 +1,4 @@
-"""HC18: ``training_set/NNN_HC.png`` with ``NNN_HC_Annotation.png`` and one CSV of pixel sizes and circumferences."""
+"""HC18: ``training_set/NNN_HC.png``, ``NNN_HC_Annotation.png``, one CSV of pixel sizes and circumferences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _COLUMNS = ("filename", "pixel size(mm)", "head circumference (mm)")
 
 
 def _table(folder: Path) -> Path:
-    return next((place for place in (folder / _FILE, folder / "training_set" / _FILE) if place.is_file()), folder)
+    return next(
+        (place for place in (folder / _FILE, folder / "training_set" / _FILE) if place.is_file()), folder
+    )
 
 
 def _holds(folder: Path) -> bool:
@@ -61,7 +63,8 @@ def _axis_ends(outline: Path) -> np.ndarray:
     contour = largest_contour(drawn.astype(np.uint8))
     if not len(contour):
         raise RowError(f"{outline.name}: expected an outline, found an empty picture")
-    # A line of some pixels' width: all its pixels lie around the middle of the line, its outer contour does not.
+    # A line of some pixels' width: all its pixels lie around the middle of the line, its outer contour does
+    # not.
     ys, xs = np.nonzero(drawn)
     inside = drawn[round(float(contour[:, 1].mean())), round(float(contour[:, 0].mean()))]
     points = contour if inside else np.column_stack([xs, ys])

@@ -1,7 +1,8 @@
 """IUGC 2024: videos with masks and landmarks of some frames.
 
 ``{train,val,test}/videos/VIDEO.avi``, ``seg/seg_info.csv`` (which frames), ``seg/landmark.json`` (points as
-``[y, x]``), masks as ``seg/VIDEO/mask/VIDEO_N_6.png`` (train), ``seg/VIDEO_N.png`` (val), ``seg/VIDEO.png`` (test).
+``[y, x]``), masks as ``seg/VIDEO/mask/VIDEO_N_6.png`` (train), ``seg/VIDEO_N.png`` (val), ``seg/VIDEO.png``
+(test).
 """
 
 from __future__ import annotations
@@ -69,7 +70,11 @@ def _video(videos: Path, stem: str) -> Path | None:
 
 
 def _mask(seg: Path, stem: str, index: int) -> Path | None:
-    for mask in (seg / stem / "mask" / f"{stem}_{index}_6.png", seg / f"{stem}_{index}.png", seg / f"{stem}.png"):
+    for mask in (
+        seg / stem / "mask" / f"{stem}_{index}_6.png",
+        seg / f"{stem}_{index}.png",
+        seg / f"{stem}.png",
+    ):
         if mask.is_file():
             return mask
     return None
@@ -90,7 +95,7 @@ def _landmarks(file: Path) -> dict[str, Any]:
 
 
 def _points(entry: Any) -> np.ndarray | None:
-    """PS1 (the right one), PS2, FH1 as x, y; None where the file has no such entry, so that the mask decides."""
+    """PS1 (the right one), PS2, FH1 as x, y; None where there is no such entry, so that the mask decides."""
     try:
         ends = np.array(entry["ps_points"], dtype=np.float64)[:, ::-1]
         tangent = np.array(entry["aop_tangency"], dtype=np.float64)[::-1]

@@ -1,7 +1,8 @@
 """IUGC 2025: stills with landmarks.
 
-``Training/Labeled cases/label.csv`` (``Filename,PS1,PS2,FH1``) and ``{Validation,Testing}/landmarks_data.csv``, where
-the head point is called ``AOP Tangency``. A picture is looked for anywhere below the folder of its file.
+``Training/Labeled cases/label.csv`` (``Filename,PS1,PS2,FH1``) and
+``{Validation,Testing}/landmarks_data.csv``, where the head point is called ``AOP Tangency``. A picture is
+looked for anywhere below the folder of its file.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def _columns(file: Path) -> dict[str, str]:
     }
     missing = [" or ".join(_ALIASES[ours]) for ours, column in found.items() if not column]
     if missing:
-        raise UsageError(f"{file}:1: expected the columns {', '.join(missing)}, found {','.join(header.values())}")
+        raise UsageError(
+            f"{file}:1: expected the columns {', '.join(missing)}, found {','.join(header.values())}"
+        )
     return found
 
 

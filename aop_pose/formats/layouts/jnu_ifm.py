@@ -1,4 +1,4 @@
-"""JNU-IFM: per video a folder with ``image/VIDEO_N.png`` and ``mask/VIDEO_N_mask.png``; 7 symphysis, 8 head."""
+"""JNU-IFM: per video a folder with ``image/VIDEO_N.png`` and ``mask/VIDEO_N_mask.png``; 7 PS, 8 FH."""
 
 from __future__ import annotations
 

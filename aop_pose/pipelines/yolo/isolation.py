@@ -16,10 +16,10 @@ def isolate() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["YOLO_CONFIG_DIR"] = folder
     os.environ["YOLO_OFFLINE"] = "true"
+    os.environ["YOLO_VERBOSE"] = "false"
     os.environ.setdefault("MPLCONFIGDIR", folder)
 
-    from ultralytics.utils import LOGGER, SETTINGS
+    from ultralytics.utils import SETTINGS
 
-    LOGGER.setLevel("WARNING")
     integrations = {key: False for key, value in SETTINGS.items() if isinstance(value, bool)}
     SETTINGS.update(integrations)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aop_pose.artefacts import sha256_of
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import LabelledFrame, resolve
@@ -169,8 +170,7 @@ def predictor(path: Path, device: str = "cpu") -> Predictor:
 
     file, contract = _contract(path)
     model = load_checkpoint(file)
-    digest = fingerprint([file.read_bytes()])[:8]
-    return Predictor(contract, TorchNetwork(model, device), f"{contract.name}@{digest}")
+    return Predictor(contract, TorchNetwork(model, device), f"{contract.name}@{sha256_of(file)[:8]}")
 
 
 def export(path: Path, out: Path) -> Predictor:

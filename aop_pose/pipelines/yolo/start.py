@@ -53,13 +53,13 @@ def _checkpoint(path: Path, what: str) -> Path:
 def _from_file(path: Path) -> Start:
     from ultralytics.nn.tasks import load_checkpoint
 
-    from aop_pose.pipelines.run import fingerprint
+    from aop_pose.artefacts import sha256_of
 
     try:
         model, _ = load_checkpoint(path)
     except Exception as error:
         raise UsageError(f"--init: {path} is not an Ultralytics checkpoint ({type(error).__name__})") from None
-    return Start(model, f"{path.name} (sha256 {fingerprint([path.read_bytes()])[:12]})")
+    return Start(model, f"{path.name} (sha256 {sha256_of(path)[:12]})")
 
 
 def _download(name: str, folder: Path) -> Path | None:

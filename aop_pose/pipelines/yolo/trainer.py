@@ -53,6 +53,8 @@ class FrameTrainer(PoseTrainer):
         self.on_epoch, self.on_batch = on_epoch, on_batch
         super().__init__(overrides=ultralytics_settings(config, folder, seed, device))
         self.csv = folder / "metrics.csv"
+        # Ultralytics' own copy of the settings: config.yaml says the same in this project's words.
+        (folder / "args.yaml").unlink()
         self.add_callback("on_train_epoch_start", lambda trainer: trainer.seed_epoch())
         self.add_callback("on_train_batch_end", lambda trainer: trainer.report_batch())
         self.batches_done = 0
@@ -217,8 +219,8 @@ def pass_in_bfloat16(model: torch.nn.Module) -> None:
 def ultralytics_settings(config: YoloConfig, folder: Path, seed: int, device: str) -> dict[str, Any]:
     """This project's settings in Ultralytics' words."""
     return {
-        "model": f"{config.model}-pose.yaml", "data": "in-memory.yaml", "project": str(folder.parent),
-        "name": folder.name, "exist_ok": True, "device": device, "seed": seed, "deterministic": True, "workers": 4,
+        "model": f"{config.model}-pose.yaml", "data": "in-memory.yaml", "save_dir": str(folder.resolve()),
+        "exist_ok": True, "device": device, "seed": seed, "deterministic": True, "workers": 4,
         "plots": False, "val": True, "save": True, "verbose": False, "patience": config.epochs,
         "imgsz": config.image_size, "epochs": config.epochs, "batch": config.batch, "optimizer": config.optimizer,
         "lr0": config.lr0, "lrf": config.lrf, "cos_lr": config.cosine, "momentum": config.momentum,

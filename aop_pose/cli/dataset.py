@@ -1,0 +1,153 @@
+"""``aop-pose dataset``: convert, check and split labelled data, or make phantoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aop_pose.cli.common import help_of, sub_app
+
+app = sub_app(
+    help="Convert, check and split labelled data; make phantoms.",
+    epilog="Example: aop-pose dataset check data/labels.csv",
+)
+
+# So many reasons are printed; the rest is counted.
+_SHOWN = 20
+
+
+def _command(name: str) -> Any:
+    return lambda function: app.command(name, **help_of(function))(function)
+
+
+@_command("convert")
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of a data set, or a label file.", metavar="SRC")],
+    dst: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="DST")],
+    to: Annotated[
+        str, typer.Option("--to", help="iugc, masks, yolo-pose, yolo-detect, head-csv or points-3d.")
+    ],
+    source_format: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="One of the formats of --to, or a data set's own layout: psfhs, fh-ps-aop, iugc2024, "
+            "iugc2025, jnu-ifm, hc18, fetal-mri. Default: found by what the folder holds.",
+        ),
+    ] = "",
+    val: Annotated[
+        float,
+        typer.Option(
+            "--val", min=0, max=0.9, help="YOLO formats: share held out where the source has no split."
+        ),
+    ] = 0.1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="YOLO formats: which groups are held out.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set in DST.")] = False,
+) -> None:
+    """Convert a data set into another label format.
+
+    Frames that cannot be converted are named with the reason and left out. Near-duplicate pictures are never
+    parted between train and val.
+
+    Example: aop-pose dataset convert PSFHS/ psfhs-yolo/ --from psfhs --to yolo-pose
+    """
+    from aop_pose.formats.convert import Holdout
+    from aop_pose.formats.convert import convert as run
+
+    done = run(source, dst, to, source_format, Holdout(val, seed), overwrite)
+    for skipped in done.skipped[:_SHOWN]:
+        typer.echo(f"left out {skipped.filename}: {skipped.reason}", err=True)
+    if len(done.skipped) > _SHOWN:
+        typer.echo(f"left out {len(done.skipped) - _SHOWN} more", err=True)
+    held = "" if done.held_out is None else f", {done.held_out} of them in val"
+    typer.echo(
+        f"{done.source_format} -> {to}: {done.written} frames in {dst}{held}, {len(done.skipped)} left out"
+    )
+
+
+@_command("check")
+def check(
+    path: Annotated[Path, typer.Argument(help="Label file, or folder with labels.csv, data.yaml or masks/.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the pictures. Default: that of the label file.")
+    ] = None,
+) -> None:
+    """Name every bad row of a data set by file and line.
+
+    Looks for missing and unreadable pictures, points outside their picture, wrong columns, values that are no
+    numbers, repeated names, and angles that disagree with their points by more than 0.1 degrees. The exit
+    code is 1 where something was found, else 0.
+
+    Example: aop-pose dataset check data/labels.csv
+    """
+    from aop_pose.formats.check import check as run
+
+    report = run(path, data)
+    for finding in report.findings:
+        typer.echo(str(finding))
+    typer.echo(report.summary)
+    if report.findings:
+        raise typer.Exit(1)
+
+
+@_command("split")
+def split(
+    source: Annotated[Path, typer.Argument(help="Label file, or folder with labels.csv.", metavar="SRC")],
+    dst: Annotated[Path, typer.Argument(help="Folder for train.csv and val.csv.", metavar="DST")],
+    val: Annotated[float, typer.Option("--val", help="Share of the frames to hold out.")] = 0.1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which groups are held out.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the pictures. Default: that of the label file.")
+    ] = None,
+    group_column: Annotated[str, typer.Option("--group-column", help="Column that names the patient.")] = "",
+    group_regex: Annotated[
+        str, typer.Option("--group-regex", help="Finds the patient in Filename, as its first bracket.")
+    ] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace train.csv and val.csv.")] = False,
+) -> None:
+    """Cut a label file into train.csv and val.csv, never parting a group.
+
+    Near-duplicate pictures are one group, and so are the frames of a patient where --group-column or
+    --group-regex tells patients. Pictures stay where they are: give their folder to --data when training.
+
+    Example: aop-pose dataset split hc18/labels.csv split/ --val 0.1 --seed 0 --group-regex '^([0-9]+)_'
+    """
+    from aop_pose.formats.split_table import split_table
+
+    done = split_table(
+        source,
+        dst,
+        val,
+        seed,
+        data=data,
+        group_column=group_column,
+        group_regex=group_regex,
+        overwrite=overwrite,
+    )
+    typer.echo(
+        f"{dst / 'train.csv'}: {done.train} frames in {done.train_groups} groups; "
+        f"{dst / 'val.csv'}: {done.val} frames in {done.val_groups} groups"
+    )
+
+
+@_command("phantom")
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="OUT")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many frames.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same frames.")] = 0,
+    size: Annotated[int, typer.Option("--size", help="Width and height in pixels.")] = 256,
+    device: Annotated[
+        str | None, typer.Option("--device", help="One device only. Default: all in turn.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
+) -> None:
+    """Make up transperineal frames with exact landmarks and masks.
+
+    Example: aop-pose dataset phantom phantoms/ --count 100 --seed 0
+    """
+    from aop_pose.phantom.write import write_phantoms
+
+    written = write_phantoms(out, count, seed, size=size, device=device, overwrite=overwrite)
+    typer.echo(f"{count} phantoms in {written}")

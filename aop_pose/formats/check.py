@@ -1,0 +1,204 @@
+"""What is wrong with a data set: every bad row by file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from aop_pose.errors import AopPoseError, UnreadableError, UsageError
+from aop_pose.formats import head, iugc, points3d
+from aop_pose.formats.check_yolo import check_yolo
+from aop_pose.formats.findings import Finding, Report, outside
+from aop_pose.formats.labels import MaskedFrame, find_picture, read_mask
+from aop_pose.formats.masks import pictures_in
+from aop_pose.formats.pictures import read_gray, volume_shape
+from aop_pose.formats.registry import LABELS, label_file
+from aop_pose.formats.rows import Row, RowError, header_of, number, read_rows
+from aop_pose.geometry import angle_of_progression
+from aop_pose.schemas import AOP, HEAD
+
+MAX_ANGLE_DIFFERENCE = 0.1
+"""Degrees by which the AoP column may differ from the angle of its points."""
+
+
+def check(path: Path, data: Path | None = None) -> Report:
+    """Check a label file, a folder with ``labels.csv``, a YOLO folder or a masks folder.
+
+    Pictures of a label file are looked for below ``data`` (default: the folder of the file) and decoded.
+    Nothing is written. UsageError where the path is none of these.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: expected a label file or a data set, found nothing there")
+    table = label_file(path)
+    if path.is_dir() and (path / "data.yaml").is_file():
+        return check_yolo(path)
+    if path.is_file() and path.suffix in (".yaml", ".yml"):
+        return check_yolo(path)
+    if table.is_file():
+        return _check_table(table, data or table.parent)
+    if (path / "images").is_dir() and (path / "masks").is_dir():
+        return _check_masks(path)
+    raise UsageError(
+        f"{path}: expected {LABELS}, data.yaml, or images/ and masks/, found none; name the label file"
+    )
+
+
+@attrs.frozen
+class _Table:
+    """What is checked in the rows of one label format."""
+
+    columns: Sequence[str]
+    folder: str
+    """Where pictures stand besides the data folder itself."""
+    check_row: Callable[[Row, Path], Iterator[str]]
+    """Row and picture -> what is wrong with its numbers."""
+
+
+def _check_table(file: Path, data: Path) -> Report:
+    try:
+        table = _table(file)
+        rows = list(read_rows(file, table.columns))
+    except UsageError as error:
+        return Report(0, "rows", [Finding("", str(error))])
+    findings: list[Finding] = []
+    first_lines: dict[Path, int] = {}
+    for row in rows:
+        messages = [row.problem] if row.problem else list(_row_messages(row, table, data, first_lines))
+        findings += [Finding(f"{file}:{row.line}", message) for message in messages]
+    return Report(len(rows), "rows", findings)
+
+
+def _table(file: Path) -> _Table:
+    header = header_of(file)
+    names = points3d.point_names(header)
+    if names:
+        return _Table(("Filename",), "volumes", lambda row, path: _volume_messages(row, path, names))
+    if set(header) & set(head.POINT_COLUMNS):
+        return _Table(head.COLUMNS, "images", _head_messages)
+    return _Table(iugc.COLUMNS, "images", _iugc_messages)
+
+
+def _row_messages(row: Row, table: _Table, data: Path, first_lines: dict[Path, int]) -> Iterator[str]:
+    name = row.cells["Filename"].replace("\\", "/")
+    if not name:
+        yield "Filename: expected a file name, found an empty cell"
+        return
+    try:
+        path = find_picture(data, name, table.folder)
+    except UsageError as error:
+        # Its name and its numbers can still be wrong, so the rest is checked as far as it goes.
+        yield str(error)
+        path = data / name
+    first = first_lines.setdefault(path.resolve(), row.line)
+    if first != row.line:
+        yield f"expected each picture once, found {name} again (first in line {first})"
+    try:
+        yield from table.check_row(row, path)
+    except RowError as error:
+        yield str(error)
+
+
+def _pixels_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) of the decoded picture; None where there is no file."""
+    if not path.is_file():
+        return None
+    pixels = read_gray(path)
+    return pixels.shape[1], pixels.shape[0]
+
+
+def _iugc_messages(row: Row, path: Path) -> Iterator[str]:
+    yield from _picture_messages(path)
+    _, coords = iugc.parse_row(row)
+    yield from _point_messages(path, coords, AOP.points)
+    ps1, ps2, fh1 = coords
+    if (ps1 == ps2).all():
+        yield f"expected PS1 and PS2 apart, found both at ({ps1[0]:g}, {ps1[1]:g})"
+    text = row.cells.get(iugc.ANGLE, "")
+    if text:
+        said, found = number(text, iugc.ANGLE), float(angle_of_progression(ps1, ps2, fh1))
+        if not abs(said - found) <= MAX_ANGLE_DIFFERENCE:
+            yield f"AoP: expected {found:.4f} from the points, found {text}"
+
+
+def _head_messages(row: Row, path: Path) -> Iterator[str]:
+    yield from _picture_messages(path)
+    _, coords, _ = head.parse_row(row)
+    yield from _point_messages(path, coords, HEAD.points)
+    for first, second in HEAD.interchangeable:
+        if (coords[HEAD.index(first)] == coords[HEAD.index(second)]).all():
+            yield f"expected {first} and {second} apart, found both at one place"
+
+
+def _volume_messages(row: Row, path: Path, names: Sequence[str]) -> Iterator[str]:
+    shape: Sequence[int] | None = None
+    if path.is_file():
+        try:
+            shape = volume_shape(path)
+        except UnreadableError as error:
+            yield str(error)
+    _, points = points3d.parse_row(row, names)
+    for point, indices in points.items():
+        if shape is not None and not ((indices >= -0.5) & (indices <= np.array(shape) - 0.5)).all():
+            found = ", ".join(f"{value:g}" for value in indices)
+            yield f"{point}: expected an index inside {'x'.join(map(str, shape))} voxels, found ({found})"
+
+
+def _picture_messages(path: Path) -> Iterator[str]:
+    try:
+        _pixels_size(path)
+    except UnreadableError as error:
+        yield str(error)
+
+
+def _point_messages(path: Path, coords: np.ndarray, names: Sequence[str]) -> Iterator[str]:
+    try:
+        size = _pixels_size(path)
+    except UnreadableError:
+        return
+    if size is not None:
+        yield from outside(coords, names, size)
+
+
+def _check_masks(folder: Path) -> Report:
+    findings: list[Finding] = []
+    images, masks = (_by_stem(folder, kind, findings) for kind in ("images", "masks"))
+    for stem in sorted(set(images) | set(masks)):
+        image, mask = images.get(stem), masks.get(stem)
+        if mask is None:
+            findings.append(Finding(str(image), "expected a mask of the same name in masks/, found none"))
+        elif image is None:
+            findings.append(Finding(str(mask), "expected a picture of the same name in images/, found none"))
+        else:
+            findings += [Finding("", message) for message in _pair_messages(image, mask)]
+    return Report(len(images), "frames", findings)
+
+
+def _by_stem(folder: Path, kind: str, findings: list[Finding]) -> dict[Path, Path]:
+    found: dict[Path, Path] = {}
+    for path in pictures_in(folder / kind):
+        stem = path.relative_to(folder / kind).with_suffix("")
+        if stem in found:
+            findings.append(
+                Finding(str(path), f"expected each name once, found {found[stem].name} beside it")
+            )
+        found.setdefault(stem, path)
+    return found
+
+
+def _pair_messages(image: Path, mask: Path) -> Iterator[str]:
+    size = None
+    try:
+        size = _pixels_size(image)
+    except AopPoseError as error:
+        yield str(error)
+    try:
+        shape = read_mask(mask).shape
+        if size is not None and shape != (size[1], size[0]):
+            yield f"{mask}: expected {size[0]}x{size[1]} as its picture, found {shape[1]}x{shape[0]}"
+        MaskedFrame(mask.name, image, mask).mask()
+    except UnreadableError as error:
+        yield str(error)

@@ -1,0 +1,47 @@
+"""Stand-ins that tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from aop_pose.runtime import Contract, Predictor
+
+POINTS = np.array([[150.0, 60.0], [80.0, 80.0], [170.0, 120.0]])
+
+
+def contract(**changes):
+    values = {
+        "name": "fake", "schema": "aop", "head": "pose", "image_size": 256, "threshold": 0.25, "decode": "best",
+        "training_run": {"name": "none"},
+    }  # fmt: skip
+    return Contract.model_validate({**values, **changes})
+
+
+def fake_network(inputs: np.ndarray) -> np.ndarray:
+    """One candidate a frame: always the same points, scored by the brightness of the frame's first row."""
+    output = np.zeros((len(inputs), 11, 1), np.float32)
+    output[:, :4, 0] = [128, 128, 100, 100]
+    output[:, 4, 0] = inputs[:, 0, 0].mean(axis=1)
+    output[:, 5:, 0] = POINTS.ravel()
+    return output
+
+
+def fake_predictor(**changes) -> Predictor:
+    return Predictor(contract(**changes), fake_network, "fake@00000000")
+
+
+def textured(seed: int, height: int = 256, width: int = 256, first_row: int = 200) -> np.ndarray:
+    """A gray picture that is neither blank nor uniform."""
+    pixels = np.random.default_rng(seed).integers(30, 220, (height, width), dtype=np.uint8)
+    pixels[0] = first_row
+    return pixels
+
+
+def write_frames(folder: Path, count: int, **options) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        cv2.imwrite(str(folder / f"{i:03}.png"), textured(i, **options))
+    return folder

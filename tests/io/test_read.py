@@ -1,0 +1,327 @@
+"""Good and bad files: what becomes a frame, and what is said of the rest."""
+
+import builtins
+import io
+import os
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from aop_pose.errors import UnreadableError
+from aop_pose.frame import Frame
+from aop_pose.io import pictures
+from aop_pose.io.discover import Entry
+from aop_pose.io.read import read_frame, read_frames
+
+GRAY = np.random.default_rng(0).integers(0, 256, (24, 31), dtype=np.uint8)
+
+
+def frames(path: Path) -> list[Frame]:
+    return list(read_frames(Entry(path, path.name)))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UnreadableError) as caught:
+        frames(path)
+    reason = str(caught.value)
+    assert "\n" not in reason
+    assert len(reason) < 160
+    return reason
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.bmp", "x.gif"])
+def test_gray_is_read_as_it_is(tmp_path: Path, name: str) -> None:
+    (frame,) = frames(saved(tmp_path / name, Image.fromarray(GRAY)))
+    assert np.array_equal(frame.pixels, GRAY)
+    assert (frame.source, frame.index, frame.spacing, frame.width, frame.height) == (name, 0, None, 31, 24)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "CMYK"])
+def test_gray_saved_in_colour_stays_gray(tmp_path: Path, mode: str) -> None:
+    suffix = "tif" if mode == "CMYK" else "png"
+    image = Image.fromarray(GRAY)
+    image = image.convert("RGB").convert(mode) if mode == "CMYK" else image.convert(mode)
+    frame = read_frame(saved(tmp_path / f"x.{suffix}", image))
+    assert np.array_equal(frame.pixels, GRAY)
+
+
+def test_colour_becomes_luma_worked_out_by_hand(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 40), (100, 200, 50))
+    # 0.299 * 100 + 0.587 * 200 + 0.114 * 50 = 153.0
+    assert read_frame(saved(tmp_path / "x.png", image)).pixels[0, 0] == 153
+
+
+def test_alpha_is_laid_over_black(tmp_path: Path) -> None:
+    alpha = np.zeros_like(GRAY)
+    alpha[:, 10:20] = 255
+    alpha[:, 20:] = 128
+    image = Image.merge("LA", (Image.fromarray(GRAY), Image.fromarray(alpha)))
+    pixels = read_frame(saved(tmp_path / "x.png", image)).pixels
+    assert (pixels[:, :10] == 0).all()
+    assert np.array_equal(pixels[:, 10:20], GRAY[:, 10:20])
+    assert np.abs(pixels[:, 20:] - GRAY[:, 20:].astype(float) * 128 / 255).max() <= 0.5
+
+
+def test_transparent_palette_entry_is_black(tmp_path: Path) -> None:
+    image = Image.new("P", (40, 40), 1)
+    image.putpalette([10, 10, 10, 200, 200, 200])
+    image.paste(0, (0, 0, 20, 40))
+    pixels = read_frame(saved(tmp_path / "x.png", image, transparency=0)).pixels
+    assert (pixels[0, 0], pixels[0, 39]) == (0, 200)
+
+
+def test_one_bit(tmp_path: Path) -> None:
+    frame = read_frame(saved(tmp_path / "x.png", Image.fromarray(GRAY > 127)))
+    assert np.array_equal(frame.pixels, np.where(GRAY > 127, 255, 0))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("x.png", "<u2"), ("x.tif", "<u2"), ("x.tif", ">u2")])
+def test_sixteen_bit_is_windowed_from_least_to_largest(tmp_path: Path, name: str, kind: str) -> None:
+    levels = (GRAY.astype(np.uint16) * 16 + 1000).astype(kind)
+    pixels = read_frame(saved(tmp_path / name, Image.fromarray(levels))).pixels
+    assert np.array_equal(pixels, GRAY)
+
+
+def test_sixteen_bit_tiff_whose_zero_is_white(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.tif", Image.fromarray(GRAY.astype(np.uint16) * 257), tiffinfo={262: 0})
+    assert np.array_equal(read_frame(path).pixels, 255 - GRAY)
+
+
+def test_float_tiff_of_fractions(tmp_path: Path) -> None:
+    values = GRAY.astype(np.float32) / 255
+    values[0, 0] = np.nan
+    pixels = read_frame(saved(tmp_path / "x.tif", Image.fromarray(values))).pixels
+    assert pixels[0, 0] == 0
+    assert np.array_equal(pixels.ravel()[1:], GRAY.ravel()[1:])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_orientation_as_pillow_turns_it(tmp_path: Path, name: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / name, Image.fromarray(GRAY), exif=exif, dpi=(100, 200))
+    with Image.open(tmp_path / name) as image:
+        image.load()
+        seen = np.array(ImageOps.exif_transpose(image))
+    frame = read_frame(path)
+    assert np.array_equal(frame.pixels, seen)
+    # A stored pixel is half as wide as ... 100 per inch across, 200 down: twice as wide as high, until it is turned.
+    assert frame.aspect == pytest.approx(2.0 if orientation >= 5 else 0.5, rel=1e-4)
+
+
+def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.png", Image.fromarray(GRAY), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05garbage")
+    assert np.array_equal(read_frame(path).pixels, GRAY)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif"])
+@pytest.mark.parametrize(("density", "aspect"), [((96, 96), 1.0), ((72, 144), 0.5)])
+def test_density_is_an_aspect_never_a_spacing(
+    tmp_path: Path, name: str, density: tuple[int, int], aspect: float
+) -> None:
+    frame = read_frame(saved(tmp_path / name, Image.fromarray(GRAY), dpi=density))
+    assert frame.spacing is None
+    assert frame.aspect == pytest.approx(aspect, rel=1e-4)
+
+
+def test_no_density_says_nothing_of_the_aspect(tmp_path: Path) -> None:
+    assert read_frame(saved(tmp_path / "x.png", Image.fromarray(GRAY))).aspect is None
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.tif", "x.png"])
+def test_pages_are_frames_with_an_index(tmp_path: Path, name: str) -> None:
+    pages = [np.roll(GRAY, number, axis=1) for number in range(4)]
+    first, *rest = map(Image.fromarray, pages)
+    found = frames(saved(tmp_path / name, first, save_all=True, append_images=rest))
+    assert [frame.index for frame in found] == [0, 1, 2, 3]
+    for frame, page in zip(found, pages, strict=True):
+        assert np.array_equal(frame.pixels, page)
+
+
+def variants() -> list[tuple[str, bytes]]:
+    gray, colour = Image.fromarray(GRAY), Image.fromarray(np.stack([GRAY, GRAY[::-1], GRAY[:, ::-1]], -1))
+    return [
+        ("png", encoded(gray, "PNG")),
+        ("png", encoded(colour, "PNG")),
+        ("png", encoded(Image.fromarray(GRAY.astype(np.uint16) * 200), "PNG")),
+        ("jpg", encoded(gray, "JPEG")),
+        ("jpg", encoded(colour, "JPEG", progressive=True)),
+        ("gif", encoded(gray, "GIF")),
+        ("bmp", encoded(gray, "BMP")),
+        ("tif", encoded(gray, "TIFF")),
+        ("tif", encoded(gray, "TIFF", compression="tiff_lzw")),
+        ("tif", encoded(colour, "TIFF", compression="tiff_deflate")),
+    ]
+
+
+@pytest.mark.parametrize(("suffix", "data"), variants())
+def test_cut_anywhere_gives_an_error_or_every_pixel(tmp_path: Path, suffix: str, data: bytes) -> None:
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(data)
+    whole = read_frame(path).pixels
+    for length in [*range(0, len(data), 7), *range(len(data) - 40, len(data))]:
+        path.write_bytes(data[:length])
+        try:
+            pixels = read_frame(path).pixels
+        except UnreadableError as error:
+            assert re.match("empty|truncated|not a |damaged|no pixels", str(error))
+        else:
+            assert np.array_equal(pixels, whole), length
+
+
+def test_half_a_png_and_half_a_jpeg_say_truncated(tmp_path: Path) -> None:
+    for suffix, data in (("png", variants()[0][1]), ("jpg", variants()[3][1])):
+        path = tmp_path / f"x.{suffix}"
+        path.write_bytes(data[: len(data) * 3 // 4])
+        assert refusal(path).startswith("truncated")
+
+
+def test_jpeg_with_a_zeroed_tail_is_truncated(tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(np.tile(GRAY, (8, 8))), "JPEG")
+    (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2] + bytes(len(data) // 2))
+    assert refusal(tmp_path / "x.jpg").startswith("truncated")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG"])
+def test_cine_cut_anywhere_gives_whole_frames_then_the_error(tmp_path: Path, kind: str) -> None:
+    pages = [np.roll(GRAY, 3 * number, axis=1) for number in range(3)]
+    data = encoded(Image.fromarray(pages[0]), kind, save_all=True, append_images=[Image.fromarray(p) for p in pages[1:]])
+    path = tmp_path / f"x.{kind.lower()}"
+    partly = 0
+    for length in range(20, len(data) - 1, 5):
+        path.write_bytes(data[:length])
+        seen: list[Frame] = []
+        complaint = None
+        try:
+            for frame in read_frames(Entry(path, path.name)):
+                seen.append(frame)
+        except UnreadableError as error:
+            complaint = str(error)
+        for frame in seen:
+            assert np.array_equal(frame.pixels, pages[frame.index]), length
+        assert complaint or len(seen) == 3, length
+        partly += bool(complaint and seen)
+    assert partly > 0
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.mha", "x.mhd", "x.tif"])
+def test_empty_and_text_files(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch()
+    assert refusal(path) == "empty file: 0 bytes"
+    path.write_text("these are not the pixels you are looking for\n")
+    assert refusal(path).startswith("not a ")
+
+
+def test_folder_named_like_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    assert refusal(tmp_path / "x.png") == "a folder, not a picture"
+
+
+def test_pipe_is_not_waited_on(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    assert refusal(tmp_path / "x.png") == "not a regular file"
+
+
+def test_broken_link(tmp_path: Path) -> None:
+    (tmp_path / "x.png").symlink_to(tmp_path / "gone.png")
+    assert refusal(tmp_path / "x.png").startswith("no such file")
+    (tmp_path / "y.png").symlink_to(tmp_path / "y.png")
+    assert refusal(tmp_path / "y.png").startswith("cannot be read")
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.mha"])
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).write_bytes(b"something")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    assert refusal(tmp_path / name) == "no permission to read it"
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    pixels = b"IDAT" + zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", len(pixels) - 4) + pixels + bytes(4)
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (8001, 8000), (100_000, 1000)])
+def test_too_large_is_refused_from_the_header(tmp_path: Path, width: int, height: int) -> None:
+    (tmp_path / "x.png").write_bytes(png_header(width, height))
+    assert refusal(tmp_path / "x.png").startswith("too large")
+
+
+def test_large_tiff_is_refused_without_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "x.tif", Image.new("1", (20_000, 20_000)), compression="group4")
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("the pixels were decoded"))
+    assert refusal(path).startswith("too large")
+
+
+def test_no_pixels(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png_header(0, 10))
+    assert refusal(tmp_path / "x.png")
+
+
+def test_one_pixel_and_sliver_are_read(tmp_path: Path) -> None:
+    assert read_frame(saved(tmp_path / "x.png", Image.new("L", (1, 1)))).pixels.shape == (1, 1)
+    assert read_frame(saved(tmp_path / "y.png", Image.new("L", (5000, 3)))).pixels.shape == (3, 5000)
+
+
+def test_content_decides_not_the_suffix(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(encoded(Image.fromarray(GRAY), "BMP"))
+    assert np.array_equal(read_frame(tmp_path / "x.png").pixels, GRAY)
+
+
+def test_warnings_of_the_decoder_do_not_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert = pictures._gray
+
+    def loud(image: Image.Image) -> np.ndarray:
+        warnings.warn("Pillow would say something here", UserWarning, stacklevel=1)
+        return convert(image)
+
+    monkeypatch.setattr(pictures, "_gray", loud)
+    assert np.array_equal(read_frame(saved(tmp_path / "x.png", Image.fromarray(GRAY))).pixels, GRAY)
+
+
+def test_file_is_closed_when_a_reader_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Image.fromarray(GRAY)
+    path = saved(tmp_path / "x.gif", page, save_all=True, append_images=[Image.fromarray(GRAY[::-1])])
+    opened: list[io.BufferedReader] = []
+    real: Callable[..., io.BufferedReader] = builtins.open
+
+    def remember(*args: object, **kwargs: object) -> io.BufferedReader:
+        opened.append(real(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr(builtins, "open", remember)
+    read_frame(path)
+    assert opened
+    assert all(stream.closed for stream in opened)
+
+
+def test_real_frames(shared_data: Path) -> None:
+    frame = read_frame(shared_data / "psfhs/images/03754.png")
+    with Image.open(shared_data / "psfhs/images/03754.png") as image:
+        assert np.array_equal(frame.pixels, np.array(image))

@@ -1,0 +1,34 @@
+"""A tiny phantom set and a tiny run, made once."""
+
+from pathlib import Path
+
+import pytest
+
+TINY = ["image_size=64", "batch=4", "holdout=0.3", "precision=fp32", "warmup_epochs=1", "threshold=0.0"]
+
+
+@pytest.fixture(scope="session")
+def phantom_set(tmp_path_factory) -> Path:
+    """Folder with 10 phantoms of 96 pixels and labels.csv."""
+    from aop_pose.phantom.write import write_phantoms
+
+    folder = tmp_path_factory.mktemp("phantoms") / "set"
+    write_phantoms(folder, count=10, seed=5, size=96)
+    return folder
+
+
+def train_tiny(data: Path, out: Path, *changes: str, **options):
+    """Train on the tiny set with settings of the fewest possible steps."""
+    from aop_pose.pipelines import pipeline
+
+    options = {"init": "scratch", "say": lambda line: None, **options}
+    return pipeline("yolo").train(data, "labels.csv", out, changes=[*TINY, *changes], **options)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(phantom_set, tmp_path_factory) -> Path:
+    """A finished run of two epochs."""
+    pytest.importorskip("ultralytics")
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    train_tiny(phantom_set, out, "epochs=2")
+    return out

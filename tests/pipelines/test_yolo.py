@@ -1,0 +1,180 @@
+"""The YOLO pipeline: what a run leaves behind, that a resumed run is a straight one, and that its export agrees."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("ultralytics")
+
+from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.io.read import read_frame  # noqa: E402
+from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
+from aop_pose.runtime import load  # noqa: E402
+from tests.pipelines.conftest import train_tiny  # noqa: E402
+
+
+def rows_of(run):
+    with (run / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights_of(run, name="best.pt"):
+    from aop_pose.pipelines.yolo.network import load_checkpoint
+
+    return load_checkpoint(run / "weights" / name).state_dict()
+
+
+def test_a_run_folder_is_whole(tiny_run):
+    names = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
+    expected = {"run.json", "config.yaml", "metrics.csv", "curves.png", "weights/best.pt", "weights/last.pt"}
+    assert names == expected
+    record = json.loads((tiny_run / "run.json").read_text())
+    assert record["finished"] is True
+    assert record["data"]["frames"] + record["data"]["checked_frames"] == 10
+    assert record["start"].startswith("scratch")
+    assert record["wall_seconds"] > 0
+    assert record["peak_memory_mb"] > 100
+    assert record["config"]["epochs"] == 2
+    assert len(record["data"]["fingerprint"]) == 64
+
+
+def test_the_kept_epoch_is_the_one_with_the_least_mre(tiny_run):
+    record = json.loads((tiny_run / "run.json").read_text())
+    errors = [float(row["val/mre_px"]) for row in rows_of(tiny_run)]
+    assert record["best"]["epoch"] == 1 + int(np.argmin(errors))
+    assert record["best"]["val/mre_px"] == pytest.approx(min(errors))
+
+
+class Killed(BaseException):
+    """Stands for a kill in the middle of an epoch."""
+
+
+def test_a_resumed_run_equals_a_straight_one(phantom_set, tmp_path):
+    def kill(epoch, batch, batches, loss):
+        if (epoch, batch) == (2, 1):
+            raise Killed
+
+    train_tiny(phantom_set, tmp_path / "straight", "epochs=4")
+    with pytest.raises(Killed):
+        train_tiny(phantom_set, tmp_path / "broken", "epochs=4", on_batch=kill)
+    assert json.loads((tmp_path / "broken" / "run.json").read_text())["finished"] is False
+    train_tiny(phantom_set, tmp_path / "broken", "epochs=4", resume=True)
+    assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "straight")
+    straight, resumed = weights_of(tmp_path / "straight"), weights_of(tmp_path / "broken")
+    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+
+
+def test_the_seed_decides_the_run(phantom_set, tmp_path, tiny_run):
+    train_tiny(phantom_set, tmp_path / "same", "epochs=2")
+    train_tiny(phantom_set, tmp_path / "other", "epochs=2", seed=1)
+    same, other, first = (weights_of(run) for run in (tmp_path / "same", tmp_path / "other", tiny_run))
+    assert all(torch.equal(same[key], first[key]) for key in first)
+    assert any(not torch.equal(other[key], first[key]) for key in first)
+
+
+def test_a_run_is_not_written_over(phantom_set, tiny_run):
+    with pytest.raises(UsageError, match="--resume"):
+        train_tiny(phantom_set, tiny_run, "epochs=2")
+    with pytest.raises(UsageError, match="finished"):
+        train_tiny(phantom_set, tiny_run, "epochs=2", resume=True)
+
+
+def test_resume_refuses_other_settings(phantom_set, tmp_path):
+    def kill(*_):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train_tiny(phantom_set, tmp_path / "run", "epochs=3", on_batch=kill)
+    with pytest.raises(UsageError, match="config"):
+        train_tiny(phantom_set, tmp_path / "run", "epochs=4", resume=True)
+    with pytest.raises(UsageError, match="seed"):
+        train_tiny(phantom_set, tmp_path / "run", "epochs=3", seed=2, resume=True)
+
+
+def test_export_and_native_prediction_agree(tiny_run, phantom_set, tmp_path):
+    exported = pipeline("yolo").export(tiny_run, tmp_path / "tiny.onnx")
+    native = load_weights(str(tiny_run))
+    pictures = [read_frame(path).pixels for path in sorted((phantom_set / "images").iterdir())]
+    for one, other in zip(native.find(pictures), exported.find(pictures), strict=True):
+        np.testing.assert_allclose(one.keypoints.coords, other.keypoints.coords, atol=0.05)
+        assert one.score == pytest.approx(other.score, abs=1e-3)
+    assert exported.contract.image_size == 64
+    assert exported.contract.training_run["name"] == "tiny"
+    assert exported.model_id.startswith("tiny@")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
+
+
+def test_the_batch_does_not_change_the_answer(tiny_run, phantom_set, tmp_path):
+    predictor = pipeline("yolo").export(tiny_run, tmp_path / "tiny.onnx")
+    pictures = [read_frame(path).pixels for path in sorted((phantom_set / "images").iterdir())]
+    alone = [predictor.find([picture])[0] for picture in pictures]
+    for one, other in zip(alone, predictor.find(pictures), strict=True):
+        np.testing.assert_allclose(one.keypoints.coords, other.keypoints.coords, atol=1e-3)
+
+
+def test_one_gray_channel_equals_three(tiny_run):
+    """The folded first convolution against the network as it was trained."""
+    from aop_pose.pipelines.yolo.network import FoldedPose, GrayPose, fold_gray, load_checkpoint
+
+    picture = torch.rand(2, 1, 64, 64)
+    three = GrayPose(load_checkpoint(tiny_run / "weights" / "best.pt"))
+    folded = load_checkpoint(tiny_run / "weights" / "best.pt")
+    fold_gray(folded)
+    with torch.no_grad():
+        torch.testing.assert_close(FoldedPose(folded)(picture), three(picture), atol=1e-3, rtol=1e-4)
+
+
+def test_training_labels_are_where_the_points_are(phantom_set):
+    """Ultralytics' dataset gives the points of each example in pixel centres of the letterboxed input."""
+    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.letterbox import fit
+    from aop_pose.pipelines.yolo.config import YoloConfig
+    from aop_pose.pipelines.yolo.dataset import FrameDataset
+    from aop_pose.pipelines.yolo.pipeline import read_examples
+
+    examples = read_examples(read_iugc(phantom_set / "labels.csv", phantom_set))[:2]
+    config = YoloConfig(image_size=128, brightness=0, gamma=0, speckle=0)
+    data = {"names": {0: "aop"}, "nc": 1, "channels": 3, "kpt_shape": [3, 2], "flip_idx": [0, 1, 2]}
+    item = FrameDataset(examples, config, data=data, augment=False)[0]
+    _, box = fit(examples[0].pixels, 128)
+    found = item["keypoints"][0, :, :2].numpy() * 128
+    np.testing.assert_allclose(found, box.forward(examples[0].points), atol=1e-3)
+
+
+def test_named_weights_must_be_there(phantom_set, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="--init"):
+        train_tiny(phantom_set, tmp_path / "run", "epochs=1", init=str(tmp_path / "none.pt"))
+    monkeypatch.setenv("AOP_POSE_INIT", str(tmp_path / "none.pt"))
+    with pytest.raises(UsageError, match="AOP_POSE_INIT"):
+        train_tiny(phantom_set, tmp_path / "other", "epochs=1", init="auto")
+
+
+def test_a_pickle_that_is_no_checkpoint_is_refused(tmp_path):
+    import pickle
+
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps({"model": print}))
+    with pytest.raises(UsageError, match="not an Ultralytics checkpoint"):
+        load_weights(str(tmp_path / "bad.pt"))
+
+
+def test_a_frame_in_labels_and_val_is_named(phantom_set, tmp_path):
+    with pytest.raises(UsageError, match=r"000\d*\.png|\.png stands in --labels too"):
+        train_tiny(phantom_set, tmp_path / "run", "epochs=1", val="labels.csv")
+
+
+def test_nothing_but_an_artefact_of_ours_is_loaded(tmp_path):
+    import onnx
+
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(UsageError, match="not a readable ONNX"):
+        load(tmp_path / "text.onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [out])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(UsageError, match="without an aop-pose contract"):
+        load(tmp_path / "foreign.onnx")
