@@ -54,8 +54,10 @@ class _Table:
     columns: Sequence[str]
     folder: str
     """Where pictures stand besides the data folder itself."""
-    check_row: Callable[[Row, Path], Iterator[str]]
-    """Row and picture -> what is wrong with its numbers."""
+    size: Callable[[Path], tuple[int, ...]]
+    """Pixels or voxels along x, y, …; UnreadableError."""
+    numbers: Callable[[Row, tuple[int, ...] | None], Iterator[str]]
+    """Row and size (None where there is no readable picture) -> what is wrong with its numbers."""
 
 
 def _check_table(file: Path, data: Path) -> Report:
@@ -76,10 +78,12 @@ def _table(file: Path) -> _Table:
     header = header_of(file)
     names = points3d.point_names(header)
     if names:
-        return _Table(("Filename",), "volumes", lambda row, path: _volume_messages(row, path, names))
+        return _Table(
+            ("Filename",), "volumes", volume_shape, lambda row, size: _volume_messages(row, size, names)
+        )
     if set(header) & set(head.POINT_COLUMNS):
-        return _Table(head.COLUMNS, "images", _head_messages)
-    return _Table(iugc.COLUMNS, "images", _iugc_messages)
+        return _Table(head.COLUMNS, "images", _decoded_size, _head_messages)
+    return _Table(iugc.COLUMNS, "images", _decoded_size, _iugc_messages)
 
 
 def _row_messages(row: Row, table: _Table, data: Path, first_lines: dict[Path, int]) -> Iterator[str]:
@@ -87,33 +91,31 @@ def _row_messages(row: Row, table: _Table, data: Path, first_lines: dict[Path, i
     if not name:
         yield "Filename: expected a file name, found an empty cell"
         return
+    size, path = None, data / name
+    # Without its picture, the name and the numbers of a row can still be wrong: all of it is said at once.
     try:
         path = find_picture(data, name, table.folder)
-    except UsageError as error:
-        # Its name and its numbers can still be wrong, so the rest is checked as far as it goes.
+        size = table.size(path)
+    except AopPoseError as error:
         yield str(error)
-        path = data / name
     first = first_lines.setdefault(path.resolve(), row.line)
     if first != row.line:
         yield f"expected each picture once, found {name} again (first in line {first})"
     try:
-        yield from table.check_row(row, path)
+        yield from table.numbers(row, size)
     except RowError as error:
         yield str(error)
 
 
-def _pixels_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) of the decoded picture; None where there is no file."""
-    if not path.is_file():
-        return None
+def _decoded_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the picture, all of which could be decoded; UnreadableError."""
     pixels = read_gray(path)
     return pixels.shape[1], pixels.shape[0]
 
 
-def _iugc_messages(row: Row, path: Path) -> Iterator[str]:
-    yield from _picture_messages(path)
+def _iugc_messages(row: Row, size: tuple[int, ...] | None) -> Iterator[str]:
     _, coords = iugc.parse_row(row)
-    yield from _point_messages(path, coords, AOP.points)
+    yield from outside(coords, AOP.points, size)
     ps1, ps2, fh1 = coords
     if (ps1 == ps2).all():
         yield f"expected PS1 and PS2 apart, found both at ({ps1[0]:g}, {ps1[1]:g})"
@@ -124,43 +126,17 @@ def _iugc_messages(row: Row, path: Path) -> Iterator[str]:
             yield f"AoP: expected {found:.4f} from the points, found {text}"
 
 
-def _head_messages(row: Row, path: Path) -> Iterator[str]:
-    yield from _picture_messages(path)
+def _head_messages(row: Row, size: tuple[int, ...] | None) -> Iterator[str]:
     _, coords, _ = head.parse_row(row)
-    yield from _point_messages(path, coords, HEAD.points)
+    yield from outside(coords, HEAD.points, size)
     for first, second in HEAD.interchangeable:
         if (coords[HEAD.index(first)] == coords[HEAD.index(second)]).all():
             yield f"expected {first} and {second} apart, found both at one place"
 
 
-def _volume_messages(row: Row, path: Path, names: Sequence[str]) -> Iterator[str]:
-    shape: Sequence[int] | None = None
-    if path.is_file():
-        try:
-            shape = volume_shape(path)
-        except UnreadableError as error:
-            yield str(error)
+def _volume_messages(row: Row, size: tuple[int, ...] | None, names: Sequence[str]) -> Iterator[str]:
     _, points = points3d.parse_row(row, names)
-    for point, indices in points.items():
-        if shape is not None and not ((indices >= -0.5) & (indices <= np.array(shape) - 0.5)).all():
-            found = ", ".join(f"{value:g}" for value in indices)
-            yield f"{point}: expected an index inside {'x'.join(map(str, shape))} voxels, found ({found})"
-
-
-def _picture_messages(path: Path) -> Iterator[str]:
-    try:
-        _pixels_size(path)
-    except UnreadableError as error:
-        yield str(error)
-
-
-def _point_messages(path: Path, coords: np.ndarray, names: Sequence[str]) -> Iterator[str]:
-    try:
-        size = _pixels_size(path)
-    except UnreadableError:
-        return
-    if size is not None:
-        yield from outside(coords, names, size)
+    yield from outside(np.array([points[name] for name in names]), names, size)
 
 
 def _check_masks(folder: Path) -> Report:
@@ -192,7 +168,7 @@ def _by_stem(folder: Path, kind: str, findings: list[Finding]) -> dict[Path, Pat
 def _pair_messages(image: Path, mask: Path) -> Iterator[str]:
     size = None
     try:
-        size = _pixels_size(image)
+        size = _decoded_size(image)
     except AopPoseError as error:
         yield str(error)
     try:

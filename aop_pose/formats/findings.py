@@ -34,9 +34,11 @@ class Report:
         return f"{self.checked} {self.unit}, {count or 'no'} finding{'' if count == 1 else 's'}"
 
 
-def outside(coords: np.ndarray, names: Sequence[str], size: tuple[int, int]) -> Iterator[str]:
-    """A message per point beyond the picture's edges, half a pixel outside the outer centres."""
-    width, height = size
-    for name, (x, y) in zip(names, coords, strict=True):
-        if np.isfinite([x, y]).all() and not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-            yield f"{name}: expected a point inside the {width}x{height} picture, found ({x:g}, {y:g})"
+def outside(coords: np.ndarray, names: Sequence[str], size: Sequence[int] | None) -> Iterator[str]:
+    """A message per point (n, axes) beyond the edges, half a pixel outside the outer centres."""
+    if size is None:
+        return
+    for name, point in zip(names, coords, strict=True):
+        if np.isfinite(point).all() and not ((point >= -0.5) & (point <= np.array(size) - 0.5)).all():
+            found = ", ".join(f"{value:g}" for value in point)
+            yield f"{name}: expected a point inside {'x'.join(map(str, size))}, found ({found})"

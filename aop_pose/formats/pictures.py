@@ -35,7 +35,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with _open(path) as picture:
             width, height = picture.size
-            if picture.getexif().get(_ORIENTATION, 1) >= 5:
+            if _orientation(picture) >= 5:
                 width, height = height, width
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableError(f"{path}: expected a picture, found {_one_line(error)}") from error
@@ -60,7 +60,7 @@ def volume_shape(path: Path) -> tuple[int, int, int]:
 
 
 def read_gray(path: Path, index: int = 0) -> np.ndarray:
-    """uint8 (H, W) as the predictor sees it, a still or a frame of a video; UnreadableError where it fails."""
+    """uint8 (H, W) as the predictor sees it, of a still or a video; UnreadableError where it fails."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return _video_frame(path, index)
     try:
@@ -152,10 +152,15 @@ def _plain_suffix(path: Path) -> str | None:
         return None
     try:
         with _open(path) as picture:
-            turned = picture.getexif().get(_ORIENTATION, 1) != 1
-            return None if turned or picture.mode != "L" else _PLAIN.get(picture.format or "")
+            plain = picture.mode == "L" and _orientation(picture) == 1
+            return _PLAIN.get(picture.format or "") if plain else None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableError(f"{path}: expected a picture, found {_one_line(error)}") from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    # Asked of a PNG without EXIF in front of its pixels, Pillow would decode all of them to look behind.
+    return int(picture.getexif().get(_ORIENTATION, 1)) if "exif" in picture.info else 1
 
 
 def _open(path: Path) -> Image.Image:

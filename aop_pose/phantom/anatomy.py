@@ -2,7 +2,8 @@
 
 The head is an ellipse placed to touch the ray that leaves PS1 at the wanted angle: the point of contact is
 FH1, the ends of the symphysis' long axis are PS1 and PS2, and no landmark is read off pixels. Sizes and
-places follow the spread measured on the PSFHS outlines. Lengths are millimetres in the coordinates of ``devices``.
+places follow the spread measured on the PSFHS outlines. Lengths are millimetres in the coordinates of
+``devices``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The signal is kept at baseband: a scatterer is a complex number whose phase stands for its place within a
 wavelength, the pulse is its envelope, and the echo is their convolution on the beam grid. Its magnitude has
 the statistics of fully developed speckle (Rayleigh, mean over spread 1.91) wherever one tissue fills the
-pulse; averaging independent looks, as compounding scanners do, raises that by the square root of their number.
+pulse; averaging independent looks, as compounding scanners do, raises that by the square root of their
+number.
 """
 
 from __future__ import annotations

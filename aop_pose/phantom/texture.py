@@ -24,7 +24,7 @@ def clouds(rng: np.random.Generator, shape: tuple[int, int], cells: Cells, octav
 
 
 def strokes(rng: np.random.Generator, shape: tuple[int, int], cells: Cells, rarity: float) -> np.ndarray:
-    """Sparse short lines across the beam, 0 to 1.5: the peaks of clouds above ``rarity`` times their spread."""
+    """Sparse short lines across the beam, 0 to 1.5: what of clouds exceeds ``rarity`` spreads."""
     return np.clip(clouds(rng, shape, cells, 2) - rarity, 0, 1.5)
 
 

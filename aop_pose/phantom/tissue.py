@@ -2,8 +2,8 @@
 
 Everything is computed on the beam grid (samples along the beam, beams), in decibels against an arbitrary
 full scale; lengths are millimetres. Bone reflects where the beam meets it squarely and swallows the rest:
-this gives the bright arcs of the skull and the shadows behind skull and symphysis without drawing either by hand.
-The ranges are fitted by eye and to ``realism.frame_statistics`` of PSFHS frames; they are not tissue physics.
+this gives the bright arcs of the skull and the shadows behind skull and symphysis without drawing either by
+hand. The ranges are fitted by eye and to ``realism.frame_statistics`` of PSFHS frames; they are not tissue physics.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _maternal(rng: np.random.Generator, fan: Fan, grid: BeamGrid, ellipse: Ellip
     db += rng.uniform(8, 22) * shallow * strokes(rng, shape, (60, 9), rng.uniform(0.9, 1.7))
     # Perineal and rectal tissue right of the head is the brightest; left of it the pelvis fades.
     beside = (grid.x - ellipse.x - (grid.y - ellipse.y) * 0.1) / ellipse.short
-    patches = 0.7 + 0.6 * clouds(rng, shape, (6, 7), 3)
+    patches = 0.8 + 0.4 * clouds(rng, shape, (22, 5), 2) + 0.35 * clouds(rng, shape, (5, 5))
     db += rng.uniform(2, 28) * np.clip(beside - 0.45, 0, 0.8) * patches
     db -= rng.uniform(3, 22) * np.clip(-beside - 0.3, 0, 1.2) * np.clip(depth / 60.0, 0, 1)
     # Tissue pressed against the head is bright; behind the head little comes back.
@@ -146,7 +146,7 @@ def _maternal(rng: np.random.Generator, fan: Fan, grid: BeamGrid, ellipse: Ellip
     db -= rng.uniform(4, 14) * behind
     loss = 0.02 * (1 + 0.8 * clouds(rng, shape, (3, 12)))
     # Bands of poor transmission start at the skin and run down whole beams.
-    loss += rng.uniform(0.03, 0.12) * np.clip(clouds(rng, (1, shape[1]), (1, 9), 2), -0.5, 2.5)
+    loss += rng.uniform(0.03, 0.10) * np.clip(clouds(rng, (1, shape[1]), (1, 9), 2), -0.5, 2.5)
     return _Layers(db=db, mirror=np.zeros(shape, np.float32), loss=loss * grid.step)
 
 
@@ -239,4 +239,4 @@ def _lost_contact(rng: np.random.Generator, fan: Fan, grid: BeamGrid, layers: _L
         return
     side = -1.0 if rng.random() < 0.75 else 1.0
     beyond = np.clip((side * grid.angle / fan.half_angle - rng.uniform(0.55, 0.95)) * 4, 0, 1)
-    layers.loss[:] += rng.uniform(0.4, 1.2) * grid.step * beyond
+    layers.loss[:] += rng.uniform(0.4, 1.0) * grid.step * beyond

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from shapely import LineString, Polygon
 
-from aop_pose.scribbles.lines import NAMES, cross, lines
+from aop_pose.scribbles.lines import NAMES, WRONG_SIDE, Line, cross, lines
 from aop_pose.scribbles.settings import DEFAULT, StrokeSettings
 
 __all__ = ["NAMES", "Stroke", "StrokeSettings", "Strokes", "strokes_for"]
@@ -66,13 +66,15 @@ def strokes_for(
     if reason:
         return Strokes([], {}, reason)
     turn = np.array([-1.0 if _is_mirrored(points) else 1.0, 1.0])
+    # Twice the frame, as an extension may begin past its far corner.
+    found = [line for line in lines(points * turn, 2.0 * (width + height), settings) if line.name not in without]
+    if _head_has_none(found):
+        return Strokes([], {}, "no line leads from FH1 into the head: all run along PS1-FH1 or on its wrong side")
     region = _region(points, width, height, sector)
-    strokes, left_out = [], {}
-    for line in lines(points * turn, float(width + height), settings):
+    strokes, left_out = [], {name: "switched off" for name in NAMES if name in without}
+    for line in found:
         clipped = _longest(LineString(line.ends * turn).intersection(region))
-        if line.name in without:
-            left_out[line.name] = "switched off"
-        elif line.reason:
+        if line.reason:
             left_out[line.name] = line.reason
         elif clipped is None:
             left_out[line.name] = "outside the frame or the ultrasound sector"
@@ -101,6 +103,12 @@ def _is_mirrored(points: np.ndarray) -> bool:
     """PS1 left of PS2; where one stands above the other, the side of the head decides."""
     ps1, ps2, fh1 = points
     return bool(ps1[0] < ps2[0] or (ps1[0] == ps2[0] and cross(ps2 - ps1, fh1 - ps1) > 0))
+
+
+def _head_has_none(found: list[Line]) -> bool:
+    """Every foreground line of the head is on the wrong side; False where they were switched off."""
+    inside = [line for line in found if line.structure == "FH" and line.positive]
+    return bool(inside) and all(line.reason == WRONG_SIDE for line in inside)
 
 
 def _region(points: np.ndarray, width: int, height: int, sector: Polygon | None) -> Polygon:

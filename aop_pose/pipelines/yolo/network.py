@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,11 @@ def export_onnx(model: torch.nn.Module, image_size: int, path: Path) -> None:
     fold_gray(model)
     example = torch.zeros(2, 1, image_size, image_size)
     wrapper = FoldedPose(model).eval()
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # The newer exporter needs one more package and gives nothing more for a plain convolutional network.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Anchors are traced as constants: right, since only the batch size is free.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         wrapper(example)
         torch.onnx.export(
             wrapper,

@@ -1,0 +1,137 @@
+"""A phantom's landmarks are the exact answer of its outlines, and the same request gives the same pixels."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from aop_pose.errors import UsageError
+from aop_pose.geometry import (
+    FETAL_HEAD,
+    SYMPHYSIS,
+    angle_of_progression,
+    landmarks_from_masks,
+    symphysis_ends,
+    tangent_point,
+)
+from aop_pose.phantom import DEVICES, make_phantom
+
+EVERYWHERE = list(itertools.product(DEVICES, (60.0, 97.5, 140.0, 180.0)))
+
+
+def slow_outline(ellipse, count=20_000):
+    """Points of an ellipse in mm, written out one by one."""
+    points = []
+    for k in range(count):
+        u = ellipse.long * math.cos(2 * math.pi * k / count)
+        v = ellipse.short * math.sin(2 * math.pi * k / count)
+        c, s = math.cos(ellipse.tilt), math.sin(ellipse.tilt)
+        points.append((ellipse.x + c * u - s * v, ellipse.y + s * u + c * v))
+    return np.array(points)
+
+
+def in_pixels(phantom, millimetres):
+    return np.asarray(millimetres) / phantom.frame.spacing[0] - 0.5
+
+
+@pytest.mark.parametrize(("device", "aop"), EVERYWHERE)
+def test_the_angle_is_the_one_asked_for(device, aop):
+    phantom = make_phantom(3, 0, device, aop=aop)
+    assert float(angle_of_progression(*phantom.keypoints.coords)) == pytest.approx(aop, abs=1e-6)
+
+
+@pytest.mark.parametrize(("device", "aop"), EVERYWHERE)
+def test_landmarks_are_those_of_the_outlines_by_definition(device, aop):
+    phantom = make_phantom(4, 1, device, aop=aop)
+    ps1, ps2 = symphysis_ends(in_pixels(phantom, slow_outline(phantom.anatomy.symphysis)))
+    fh1 = tangent_point(ps1, ps2, in_pixels(phantom, slow_outline(phantom.anatomy.head)))
+    # 20 000 points lie up to 0.02 pixels apart; a tangent slides along the outline more easily than across it.
+    np.testing.assert_allclose(phantom.keypoints.coords, [ps1, ps2, fh1], atol=0.05)
+
+
+@pytest.mark.parametrize(("device", "aop"), EVERYWHERE)
+def test_the_mask_gives_the_landmarks_back_to_its_resolution(device, aop):
+    phantom = make_phantom(5, 2, device, size=512, aop=aop)
+    found, reason = landmarks_from_masks(phantom.mask)
+    assert reason == ""
+    symphysis_error = np.linalg.norm(found[:2] - phantom.keypoints.coords[:2], axis=1)
+    # The tip of an ellipse is flat over sqrt(2 r) pixels, r its radius of curvature there.
+    assert symphysis_error.max() < 10
+    assert float(angle_of_progression(*found)) == pytest.approx(aop, abs=4.0)
+
+
+def test_a_pixel_is_masked_by_its_centre():
+    phantom = make_phantom(6, 0)
+    for value, ellipse in ((SYMPHYSIS, phantom.anatomy.symphysis), (FETAL_HEAD, phantom.anatomy.head)):
+        area = (phantom.mask == value).sum() * phantom.frame.spacing[0] ** 2
+        assert area == pytest.approx(math.pi * ellipse.long * ellipse.short, rel=0.01)
+    x, y = in_pixels(phantom, (phantom.anatomy.head.x, phantom.anatomy.head.y)).round().astype(int)
+    assert phantom.mask[y, x] == FETAL_HEAD
+
+
+def test_the_orientation_is_that_of_real_frames():
+    for index in range(20):
+        phantom = make_phantom(7, index)
+        ps1, ps2, fh1 = phantom.keypoints.coords
+        rows, _ = np.nonzero(phantom.mask == FETAL_HEAD)
+        assert ps1[0] > ps2[0]
+        assert rows.mean() > max(ps1[1], ps2[1])
+        assert (fh1 > 0).all()
+        assert (fh1 < 255).all()
+        assert phantom.frame.pixels[round(ps1[1]), round(ps1[0])] > 0 or phantom.frame.pixels.mean() > 0
+
+
+def test_the_same_request_gives_the_same_pixels_and_another_index_does_not():
+    first, again, other = make_phantom(8, 3), make_phantom(8, 3), make_phantom(8, 4)
+    np.testing.assert_array_equal(first.frame.pixels, again.frame.pixels)
+    np.testing.assert_array_equal(first.keypoints.coords, again.keypoints.coords)
+    assert (first.frame.pixels != other.frame.pixels).any()
+
+
+def test_a_drawn_device_and_angle_can_be_asked_for_by_name():
+    drawn = make_phantom(9, 5)
+    aop = float(angle_of_progression(*drawn.keypoints.coords))
+    asked = make_phantom(9, 5, device=drawn.device, aop=aop)
+    np.testing.assert_allclose(asked.keypoints.coords, drawn.keypoints.coords, atol=1e-3)
+
+
+def test_landmarks_do_not_depend_on_the_size_of_the_frame():
+    small, large = make_phantom(10, 0, size=128), make_phantom(10, 0, size=512)
+    np.testing.assert_allclose((small.keypoints.coords + 0.5) * 4, large.keypoints.coords + 0.5)
+    assert large.frame.pixels.shape == large.mask.shape == (512, 512)
+    assert small.frame.spacing[0] == pytest.approx(4 * large.frame.spacing[0])
+
+
+def test_angles_are_spread_evenly_and_every_device_appears():
+    phantoms = [make_phantom(11, index, size=64) for index in range(90)]
+    angles = [float(angle_of_progression(*phantom.keypoints.coords)) for phantom in phantoms]
+    counts, _ = np.histogram(angles, bins=[60, 90, 120, 150, 180])
+    assert counts.sum() == 90
+    assert counts.min() >= 12
+    assert {phantom.device for phantom in phantoms} == set(DEVICES)
+
+
+def test_the_symphysis_shows_and_the_head_is_darker_than_what_surrounds_it():
+    differences = []
+    for index in range(12):
+        phantom = make_phantom(12, index)
+        pixels, mask = phantom.frame.pixels.astype(float), phantom.mask
+        differences.append(pixels[mask == SYMPHYSIS].mean() - pixels[mask == FETAL_HEAD].mean())
+    assert np.median(differences) > 20
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"aop": 59.0}, "60 to 180 degrees, found 59"),
+        ({"aop": float("nan")}, "60 to 180 degrees, found nan"),
+        ({"device": "wild"}, "expected a device of wide, narrow, hazy; found 'wild'"),
+        ({"size": 63}, "64 to 2048 pixels, found 63"),
+        ({"seed": -1}, "seed and an index of 0 or more, found -1"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_line(request_, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        make_phantom(**{"seed": 0, **request_})
+    assert "\n" not in str(caught.value)
