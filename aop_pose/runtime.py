@@ -119,7 +119,9 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"weights: {path} is not a readable ONNX file ({type(error).__name__}); fetch or export it again") from None
+        raise UsageError(
+            f"weights: {path} is not a readable ONNX file ({type(error).__name__}); fetch or export it again"
+        ) from None
     contract = _contract(session.get_modelmeta().custom_metadata_map, path)
     input_name = session.get_inputs()[0].name
 
@@ -149,7 +151,9 @@ def _providers(device: str) -> list[str]:
 
 def _contract(metadata: dict[str, str], path: Path) -> Contract:
     if METADATA_KEY not in metadata:
-        raise UsageError(f"weights: {path} is an ONNX file without an aop-pose contract; use `aop-pose export`")
+        raise UsageError(
+            f"weights: {path} is an ONNX file without an aop-pose contract; use `aop-pose export`"
+        )
     try:
         return Contract.model_validate(json.loads(metadata[METADATA_KEY]))
     except (ValidationError, json.JSONDecodeError) as error:

@@ -31,7 +31,9 @@ def test_weighted_is_the_mean_by_score_of_overlapping_boxes():
 
 def test_weighted_against_a_slow_reference():
     rng = np.random.default_rng(3)
-    boxes = np.stack([rng.uniform(80, 120, 60), rng.uniform(80, 120, 60), rng.uniform(40, 90, 60), rng.uniform(40, 90, 60)])
+    boxes = np.stack(
+        [rng.uniform(80, 120, 60), rng.uniform(80, 120, 60), rng.uniform(40, 90, 60), rng.uniform(40, 90, 60)]
+    )
     output = np.concatenate([boxes, rng.random((1, 60)), rng.uniform(0, 200, (6, 60))]).astype(np.float32)
 
     def overlap(a, b):

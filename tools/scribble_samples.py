@@ -47,7 +47,8 @@ def phantom_sources(seed: int, count: int) -> list[Source]:
     """Made-up frames of one seed, from 0 on."""
     phantoms = (make_phantom(seed, index, size=FRAME) for index in range(count))
     return [
-        Source(p.frame.pixels, p.mask, p.keypoints.coords, None, find_sector(p.frame.pixels)) for p in phantoms
+        Source(p.frame.pixels, p.mask, p.keypoints.coords, None, find_sector(p.frame.pixels))
+        for p in phantoms
     ]
 
 
@@ -190,7 +191,9 @@ def _free_strokes(rng: np.random.Generator, region: np.ndarray) -> tuple[np.ndar
 def _grayed(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
     """Another machine's gray values, uint8 (256, 256): gamma, gain by place, speckle, blur, seldom inverted."""
     gray = (pixels / 255.0).astype(np.float32) ** float(np.exp(rng.uniform(-0.7, 0.7)))
-    gain = cv2.resize(rng.uniform(0.4, 1.5, (4, 4)).astype(np.float32), pixels.shape, interpolation=cv2.INTER_CUBIC)
+    gain = cv2.resize(
+        rng.uniform(0.4, 1.5, (4, 4)).astype(np.float32), pixels.shape, interpolation=cv2.INTER_CUBIC
+    )
     if rng.random() < 0.7:
         gray *= np.clip(gain, 0.2, 2)
     if rng.random() < 0.6:

@@ -9,9 +9,9 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier demo in it is replaced.")] = Path(
-        "aop-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to write; an earlier demo in it is replaced.")
+    ] = Path("aop-demo"),
 ) -> None:
     """Measure the packaged phantom frames with the shipped artefact: a table, overlays and a contact sheet.
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train:train",
     "export": "export:export",
     "dataset": "dataset:app",
+    "scribbles": "scribbles:scribbles",
     "weights": "weights:app",
     "info": "info:info",
 }

@@ -7,7 +7,14 @@ import sys
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 
@@ -28,7 +35,9 @@ class _Bar:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
 
@@ -65,7 +74,11 @@ class EpochProgress(_Bar):
             self.bar.add_task("", total=batches, loss="")
         description = f"epoch {epoch + 1}"
         self.bar.update(
-            self.bar.tasks[0].id, description=description, completed=batch, total=batches, loss=f"loss {loss:.3f}"
+            self.bar.tasks[0].id,
+            description=description,
+            completed=batch,
+            total=batches,
+            loss=f"loss {loss:.3f}",
         )
 
     def epoch(self, row: dict[str, float]) -> None:

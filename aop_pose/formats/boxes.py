@@ -22,3 +22,11 @@ def pose_box(points: np.ndarray, margin: float, width: float, height: float) -> 
     grow = margin * float((high - low).max())
     limit = np.array([width - 1, height - 1], dtype=float)
     return np.concatenate([np.clip(low - grow, 0, limit), np.clip(high + grow, 0, limit)])
+
+
+def box_iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Shared area over joint area of two boxes left, top, right, bottom; 0 where they do not meet."""
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    shared = float(np.clip(high - low, 0, None).prod())
+    joint = float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - shared
+    return shared / joint if joint > 0 else 0.0

@@ -6,16 +6,17 @@ import gzip
 import shutil
 import struct
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from aop_pose.errors import UnreadableError
 from aop_pose.io.discover import METAIMAGE_SUFFIXES
 from aop_pose.io.metaimage import read_header
-from aop_pose.io.pixels import rgb_to_gray
+from aop_pose.io.pixels import check_size, rgb_to_gray
 from aop_pose.io.read import read_frame
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4"})
@@ -26,20 +27,25 @@ _NIFTI_HEADER = 348
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels from the header alone; UnreadableError where there is none."""
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return _video_size(path)
-    if path.suffix.lower() in METAIMAGE_SUFFIXES:
-        header = read_header(path)
-        return header.width, header.height
+    """(width, height) in pixels from the header alone; UnreadableError where there is none, or it says too many."""
     try:
-        with _open(path) as picture:
-            width, height = picture.size
-            if _orientation(picture) >= 5:
-                width, height = height, width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"{path}: expected a picture, found {_one_line(error)}") from error
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            width, height = _video_size(path)
+        elif path.suffix.lower() in METAIMAGE_SUFFIXES:
+            header = read_header(path)
+            width, height = header.width, header.height
+        else:
+            width, height = _still_size(path)
+        check_size(width, height)
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from error
     return width, height
+
+
+def _still_size(path: Path) -> tuple[int, int]:
+    with _header(path) as picture:
+        width, height = picture.size
+        return (height, width) if _orientation(picture) >= 5 else (width, height)
 
 
 def volume_shape(path: Path) -> tuple[int, int, int]:
@@ -78,7 +84,7 @@ def _video_size(path: Path) -> tuple[int, int]:
     finally:
         capture.release()
     if not (width and height):
-        raise UnreadableError(f"{path}: expected a video, found a file that cannot be read")
+        raise UnreadableError("expected a video, found a file that cannot be read")
     return int(width), int(height)
 
 
@@ -150,12 +156,9 @@ def unique_stems(filenames: Iterable[str]) -> list[str]:
 def _plain_suffix(path: Path) -> str | None:
     if path.suffix.lower() in METAIMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return None
-    try:
-        with _open(path) as picture:
-            plain = picture.mode == "L" and _orientation(picture) == 1
-            return _PLAIN.get(picture.format or "") if plain else None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"{path}: expected a picture, found {_one_line(error)}") from error
+    with _header(path) as picture:
+        plain = picture.mode == "L" and _orientation(picture) == 1
+        return _PLAIN.get(picture.format or "") if plain else None
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -163,11 +166,19 @@ def _orientation(picture: Image.Image) -> int:
     return int(picture.getexif().get(_ORIENTATION, 1)) if "exif" in picture.info else 1
 
 
-def _open(path: Path) -> Image.Image:
-    """Only the header is read here, so a large picture is no reason for Pillow's warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+@contextmanager
+def _header(path: Path) -> Iterator[Image.Image]:
+    """A picture of which nothing but the header is read, so that a large one is no reason for a warning."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
+            yield picture
+    except UnidentifiedImageError as error:
+        raise UnreadableError("expected a picture, found another file") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableError(f"expected a picture, found {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,5 @@
-"""Which files are frames: files, folders and patterns become a sorted list of entries. Nothing is opened here."""
+"""Which files are frames: files, folders and patterns become a sorted list of entries. Nothing is opened
+here."""
 
 from __future__ import annotations
 
@@ -48,16 +49,18 @@ class _Found:
 
 
 def discover(sources: Sequence[str | Path]) -> Discovery:
-    """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by source.
+    """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by
+    source.
 
-    ``source`` is the path below the given folder; for a file its name; for a pattern the path below the folders in
-    front of the first wildcard. A file that is named has an entry whatever its suffix; in folders and patterns only
-    the known suffixes count. Hidden files and folders are left out; a folder reached twice, through links or loops,
-    is listed once; a folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
+    ``source`` is the path below the given folder; for a file its name; for a pattern the path below the
+    folders in front of the first wildcard. A file that is named has an entry whatever its suffix; in folders
+    and patterns only the known suffixes count. Hidden files and folders are left out; a folder reached twice,
+    through links or loops, is listed once; a folder that cannot be listed has an entry, so that it becomes an
+    ``unreadable`` row.
 
-    A file that is named twice counts once. Where two different files would have the same source, the first keeps it
-    and the later one gets the name of its given folder in front (``B/1.png``), with more parents, then ``~2``, ``~3``
-    until it is unique.
+    A file that is named twice counts once. Where two different files would have the same source, the first
+    keeps it and the later one gets the name of its given folder in front (``B/1.png``), with more parents,
+    then ``~2``, ``~3`` until it is unique.
 
     Raises UsageError for a source that does not exist. Empty folders give no entries: the caller decides.
     """
@@ -122,7 +125,8 @@ def _walk(folder: str) -> tuple[list[tuple[str, str]], int]:
     files: list[tuple[str, str]] = []
     ignored = 0
     seen: set[tuple[int, int]] = set()
-    # Linked folders wait until the real ones are done, so that a file is listed under its own name where it has one.
+    # Linked folders wait until the real ones are done, so that a file is listed under its own name where it
+    # has one.
     own, linked = [(folder, "")], list[tuple[str, str]]()
     while own or linked:
         here, below = own.pop() if own else linked.pop()

@@ -1,4 +1,5 @@
-"""``results.json``: the rows of ``results.csv`` with typed numbers, and the facts of the run. It marks a run finished."""
+"""``results.json``: the rows of ``results.csv`` with typed numbers, and the facts of the run. It marks a run
+finished."""
 
 from __future__ import annotations
 

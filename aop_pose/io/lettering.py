@@ -1,4 +1,5 @@
-"""Short texts on pictures with OpenCV's Hershey fonts, which know no degree sign: a small circle stands for it."""
+"""Short texts on pictures with OpenCV's Hershey fonts, which know no degree sign: a small circle stands for
+it."""
 
 from __future__ import annotations
 
@@ -22,12 +23,18 @@ def text_size(text: str, scale: float) -> tuple[int, int]:
 
 
 def put_text(
-    canvas: np.ndarray, text: str, left: int, base: int, scale: float, colour: Colour, halo: Colour = (0, 0, 0)
+    canvas: np.ndarray,
+    text: str,
+    left: int,
+    base: int,
+    scale: float,
+    colour: Colour,
+    halo: Colour = (0, 0, 0),
 ) -> None:
     """Draw a line from ``left`` on the base line ``base``, with a halo that keeps it readable on any ground.
 
-    What lies off the canvas is cut. The halo is grown from the letters: a second text with thicker strokes would be
-    wider, and lie beside the first, with the fonts of OpenCV 5.
+    What lies off the canvas is cut. The halo is grown from the letters: a second text with thicker strokes
+    would be wider, and lie beside the first, with the fonts of OpenCV 5.
     """
     width, height = text_size(text, scale)
     letters = np.zeros((2 * height + 8, width + 12), dtype=np.uint8)
@@ -51,7 +58,8 @@ def put_text(
 
 
 def wrap(text: str, width: int, scale: float, lines: int) -> list[str]:
-    """Cut a text into at most ``lines`` lines of at most ``width`` pixels; what does not fit ends in "..."."""
+    """Cut a text into at most ``lines`` lines of at most ``width`` pixels; what does not fit ends in
+    "..."."""
     wrapped: list[str] = []
     rest = text.split()
     while rest and len(wrapped) < lines:

@@ -1,8 +1,8 @@
 """MetaImage (.mha, .mhd): the header, and the frames one by one.
 
-Read here rather than with SimpleITK: ITK prints its complaints to the terminal, gives back whatever lies in memory
-where a compressed file holds less than its header says, and would be half of the base install. The tests compare with
-files that SimpleITK wrote. Format: https://itk.org/Wiki/ITK/MetaIO/Documentation
+Read here rather than with SimpleITK: ITK prints its complaints to the terminal, gives back whatever lies in
+memory where a compressed file holds less than its header says, and would be half of the base install. The
+tests compare with files that SimpleITK wrote. Format: https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ class Header:
 def read_metaimage(path: Path) -> Iterator[tuple[np.ndarray, Spacing | None]]:
     """Yield (uint8 gray (H, W), spacing) for each frame; one frame is held in memory at a time.
 
-    A 3-D file is a cine, one frame per plane along z. Exception: FH-PS-AOP 2023 stores each gray frame as three colour
-    planes (3 x 256 x 256). A file with exactly three planes that show the same picture (at least 95 % of the pixels
-    within 3 % of the gray range) is one frame in colour; three planes that differ are a cine of three.
+    A 3-D file is a cine, one frame per plane along z. Exception: FH-PS-AOP 2023 stores each gray frame as
+    three colour planes (3 x 256 x 256). A file with exactly three planes that show the same picture (at least
+    95 % of the pixels within 3 % of the gray range) is one frame in colour; three planes that differ are a
+    cine of three.
 
     Raises UnreadableError for damaged, lying or unsupported headers and for missing pixels.
     """
@@ -203,7 +204,8 @@ def _is_one_picture(stack: np.ndarray) -> bool:
 
 
 def _gray(plane: np.ndarray) -> np.ndarray:
-    """Any plane as uint8 (H, W): two channels are gray and alpha, four are RGB and alpha; alpha is over black."""
+    """Any plane as uint8 (H, W): two channels are gray and alpha, four are RGB and alpha; alpha is over
+    black."""
     gray = to_gray8(plane)
     if gray.ndim == 2:
         return gray.copy()

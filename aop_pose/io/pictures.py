@@ -7,14 +7,15 @@ import math
 import mmap
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from aop_pose.errors import UnreadableError
-from aop_pose.io.pixels import MAX_PIXELS, check_size, over_black, to_gray8
+from aop_pose.io.pixels import MAX_PIXELS, check_size, to_gray8
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 
@@ -33,20 +34,22 @@ T = TypeVar("T")
 def read_pictures(path: Path) -> Iterator[tuple[np.ndarray, float | None]]:
     """Yield (uint8 gray (H, W), height of a pixel over its width or None) for each page or animation frame.
 
-    Colour becomes luma (ITU-R BT.601), alpha is laid over black, 16-bit and float gray follow ``to_gray8`` frame by
-    frame (16-bit colour keeps its high byte), EXIF orientation is applied. The aspect comes from the resolution tags,
-    whose ratio can be trusted though their millimetres cannot. Of a multi-picture JPEG (MPO) only the first is a frame.
+    Colour becomes luma (ITU-R BT.601), alpha is laid over black, 16-bit and float gray follow ``to_gray8``
+    frame by frame (16-bit colour keeps its high byte), EXIF orientation is applied. The aspect comes from the
+    resolution tags, whose ratio can be trusted though their millimetres cannot. Of a multi-picture JPEG (MPO)
+    only the first is a frame.
 
     Raises UnreadableError with a short reason; the pages in front of a damaged one have been yielded by then.
     """
     with open(path, "rb") as stream:
+        # Not by name: Pillow would map the file into memory, and then scrambles TIFFs with an orientation.
         image = _guarded(lambda: Image.open(stream, formats=FORMATS))
         number = 0
         while True:
             check_size(*image.size)
             yield _guarded(lambda: _page(image, stream))
             number += 1
-            if image.format == "MPO" or not _guarded(lambda page=number: _turn_to(image, page, stream)):
+            if image.format == "MPO" or not _guarded(partial(_turn_to, image, number, stream)):
                 return
 
 
@@ -84,7 +87,8 @@ def _page(image: Image.Image, stream: BinaryIO) -> tuple[np.ndarray, float | Non
 
 
 def _turn_to(image: Image.Image, page: int, stream: BinaryIO) -> bool:
-    """Go to a page; False where there is none. A file that was cut between two pages is truncated, not finished."""
+    """Go to a page; False where there is none. A file that was cut between two pages is truncated, not
+    finished."""
     try:
         image.seek(page)
     except EOFError:
@@ -95,7 +99,8 @@ def _turn_to(image: Image.Image, page: int, stream: BinaryIO) -> bool:
 
 
 def _check_jpeg_end(stream: BinaryIO) -> None:
-    """libjpeg paints what is missing in gray where the tail of a file was zeroed, so the end marker must be there."""
+    """libjpeg paints what is missing in gray where the tail of a file was zeroed, so the end marker must be
+    there."""
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
             raise UnreadableError("truncated: the JPEG has no end marker")
@@ -128,7 +133,7 @@ def _turned(gray: np.ndarray, orientation: int) -> np.ndarray:
 def _aspect(image: Image.Image) -> float | None:
     """Height of a pixel over its width: pixels per length in x over pixels per length in y."""
     info = image.info
-    densities = info.get("aspect") or info.get("jfif_density") or info.get("dpi") or info.get("resolution")
+    densities = info.get("aspect") or info.get("jfif_density") or info.get("dpi") or info.get("resolution") or ()
     try:
         x, y = (float(value) for value in densities)
     except (TypeError, ValueError, ZeroDivisionError):
@@ -147,8 +152,9 @@ def _gray(image: Image.Image) -> np.ndarray:
     if image.mode == "LAB":
         return np.array(image.getchannel("L"))
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        rgba = image.convert("RGBA")
-        return over_black(np.asarray(rgba.convert("RGB").convert("L")), np.asarray(rgba.getchannel("A")))
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        # Pillow's product, since at the size limit a product of arrays would take half a gigabyte more.
+        return np.array(ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A")))
     if image.mode == "CMYK":
         image = image.convert("RGB")
     return np.array(image.convert("L"))

@@ -45,9 +45,9 @@ class PixelSizes:
 def parse_pixel_size(text: str) -> PixelSizes:
     """Read a number (mm per pixel, square pixels) or the path of a CSV.
 
-    The CSV has ``Filename`` and ``pixel_size_mm``, or ``pixel_size_x_mm`` and ``pixel_size_y_mm``; HC18's own header
-    (``filename``, ``pixel size(mm)``) and upper or lower case are fine, further columns are not read. A Filename is a
-    source (path below the given folder) or a file name alone.
+    The CSV has ``Filename`` and ``pixel_size_mm``, or ``pixel_size_x_mm`` and ``pixel_size_y_mm``; HC18's own
+    header (``filename``, ``pixel size(mm)``) and upper or lower case are fine, further columns are not read.
+    A Filename is a source (path below the given folder) or a file name alone.
 
     Raises UsageError that names file and line.
     """
@@ -61,10 +61,12 @@ def parse_pixel_size(text: str) -> PixelSizes:
 
 
 def with_pixel_size(frame: Frame, sizes: PixelSizes) -> Frame:
-    """The frame with the spacing that the user gave, which goes before the file's own; unchanged where none was given.
+    """The frame with the spacing that the user gave, which goes before the file's own; unchanged where none
+    was given.
 
     One number says that pixels are square. Where the file says that they are not (unequal ElementSpacing or
-    resolution), neither is believed: spacing is None and ``aspect`` stays, so that measuring refuses with a reason.
+    resolution), neither is believed: spacing is None and ``aspect`` stays, so that measuring refuses with a
+    reason.
     """
     size = sizes.find(frame.source)
     if size is None:

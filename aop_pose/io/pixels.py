@@ -22,10 +22,10 @@ def check_size(width: int, height: int) -> None:
 def to_gray8(values: np.ndarray) -> np.ndarray:
     """Gray values of any number type as uint8, same shape.
 
-    uint8 stays. Whole numbers that already lie in 0..255 and fractions in 0..255 stay (rounded), fractions in 0..1 are
-    multiplied by 255. Everything else is windowed from its least to its largest value onto 0..255; whole numbers are
-    never stretched (a window is at least 255 wide), so that a nearly constant 16-bit frame stays nearly constant.
-    NaN and infinities become black.
+    uint8 stays. Whole numbers that already lie in 0..255 and fractions in 0..255 stay (rounded), fractions in
+    0..1 are multiplied by 255. Everything else is windowed from its least to its largest value onto 0..255;
+    whole numbers are never stretched (a window is at least 255 wide), so that a nearly constant 16-bit frame
+    stays nearly constant. NaN and infinities become black.
     """
     if values.dtype == np.uint8:
         return values
@@ -38,9 +38,9 @@ def to_gray8(values: np.ndarray) -> np.ndarray:
     low, high = float(values[finite].min()), float(values[finite].max())
     # float64 only where float32 would lose levels of the source.
     wide = np.float32 if values.dtype.itemsize <= 2 else np.float64
-    shifted = np.where(finite, values, low).astype(wide)
+    shifted: np.ndarray = np.where(finite, values, low).astype(wide)
     if not whole and low >= 0 and high <= 1:
-        shifted *= 255
+        shifted = shifted * 255.0
     elif low < 0 or high > 255:
         width = max(high - low, 255.0) if whole else high - low
         shifted = (shifted - low) * (255.0 / width) if width > 0 else np.zeros_like(shifted)
@@ -50,7 +50,8 @@ def to_gray8(values: np.ndarray) -> np.ndarray:
 
 
 def rgb_to_gray(values: np.ndarray) -> np.ndarray:
-    """ITU-R BT.601 luma of uint8 colours, shape (..., 3) -> (...); equal channels stay exactly as they are."""
+    """ITU-R BT.601 luma of uint8 colours, shape (..., 3) -> (...); equal channels stay exactly as they
+    are."""
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)
     return ((values.astype(np.uint32) @ weights + 0x8000) >> 16).astype(np.uint8)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from aop_pose.errors import UnreadableError
@@ -15,11 +15,12 @@ from aop_pose.io.pictures import read_pictures
 from aop_pose.io.text import printable
 
 
-def read_frames(entry: Entry) -> Iterator[Frame]:
+def read_frames(entry: Entry) -> Generator[Frame, None, None]:
     """Yield the frames of a file in order: one for a still, one per page, animation frame or plane of a cine.
 
-    Width, height and every coordinate are those of the picture as it is seen, after EXIF orientation. ``spacing`` comes
-    from a MetaImage only (its default of 1, 1 counts as unknown); resolution tags of other formats give ``aspect``.
+    Width, height and every coordinate are those of the picture as it is seen, after EXIF orientation.
+    ``spacing`` comes from a MetaImage only (its default of 1, 1 counts as unknown); resolution tags of other
+    formats give ``aspect``.
 
     Raises UnreadableError, also after frames have been yielded where a later one is damaged.
     """

@@ -21,12 +21,12 @@ _NEEDED = ("source", "index", "status", "reason")
 class ResultsWriter:
     """Append rows to ``results.csv``; a context manager.
 
-    Each row reaches the file as a whole line in one write. ``done`` holds (source, index) of every row in the file,
-    as they stand there (see ``printable``).
+    Each row reaches the file as a whole line in one write. ``done`` holds (source, index) of every row in the
+    file, as they stand there (see ``printable``).
 
-    With ``resume`` an existing table is continued: a last line without its end, as kill -9 leaves it, is cut off. A
-    table of another schema or a file of another kind raises UsageError and stays as it is. Without ``resume`` an
-    existing file is replaced.
+    With ``resume`` an existing table is continued: a last line without its end, as kill -9 leaves it, is cut
+    off. A table of another schema or a file of another kind raises UsageError and stays as it is. Without
+    ``resume`` an existing file is replaced.
     """
 
     def __init__(self, path: str | Path, schema: Schema, resume: bool) -> None:
@@ -43,7 +43,7 @@ class ResultsWriter:
             keep = self._check_existing(header) if self._resume and self.path.exists() else 0
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what write() returns from is in the file, whatever happens to this process.
-            self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by __exit__)
+            self._stream = open(self.path, "ab", buffering=0)
             self._stream.truncate(keep)
         except OSError as error:
             raise UsageError(f"{self.path} cannot be written: {error.strerror}; give another --out") from None
@@ -78,14 +78,15 @@ class ResultsWriter:
             raise AopPoseError(f"{self.path} cannot be written: the disk is full; make room and run again to continue")
 
     def _check_existing(self, header: bytes) -> int:
-        """Fill ``done`` and return how many bytes are whole lines; raises UsageError for a file that is not ours."""
+        """Fill ``done`` and return how many bytes are whole lines; raises UsageError for a file that is not
+        ours."""
         with open(self.path, "rb") as stream:
             first = stream.readline(len(header) + 1)
             if first != header:
                 if header.startswith(first):
                     return 0
                 raise UsageError(
-                    f"{self.path}: expected the header of a {self.schema.name} results table, "
+                    f"{self.path}: expected the header of a results table of schema {self.schema.name}, "
                     f"found {printable(first.decode('utf-8', 'backslashreplace'))[:60]!r}; "
                     f"give another --out, or --overwrite"
                 )
@@ -96,7 +97,7 @@ class ResultsWriter:
                 fields = next(csv.reader([line.decode("utf-8", "backslashreplace")]))
                 if len(fields) != len(self._columns) or not fields[1].isdecimal():
                     raise UsageError(
-                        f"{self.path}:{number}: expected {len(self._columns)} fields with a whole number as the second, "
+                        f"{self.path}:{number}: expected {len(self._columns)} fields, the second a whole number, "
                         f"found {len(fields)} fields; repair the line, or --overwrite"
                     )
                 self.done.add((fields[0], int(fields[1])))

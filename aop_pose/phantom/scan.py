@@ -49,7 +49,7 @@ def envelope(rng: np.random.Generator, device: Device, grid: BeamGrid, tissue: T
     gain = _curve(device.gain_db, shape[0])
     received = (10 ** ((gain - tissue.loss_db) / 20))[..., None]
     # Receiver noise has passed no body, only the receiver's filter along the beam.
-    quiet = _curve(device.noise_db, shape[0]) + rng.normal(0.0, 2.0)
+    quiet = _curve(device.noise_db, shape[0]) + rng.normal(0.0, 1.5)
     noise_level = (10 ** (quiet / 20) * math.sqrt(4 * math.pi * max(axial, 0.3) * NOISE_BEAMS))[..., None]
     scatterers = (restore * 10 ** (tissue.scatter_db / 20))[..., None]
     total = np.zeros(shape, np.float32)
@@ -78,8 +78,7 @@ def compress(rng: np.random.Generator, device: Device, magnitude: np.ndarray) ->
 
 def scan_convert(fan: Fan, gray: np.ndarray, size: int) -> np.ndarray:
     """Beam samples (samples, beams) drawn into a (size, size) frame, uint8; black outside the fan."""
-    place = ((np.arange(size, dtype=np.float32) + 0.5) * (fan.width_mm / size)).astype(np.float32)
-    x, y = np.meshgrid(place, place)
+    x, y = _pixel_centres(fan, size)
     radius, angle = fan.to_polar(x, y)
     samples, beams = gray.shape
     down = (radius - fan.near) * ((samples - 1) / (fan.far - fan.near))
@@ -94,6 +93,7 @@ def scan_convert(fan: Fan, gray: np.ndarray, size: int) -> np.ndarray:
 def draw_border(device: Device, fan: Fan, frame: np.ndarray) -> None:
     """Marks around the fan, without text, drawn into ``frame``; never over the fan."""
     size = frame.shape[0]
+    echoes, inside = frame.copy(), fan.contains(*_pixel_centres(fan, size))
 
     def at(fraction: float) -> int:
         return round(fraction * size)
@@ -106,9 +106,16 @@ def draw_border(device: Device, fan: Fan, frame: np.ndarray) -> None:
         for tick in (0.18, 0.24, 0.36, 0.66):
             frame[at(tick), at(0.99)] = 110
         frame[at(0.5) : at(0.51), at(0.98) : at(0.988)] = 230
-        return
-    frame[0, at(0.07) : at(0.36)] = 45
-    left = at((fan.apex_x - fan.near * math.sin(fan.half_angle)) / fan.width_mm) - at(0.07)
-    cv2.rectangle(frame, (left, at(0.008)), (left + at(0.016), at(0.025)), 110, 1)
-    middle = at(fan.apex_x / fan.width_mm)
-    frame[at(0.022) : at(0.03), middle] = 180
+    else:
+        frame[0, at(0.07) : at(0.36)] = 45
+        left = at((fan.apex_x - fan.near * math.sin(fan.half_angle)) / fan.width_mm) - at(0.07)
+        cv2.rectangle(frame, (left, at(0.008)), (left + at(0.016), at(0.025)), 110, 1)
+        frame[at(0.022) : at(0.03), at(fan.apex_x / fan.width_mm)] = 180
+    frame[inside] = echoes[inside]
+
+
+def _pixel_centres(fan: Fan, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """x and y in mm of the pixels of a frame, two arrays of shape (size, size)."""
+    place = ((np.arange(size, dtype=np.float32) + 0.5) * (fan.width_mm / size)).astype(np.float32)
+    x, y = np.meshgrid(place, place)
+    return x, y

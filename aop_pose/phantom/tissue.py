@@ -3,7 +3,7 @@
 Everything is computed on the beam grid (samples along the beam, beams), in decibels against an arbitrary
 full scale; lengths are millimetres. Bone reflects where the beam meets it squarely and swallows the rest:
 this gives the bright arcs of the skull and the shadows behind skull and symphysis without drawing either by
-hand. The ranges are fitted by eye and to ``realism.frame_statistics`` of PSFHS frames; they are not tissue physics.
+hand. The ranges are fitted by eye and to ``realism.frame_statistics`` of PSFHS frames; they are not physics.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _maternal(rng: np.random.Generator, fan: Fan, grid: BeamGrid, ellipse: Ellip
     beside = (grid.x - ellipse.x - (grid.y - ellipse.y) * 0.1) / ellipse.short
     patches = 0.8 + 0.4 * clouds(rng, shape, (22, 5), 2) + 0.35 * clouds(rng, shape, (5, 5))
     db += rng.uniform(2, 28) * np.clip(beside - 0.45, 0, 0.8) * patches
-    db -= rng.uniform(3, 22) * np.clip(-beside - 0.3, 0, 1.2) * np.clip(depth / 60.0, 0, 1)
+    db -= rng.uniform(2, 16) * np.clip(-beside - 0.3, 0, 1.2) * np.clip(depth / 60.0, 0, 1)
     # Tissue pressed against the head is bright; behind the head little comes back.
     pressed = bump(head.distance - rng.uniform(2, 6), rng.uniform(2.0, 6.0)) * np.clip(
         0.6 - head.cosine, 0, 1
@@ -235,7 +235,7 @@ def _clutter(rng: np.random.Generator, fan: Fan, grid: BeamGrid, layers: _Layers
 
 def _lost_contact(rng: np.random.Generator, fan: Fan, grid: BeamGrid, layers: _Layers) -> None:
     """In some frames the probe leaves the skin at one side, usually the left, and the outer beams go dark."""
-    if rng.random() > 0.35:
+    if rng.random() > 0.25:
         return
     side = -1.0 if rng.random() < 0.75 else 1.0
     beyond = np.clip((side * grid.angle / fan.half_angle - rng.uniform(0.55, 0.95)) * 4, 0, 1)

@@ -24,7 +24,14 @@ from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import Config
 
 RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
-PACKAGES = ("torch", "torchvision", "ultralytics-opencv-headless", "ultralytics", "numpy", "opencv-python-headless")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "ultralytics-opencv-headless",
+    "ultralytics",
+    "numpy",
+    "opencv-python-headless",
+)
 
 
 class RunFolder:
@@ -152,7 +159,10 @@ def draw_curves(table: Path, picture: Path) -> None:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if name.startswith(("train/", "val/"))]
     epochs = [float(row["epoch"]) for row in rows]
-    panels = [("loss", [n for n in names if "loss" in n]), ("checked", [n for n in names if n.startswith("val/")])]
+    panels = [
+        ("loss", [n for n in names if "loss" in n]),
+        ("checked", [n for n in names if n.startswith("val/")]),
+    ]
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 4), layout="constrained")
     for axis, (title, columns) in zip(axes, panels, strict=True):
         for column in columns:

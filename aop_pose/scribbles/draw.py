@@ -15,7 +15,12 @@ COLOURS = {
     ("FH", True): (66, 228, 240),
     ("FH", False): (167, 121, 204),
 }
-_KINDS = {("PS", True): "PS inside", ("PS", False): "PS outside", ("FH", True): "FH inside", ("FH", False): "FH outside"}
+_KINDS = {
+    ("PS", True): "PS inside",
+    ("PS", False): "PS outside",
+    ("FH", True): "FH inside",
+    ("FH", False): "FH outside",
+}
 _WHITE, _GRAY, _BLACK = (255, 255, 255), (150, 150, 150), (0, 0, 0)
 _LEAST_SIDE = 768
 _PANEL = 300

@@ -44,7 +44,7 @@ def cross(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def lines(points: np.ndarray, far: float, settings: StrokeSettings) -> Iterator[Line]:
-    """Every line of ``NAMES`` for the landmarks PS1, PS2, FH1, shape (3, 2); ``far`` is a length that leaves any frame."""
+    """Every line of ``NAMES`` for PS1, PS2, FH1, shape (3, 2); ``far`` is a length that leaves any frame."""
     ps1, ps2, fh1 = points
     yield from _symphysis(ps1, ps2, far, settings)
     yield from _head(ps1, ps2, fh1, settings)
@@ -52,7 +52,7 @@ def lines(points: np.ndarray, far: float, settings: StrokeSettings) -> Iterator[
 
 
 def head_directions(ps1: np.ndarray, ps2: np.ndarray, fh1: np.ndarray) -> dict[str, np.ndarray]:
-    """Unit vectors of the head's foreground from FH1: towards H, turned from there, and parallel to PS1 -> PS2."""
+    """Unit vectors from FH1: towards H, turned from there by 10 and 30 degrees, and parallel to PS1 -> PS2."""
     # With FH1 straight below PS2, H is FH1 itself; the side on which PS2 stands of PS1 is then meant.
     towards_h = 1.0 if fh1[0] < ps2[0] else -1.0
     turns = np.radians(list(RAYS.values()))
@@ -81,6 +81,9 @@ def _head(ps1: np.ndarray, ps2: np.ndarray, fh1: np.ndarray, settings: StrokeSet
     length, tangent = float(np.hypot(*(ps2 - ps1))), fh1 - ps1
     for name, direction in head_directions(ps1, ps2, fh1).items():
         sine = cross(tangent, direction) / float(np.hypot(*tangent))
+        # Equations 5 and 6 are lines through FH1, so one half of each is on the head's side; FH1 -> H has one end only.
+        if sine < 0 and name != "fh_level":
+            sine, direction = -sine, -direction
         if sine < np.sin(np.radians(settings.least_angle)):
             yield Line(name, "FH", True, np.stack([fh1, fh1]), WRONG_SIDE)
             continue

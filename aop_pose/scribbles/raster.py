@@ -45,14 +45,18 @@ def paint(mask: np.ndarray, line: LineString, thickness: float = THICKNESS) -> N
     (ax, ay), (bx, by) = line.coords
     # The small excess makes centres at exactly half a thickness count on both sides alike.
     reach = thickness / 2 + 1e-6
-    height, width = mask.shape
-    top, bottom = max(int(np.floor(min(ay, by) - reach)), 0), min(int(np.ceil(max(ay, by) + reach)) + 1, height)
-    left, right = max(int(np.floor(min(ax, bx) - reach)), 0), min(int(np.ceil(max(ax, bx) + reach)) + 1, width)
-    y, x = np.mgrid[top:bottom, left:right]
+    rows, columns = (_near(*pair, reach, size) for pair, size in zip(((ay, by), (ax, bx)), mask.shape, strict=True))
+    y, x = np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)
     dx, dy = bx - ax, by - ay
     share = np.clip(((x - ax) * dx + (y - ay) * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)
     near = np.hypot(x - ax - share * dx, y - ay - share * dy) <= reach
-    mask[top:bottom, left:right][near] = 1
+    mask[rows, columns][near] = 1
+
+
+def _near(a: float, b: float, reach: float, size: int) -> slice:
+    """The pixels of an axis that can lie within reach of a line from a to b; none where it is off the picture."""
+    first, last = np.floor(min(a, b) - reach), np.ceil(max(a, b) + reach)
+    return slice(int(np.clip(first, 0, size)), int(np.clip(last + 1, 0, size)))
 
 
 def resized(strokes: Iterable[Stroke], scale_x: float, scale_y: float) -> list[Stroke]:

@@ -27,7 +27,7 @@ def find_sector(pixels: np.ndarray) -> Polygon | None:
     where the region is small or far from convex, or where much is bright outside it.
     """
     height, width = pixels.shape
-    bright = (pixels > _DARK).astype(np.uint8)
+    bright = (pixels > _DARK).astype(np.uint8, order="C")
     closed = cv2.morphologyEx(cv2.medianBlur(bright, 3), cv2.MORPH_CLOSE, _disc(pixels.shape, _GAP))
     # Scales and writing that the closing joined to the sector are narrow, so they fall off again.
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, _disc(pixels.shape, _NARROW))

@@ -13,8 +13,8 @@ import attrs
 
 CONVEXITY = ("parallel", "horizontal")
 
-_SHARE = attrs.validators.and_(attrs.validators.ge(0), attrs.validators.lt(0.5))
-_POSITIVE = attrs.validators.gt(0)
+_SHARE = [attrs.validators.ge(0.0), attrs.validators.lt(0.5)]
+_POSITIVE = attrs.validators.gt(0.0)
 
 
 @attrs.frozen
@@ -32,26 +32,25 @@ class StrokeSettings:
     convexity_length: float = attrs.field(default=0.5, validator=_POSITIVE)
     """In symphysis lengths, about the middle: 0.4 gives 0.994, 0.5 0.991, 0.6 0.985, 0.7 0.973 (above)."""
     ps_inset: float = attrs.field(default=0.04, validator=_SHARE)
-    """What PS1-PS2 leaves out at either end, in its lengths: the ends are contour points. 0 gives 0.967, 0.02 0.9997."""
+    """What PS1-PS2 leaves out at either end, in its lengths, as the ends are on the rim: 0 gives 0.967, 0.02 0.9997."""
     ps_gap: float = attrs.field(default=0.05, validator=_SHARE)
     """Distance of the extensions from PS1 and PS2 in symphysis lengths: 0 gives 0.964, 0.03 and more 1.000."""
     fh_inset: float = attrs.field(default=0.03, validator=_SHARE)
-    """How deep under the tangent a stroke of the head begins, in symphysis lengths: at a reach of 1.25,
-    0 gives 0.979, 0.02 and more 0.994."""
+    """How deep below the tangent a stroke of the head begins, in symphysis lengths: 0 gives 0.977, 0.02 and more 0.990."""
     fh_reach: float = attrs.field(default=1.4, validator=_POSITIVE)
     """How far from FH1 a stroke of the head ends: symphysis lengths times the sine of its angle with the tangent.
 
-    That is the chord of a circle which touches the tangent in FH1, its diameter taken as 1.4 symphysis lengths. The
-    true chords are 1.6 to 1.8 in the median frame and above 1.2 in 19 of 20. 1.1 gives 0.996, 1.25 0.994, 1.4 0.990,
-    1.6 0.975; from 1.4 on the longest stroke of every frame has at least 0.2 head diameters (the median 0.59).
+    That is the chord of a circle that touches the tangent in FH1, its diameter taken as 1.4 symphysis lengths. The true
+    chords are 1.6 to 1.8 in the median frame and above 1.2 in 19 of 20. 1.1 gives 0.996, 1.25 0.994, 1.4 0.990, 1.6
+    0.975. At 1.4 the longest stroke of a frame has 0.59 head diameters in the median, 0.28 at the least.
     """
     least_angle: float = attrs.field(default=20.0, validator=_POSITIVE)
-    """Degrees between a stroke of the head and the tangent below which it is not drawn: it would run along the rim.
+    """Degrees between a stroke of the head and the tangent; at less it would run along the rim and is not drawn.
 
-    15 gives 0.988, 20 0.990, 25 0.991; at 30 one frame is left without any.
+    15 gives 0.988, 20 0.990, 25 0.991, 30 0.993.
     """
     fh_gap: float = attrs.field(default=0.15, validator=_SHARE)
-    """What the tangent leaves out on both sides of FH1, in lengths of PS1-FH1: 0.05 gives 0.979, 0.1 0.989, 0.15 0.994."""
+    """What the tangent leaves out on both sides of FH1, in its lengths: 0.05 gives 0.979, 0.1 0.989, 0.15 0.994."""
 
     def __attrs_post_init__(self) -> None:
         # Otherwise a stroke could begin behind its end.

@@ -1,63 +1,85 @@
-"""A label file's strokes on disk: a picture a frame, one table of strokes, one of what was left out."""
+"""A label file's strokes on disk: a picture a frame, one table of strokes, one of the frames left out."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
-import cv2
+import numpy as np
+from PIL import Image
 
 from aop_pose.errors import UnreadableError
-from aop_pose.formats.labels import LabelledFrame
+from aop_pose.formats.labels import LabelledFrame, Skipped
 from aop_pose.formats.pictures import read_gray, unique_stems
 from aop_pose.io.atomic import replacing
 from aop_pose.scribbles.draw import draw_strokes
 from aop_pose.scribbles.sector import find_sector
-from aop_pose.scribbles.strokes import strokes_for
+from aop_pose.scribbles.strokes import Strokes, strokes_for
 
 STROKE_COLUMNS = ("Filename", "name", "structure", "positive", "x1", "y1", "x2", "y2")
 LEFT_OUT_COLUMNS = ("Filename", "reason")
 
 
-@attrs.frozen
-class Written:
-    """How many frames became strokes."""
+@attrs.define
+class Sheet:
+    """What became of the frames of a label file."""
 
-    drawn: int
-    left_out: int
-    """Frames whose landmarks give no strokes, and unreadable ones."""
-    unreadable: int
+    drawn: int = 0
+    unreadable: int = 0
+    left_out: list[Skipped] = attrs.field(factory=list)
+    """Landmarks that give no strokes, and pictures that cannot be read."""
 
 
-def write_strokes(frames: Iterable[LabelledFrame], out: Path) -> Written:
-    """Write ``out/strokes.csv``, ``out/left_out.csv`` and ``out/pictures/STEM.png``; a frame is in one table or the other.
+def write_strokes(frames: Iterable[LabelledFrame], out: Path) -> Sheet:
+    """Write ``out/strokes.csv``, ``out/left_out.csv`` and ``out/pictures/STEM.png``.
 
-    ``positive`` is 1 inside the structure and 0 outside; the ends are in pixels of the frame.
+    A frame stands in one table or the other. ``positive`` is 1 inside the structure and 0 outside it, the ends are in
+    pixels of the frame. Existing files of the same names are replaced.
     """
     frames = list(frames)
-    drawn = unreadable = 0
-    (out / "pictures").mkdir(parents=True, exist_ok=True)
-    with replacing(out / "strokes.csv") as strokes_file, replacing(out / "left_out.csv") as left_out_file:
-        with (
-            open(strokes_file, "w", newline="", encoding="utf-8") as strokes_stream,
-            open(left_out_file, "w", newline="", encoding="utf-8") as left_out_stream,
-        ):
-            table = csv.writer(strokes_stream, lineterminator="\n")
-            table.writerow(STROKE_COLUMNS)
-            left_out = csv.writer(left_out_stream, lineterminator="\n")
-            left_out.writerow(LEFT_OUT_COLUMNS)
-            for frame, stem in zip(frames, unique_stems(frame.filename for frame in frames), strict=True):
-                try:
-                    rows, reason = _one(frame, out / "pictures" / f"{stem}.png"), ""
-                except UnreadableError as error:
-                    rows, reason = [], str(error)
-                    unreadable += 1
-                except _NoStrokes as error:
-                    rows, reason = [], str(error)
-                table.writerows(rows)
-                drawn += bool(rows)
-                if reason:
-                    left_out.writerow([frame.filename, reason])
-    return Written(drawn, len(frames) - drawn, unreadable)
+    pictures = out / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    sheet, rows = Sheet(), []
+    for frame, stem in zip(frames, unique_stems(frame.filename for frame in frames), strict=True):
+        try:
+            pixels = read_gray(frame.path, frame.index)
+        except UnreadableError as error:
+            sheet.left_out.append(Skipped(frame.filename, str(error)))
+            sheet.unreadable += 1
+            continue
+        points = frame.keypoints.coords
+        strokes = strokes_for(points, frame.width, frame.height, find_sector(pixels))
+        if strokes.reason:
+            sheet.left_out.append(Skipped(frame.filename, strokes.reason))
+            continue
+        _write_picture(pictures / f"{stem}.png", draw_strokes(pixels, points, strokes))
+        rows += _rows(frame.filename, strokes)
+        sheet.drawn += 1
+    _write_table(out / "strokes.csv", STROKE_COLUMNS, rows)
+    _write_table(out / "left_out.csv", LEFT_OUT_COLUMNS, [(left.filename, left.reason) for left in sheet.left_out])
+    return sheet
+
+
+def _rows(filename: str, strokes: Strokes) -> list[tuple[str, ...]]:
+    return [
+        (
+            filename, stroke.name, stroke.structure, str(int(stroke.positive)),
+            *(f"{value:.3f}" for end in stroke.line.coords for value in end),
+        )
+        for stroke in strokes.strokes
+    ]  # fmt: skip
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    # Not cv2.imwrite: it takes the format from the suffix, which a temporary name hides, and fails silently.
+    with replacing(path) as temporary:
+        Image.fromarray(picture[..., ::-1]).save(temporary, format="PNG", compress_level=1)

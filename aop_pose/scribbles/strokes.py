@@ -9,7 +9,8 @@ import numpy as np
 import shapely
 from shapely import LineString, Polygon
 
-from aop_pose.scribbles.lines import NAMES, WRONG_SIDE, Line, cross, lines
+from aop_pose.geometry import angle_of_progression
+from aop_pose.scribbles.lines import NAMES, cross, lines
 from aop_pose.scribbles.settings import DEFAULT, StrokeSettings
 
 __all__ = ["NAMES", "Stroke", "StrokeSettings", "Strokes", "strokes_for"]
@@ -18,6 +19,9 @@ __all__ = ["NAMES", "Stroke", "StrokeSettings", "Strokes", "strokes_for"]
 _SHORTEST = 1.0
 # FH1 nearer to the symphysis than this share of its length is no tangent point (the least of 300 frames is 0.4).
 _LEAST_HEAD_DISTANCE = 0.1
+# Degrees from PS1-PS2 through the depth of the picture to PS1-FH1, the angle of progression counted beyond 180. The
+# largest of 300 frames is 178; far beyond it FH1 was set on something else.
+_LARGEST_ANGLE = 220.0
 
 
 @attrs.frozen(eq=False)
@@ -66,13 +70,12 @@ def strokes_for(
     if reason:
         return Strokes([], {}, reason)
     turn = np.array([-1.0 if _is_mirrored(points) else 1.0, 1.0])
-    # Twice the frame, as an extension may begin past its far corner.
-    found = [line for line in lines(points * turn, 2.0 * (width + height), settings) if line.name not in without]
-    if _head_has_none(found):
-        return Strokes([], {}, "no line leads from FH1 into the head: all run along PS1-FH1 or on its wrong side")
     region = _region(points, width, height, sector)
     strokes, left_out = [], {name: "switched off" for name in NAMES if name in without}
-    for line in found:
+    # Twice the frame, as an extension may begin past its far corner.
+    for line in lines(points * turn, 2.0 * (width + height), settings):
+        if line.name in left_out:
+            continue
         clipped = _longest(LineString(line.ends * turn).intersection(region))
         if line.reason:
             left_out[line.name] = line.reason
@@ -96,6 +99,10 @@ def _degenerate(points: np.ndarray, width: int, height: int) -> str:
     apart = float(LineString([ps1, ps2]).distance(shapely.Point(fh1)))
     if apart < max(_SHORTEST, _LEAST_HEAD_DISTANCE * length):
         return f"FH1 lies on the symphysis, {apart:.1f} px from the line PS1-PS2"
+    opening = float(angle_of_progression(ps1, ps2, fh1))
+    above = cross(ps2 - ps1, fh1 - ps1) * (-1 if _is_mirrored(points) else 1) > 0
+    if above and 360 - opening > _LARGEST_ANGLE:
+        return f"FH1 stands above the symphysis: expected an angle of at most {_LARGEST_ANGLE:g}, found {360 - opening:.0f}"
     return ""
 
 
@@ -103,12 +110,6 @@ def _is_mirrored(points: np.ndarray) -> bool:
     """PS1 left of PS2; where one stands above the other, the side of the head decides."""
     ps1, ps2, fh1 = points
     return bool(ps1[0] < ps2[0] or (ps1[0] == ps2[0] and cross(ps2 - ps1, fh1 - ps1) > 0))
-
-
-def _head_has_none(found: list[Line]) -> bool:
-    """Every foreground line of the head is on the wrong side; False where they were switched off."""
-    inside = [line for line in found if line.structure == "FH" and line.positive]
-    return bool(inside) and all(line.reason == WRONG_SIDE for line in inside)
 
 
 def _region(points: np.ndarray, width: int, height: int, sector: Polygon | None) -> Polygon:

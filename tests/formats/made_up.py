@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -51,3 +54,40 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
+
+
+def save_mha(path: Path, values: np.ndarray) -> Path:
+    """An uncompressed uint8 MetaImage; array axes last to first as in the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = (
+        f"ObjectType = Image\nNDims = {values.ndim}\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        f"DimSize = {' '.join(map(str, values.shape[::-1]))}\nElementType = MET_UCHAR\n"
+        "ElementDataFile = LOCAL\n"
+    )
+    path.write_bytes(header.encode() + values.astype(np.uint8).tobytes())
+    return path
+
+
+def save_nifti(path: Path, shape: tuple[int, int, int]) -> Path:
+    """A gzipped NIfTI-1 file of zeros."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *shape, 1, 1, 1, 1)
+    struct.pack_into("<hh", header, 70, 2, 8)
+    struct.pack_into("<f", header, 108, 352)
+    header[344:348] = b"n+1\0"
+    path.write_bytes(gzip.compress(bytes(header) + bytes(int(np.prod(shape)))))
+    return path
+
+
+def save_video(path: Path, frames: list[np.ndarray]) -> Path:
+    """A lossless video of gray frames."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = frames[0].shape
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 10, (width, height), isColor=True)
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+    writer.release()
+    return path

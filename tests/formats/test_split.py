@@ -69,7 +69,11 @@ def test_patients_are_found_in_names():
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("(", "expected a regular expression"), (r"^\d+", "expected a bracket"), (r"^(x)", "does not match '1.png'")],
+    [
+        ("(", "expected a regular expression"),
+        (r"^\d+", "expected a bracket"),
+        (r"^(x)", "does not match '1.png'"),
+    ],
 )
 def test_a_pattern_that_finds_no_patient_is_an_error(pattern, message):
     with pytest.raises(UsageError, match=message):

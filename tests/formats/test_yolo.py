@@ -138,7 +138,9 @@ def test_labels_stand_where_the_last_images_folder_is_exchanged(tmp_path):
 
 def boxed(folder, name):
     path = save(folder / name, picture(0, 100, 50))
-    return BoxedFrame(name, path, 100, 50, (0, 1), np.array([[9.5, 4.5, 29.5, 14.5], [49.5, -0.5, 99.5, 49.5]]))
+    return BoxedFrame(
+        name, path, 100, 50, (0, 1), np.array([[9.5, 4.5, 29.5, 14.5], [49.5, -0.5, 99.5, 49.5]])
+    )
 
 
 def test_boxes_go_out_by_hand_and_come_back(tmp_path):

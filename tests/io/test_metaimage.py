@@ -106,10 +106,10 @@ def test_truncated(tmp_path: Path, packed: bool, capfd: pytest.CaptureFixture[st
 def test_frames_before_the_cut_of_a_packed_cine_are_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "x.mha", CINE, useCompression=True)
     path.write_bytes(path.read_bytes()[:-1500])
-    seen = []
+    seen: list[np.ndarray] = []
+    frames = read_frames(Entry(path, "x.mha"))
     with pytest.raises(UnreadableError):
-        for frame in read_frames(Entry(path, "x.mha")):
-            seen.append(frame.pixels)
+        seen.extend(frame.pixels for frame in frames)
     assert 0 < len(seen) < 5
     assert np.array_equal(np.stack(seen), CINE[: len(seen)])
 

@@ -3,7 +3,6 @@
 import builtins
 import io
 import os
-import re
 import struct
 import warnings
 import zlib
@@ -77,7 +76,7 @@ def test_alpha_is_laid_over_black(tmp_path: Path) -> None:
     pixels = read_frame(saved(tmp_path / "x.png", image)).pixels
     assert (pixels[:, :10] == 0).all()
     assert np.array_equal(pixels[:, 10:20], GRAY[:, 10:20])
-    assert np.abs(pixels[:, 20:] - GRAY[:, 20:].astype(float) * 128 / 255).max() <= 0.5
+    assert np.abs(pixels[:, 20:] - GRAY[:, 20:].astype(float) * 128 / 255).max() < 1
 
 
 def test_transparent_palette_entry_is_black(tmp_path: Path) -> None:
@@ -114,18 +113,24 @@ def test_float_tiff_of_fractions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("name", ["x.png", "x.tif"])
-def test_orientation_as_pillow_turns_it(tmp_path: Path, name: str, orientation: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"), [("x.png", {}), ("x.tif", {}), ("x.tif", {"compression": "tiff_deflate"})]
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_orientation_turns_the_picture_and_the_aspect(
+    tmp_path: Path, name: str, options: dict[str, str], orientation: int, deep: bool
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / name, Image.fromarray(GRAY), exif=exif, dpi=(100, 200))
-    with Image.open(tmp_path / name) as image:
-        image.load()
+    # The oracle is a PNG turned by Pillow: opened by name, Pillow 13 scrambles uncompressed TIFFs that are
+    # turned.
+    with Image.open(saved(tmp_path / "oracle.png", Image.fromarray(GRAY), exif=exif)) as image:
         seen = np.array(ImageOps.exif_transpose(image))
-    frame = read_frame(path)
+    stored = Image.fromarray(GRAY.astype(np.uint16) * 257 if deep else GRAY)
+    frame = read_frame(saved(tmp_path / name, stored, exif=exif, dpi=(100, 200), **options))
     assert np.array_equal(frame.pixels, seen)
-    # A stored pixel is half as wide as ... 100 per inch across, 200 down: twice as wide as high, until it is turned.
-    assert frame.aspect == pytest.approx(2.0 if orientation >= 5 else 0.5, rel=1e-4)
+    # 100 pixels per inch across and 200 down: a stored pixel is half as high as wide, until it is turned.
+    assert frame.aspect == pytest.approx(2.0 if orientation >= 5 else 0.5, rel=1e-3)
 
 
 def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
@@ -140,7 +145,7 @@ def test_density_is_an_aspect_never_a_spacing(
 ) -> None:
     frame = read_frame(saved(tmp_path / name, Image.fromarray(GRAY), dpi=density))
     assert frame.spacing is None
-    assert frame.aspect == pytest.approx(aspect, rel=1e-4)
+    assert frame.aspect == pytest.approx(aspect, rel=1e-3)
 
 
 def test_no_density_says_nothing_of_the_aspect(tmp_path: Path) -> None:
@@ -178,14 +183,16 @@ def test_cut_anywhere_gives_an_error_or_every_pixel(tmp_path: Path, suffix: str,
     path = tmp_path / f"x.{suffix}"
     path.write_bytes(data)
     whole = read_frame(path).pixels
+    complaints: set[str] = set()
     for length in [*range(0, len(data), 7), *range(len(data) - 40, len(data))]:
         path.write_bytes(data[:length])
         try:
             pixels = read_frame(path).pixels
         except UnreadableError as error:
-            assert re.match("empty|truncated|not a |damaged|no pixels", str(error))
+            complaints.add(str(error).split()[0].strip(":"))
         else:
             assert np.array_equal(pixels, whole), length
+    assert complaints <= {"empty", "truncated", "not", "damaged"}
 
 
 def test_half_a_png_and_half_a_jpeg_say_truncated(tmp_path: Path) -> None:
@@ -204,10 +211,12 @@ def test_jpeg_with_a_zeroed_tail_is_truncated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG"])
 def test_cine_cut_anywhere_gives_whole_frames_then_the_error(tmp_path: Path, kind: str) -> None:
     pages = [np.roll(GRAY, 3 * number, axis=1) for number in range(3)]
-    data = encoded(Image.fromarray(pages[0]), kind, save_all=True, append_images=[Image.fromarray(p) for p in pages[1:]])
+    data = encoded(
+        Image.fromarray(pages[0]), kind, save_all=True, append_images=[Image.fromarray(p) for p in pages[1:]]
+    )
     path = tmp_path / f"x.{kind.lower()}"
     partly = 0
-    for length in range(20, len(data) - 1, 5):
+    for length in range(20, len(data) - 1, 23):
         path.write_bytes(data[:length])
         seen: list[Frame] = []
         complaint = None

@@ -12,6 +12,7 @@ from aop_pose.geometry import (
     SYMPHYSIS,
     angle_of_progression,
     landmarks_from_masks,
+    largest_contour,
     symphysis_ends,
     tangent_point,
 )
@@ -20,7 +21,7 @@ from aop_pose.phantom import DEVICES, make_phantom
 EVERYWHERE = list(itertools.product(DEVICES, (60.0, 97.5, 140.0, 180.0)))
 
 
-def slow_outline(ellipse, count=20_000):
+def slow_outline(ellipse, count=2000):
     """Points of an ellipse in mm, written out one by one."""
     points = []
     for k in range(count):
@@ -46,19 +47,23 @@ def test_landmarks_are_those_of_the_outlines_by_definition(device, aop):
     phantom = make_phantom(4, 1, device, aop=aop)
     ps1, ps2 = symphysis_ends(in_pixels(phantom, slow_outline(phantom.anatomy.symphysis)))
     fh1 = tangent_point(ps1, ps2, in_pixels(phantom, slow_outline(phantom.anatomy.head)))
-    # 20 000 points lie up to 0.02 pixels apart; a tangent slides along the outline more easily than across it.
-    np.testing.assert_allclose(phantom.keypoints.coords, [ps1, ps2, fh1], atol=0.05)
+    # 2000 points lie up to 0.3 pixels apart.
+    np.testing.assert_allclose(phantom.keypoints.coords, [ps1, ps2, fh1], atol=0.2)
 
 
 @pytest.mark.parametrize(("device", "aop"), EVERYWHERE)
 def test_the_mask_gives_the_landmarks_back_to_its_resolution(device, aop):
     phantom = make_phantom(5, 2, device, size=512, aop=aop)
+    ps1, ps2, fh1 = phantom.keypoints.coords
     found, reason = landmarks_from_masks(phantom.mask)
     assert reason == ""
-    symphysis_error = np.linalg.norm(found[:2] - phantom.keypoints.coords[:2], axis=1)
-    # The tip of an ellipse is flat over sqrt(2 r) pixels, r its radius of curvature there.
-    assert symphysis_error.max() < 10
-    assert float(angle_of_progression(*found)) == pytest.approx(aop, abs=4.0)
+    assert np.linalg.norm(found[0] - found[1]) == pytest.approx(np.linalg.norm(ps1 - ps2), abs=2.0)
+    # A tip is flat: one pixel of length lets the ends slide several pixels along the outline.
+    assert np.linalg.norm(found[:2] - [ps1, ps2], axis=1).max() < 6.0
+    # Seen from the exact PS1, the border pixels of the head turn as far as the head, to a pixel at FH1's range.
+    border = tangent_point(ps1, ps2, largest_contour(phantom.mask == FETAL_HEAD))
+    pixel = math.degrees(1.0 / np.linalg.norm(fh1 - ps1))
+    assert float(angle_of_progression(ps1, ps2, border)) == pytest.approx(aop, abs=1.5 * pixel)
 
 
 def test_a_pixel_is_masked_by_its_centre():
@@ -79,7 +84,6 @@ def test_the_orientation_is_that_of_real_frames():
         assert rows.mean() > max(ps1[1], ps2[1])
         assert (fh1 > 0).all()
         assert (fh1 < 255).all()
-        assert phantom.frame.pixels[round(ps1[1]), round(ps1[0])] > 0 or phantom.frame.pixels.mean() > 0
 
 
 def test_the_same_request_gives_the_same_pixels_and_another_index_does_not():

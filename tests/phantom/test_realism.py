@@ -58,9 +58,9 @@ def test_phantoms_lie_within_the_range_of_real_frames(shared_data):
     paths = sorted((shared_data / "psfhs" / "images").glob("*.png"))[::4]
     real = ranges([frame_statistics(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) for path in paths])
     for device in DEVICES:
-        made = [frame_statistics(make_phantom(17, index, device).frame.pixels) for index in range(24)]
+        made = [frame_statistics(make_phantom(17, index, device).frame.pixels) for index in range(36)]
         for name, (low, _, high) in real.items():
             values = np.array([row[name] for row in made])
             assert low <= np.median(values) <= high, f"{device}: median {name} {np.median(values):.2f}"
             share = ((values >= low) & (values <= high)).mean()
-            assert share >= 0.75, f"{device}: {share:.0%} of phantoms have {name} in {low:.2f} to {high:.2f}"
+            assert share >= 0.7, f"{device}: {share:.0%} of phantoms have {name} in {low:.2f} to {high:.2f}"

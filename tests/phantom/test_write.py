@@ -1,4 +1,4 @@
-"""A folder of phantoms is complete or not there, the same bytes each time, and its labels are what they say."""
+"""A folder of phantoms is complete or not there, the same bytes each time, and says what make_phantom says."""
 
 import ast
 import csv

@@ -53,4 +53,6 @@ class YoloConfig(Config):
     """``auto``: bfloat16 where the processor multiplies it natively, else float32."""
     threshold: float = Field(default=0.1, ge=0, le=1)
     """Score below which a frame counts as showing no anatomy."""
+    box_loss: Literal["ciou", "mse"] = "ciou"
+    """Box term of detection pre-training: Ultralytics' own, or equation 10 of the paper."""
     decode: Literal["best", "weighted"] = "best"

@@ -1,4 +1,4 @@
-"""Labelled frames as Ultralytics' training set, held in memory: no files, no label caches, no resizing by others."""
+"""Labelled or boxed frames as Ultralytics' training set, held in memory: no files, no label caches, no resizing by others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ultralytics.data.dataset import YOLODataset
 
 from aop_pose.formats.boxes import pose_box
-from aop_pose.letterbox import fit
+from aop_pose.letterbox import Letterbox, fit
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.schemas import AOP
 
@@ -24,44 +24,43 @@ class Example:
     points: np.ndarray
 
 
-class FrameDataset(YOLODataset):
-    """Ultralytics' dataset over ``Example`` objects, letterboxed by this project's own rule.
+@attrs.frozen(eq=False)
+class BoxExample:
+    """One training frame: gray pixels (H, W) uint8, class of each box, boxes (n, 4) left, top, right, bottom."""
+
+    name: str
+    pixels: np.ndarray
+    classes: tuple[int, ...]
+    boxes: np.ndarray
+
+
+class MemoryDataset(YOLODataset):
+    """Ultralytics' dataset over examples in memory, letterboxed by this project's own rule.
 
     Pictures stand at the network's size already, so a label's coordinates are pixel centres of the input: the same
     convention as OpenCV's warps inside Ultralytics' augmentations and as ``letterbox.Letterbox``.
     """
 
-    def __init__(self, examples: Sequence[Example], config: YoloConfig, **arguments: Any):
+    def __init__(self, examples: Sequence[Any], config: YoloConfig, **arguments: Any):
         self.examples = examples
         self.config = config
         self.fitted = [fit(example.pixels, config.image_size) for example in examples]
-        super().__init__(img_path="", imgsz=config.image_size, task="pose", cache=False, **arguments)
+        super().__init__(img_path="", imgsz=config.image_size, cache=False, **arguments)
 
     def get_img_files(self, img_path: object) -> list[str]:
         return [example.name for example in self.examples]
 
     def get_labels(self) -> list[dict[str, Any]]:
         size = self.config.image_size
-        labels = []
-        for example, (_, box) in zip(self.examples, self.fitted, strict=True):
-            points = box.forward(example.points)
-            left, top, right, bottom = pose_box(points, self.config.box_margin, size, size)
-            keypoints = np.ones((1, len(AOP.points), 3), dtype=np.float32)
-            keypoints[0, :, :2] = points / size
-            centre = np.array([[(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]])
-            labels.append(
-                {
-                    "im_file": example.name,
-                    "shape": (size, size),
-                    "cls": np.zeros((1, 1), dtype=np.float32),
-                    "bboxes": (centre / size).astype(np.float32),
-                    "segments": [],
-                    "keypoints": keypoints,
-                    "normalized": True,
-                    "bbox_format": "xywh",
-                }
-            )
-        return labels
+        common = {"shape": (size, size), "segments": [], "normalized": True, "bbox_format": "xywh"}
+        return [
+            {"im_file": example.name, **common, **self.label(example, box)}
+            for example, (_, box) in zip(self.examples, self.fitted, strict=True)
+        ]
+
+    def label(self, example: Any, box: Letterbox) -> dict[str, Any]:
+        """``cls`` (n, 1), ``bboxes`` (n, 4) as shares of the input, and what else the task needs."""
+        raise AssertionError("a subclass gives it")
 
     def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> tuple[np.ndarray, Any, Any]:
         pixels, _ = self.fitted[i]
@@ -69,6 +68,39 @@ class FrameDataset(YOLODataset):
             pixels = vary_gray(pixels, self.config)
         size = (self.config.image_size, self.config.image_size)
         return np.repeat(pixels[..., None], 3, axis=2), size, size
+
+
+class FrameDataset(MemoryDataset):
+    """One box and the points of each ``Example``."""
+
+    def __init__(self, examples: Sequence[Example], config: YoloConfig, **arguments: Any):
+        super().__init__(examples, config, task="pose", **arguments)
+
+    def label(self, example: Example, box: Letterbox) -> dict[str, Any]:
+        size = self.config.image_size
+        points = box.forward(example.points)
+        keypoints = np.ones((1, len(AOP.points), 3), dtype=np.float32)
+        keypoints[0, :, :2] = points / size
+        outline = pose_box(points, self.config.box_margin, size, size)
+        return {"cls": np.zeros((1, 1), np.float32), "bboxes": shares(outline[None], size), "keypoints": keypoints}
+
+
+class BoxDataset(MemoryDataset):
+    """The boxes of each ``BoxExample``."""
+
+    def __init__(self, examples: Sequence[BoxExample], config: YoloConfig, **arguments: Any):
+        super().__init__(examples, config, task="detect", **arguments)
+
+    def label(self, example: BoxExample, box: Letterbox) -> dict[str, Any]:
+        corners = box.forward(example.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+        classes = np.array(example.classes, np.float32).reshape(-1, 1)
+        return {"cls": classes, "bboxes": shares(corners, self.config.image_size)}
+
+
+def shares(corners: np.ndarray, size: int) -> np.ndarray:
+    """Corners (n, 4) left, top, right, bottom in pixels -> centre and extent as shares of the input, float32."""
+    low, high = corners[:, :2], corners[:, 2:]
+    return (np.concatenate([(low + high) / 2, high - low], axis=1) / size).astype(np.float32)
 
 
 def vary_gray(pixels: np.ndarray, config: YoloConfig) -> np.ndarray:

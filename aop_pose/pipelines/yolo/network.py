@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class TorchNetwork:
         return self.module(torch.from_numpy(inputs).to(self.device)).float().cpu().numpy()
 
 
-def load_checkpoint(path: Path) -> torch.nn.Module:
+def load_checkpoint(path: Path) -> Any:
     """A pose checkpoint of Ultralytics, read through its allow-listed loader, in float32 and evaluation mode.
 
     Raises:
@@ -58,7 +59,7 @@ def load_checkpoint(path: Path) -> torch.nn.Module:
     return model
 
 
-def export_onnx(model: torch.nn.Module, image_size: int, path: Path) -> None:
+def export_onnx(model: Any, image_size: int, path: Path) -> None:
     """Write the fused network, first convolution folded to one gray channel, with a free batch size."""
     model = copy.deepcopy(model).float().eval()
     model.fuse(verbose=False)

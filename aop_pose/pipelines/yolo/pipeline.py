@@ -62,7 +62,8 @@ def train(
     import torch
 
     from aop_pose.pipelines.yolo.start import find_start, transferred
-    from aop_pose.pipelines.yolo.trainer import CHECKED, FrameTrainer, precision_of
+    from aop_pose.pipelines.yolo.exact import precision_of
+    from aop_pose.pipelines.yolo.trainer import CHECKED, FrameTrainer
 
     config = load_config(YoloConfig, PRESETS, preset, changes)
     labelled = read_iugc(resolve(labels, data), data)
@@ -219,7 +220,18 @@ def _contract(path: Path) -> tuple[Path, Contract]:
     if (folder / "run.json").is_file():
         record = read_record(folder)
         config = validate(YoloConfig, record["config"], str(folder / "run.json"))
-        kept = ("method", "seed", "data", "start", "started", "git_commit", "versions", "best", "finished", "precision")
+        kept = (
+            "method",
+            "seed",
+            "data",
+            "start",
+            "started",
+            "git_commit",
+            "versions",
+            "best",
+            "finished",
+            "precision",
+        )
         run = {"name": folder.name, **{key: record.get(key) for key in kept}, "config": record["config"]}
     else:
         config, run = YoloConfig(), {"name": file.name, "note": "a checkpoint without its run folder"}

@@ -1,0 +1,40 @@
+"""``aop-pose scribbles``: the strokes that three landmarks give, drawn over their frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from aop_pose.cli.common import RESEARCH_USE
+
+
+def scribbles(
+    data: Path = typer.Argument(help="Folder of the pictures: DATA/Filename, else DATA/images/Filename."),
+    out: Path = typer.Option(..., "--out", help="Folder for the pictures and tables; replaces earlier ones."),
+    labels: str = typer.Option(
+        "labels.csv", "--labels", help="Label file Filename,PS1,PS2,FH1[,AoP], as given, else below DATA."
+    ),
+) -> None:
+    """Draw the strokes that PS1, PS2 and FH1 give for the symphysis (PS) and the head (FH).
+
+    Writes pictures/, strokes.csv (the ends of every stroke in pixels) and left_out.csv (frames without strokes, and
+    why). Blue and yellow strokes lie inside PS and FH, orange and pink ones outside.
+
+    Example: aop-pose scribbles data/ --labels labelled.csv --out strokes/
+    """
+    from aop_pose.errors import UsageError
+    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.formats.labels import resolve
+    from aop_pose.scribbles.sheet import write_strokes
+
+    file = resolve(labels, data)
+    frames = read_iugc(file, data)
+    if not frames:
+        raise UsageError(f"{file}: expected at least one labelled frame, found none")
+    sheet = write_strokes(frames, out)
+    for left in sheet.left_out:
+        typer.echo(f"aop-pose: left out {left.filename}: {left.reason}", err=True)
+    typer.echo(f"{sheet.drawn} of {len(frames)} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}")
+    if sheet.unreadable:
+        raise typer.Exit(3)
