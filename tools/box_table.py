@@ -17,7 +17,7 @@ import numpy as np
 from aop_pose import artefacts
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, find_picture, resolve
+from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, resolve
 from aop_pose.formats.masks import boxes_from_mask
 from aop_pose.formats.pictures import read_gray
 from aop_pose.scribbles.boxes import STRUCTURES, boxes_for
@@ -46,9 +46,7 @@ def box_iou(one: np.ndarray, other: np.ndarray) -> float:
 
 def true_boxes(frame: LabelledFrame, data: Path) -> dict[str, np.ndarray]:
     """Structure -> box of its mask; UsageError where the mask is missing or lacks a structure."""
-    mask = find_picture(data, frame.filename, folder="masks")
-    if mask == frame.path:
-        mask = data / "masks" / frame.filename
+    mask = data / "masks" / frame.filename
     found = boxes_from_mask(MaskedFrame(frame.filename, frame.path, mask))
     if not isinstance(found, BoxedFrame) or len(found.classes) != len(CLASSES):
         raise UsageError(f"{mask}: expected a mask with {' and '.join(CLASSES)}, found another one")

@@ -36,25 +36,17 @@ def table(phantoms: list[Phantom], real: list[np.ndarray]) -> str:
     if not real:
         return "\n".join(f"{name:12} {_triple(spread[name])}" for name in spread)
     reference = ranges([frame_statistics(frame) for frame in real])
-    lines = [
-        f"{'statistic':12} {'real 2.5 / 50 / 97.5 %':>26} {'phantoms 2.5 / 50 / 97.5 %':>26}  within, per device"
-    ]
+    lines = [f"{'statistic':12} {'real 2.5 / 50 / 97.5 %':>26} {'phantoms 2.5 / 50 / 97.5 %':>26}  within, per device"]
     for name, (low, _, high) in reference.items():
         shares = []
         for device in DEVICES:
-            mine = [
-                row[name] for row, phantom in zip(made, phantoms, strict=True) if phantom.device == device
-            ]
+            mine = [row[name] for row, phantom in zip(made, phantoms, strict=True) if phantom.device == device]
             shares.append(f"{device} {np.mean([low <= value <= high for value in mine]):4.0%}")
-        lines.append(
-            f"{name:12} {_triple(reference[name]):>26} {_triple(spread[name]):>26}  {', '.join(shares)}"
-        )
+        lines.append(f"{name:12} {_triple(reference[name]):>26} {_triple(spread[name]):>26}  {', '.join(shares)}")
     return "\n".join(lines)
 
 
-def sheet(
-    phantoms: list[Phantom], real: list[np.ndarray], seed: int, columns: int = 4, side: int = 256
-) -> np.ndarray:
+def sheet(phantoms: list[Phantom], real: list[np.ndarray], seed: int, columns: int = 4, side: int = 256) -> np.ndarray:
     """Rows of phantoms, one per device, their landmarks on the last; real frames drawn at random on the right."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -75,9 +67,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Example: python tools/phantom_report.py --data ../shared/data/psfhs/images --out /tmp/sheet.png",
     )
-    parser.add_argument(
-        "--data", type=Path, help="folder of real PNG frames; without it only phantoms are measured"
-    )
+    parser.add_argument("--data", type=Path, help="folder of real PNG frames; without it only phantoms are measured")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write the sheet to")
     parser.add_argument("--count", type=int, default=50, help="phantoms per device (default 50)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the phantoms (default 0)")
@@ -86,15 +76,11 @@ def main() -> int:
         if arguments.count < 4:
             raise UsageError(f"--count: expected at least 4, found {arguments.count}")
         real = read_real(arguments.data) if arguments.data else []
-        phantoms = [
-            make_phantom(arguments.seed, i, device) for device in DEVICES for i in range(arguments.count)
-        ]
+        phantoms = [make_phantom(arguments.seed, i, device) for device in DEVICES for i in range(arguments.count)]
         print(table(phantoms, real))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(arguments.out), sheet(phantoms, real, arguments.seed)):
-            raise UsageError(
-                f"--out: expected a name that ends in .png in a writable folder, found {arguments.out}"
-            )
+            raise UsageError(f"--out: expected a name that ends in .png in a writable folder, found {arguments.out}")
     except AopPoseError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -115,9 +101,7 @@ def _with_landmarks(tile: np.ndarray, phantom: Phantom) -> np.ndarray:
     scale = tile.shape[0] / phantom.frame.height
     outlined = tile.copy()
     for value in (1, 2):
-        region = cv2.resize(
-            (phantom.mask == value).astype(np.uint8), tile.shape[:2], interpolation=cv2.INTER_NEAREST
-        )
+        region = cv2.resize((phantom.mask == value).astype(np.uint8), tile.shape[:2], interpolation=cv2.INTER_NEAREST)
         contours, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(outlined, contours, -1, (120, 220, 120), 1)
     for (x, y), colour in zip((phantom.keypoints.coords + 0.5) * scale - 0.5, COLOURS, strict=True):

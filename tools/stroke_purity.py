@@ -170,7 +170,8 @@ def _report(arguments: argparse.Namespace) -> Iterator[str]:
             ("paper, whole lines", of_the_paper(both_sides=True)),
         )
     }
-    yield f"Share of stroke pixels on the right side: {arguments.labels}, {len(frames)} frames, {arguments.thickness:g} px thick."
+    title = f"{arguments.labels}, {len(frames)} frames, strokes {arguments.thickness:g} px thick"
+    yield f"Share of stroke pixels on the right side: {title}."
     yield ""
     yield from table(results)
     longest = results["ours"].longest

@@ -26,9 +26,7 @@ def _command(name: str) -> Any:
 def convert(
     source: Annotated[Path, typer.Argument(help="Folder of a data set, or a label file.", metavar="SRC")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="DST")],
-    to: Annotated[
-        str, typer.Option("--to", help="iugc, masks, yolo-pose, yolo-detect, head-csv or points-3d.")
-    ],
+    to: Annotated[str, typer.Option("--to", help="iugc, masks, yolo-pose, yolo-detect, head-csv or points-3d.")],
     source_format: Annotated[
         str,
         typer.Option(
@@ -39,9 +37,7 @@ def convert(
     ] = "",
     val: Annotated[
         float,
-        typer.Option(
-            "--val", min=0, max=0.9, help="YOLO formats: share held out where the source has no split."
-        ),
+        typer.Option("--val", min=0, max=0.9, help="YOLO formats: share held out where the source has no split."),
     ] = 0.1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="YOLO formats: which groups are held out.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set in DST.")] = False,
@@ -62,14 +58,15 @@ def convert(
     if len(done.skipped) > _SHOWN:
         typer.echo(f"left out {len(done.skipped) - _SHOWN} more", err=True)
     held = "" if done.held_out is None else f", {done.held_out} of them in val"
-    typer.echo(
-        f"{done.source_format} -> {to}: {done.written} frames in {dst}{held}, {len(done.skipped)} left out"
-    )
+    typer.echo(f"{done.source_format} -> {to}: {done.written} frames in {dst}{held}, {len(done.skipped)} left out")
 
 
 @_command("check")
 def check(
-    path: Annotated[Path, typer.Argument(help="Label file, or folder with labels.csv, data.yaml or masks/.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="Label file, or folder with labels.csv, data.yaml or masks/.", metavar="PATH"),
+    ],
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the pictures. Default: that of the label file.")
     ] = None,
@@ -138,9 +135,7 @@ def phantom(
     count: Annotated[int, typer.Option("--count", min=1, help="How many frames.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same frames.")] = 0,
     size: Annotated[int, typer.Option("--size", help="Width and height in pixels.")] = 256,
-    device: Annotated[
-        str | None, typer.Option("--device", help="One device only. Default: all in turn.")
-    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="One device only. Default: all in turn.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
     """Make up transperineal frames with exact landmarks and masks.

@@ -9,15 +9,16 @@ import typer
 
 
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder to write; an earlier demo in it is replaced.")
-    ] = Path("aop-demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier demo in it is replaced.")] = Path(
+        "aop-demo"
+    ),
 ) -> None:
     """Measure the packaged phantom frames with the shipped artefact: a table, overlays and a contact sheet.
 
     Example: aop-pose demo
     """
     import cv2
+    import numpy as np
     from rich.console import Console
     from rich.table import Table
 
@@ -36,11 +37,11 @@ def demo(
         for frame in read_iugc(phantoms / "labels.csv", phantoms)
     }
     table = Table("frame", "status", "AoP measured", "AoP true", "score", title="Made-up frames (phantoms)")
-    pictures = []
+    pictures: list[np.ndarray] = []
     for row in read_results(out / "results.csv"):
         angle = f"{float(row['aop_deg']):.1f}°" if row["aop_deg"] else row["reason"]
         table.add_row(row["source"], row["status"], angle, f"{truth[row['source']]:.1f}°", row["score"])
-        pictures.append(cv2.imread(str(out / "overlays" / overlay_name(row["source"], 0))))
+        pictures.append(np.asarray(cv2.imread(str(out / "overlays" / overlay_name(row["source"], 0)))))
     Console().print(table)
     write_overlay(out / "contact_sheet.png", contact_sheet(pictures))
     typer.echo(f"pictures to check by eye: {out / 'contact_sheet.png'}")

@@ -24,6 +24,4 @@ def export(
     if out.suffix != ".onnx":
         raise UsageError(f"--out: expected a name that ends in .onnx, found {out}")
     exported = pipeline(method_of(run)).export(run, out)
-    typer.echo(
-        f"{out}: {exported.model_id}, {out.stat().st_size / 1e6:.1f} MB, schema {exported.schema.name}"
-    )
+    typer.echo(f"{out}: {exported.model_id}, {out.stat().st_size / 1e6:.1f} MB, schema {exported.schema.name}")

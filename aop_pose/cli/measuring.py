@@ -48,9 +48,7 @@ def measure_to(
             on_start=progress.start,
             on_row=progress.row,
         )
-    counted = ", ".join(
-        f"{summary.counts.get(status, 0)} {status}" for status in ("ok", "abstained", "unreadable")
-    )
+    counted = ", ".join(f"{summary.counts.get(status, 0)} {status}" for status in ("ok", "abstained", "unreadable"))
     passed = f"; {summary.ignored} other files passed over" if summary.ignored else ""
     typer.echo(f"{out}: {summary.rows} frames ({counted}){passed}. {RESEARCH_USE}")
     return 3 if summary.counts.get("unreadable") else 0

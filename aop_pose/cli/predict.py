@@ -9,23 +9,17 @@ import typer
 
 
 def predict(
-    sources: Annotated[
-        list[str], typer.Argument(help="Pictures, folders (searched through) or quoted globs.")
-    ],
+    sources: Annotated[list[str], typer.Argument(help="Pictures, folders (searched through) or quoted globs.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for results.csv, results.json and overlays/.")],
     weights: Annotated[
         str | None, typer.Option("--weights", help="Artefact, its name, run folder or checkpoint.")
     ] = None,
-    schema: Annotated[
-        str | None, typer.Option("--schema", help="aop or head: picks the shipped default.")
-    ] = None,
+    schema: Annotated[str | None, typer.Option("--schema", help="aop or head: picks the shipped default.")] = None,
     pixel_size: Annotated[
         str | None, typer.Option("--pixel-size", help="mm per pixel, or a CSV with Filename,pixel_size_mm.")
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture per frame.")] = True,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, max=256, help="Frames per pass of the network.")
-    ] = 8,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=256, help="Frames per pass of the network.")] = 8,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -16,13 +17,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from typing_extensions import Self
 
 
 class RateColumn(ProgressColumn):
     """Frames per second over the last seconds."""
 
-    def render(self, task: object) -> Text:
-        rows, elapsed = task.fields["rows"], task.elapsed or 0.0  # type: ignore[attr-defined]
+    def render(self, task: Any) -> Text:
+        rows, elapsed = task.fields["rows"], task.elapsed or 0.0
         return Text(f"{rows / elapsed:.1f} frames/s" if elapsed > 0.2 else "")
 
 
@@ -31,13 +33,11 @@ class _Bar:
         self.console = Console(stderr=True)
         self.bar = Progress(*columns, console=self.console, disable=not sys.stderr.isatty(), transient=True)
 
-    def __enter__(self):  # type: ignore[no-untyped-def]
+    def __enter__(self) -> Self:
         self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.bar.stop()
 
 
@@ -64,7 +64,6 @@ class EpochProgress(_Bar):
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
             TimeRemainingColumn(),
         )  # fmt: skip
-        self.best = math.inf
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
@@ -82,9 +81,10 @@ class EpochProgress(_Bar):
         )
 
     def epoch(self, row: dict[str, float]) -> None:
-        error = row.get("val/mre_px", math.nan)
-        checked = f"  MRE {error:.2f} px  AoP {row['val/aop_mae_deg']:.2f}°" if math.isfinite(error) else ""
-        mark = "  best" if error < self.best else ""
-        self.best = min(self.best, error) if math.isfinite(error) else self.best
+        checked = "".join(
+            f"  {name.removeprefix('val/')} {value:.3g}"
+            for name, value in row.items()
+            if name.startswith("val/") and math.isfinite(value)
+        )
         loss = sum(value for key, value in row.items() if key.startswith("train/"))
-        self.say(f"epoch {row['epoch']:.0f}  loss {loss:.3f}{checked}{mark}  {row['seconds']:.0f} s")
+        self.say(f"epoch {row['epoch']:.0f}  loss {loss:.3f}{checked}  {row['seconds']:.0f} s")

@@ -9,23 +9,15 @@ import typer
 
 
 def train(
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder with the pictures.", exists=True, file_okay=False)
-    ],
+    data: Annotated[Path, typer.Option("--data", help="Folder with the pictures.", exists=True, file_okay=False)],
     out: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
     method: Annotated[str, typer.Option("--method", help="Pipeline.")] = "yolo",
-    labels: Annotated[
-        str, typer.Option("--labels", help="Label file, as given or below --data.")
-    ] = "labels.csv",
+    labels: Annotated[str, typer.Option("--labels", help="Label file, as given or below --data.")] = "labels.csv",
     val: Annotated[
         str | None,
-        typer.Option(
-            "--val", help="Label file that chooses the best epoch; else a tenth of --labels, by group."
-        ),
+        typer.Option("--val", help="Label file that chooses the best epoch; else a tenth of --labels, by group."),
     ] = None,
-    init: Annotated[
-        str, typer.Option("--init", help="auto, scratch, a checkpoint or a run folder.")
-    ] = "auto",
+    init: Annotated[str, typer.Option("--init", help="auto, scratch, a checkpoint or a run folder.")] = "auto",
     preset: Annotated[str | None, typer.Option("--preset", help="paper, fast, or a YAML file.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it.")] = 0,
@@ -58,6 +50,4 @@ def train(
             on_epoch=progress.epoch,
             on_batch=progress.batch,
         )
-    typer.echo(
-        f"{out}: finished in {record['wall_seconds'] / 60:.1f} min; export it with: aop-pose export {out}"
-    )
+    typer.echo(f"{out}: finished in {record['wall_seconds'] / 60:.1f} min; export it with: aop-pose export {out}")

@@ -42,9 +42,7 @@ def check(path: Path, data: Path | None = None) -> Report:
         return _check_table(table, data or table.parent)
     if (path / "images").is_dir() and (path / "masks").is_dir():
         return _check_masks(path)
-    raise UsageError(
-        f"{path}: expected {LABELS}, data.yaml, or images/ and masks/, found none; name the label file"
-    )
+    raise UsageError(f"{path}: expected {LABELS}, data.yaml, or images/ and masks/, found none; name the label file")
 
 
 @attrs.frozen
@@ -78,9 +76,7 @@ def _table(file: Path) -> _Table:
     header = header_of(file)
     names = points3d.point_names(header)
     if names:
-        return _Table(
-            ("Filename",), "volumes", volume_shape, lambda row, size: _volume_messages(row, size, names)
-        )
+        return _Table(("Filename",), "volumes", volume_shape, lambda row, size: _volume_messages(row, size, names))
     if set(header) & set(head.POINT_COLUMNS):
         return _Table(head.COLUMNS, "images", _decoded_size, _head_messages)
     return _Table(iugc.COLUMNS, "images", _decoded_size, _iugc_messages)
@@ -158,9 +154,7 @@ def _by_stem(folder: Path, kind: str, findings: list[Finding]) -> dict[Path, Pat
     for path in pictures_in(folder / kind):
         stem = path.relative_to(folder / kind).with_suffix("")
         if stem in found:
-            findings.append(
-                Finding(str(path), f"expected each name once, found {found[stem].name} beside it")
-            )
+            findings.append(Finding(str(path), f"expected each name once, found {found[stem].name} beside it"))
         found.setdefault(stem, path)
     return found
 

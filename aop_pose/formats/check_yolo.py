@@ -38,9 +38,7 @@ def check_yolo(folder: Path) -> Report:
     for picture in pictures:
         first = by_label.setdefault(picture.label, picture.path)
         if first != picture.path:
-            findings.append(
-                Finding(str(picture.path), f"expected each name once, found {first.name} beside it")
-            )
+            findings.append(Finding(str(picture.path), f"expected each name once, found {first.name} beside it"))
         findings += _picture_findings(picture, data)
     findings += _orphans(by_label)
     return Report(len(pictures), "frames", findings)
@@ -77,11 +75,7 @@ def _line_messages(text: str, data: DataYaml, size: tuple[int, int] | None) -> I
         number, box = parse_detect_line(text, (width, height))
     else:
         coords = parse_pose_line(text, data.kpt_shape, (width, height))
-        names = (
-            AOP.points
-            if len(coords) == len(AOP.points)
-            else [f"point {i}" for i in range(1, len(coords) + 1)]
-        )
+        names = AOP.points if len(coords) == len(AOP.points) else [f"point {i}" for i in range(1, len(coords) + 1)]
         yield from outside(coords, names, (width, height))
         if len(coords) > 1 and (coords[0] == coords[1]).all():
             yield f"expected {names[0]} and {names[1]} apart, found both at one place"

@@ -92,13 +92,9 @@ def _choose(layouts: Sequence[Layout], to: str) -> tuple[Layout, Callable[[Any],
             return layout, _CASTS[layout.kind, needed]
     found = layouts[0]
     possible = [
-        name
-        for name, target in TARGETS.items()
-        if target.kind == found.kind or (found.kind, target.kind) in _CASTS
+        name for name, target in TARGETS.items() if target.kind == found.kind or (found.kind, target.kind) in _CASTS
     ]
-    raise UsageError(
-        f"--to {to} needs {needed}, {found.name} has {found.kind}; possible: {', '.join(possible)}"
-    )
+    raise UsageError(f"--to {to} needs {needed}, {found.name} has {found.kind}; possible: {', '.join(possible)}")
 
 
 _CASTS: dict[tuple[Kind, Kind], Callable[[Any], Any]] = {
@@ -116,16 +112,12 @@ def _to_iugc(frames: list[LabelledFrame], dst: Path, holdout: Holdout) -> tuple[
 def _to_head(heads: list[HeadFrame], dst: Path, holdout: Holdout) -> tuple[int, list[Skipped], None]:
     by_frame = {id(head.frame): head for head in heads}
     placed, skipped = _place([head.frame for head in heads], dst)
-    named = [
-        attrs.evolve(by_frame[id(frame)], frame=attrs.evolve(frame, filename=name)) for frame, name in placed
-    ]
+    named = [attrs.evolve(by_frame[id(frame)], frame=attrs.evolve(frame, filename=name)) for frame, name in placed]
     write_head(named, dst / LABELS)
     return len(placed), skipped, None
 
 
-def _place(
-    frames: Sequence[LabelledFrame], dst: Path
-) -> tuple[list[tuple[LabelledFrame, str]], list[Skipped]]:
+def _place(frames: Sequence[LabelledFrame], dst: Path) -> tuple[list[tuple[LabelledFrame, str]], list[Skipped]]:
     """Copy pictures to ``dst/images``; pairs of frame and new name, and what could not be read."""
     (dst / "images").mkdir()
     placed, skipped = [], []
@@ -143,9 +135,7 @@ def _to_masks(frames: list[MaskedFrame], dst: Path, holdout: Holdout) -> tuple[i
     return len(results) - len(skipped), skipped, None
 
 
-def _to_volumes(
-    volumes: list[LabelledVolume], dst: Path, holdout: Holdout
-) -> tuple[int, list[Skipped], None]:
+def _to_volumes(volumes: list[LabelledVolume], dst: Path, holdout: Holdout) -> tuple[int, list[Skipped], None]:
     if volumes:
         (dst / "volumes").mkdir()
         for volume in volumes:

@@ -21,6 +21,7 @@ def appearing(dst: Path, source: Path, overwrite: bool) -> Iterator[Path]:
     UsageError where ``dst`` has something in it and ``overwrite`` is not set, where it would take ``source``
     with it, or where it holds files that are no data set.
     """
+    dst = dst.resolve()
     _check(dst, source, overwrite)
     dst.parent.mkdir(parents=True, exist_ok=True)
     part = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.part")
@@ -45,13 +46,9 @@ def _check(dst: Path, source: Path, overwrite: bool) -> None:
     if not inside:
         return
     if not overwrite:
-        raise UsageError(
-            f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite"
-        )
-    if source.resolve().is_relative_to(dst.resolve()):
+        raise UsageError(f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite")
+    if source.resolve().is_relative_to(dst):
         raise UsageError(f"{dst}: --overwrite would remove the source {source}; choose another folder")
     foreign = sorted(set(inside) - _OURS)
     if foreign:
-        raise UsageError(
-            f"{dst}: expected a data set to replace, found {foreign[0]!r}; choose another folder"
-        )
+        raise UsageError(f"{dst}: expected a data set to replace, found {foreign[0]!r}; choose another folder")

@@ -46,9 +46,7 @@ def read_head(file: Path, data: Path) -> list[HeadFrame]:
         seen.add(name, row.line)
         path = find_picture(data, name)
         width, height = picture_size(path)
-        return HeadFrame(
-            LabelledFrame(name, path, width, height, Keypoints.from_points(HEAD, coords)), *millimetres
-        )
+        return HeadFrame(LabelledFrame(name, path, width, height, Keypoints.from_points(HEAD, coords)), *millimetres)
 
     return list(parse_rows(Path(file), COLUMNS, parse))
 
@@ -75,6 +73,4 @@ def write_head(frames: Iterable[HeadFrame], file: Path) -> None:
         for head in frames:
             points = [f"{value:.4f}" for value in head.frame.keypoints.coords.ravel()]
             known = [head.pixel_size_mm, head.head_circumference_mm]
-            writer.writerow(
-                [head.filename, *points, *("" if value is None else f"{value:.8g}" for value in known)]
-            )
+            writer.writerow([head.filename, *points, *("" if value is None else f"{value:.8g}" for value in known)])

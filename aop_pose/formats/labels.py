@@ -97,15 +97,11 @@ def read_mask(path: Path) -> np.ndarray:
         with Image.open(path) as picture:
             values = np.asarray(picture).astype(np.int64)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(
-            f"{path}: expected a mask picture, found {' '.join(str(error).split())}"
-        ) from error
+        raise UnreadableError(f"{path}: expected a mask picture, found {' '.join(str(error).split())}") from error
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]
     if values.ndim != 2 or values.min() < 0 or values.max() > 255:
-        raise UnreadableError(
-            f"{path}: expected a mask of one channel with values 0-255, found {values.shape}"
-        )
+        raise UnreadableError(f"{path}: expected a mask of one channel with values 0-255, found {values.shape}")
     return values.astype(np.uint8)
 
 

@@ -35,9 +35,7 @@ def pair_folders(images: Path, masks: Path) -> Iterator[MaskedFrame | Skipped]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Files below a folder whose suffix is that of a picture, in order of name."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in KNOWN_SUFFIXES and path.is_file()
-    )
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in KNOWN_SUFFIXES and path.is_file())
 
 
 def write_masks(frames: Iterable[MaskedFrame], dst: Path) -> Iterator[str | Skipped]:
@@ -78,9 +76,7 @@ def points_from_mask(frame: MaskedFrame) -> LabelledFrame | Skipped:
         if reason:
             return Skipped(frame.filename, reason)
     height, width = mask.shape
-    return LabelledFrame(
-        frame.filename, frame.path, width, height, Keypoints.from_points(AOP, coords), frame.index
-    )
+    return LabelledFrame(frame.filename, frame.path, width, height, Keypoints.from_points(AOP, coords), frame.index)
 
 
 def boxes_from_mask(frame: MaskedFrame) -> BoxedFrame | Skipped:

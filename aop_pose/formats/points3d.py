@@ -37,9 +37,7 @@ class LabelledVolume:
 
 def point_names(header: Sequence[str]) -> list[str]:
     """Points whose three columns stand in a header, in its order."""
-    return [
-        column[:-2] for column in header if column.endswith("_i") and _columns(column[:-2]) <= set(header)
-    ]
+    return [column[:-2] for column in header if column.endswith("_i") and _columns(column[:-2]) <= set(header)]
 
 
 def _columns(point: str) -> set[str]:
@@ -55,9 +53,7 @@ def read_points3d(file: Path, data: Path) -> list[LabelledVolume]:
     header = header_of(file)
     names = point_names(header)
     if not names:
-        raise UsageError(
-            f"{file}:1: expected columns <point>_i,<point>_j,<point>_k, found {','.join(header)}"
-        )
+        raise UsageError(f"{file}:1: expected columns <point>_i,<point>_j,<point>_k, found {','.join(header)}")
     seen = Seen()
 
     def parse(row: Row) -> LabelledVolume:
@@ -78,8 +74,7 @@ def parse_row(row: Row, names: Sequence[str]) -> tuple[str, dict[str, np.ndarray
     """Name and points of a row; RowError says what is wrong."""
     name = filename(row.cells["Filename"])
     points = {
-        point: np.array([number(row.cells[f"{point}_{axis}"], f"{point}_{axis}") for axis in AXES])
-        for point in names
+        point: np.array([number(row.cells[f"{point}_{axis}"], f"{point}_{axis}") for axis in AXES]) for point in names
     }
     return name, points
 

@@ -106,7 +106,5 @@ def fitting_layouts(source: Path, name: str = "") -> list[Layout]:
     fitting = [layout for layout in LAYOUTS.values() if layout.fits(source)]
     if not fitting:
         looked = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in LAYOUTS.values())
-        raise UsageError(
-            f"{source}: expected a known layout, found none; looked for {looked}; name it with --from"
-        )
+        raise UsageError(f"{source}: expected a known layout, found none; looked for {looked}; name it with --from")
     return fitting

@@ -45,9 +45,7 @@ def read_rows(file: Path, required: Sequence[str]) -> Iterator[Row]:
             try:
                 values = next(reader, None)
             except (csv.Error, UnicodeDecodeError) as error:
-                raise UsageError(
-                    f"{file}:{reader.line_num or 1}: expected UTF-8 CSV, found {error}"
-                ) from error
+                raise UsageError(f"{file}:{reader.line_num or 1}: expected UTF-8 CSV, found {error}") from error
             if values is None:
                 break
             if not any(value.strip() for value in values):
@@ -57,9 +55,7 @@ def read_rows(file: Path, required: Sequence[str]) -> Iterator[Row]:
             elif len(values) != len(header):
                 yield Row(reader.line_num, {}, f"expected {len(header)} cells, found {len(values)}")
             else:
-                yield Row(
-                    reader.line_num, dict(zip(header, (value.strip() for value in values), strict=True))
-                )
+                yield Row(reader.line_num, dict(zip(header, (value.strip() for value in values), strict=True)))
     if header is None:
         raise UsageError(f"{file}:1: expected the header {','.join(required)}, found an empty file")
 

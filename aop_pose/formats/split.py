@@ -74,9 +74,7 @@ def groups_by_name(filenames: Sequence[str], pattern: str) -> np.ndarray:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UsageError(
-            f"--group-regex: expected a regular expression, found {pattern!r} ({error})"
-        ) from error
+        raise UsageError(f"--group-regex: expected a regular expression, found {pattern!r} ({error})") from error
     if expression.groups < 1:
         raise UsageError(f"--group-regex: expected a bracket around the patient, found {pattern!r}")
     found = []
@@ -109,9 +107,7 @@ def hold_out(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         raise UsageError(f"expected a share between 0 and 1 to hold out, found {fraction:g}")
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) < 2:
-        raise UsageError(
-            f"expected at least 2 groups to hold one out, found {len(names)} in {len(groups)} frames"
-        )
+        raise UsageError(f"expected at least 2 groups to hold one out, found {len(names)} in {len(groups)} frames")
     wanted = min(max(1, round(fraction * len(groups))), len(groups) - 1)
     chosen: list[int] = []
     for i in np.random.default_rng(seed).permutation(len(names)):

@@ -77,9 +77,7 @@ def pose_label(frame: LabelledFrame, box_margin: float) -> str:
         )
     box = to_edges(pose_box(coords, box_margin, frame.width, frame.height))
     if not (box[2:] > box[:2]).all():
-        raise UsageError(
-            f"{frame.filename}: expected a box with an area, found points on one line and no margin"
-        )
+        raise UsageError(f"{frame.filename}: expected a box with an area, found points on one line and no margin")
     return _line(0, box, size, points / size)
 
 

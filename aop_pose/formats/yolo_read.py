@@ -71,9 +71,7 @@ def yolo_pictures(folder: Path, data: DataYaml) -> Iterator[YoloPicture]:
         for name in [given] if isinstance(given, str) else given:
             place = base / name
             if not place.is_dir():
-                raise UsageError(
-                    f"{root / 'data.yaml'}: {split}: expected a folder of pictures, found no {place}"
-                )
+                raise UsageError(f"{root / 'data.yaml'}: {split}: expected a folder of pictures, found no {place}")
             for path in sorted(place.rglob("*")):
                 if path.suffix.lower() in KNOWN_SUFFIXES and path not in seen:
                     seen.add(path)
@@ -104,9 +102,7 @@ def parse_detect_line(line: str, size: tuple[int, int]) -> tuple[int, np.ndarray
     """Class and box (left, top, right, bottom) in our pixels; RowError says what is wrong."""
     values = _numbers(line, 5)
     centre, extent = values[1:3], values[3:5]
-    box = np.concatenate([centre - extent / 2, centre + extent / 2]) * np.tile(
-        np.array(size, dtype=np.float64), 2
-    )
+    box = np.concatenate([centre - extent / 2, centre + extent / 2]) * np.tile(np.array(size, dtype=np.float64), 2)
     return int(values[0]), to_centres(box)
 
 
@@ -128,9 +124,7 @@ def read_yolo_pose(folder: Path) -> list[LabelledFrame]:
     data = read_data_yaml(folder)
     points = len(AOP.points)
     if data.kpt_shape is None or data.kpt_shape[0] != points or data.kpt_shape[1] not in (2, 3):
-        raise UsageError(
-            f"{folder}: expected kpt_shape [{points}, 2] or [{points}, 3], found {data.kpt_shape}"
-        )
+        raise UsageError(f"{folder}: expected kpt_shape [{points}, 2] or [{points}, 3], found {data.kpt_shape}")
     frames = []
     for picture in yolo_pictures(folder, data):
         lines, size = label_lines(picture.label), sized(picture.path)
@@ -146,9 +140,7 @@ def read_yolo_detect(folder: Path) -> list[BoxedFrame]:
     """Every labelled picture of a detection folder with classes PS, FH; UsageError as ``read_yolo_pose``."""
     data = read_data_yaml(folder)
     if data.kpt_shape is not None or data.class_names != list(CLASSES):
-        raise UsageError(
-            f"{folder}: expected the classes {', '.join(CLASSES)}, found {', '.join(data.class_names)}"
-        )
+        raise UsageError(f"{folder}: expected the classes {', '.join(CLASSES)}, found {', '.join(data.class_names)}")
     frames = []
     for picture in yolo_pictures(folder, data):
         lines, size = label_lines(picture.label), sized(picture.path)

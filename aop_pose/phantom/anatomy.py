@@ -100,9 +100,7 @@ def draw_anatomy(rng: np.random.Generator, device: Device, fan: Fan, aop_deg: fl
             i = int(np.argmax(fits))
             points = tuple((float(p[0][i]), float(p[1][i])) for p in (ps1, ps2, fh1))
             return Anatomy(symphysis=symphysis[i], head=head[i], points=points)
-    raise UsageError(
-        f"phantom: no anatomy of {aop_deg:g} degrees fits device {device.name}: ask another angle"
-    )
+    raise UsageError(f"phantom: no anatomy of {aop_deg:g} degrees fits device {device.name}: ask another angle")
 
 
 def _ends(symphysis: Ellipses) -> tuple[Points, Points]:

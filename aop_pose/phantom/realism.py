@@ -59,15 +59,11 @@ def sector_hull(pixels: np.ndarray) -> np.ndarray:
     return cv2.convexHull(points)
 
 
-def ranges(
-    table: Sequence[dict[str, float]], low: float = 2.5, high: float = 97.5
-) -> dict[str, tuple[float, ...]]:
+def ranges(table: Sequence[dict[str, float]], low: float = 2.5, high: float = 97.5) -> dict[str, tuple[float, ...]]:
     """Per statistic: low percentile, median, high percentile over frames, frames without a value left out."""
     names = list(table[0])
     columns = {name: np.array([row[name] for row in table]) for name in names}
-    return {
-        name: tuple(float(v) for v in np.nanpercentile(c, (low, 50, high))) for name, c in columns.items()
-    }
+    return {name: tuple(float(v) for v in np.nanpercentile(c, (low, 50, high))) for name, c in columns.items()}
 
 
 def _opening(hull: np.ndarray, width: int) -> float:

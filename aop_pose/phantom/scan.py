@@ -83,9 +83,7 @@ def scan_convert(fan: Fan, gray: np.ndarray, size: int) -> np.ndarray:
     samples, beams = gray.shape
     down = (radius - fan.near) * ((samples - 1) / (fan.far - fan.near))
     across = (angle + fan.half_angle) * ((beams - 1) / (2 * fan.half_angle))
-    frame = cv2.remap(
-        gray, across.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR, borderValue=0
-    )
+    frame = cv2.remap(gray, across.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR, borderValue=0)
     frame[~fan.contains(x, y)] = 0
     return np.round(frame).clip(0, 255).astype(np.uint8)
 

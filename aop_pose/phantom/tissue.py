@@ -98,9 +98,7 @@ class _Shell:
         return np.clip(0.5 - self.distance / softness, 0, 1)
 
 
-def build_tissue(
-    rng: np.random.Generator, device: Device, fan: Fan, grid: BeamGrid, anatomy: Anatomy
-) -> Tissue:
+def build_tissue(rng: np.random.Generator, device: Device, fan: Fan, grid: BeamGrid, anatomy: Anatomy) -> Tissue:
     """Maternal layers, bladder, symphysis, head and clutter of one frame."""
     head = _Shell.of(grid, anatomy.head)
     layers = _maternal(rng, fan, grid, anatomy.head, head)
@@ -138,9 +136,7 @@ def _maternal(rng: np.random.Generator, fan: Fan, grid: BeamGrid, ellipse: Ellip
     db += rng.uniform(2, 28) * np.clip(beside - 0.45, 0, 0.8) * patches
     db -= rng.uniform(2, 16) * np.clip(-beside - 0.3, 0, 1.2) * np.clip(depth / 60.0, 0, 1)
     # Tissue pressed against the head is bright; behind the head little comes back.
-    pressed = bump(head.distance - rng.uniform(2, 6), rng.uniform(2.0, 6.0)) * np.clip(
-        0.6 - head.cosine, 0, 1
-    )
+    pressed = bump(head.distance - rng.uniform(2, 6), rng.uniform(2.0, 6.0)) * np.clip(0.6 - head.cosine, 0, 1)
     db += rng.uniform(2, 11) * pressed
     behind = np.clip((head.distance - 6) / 10, 0, 1) * np.clip(head.cosine * 2, 0, 1)
     db -= rng.uniform(4, 14) * behind
@@ -150,9 +146,7 @@ def _maternal(rng: np.random.Generator, fan: Fan, grid: BeamGrid, ellipse: Ellip
     return _Layers(db=db, mirror=np.zeros(shape, np.float32), loss=loss * grid.step)
 
 
-def _bladder(
-    rng: np.random.Generator, grid: BeamGrid, anatomy: Anatomy, head: _Shell, layers: _Layers
-) -> None:
+def _bladder(rng: np.random.Generator, grid: BeamGrid, anatomy: Anatomy, head: _Shell, layers: _Layers) -> None:
     """A nearly empty bladder in some frames: a dark lens between PS1 and the head."""
     size, flat = rng.uniform(6, 15), rng.uniform(0.22, 0.5)
     right, down, tilt = rng.uniform(-10, 10), rng.uniform(6, 12), rng.normal(0.1, 0.2)
@@ -190,15 +184,11 @@ def _head(rng: np.random.Generator, grid: BeamGrid, ellipse: Ellipse, shell: _Sh
     shape = grid.x.shape
     inside = shell.inside(1.0)
     brain = rng.uniform(-48, -32) + 4.0 * clouds(rng, shape, (6, 6), 2) + 3.0 * clouds(rng, shape, (70, 14))
-    folds = strokes(rng, shape, (56, 14), rng.uniform(1.2, 1.9)) * bump(
-        shell.long - rng.uniform(-0.3, 0.4), 0.7
-    )
+    folds = strokes(rng, shape, (56, 14), rng.uniform(1.2, 1.9)) * bump(shell.long - rng.uniform(-0.3, 0.4), 0.7)
     brain += rng.uniform(8, 24) * folds
     if rng.random() < 0.5:
         midline = (
-            shell.long * ellipse.long
-            - rng.uniform(-12, 12)
-            - rng.uniform(-0.4, 0.4) * shell.short * ellipse.short
+            shell.long * ellipse.long - rng.uniform(-12, 12) - rng.uniform(-0.4, 0.4) * shell.short * ellipse.short
         )
         brain += rng.uniform(8, 24) * bump(midline, 0.9) * bump(shell.short, rng.uniform(0.25, 0.6))
     layers.db[:] += inside * (brain - layers.db)

@@ -58,14 +58,10 @@ def _refuse_to_replace(out: Path, overwrite: bool) -> None:
     if not out.is_dir():
         raise UsageError(f"{out}: expected a folder to write, found a file: name another")
     if any(out.iterdir()) and not overwrite:
-        raise UsageError(
-            f"{out}: expected a new or empty folder, found files: name another or give --overwrite"
-        )
+        raise UsageError(f"{out}: expected a new or empty folder, found files: name another or give --overwrite")
 
 
-def _fill(
-    work: Path, count: int, seed: int, size: int, device: str | None, advance: Callable[[int], object]
-) -> None:
+def _fill(work: Path, count: int, seed: int, size: int, device: str | None, advance: Callable[[int], object]) -> None:
     (work / "images").mkdir()
     (work / "masks").mkdir()
     digits = max(4, len(str(count - 1)))

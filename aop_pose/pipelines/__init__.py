@@ -1,4 +1,4 @@
-"""The pipelines, by name. Each module offers ``train``, ``export`` and ``predictor`` (see ``Pipeline``)."""
+"""The pipelines, by name. What each module offers stands in ``Pipeline``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Pipeline(Protocol):
 
     PRESETS: Path
     DEFAULT_PRESET: str
+    pretrain: Callable[..., Any]
     train: Callable[..., Any]
     export: Callable[[Path, Path], Predictor]
     predictor: Callable[..., Predictor]

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from aop_pose.scribbles import raster
-from aop_pose.scribbles.lines import cross
 from aop_pose.scribbles.sector import find_sector
+from aop_pose.scribbles.segmenters.geometric import side_of_strokes
 from aop_pose.scribbles.segmenters.interface import Segmenter
 from aop_pose.scribbles.strokes import Strokes, strokes_for
 
@@ -132,8 +132,7 @@ def _allowed(points: np.ndarray, structure: str, positive: np.ndarray) -> np.nda
         return (np.hypot(x - ps1[0], y - ps1[1]) <= reach) & (np.hypot(x - ps2[0], y - ps2[1]) <= reach)
     tangent = (fh1 - ps1) / np.hypot(*(fh1 - ps1))
     depth = tangent[0] * (y - ps1[1]) - tangent[1] * (x - ps1[0])
-    side = np.sign(depth[positive > 0].mean())
-    return side * depth >= -1
+    return side_of_strokes(points, positive) * depth >= -1
 
 
 def _implausible(

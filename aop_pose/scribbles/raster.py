@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
 import numpy as np
 from shapely import LineString
 
@@ -57,13 +56,3 @@ def _near(a: float, b: float, reach: float, size: int) -> slice:
     """The pixels of an axis that can lie within reach of a line from a to b; none where it is off the picture."""
     first, last = np.floor(min(a, b) - reach), np.ceil(max(a, b) + reach)
     return slice(int(np.clip(first, 0, size)), int(np.clip(last + 1, 0, size)))
-
-
-def resized(strokes: Iterable[Stroke], scale_x: float, scale_y: float) -> list[Stroke]:
-    """Strokes of the same picture resized by these factors; edges stay edges, so centres move by half a pixel."""
-    scale = np.array([scale_x, scale_y])
-    moved = []
-    for stroke in strokes:
-        ends = (np.asarray(stroke.line.coords) + 0.5) * scale - 0.5
-        moved.append(attrs.evolve(stroke, line=LineString(ends)))
-    return moved

@@ -36,7 +36,7 @@ class StrokeSettings:
     ps_gap: float = attrs.field(default=0.05, validator=_SHARE)
     """Distance of the extensions from PS1 and PS2 in symphysis lengths: 0 gives 0.964, 0.03 and more 1.000."""
     fh_inset: float = attrs.field(default=0.03, validator=_SHARE)
-    """How deep below the tangent a stroke of the head begins, in symphysis lengths: 0 gives 0.977, 0.02 and more 0.990."""
+    """How deep below the tangent a stroke of the head begins, in symphysis lengths: 0 gives 0.977, from 0.02 0.990."""
     fh_reach: float = attrs.field(default=1.4, validator=_POSITIVE)
     """How far from FH1 a stroke of the head ends: symphysis lengths times the sine of its angle with the tangent.
 

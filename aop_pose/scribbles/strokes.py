@@ -99,10 +99,10 @@ def _degenerate(points: np.ndarray, width: int, height: int) -> str:
     apart = float(LineString([ps1, ps2]).distance(shapely.Point(fh1)))
     if apart < max(_SHORTEST, _LEAST_HEAD_DISTANCE * length):
         return f"FH1 lies on the symphysis, {apart:.1f} px from the line PS1-PS2"
-    opening = float(angle_of_progression(ps1, ps2, fh1))
     above = cross(ps2 - ps1, fh1 - ps1) * (-1 if _is_mirrored(points) else 1) > 0
-    if above and 360 - opening > _LARGEST_ANGLE:
-        return f"FH1 stands above the symphysis: expected an angle of at most {_LARGEST_ANGLE:g}, found {360 - opening:.0f}"
+    angle = 360 - float(angle_of_progression(ps1, ps2, fh1))
+    if above and angle > _LARGEST_ANGLE:
+        return f"FH1 stands above the symphysis: expected an angle of at most {_LARGEST_ANGLE:g}, found {angle:.0f}"
     return ""
 
 

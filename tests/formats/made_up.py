@@ -51,9 +51,7 @@ def masks_folder(folder: Path, count: int = 3) -> Path:
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its bytes."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def save_mha(path: Path, values: np.ndarray) -> Path:

@@ -156,7 +156,7 @@ def test_overwriting_never_takes_the_source_or_foreign_files(tmp_path):
         convert(source, source, "iugc", overwrite=True)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="found 'thesis.tex'"):
+    with pytest.raises(UsageError, match=r"found 'thesis\.tex'"):
         convert(source, tmp_path / "home", "iugc", overwrite=True)
     assert (tmp_path / "home" / "thesis.tex").exists()
 

@@ -77,12 +77,12 @@ def test_a_text_file_called_png_is_named_by_file_and_line(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00"])
 def test_a_file_without_a_header_is_one_clear_line(tmp_path, content):
     (tmp_path / "labels.csv").write_bytes(content)
-    with pytest.raises(UsageError, match="labels.csv:1: expected"):
+    with pytest.raises(UsageError, match=r"labels\.csv:1: expected"):
         read_iugc(tmp_path / "labels.csv", tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UsageError, match="none.csv: expected a CSV file"):
+    with pytest.raises(UsageError, match=r"none\.csv: expected a CSV file"):
         read_iugc(tmp_path / "none.csv", tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_a_file_is_taken_as_given_else_below_the_data(tmp_path, monkeypatch):
     assert resolve("val.csv", tmp_path / "data") == tmp_path / "data" / "val.csv"
     (tmp_path / "val.csv").touch()
     assert resolve("val.csv", tmp_path / "data").resolve() == tmp_path / "val.csv"
-    with pytest.raises(UsageError, match="no file none.csv"):
+    with pytest.raises(UsageError, match=r"no file none\.csv"):
         resolve("none.csv", tmp_path / "data")
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from aop_pose.cli.dataset import app
+from aop_pose.errors import UsageError
 from aop_pose.formats.registry import SETS, fitting_layouts
 from tests.formats.made_up import mask, picture, save, save_mha, save_nifti, save_video
 
@@ -72,9 +73,7 @@ def iugc2025(folder):
     )
     val = folder / "Dataset" / "Validation"
     save(val / "images" / "1.png", picture(2))
-    (val / "landmarks_data.csv").write_text(
-        'Filename,PS1,PS2,AOP Tangency\n1.png,"[15, 7]","[6, 6]","[41, 21]"\n'
-    )
+    (val / "landmarks_data.csv").write_text('Filename,PS1,PS2,AOP Tangency\n1.png,"[15, 7]","[6, 6]","[41, 21]"\n')
 
 
 def hc18(folder):
@@ -89,9 +88,7 @@ def hc18(folder):
 
 def fetal_mri(folder):
     script = [f"data{{ {i}}} = 'data/ep2d_0{i}.nii.gz';\nga( {i}) = 31.5;   \n" for i in (1, 2)]
-    script += [
-        f"bman{{ {i}}} = [ 6  5 4]; lman{{ {i}}} = [ 0  1 2]; rman{{ {i}}} = [ 3  3 3];\n" for i in (1, 2)
-    ]
+    script += [f"bman{{ {i}}} = [ 6  5 4]; lman{{ {i}}} = [ 0  1 2]; rman{{ {i}}} = [ 3  3 3];\n" for i in (1, 2)]
     save_nifti(folder / "data" / "ep2d_01.nii.gz", (7, 6, 5))
     (folder / "loaddata.m").write_text("".join(script))
 
@@ -204,6 +201,16 @@ def test_hc18_outlines_that_were_filled_give_the_same_axes(tmp_path):
     with open(tmp_path / "dst" / "labels.csv", newline="") as stream:
         row = next(csv.reader(list(stream)[1:]))
     np.testing.assert_allclose([float(cell) for cell in row[1:9]], [40, 75, 160, 75, 100, 35, 100, 115], atol=0.6)
+
+
+def test_hc18_outlines_that_no_ellipse_fits_are_left_out(tmp_path):
+    hc18(tmp_path / "src")
+    line = np.zeros((150, 200), dtype=np.uint8)
+    line[75, 40:44] = 255
+    save(tmp_path / "src" / "training_set" / "010_HC_Annotation.png", line)
+    result = CliRunner().invoke(app, ["convert", str(tmp_path / "src"), str(tmp_path / "dst"), "--to", "head-csv"])
+    assert isinstance(result.exception, UsageError)
+    assert "an outline that an ellipse fits" in str(result.exception)
 
 
 def test_fetal_mri_indices_stay_zero_based(tmp_path):

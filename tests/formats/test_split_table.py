@@ -17,9 +17,7 @@ def test_rows_are_kept_as_they_are_and_none_is_lost(tmp_path):
     source = iugc_folder(tmp_path / "src", rows=10)
     done = split_table(source, tmp_path / "out", 0.2, 0)
     assert (done.train, done.val, done.train_groups, done.val_groups) == (8, 2, 8, 2)
-    train, val = (
-        (tmp_path / "out" / name).read_text().splitlines() for name in ("train.csv", "val.csv")
-    )
+    train, val = ((tmp_path / "out" / name).read_text().splitlines() for name in ("train.csv", "val.csv"))
     whole = (source / "labels.csv").read_text().splitlines()
     assert train[0] == val[0] == whole[0]
     assert sorted(train[1:] + val[1:]) == sorted(whole[1:])

@@ -138,9 +138,7 @@ def test_labels_stand_where_the_last_images_folder_is_exchanged(tmp_path):
 
 def boxed(folder, name):
     path = save(folder / name, picture(0, 100, 50))
-    return BoxedFrame(
-        name, path, 100, 50, (0, 1), np.array([[9.5, 4.5, 29.5, 14.5], [49.5, -0.5, 99.5, 49.5]])
-    )
+    return BoxedFrame(name, path, 100, 50, (0, 1), np.array([[9.5, 4.5, 29.5, 14.5], [49.5, -0.5, 99.5, 49.5]]))
 
 
 def test_boxes_go_out_by_hand_and_come_back(tmp_path):
@@ -187,9 +185,7 @@ def test_ultralytics_opens_a_pose_folder_as_it_is_after_a_move(tmp_path, monkeyp
 
 
 def test_ultralytics_opens_a_detection_folder_as_it_is(tmp_path, ultralytics_data):
-    write_yolo_detect(
-        [boxed(tmp_path / "src", "a.png")], [boxed(tmp_path / "src", "b.png")], tmp_path / "out"
-    )
+    write_yolo_detect([boxed(tmp_path / "src", "a.png")], [boxed(tmp_path / "src", "b.png")], tmp_path / "out")
     found = ultralytics_data(tmp_path / "out", "val", "detect")[0]
     assert found["cls"].ravel().tolist() == [0, 1]
     np.testing.assert_allclose(found["bboxes"][0], [0.2, 0.2, 0.2, 0.2], atol=1e-6)

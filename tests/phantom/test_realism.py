@@ -13,9 +13,7 @@ from aop_pose.phantom.realism import ASSUMED_DYNAMIC_RANGE_DB, frame_statistics,
 def drawn_fan(half_angle_deg, rng=None):
     """A fan of gray 100, or of Rayleigh speckle, with its apex at (128, -50) and radii of 65 and 280 pixels."""
     x, y = np.meshgrid(np.arange(256) - 128.0, np.arange(256) + 50.0)
-    inside = (
-        (np.hypot(x, y) > 65) & (np.hypot(x, y) < 280) & (abs(np.degrees(np.arctan2(x, y))) < half_angle_deg)
-    )
+    inside = (np.hypot(x, y) > 65) & (np.hypot(x, y) < 280) & (abs(np.degrees(np.arctan2(x, y))) < half_angle_deg)
     gray = np.full((256, 256), 100.0)
     if rng is not None:
         magnitude = 0.01 * rng.rayleigh(1 / math.sqrt(2), (256, 256))

@@ -50,9 +50,7 @@ def test_loss_and_gain_act_on_the_echo_in_decibels():
     np.testing.assert_allclose(
         envelope(np.random.default_rng(2), plain("narrow"), grid, shaded), bare / 2, rtol=1e-3, atol=1e-6
     )
-    np.testing.assert_allclose(
-        envelope(np.random.default_rng(2), louder, grid, tissue), bare * 2, rtol=1e-3, atol=1e-6
-    )
+    np.testing.assert_allclose(envelope(np.random.default_rng(2), louder, grid, tissue), bare * 2, rtol=1e-3, atol=1e-6)
 
 
 def test_the_gray_map_rises_with_the_echo_and_sets_the_gain():

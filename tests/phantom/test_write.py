@@ -3,13 +3,14 @@
 import ast
 import csv
 import filecmp
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.phantom import make_phantom, write_phantoms
+from aop_pose.phantom import DEVICES, make_phantom, write_phantoms
 
 
 def files_below(folder):
@@ -80,3 +81,22 @@ def test_a_wrong_request_writes_nothing(tmp_path, wrong):
     with pytest.raises(UsageError):
         write_phantoms(tmp_path / "deep" / "set", **{"count": 1, "seed": 0, **wrong})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_packaged_samples_are_what_their_card_says():
+    samples = Path(__file__).resolve().parents[2] / "datasets" / "phantom"
+    with open(samples / "labels.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 12
+    assert {row["device"] for row in rows} == set(DEVICES)
+    angles = sorted(float(row["AoP"]) for row in rows)
+    assert angles[0] < 70
+    assert angles[-1] > 160
+    for index, row in enumerate(rows):
+        phantom = make_phantom(102, index)
+        points = [ast.literal_eval(row[name]) for name in ("PS1", "PS2", "FH1")]
+        np.testing.assert_allclose(points, phantom.keypoints.coords, atol=5e-4)
+        picture = cv2.imread(str(samples / "images" / row["Filename"]), cv2.IMREAD_UNCHANGED)
+        # Another build of OpenCV may round a sum differently.
+        assert np.abs(picture.astype(int) - phantom.frame.pixels).mean() < 0.05
+    assert sum(path.stat().st_size for path in samples.rglob("*") if path.is_file()) < 1_000_000

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from shapely import LineString
 
-from aop_pose.scribbles.raster import masks, paint, resized
+from aop_pose.scribbles.raster import masks, paint
 from aop_pose.scribbles.strokes import Stroke, strokes_for
 
 
@@ -71,9 +71,3 @@ def test_background_of_a_structure_and_foreground_of_the_other():
     # Where the head's stroke crosses the symphysis' own, the pixel stays foreground.
     assert (positive[1, 3], negative[1, 3]) == (1, 0)
     assert negative[8].sum() == 1
-
-
-def test_resized_strokes_keep_the_edges_of_the_picture():
-    stroke = Stroke("ps_axis", "PS", True, LineString([(-0.5, -0.5), (255.5, 127.5)]))
-    (half,) = resized([stroke], 0.5, 0.25)
-    assert list(half.line.coords) == [(-0.5, -0.5), (127.5, 31.5)]

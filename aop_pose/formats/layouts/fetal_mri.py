@@ -56,6 +56,4 @@ def _points(script: str, variable: str) -> dict[str, np.ndarray]:
     return {number: np.array([float(value) for value in text.split()]) for number, text in entries}
 
 
-FETAL_MRI = Layout(
-    "fetal-mri", "volumes", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read
-)
+FETAL_MRI = Layout("fetal-mri", "volumes", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

@@ -23,9 +23,7 @@ _COLUMNS = ("filename", "pixel size(mm)", "head circumference (mm)")
 
 
 def _table(folder: Path) -> Path:
-    return next(
-        (place for place in (folder / _FILE, folder / "training_set" / _FILE) if place.is_file()), folder
-    )
+    return next((place for place in (folder / _FILE, folder / "training_set" / _FILE) if place.is_file()), folder)
 
 
 def _holds(folder: Path) -> bool:
@@ -68,7 +66,10 @@ def _axis_ends(outline: Path) -> np.ndarray:
     ys, xs = np.nonzero(drawn)
     inside = drawn[round(float(contour[:, 1].mean())), round(float(contour[:, 0].mean()))]
     points = contour if inside else np.column_stack([xs, ys])
-    return np.array(ellipse_axes(points))
+    ends = np.array(ellipse_axes(points))
+    if not np.isfinite(ends).all():
+        raise RowError(f"{outline.name}: expected an outline that an ellipse fits, found none")
+    return ends
 
 
 HC18 = Layout("hc18", "head", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

@@ -64,9 +64,7 @@ def _columns(file: Path) -> dict[str, str]:
     }
     missing = [" or ".join(_ALIASES[ours]) for ours, column in found.items() if not column]
     if missing:
-        raise UsageError(
-            f"{file}:1: expected the columns {', '.join(missing)}, found {','.join(header.values())}"
-        )
+        raise UsageError(f"{file}:1: expected the columns {', '.join(missing)}, found {','.join(header.values())}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Labelled or boxed frames as Ultralytics' training set, held in memory: no files, no label caches, no resizing by others."""
+"""Labelled or boxed frames as Ultralytics' training set, in memory: no files, no label caches, one rule of resizing."""
 
 from __future__ import annotations
 

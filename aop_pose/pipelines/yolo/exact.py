@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class ExactTraining(DetectionTrainer):
         self.add_callback("on_train_epoch_start", lambda trainer: trainer.seed_epoch())
         self.add_callback("on_train_batch_end", lambda trainer: trainer.report_batch())
         self.best_fitness: float | None = None
+        self.model: Any
         self.batches_done = 0
 
     def check(self, model: torch.nn.Module) -> dict[str, float]:
@@ -149,6 +151,16 @@ class ExactTraining(DetectionTrainer):
         self.best_fitness = state["best_fitness"]
         self.start_epoch = state["epoch"] + 1
         keep_rows(self.csv, self.start_epoch)
+
+
+def best_row(out: Path, columns: Sequence[str]) -> dict[str, float | None]:
+    """The row of metrics.csv whose weights were kept (see ``ExactTraining.checked``); what was not checked is None."""
+    with (out / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    checked = [row for row in rows if np.isfinite(row[columns[0]])]
+    sign = -1 if columns[0].endswith("iou") else 1
+    kept = min(checked, key=lambda row: sign * row[columns[0]]) if checked else rows[-1]
+    return {key: kept[key] if np.isfinite(kept[key]) else None for key in ("epoch", *columns)}
 
 
 def keep_rows(csv: Path, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""The YOLO pipeline's verbs: train, export, predict."""
+"""The YOLO pipeline's verbs: pretrain, train, export, predict."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from aop_pose.io.read import read_frame
 from aop_pose.pipelines.config import load_config, validate
 from aop_pose.pipelines.run import RunFolder, fingerprint, read_record
 from aop_pose.pipelines.yolo.config import PRESETS, YoloConfig
+from aop_pose.pipelines.yolo.pretrain import pretrain
 from aop_pose.runtime import METADATA_KEY, Contract, Predictor, load
 from aop_pose.schemas import AOP
 
-__all__ = ["DEFAULT_PRESET", "PRESETS", "export", "predictor", "train"]
+__all__ = ["DEFAULT_PRESET", "PRESETS", "export", "predictor", "pretrain", "train"]
 
 DEFAULT_PRESET = "fast"
 
@@ -61,8 +62,8 @@ def train(
     isolate()
     import torch
 
-    from aop_pose.pipelines.yolo.start import find_start, transferred
-    from aop_pose.pipelines.yolo.exact import precision_of
+    from aop_pose.pipelines.yolo.exact import best_row, precision_of
+    from aop_pose.pipelines.yolo.start import find_start, transfer
     from aop_pose.pipelines.yolo.trainer import CHECKED, FrameTrainer
 
     config = load_config(YoloConfig, PRESETS, preset, changes)
@@ -82,7 +83,8 @@ def train(
     run = RunFolder.open(out, "yolo", config, facts, resume)
     start = find_start(init, config.model, out)
     examples = examples + phantom_examples(config, seed)
-    say(f"start: {start.words}")
+    moved = transfer(start, config.model)
+    say(f"start: {start.words}; {moved[0]} of {moved[1]} tensors transferred")
     say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
     trainer = FrameTrainer(
         config, examples, checks, out, start=start.model, seed=seed, device=device, resume=resume,
@@ -91,17 +93,12 @@ def train(
     run.save(start=start.words, precision=precision_of(config, device), device=device)
     try:
         trainer.train()
-    except KeyboardInterrupt:
-        run.save()
-        raise
     except RuntimeError as error:
-        run.save()
         raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}") from error
-    matched = transferred(start.model, trainer.ema.ema)
     best = best_row(out, CHECKED)
     (out / "weights" / "resume.pt").unlink(missing_ok=True)
-    run.finish(tensors_transferred=list(matched), best=best, torch_threads=torch.get_num_threads())
-    say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}, {matched[0]} of {matched[1]} tensors from the start")
+    run.finish(tensors_transferred=list(moved), best=best, torch_threads=torch.get_num_threads())
+    say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}")
     return run.record
 
 
@@ -149,17 +146,6 @@ def phantom_examples(config: YoloConfig, seed: int) -> list[Any]:
 
 def _parts(example: Any) -> list[bytes]:
     return [example.name.encode(), example.pixels.tobytes(), example.points.tobytes()]
-
-
-def best_row(out: Path, columns: Sequence[str]) -> dict[str, float | None]:
-    """The row of metrics.csv whose weights were kept: least MRE, else the last; what was not checked is None."""
-    import csv
-
-    with (out / "metrics.csv").open(encoding="utf-8") as file:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    checked = [row for row in rows if np.isfinite(row[columns[0]])]
-    kept = min(checked, key=lambda row: row[columns[0]]) if checked else rows[-1]
-    return {key: kept[key] if np.isfinite(kept[key]) else None for key in ("epoch", *columns)}
 
 
 def predictor(path: Path, device: str = "cpu") -> Predictor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
 
 from aop_pose.errors import UsageError
+from aop_pose.schemas import AOP
 
 ENVIRONMENT = "AOP_POSE_INIT"
 
@@ -77,8 +77,23 @@ def _download(name: str, folder: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def transferred(start: torch.nn.Module | None, trained: torch.nn.Module) -> tuple[int, int]:
-    """How many of the network's tensors have a counterpart of the same name and shape in ``start``, and of how many."""
-    wanted: dict[str, Any] = trained.state_dict()
-    given: dict[str, Any] = start.float().state_dict() if start is not None else {}
-    return sum(key in given and given[key].shape == value.shape for key, value in wanted.items()), len(wanted)
+def transfer(start: Start, model: str) -> tuple[int, int]:
+    """How many tensors of a pose network of that size the start fills, and how many the network has.
+
+    The head differs between tasks; backbone and neck must fit whole. UsageError where they do not.
+    """
+    from ultralytics.nn.tasks import PoseModel
+
+    wanted = PoseModel(f"{model}-pose.yaml", nc=1, data_kpt_shape=[len(AOP.points), 2], verbose=False)
+    tensors = wanted.state_dict()
+    if start.model is None:
+        return 0, len(tensors)
+    given = start.model.float().state_dict()
+    fitting = {key for key, value in tensors.items() if key in given and given[key].shape == value.shape}
+    body = [key for key in tensors if not key.startswith(f"model.{len(wanted.model) - 1}.")]
+    if missing := [key for key in body if key not in fitting]:
+        raise UsageError(
+            f"--init: expected all {len(body)} backbone and neck tensors of {model}, "
+            f"found {len(body) - len(missing)} in {start.words} (first that does not fit: {missing[0]})"
+        )
+    return len(fitting), len(tensors)

@@ -1,6 +1,8 @@
 """``classical``: GrabCut seeded with the strokes; nothing is learned.
 
 Rother, Kolmogorov and Blake, "GrabCut: interactive foreground extraction using iterated graph cuts", SIGGRAPH 2004.
+Between the strokes it starts from the shapes that the landmarks suggest. On 30 labelled frames a random walker
+(Grady 2006) gave boxes of 0.85 (PS) and 0.53 (FH) against 0.86 and 0.74, and would need scikit-image and scipy.
 """
 
 from __future__ import annotations
@@ -9,18 +11,24 @@ import attrs
 import cv2
 import numpy as np
 
+from aop_pose.scribbles.segmenters.geometric import head_disc_level, symphysis_level
+
 NAME = "classical"
 SIDE = 128
-ROUNDS = 3
+"""Pixels of a side on which the graph is cut."""
+SURELY_INSIDE, SURELY_OUTSIDE = 0.75, 1.25
+"""Shares of the suggested shape that GrabCut may not change; chosen out of three pairs on 30 labelled frames."""
+SMOOTHING = 2.0
+"""Standard deviation in pixels of the second picture it sees: speckle hides what is brighter on the whole."""
+ROUNDS = 1
+"""More rounds let the colour models drift away from the seeds."""
 
 
 @attrs.frozen
 class Classical:
     """See :class:`interface.Segmenter`: 1 where GrabCut says foreground, 0 elsewhere."""
 
-    reach: float = 1.3
-    blur: float = 2.0
-    origin: str = "GrabCut on gray, smoothed gray and distance to the strokes; no learning"
+    origin: str = "GrabCut on gray, smoothed gray and the shape the landmarks suggest; no learning"
     name: str = NAME
 
     def __call__(
@@ -29,21 +37,26 @@ class Classical:
         positive: np.ndarray,
         negative: np.ndarray,
         *,
-        structure: str = "",
-        points: np.ndarray | None = None,
+        structure: str,
+        points: np.ndarray,
     ) -> np.ndarray:
-        size = (SIDE, SIDE)
-        gray = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        inside, outside = (cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 0 for mask in (positive, negative))
-        away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
-        extent = max(np.ptp(np.argwhere(inside), axis=0).max(), 4)
-        near = np.clip(255 * away / (2 * self.reach * extent), 0, 255)
-        features = np.dstack([gray, cv2.GaussianBlur(gray, (0, 0), self.blur), near.astype(np.uint8)])
-        labels = np.where(away < self.reach * extent, cv2.GC_PR_BGD, cv2.GC_BGD).astype(np.uint8)
-        labels[away < self.reach * extent / 2] = cv2.GC_PR_FGD
-        labels[outside], labels[inside] = cv2.GC_BGD, cv2.GC_FGD
-        models = np.zeros((1, 65)), np.zeros((1, 65))
+        if structure == "PS":
+            level = symphysis_level(points, *picture.shape)
+        else:
+            level = head_disc_level(points, positive)
+        gray, inside, outside = (_small(plane) for plane in (picture, positive, negative))
+        shape = cv2.resize(level.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+        labels = np.where(shape < 1, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+        labels[shape > SURELY_OUTSIDE], labels[shape < SURELY_INSIDE] = cv2.GC_BGD, cv2.GC_FGD
+        labels[outside > 0], labels[inside > 0] = cv2.GC_BGD, cv2.GC_FGD
+        blurred = cv2.GaussianBlur(gray, (0, 0), SMOOTHING)
+        seen = np.dstack([gray, blurred, np.clip(128 * shape, 0, 255).astype(np.uint8)])
+        # GrabCut draws its first colour clusters from OpenCV's own generator.
         cv2.setRNGSeed(0)
-        cv2.grabCut(features, labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
-        found = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-        return cv2.resize(found.astype(np.float32), picture.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        cv2.grabCut(seen, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+        found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+        return cv2.resize(found, picture.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _small(plane: np.ndarray) -> np.ndarray:
+    return cv2.resize(plane, (SIDE, SIDE), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,98 @@
+"""Landmarks -> strokes -> regions -> a YOLO detection folder on disk, which a person may correct."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, Skipped
+from aop_pose.formats.pictures import unique_stems
+from aop_pose.formats.split import hold_out, near_duplicate_groups
+from aop_pose.formats.yolo import write_yolo_detect
+from aop_pose.formats.yolo_read import read_yolo_detect
+from aop_pose.io.read import read_frame
+from aop_pose.pipelines.yolo.dataset import BoxExample
+from aop_pose.scribbles.boxes import FrameBoxes, boxes_for
+from aop_pose.scribbles.segmenters.interface import Segmenter
+
+LEFT_OUT = "left_out.csv"
+
+
+def write_boxes(
+    frames: Sequence[LabelledFrame],
+    segmenter: Segmenter,
+    dst: Path,
+    holdout: float,
+    seed: int,
+    on_frame: Callable[[int], None] = lambda done: None,
+) -> list[Skipped]:
+    """Make ``dst``: data.yaml, images/, labels/, masks/ (0, 1 PS, 2 FH) and left_out.csv; complete or not at all.
+
+    A frame that lacks either structure's box is left out: taught with one box, the other structure would count as
+    background. ``holdout`` of the frames, in whole groups, become ``val``. Returns what was left out.
+    """
+    part = dst.with_name(f".{dst.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "masks").mkdir(parents=True)
+    boxed: list[BoxedFrame] = []
+    left_out: list[Skipped] = []
+    stems = unique_stems(frame.filename for frame in frames)
+    for done, (frame, stem) in enumerate(zip(frames, stems, strict=True), start=1):
+        on_frame(done)
+        try:
+            found = boxes_for(read_frame(frame.path).pixels, frame.keypoints.coords, segmenter)
+        except UnreadableError as error:
+            left_out.append(Skipped(frame.filename, str(error)))
+            continue
+        if found.reasons:
+            reason = "; ".join(f"{structure}: {why}" for structure, why in found.reasons.items())
+            left_out.append(Skipped(frame.filename, reason))
+            continue
+        cv2.imwrite(str(part / "masks" / f"{stem}.png"), _mask(found))
+        corners = np.stack([found.boxes[name] for name in CLASSES])
+        classes = tuple(range(len(CLASSES)))
+        boxed.append(BoxedFrame(frame.filename, frame.path, frame.width, frame.height, classes, corners))
+    if not boxed:
+        shutil.rmtree(part)
+        first = left_out[0].reason if left_out else "no frames were given"
+        raise UsageError(f"expected boxes on at least one frame, found none ({first})")
+    held = np.zeros(len(boxed), dtype=bool)
+    if holdout:
+        held = hold_out(near_duplicate_groups([frame.path for frame in boxed]), holdout, seed)
+    write_yolo_detect(
+        [frame for frame, out in zip(boxed, held, strict=True) if not out],
+        [frame for frame, out in zip(boxed, held, strict=True) if out],
+        part,
+    )
+    with (part / LEFT_OUT).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            [("Filename", "reason"), *((left.filename, left.reason) for left in left_out)]
+        )
+    os.replace(part, dst)
+    return left_out
+
+
+def _mask(found: FrameBoxes) -> np.ndarray:
+    mask = np.zeros(next(iter(found.regions.values())).shape, dtype=np.uint8)
+    for value, name in enumerate(CLASSES, start=1):
+        mask[found.regions[name] > 0] = value
+    return mask
+
+
+def read_boxes(folder: Path) -> tuple[list[BoxExample], list[BoxExample]]:
+    """Training and checking examples of a YOLO detection folder, made here or corrected by a person."""
+    examples: dict[str, list[BoxExample]] = {"train": [], "val": []}
+    for frame in read_yolo_detect(folder):
+        split = frame.filename.split("/")[0]
+        pixels = read_frame(frame.path).pixels
+        examples[split].append(BoxExample(frame.filename, pixels, frame.classes, frame.boxes))
+    if not examples["train"]:
+        raise UsageError(f"--boxes: expected training pictures with labels in {folder}, found none")
+    return examples["train"], examples["val"]
