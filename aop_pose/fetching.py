@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import attrs
 
@@ -208,9 +208,13 @@ def _transfer(item: Published, address: str, part: Path, progress: Progress) -> 
         )
 
 
-def _receive(item: Published, response: IO[bytes], part: Path, before: int, progress: Progress) -> None:
-    continues = getattr(response, "status", 200) == http.HTTPStatus.PARTIAL_CONTENT
+def _receive(item: Published, response: Any, part: Path, before: int, progress: Progress) -> None:
+    continues = response.status == http.HTTPStatus.PARTIAL_CONTENT
     have = before if continues else 0
+    announced = response.headers.get("Content-Length", "")
+    if announced.isdigit() and have + int(announced) != item.bytes:
+        kind = response.headers.get_content_type()
+        raise _TransferError(f"expected {item.bytes} bytes, found {kind} of {have + int(announced)}")
     with open(part, "ab" if continues else "wb") as stream:
         # One byte too many is enough to know that this is another file.
         while have <= item.bytes and (block := response.read(_BLOCK)):

@@ -56,9 +56,8 @@ class Keypoints:
 def to_edges(points: np.ndarray) -> np.ndarray:
     """Our coordinates -> coordinates counted from the picture's edge, any shape, in pixels.
 
-    Ours put the centre of the top-left pixel at (0, 0). Formats that divide by width and height (YOLO, COCO)
-    put its top-left corner there, so that 0 and 1 are the picture's two edges: half a pixel more. The same
-    holds for any resized or letterboxed picture, which is why this shift comes before every change of scale.
+    Ours put the centre of the top-left pixel at (0, 0). Boxes of YOLO and COCO put its top-left corner there, so
+    that 0 and 1 are the picture's two edges: half a pixel more.
     """
     return np.asarray(points, dtype=np.float64) + 0.5
 

@@ -1,4 +1,4 @@
-"""``aop-pose weights``: what is shipped, and whether it is whole."""
+"""``aop-pose weights``: what is shipped and whether it is whole; weights that others publish."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from aop_pose.cli.common import sub_app, sub_command
 
 app = sub_app(
-    help="The artefacts that come with aop-pose.",
+    help="The artefacts that come with aop-pose, and weights that others publish.",
     epilog="Example: aop-pose weights list",
 )
 
@@ -58,3 +58,43 @@ def verify() -> None:
         typer.echo(f"{name}: {wrong or 'ok'}")
     if any(problems.values()):
         raise typer.Exit(1)
+
+
+@_command("fetch")
+def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribbleprompt")]) -> None:
+    """Download weights that others publish.
+
+    The file goes to the user's cache (AOP_POSE_CACHE moves it) and is used only if its SHA-256 is the published one.
+    A download that broke off goes on where it stopped; https_proxy is honoured; AOP_POSE_SCRIBBLEPROMPT_URL names a
+    mirror.
+
+    Example: aop-pose weights fetch scribbleprompt
+    """
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress
+
+    from aop_pose.fetching import fetch as fetch_published
+    from aop_pose.fetching import published
+
+    item = published(name)
+    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(item.file, total=item.bytes)
+        path = fetch_published(item, lambda have, total: bar.update(task, completed=have, total=total))
+        bar.update(task, completed=item.bytes)
+    typer.echo(f"{name}: {path} ({item.licence}), sha256 as published")
+
+
+@_command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="what the file is: scribbleprompt")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="the checkpoint as published")],
+) -> None:
+    """Put a downloaded file into the cache of a machine without internet.
+
+    Example: aop-pose weights add scribbleprompt ScribblePrompt_unet_v1_nf192_res128.pt
+    """
+    from aop_pose.fetching import add as add_published
+    from aop_pose.fetching import published
+
+    item = published(name)
+    typer.echo(f"{name}: {add_published(item, file)} ({item.licence}), sha256 as published")

@@ -1,9 +1,8 @@
 """YOLO folders out: ``data.yaml``, ``images/{train,val}``, ``labels/{train,val}``, opened by Ultralytics.
 
-Numbers in a label are shares of width and height counted from the picture's edges, so points shift by half a
-pixel on the way out and back (``keypoints.to_edges``, ``to_centres``). Ultralytics keeps that frame through
-letterboxing and prediction: its native prediction in pixels needs ``to_centres`` before it is compared with a
-label of ours.
+Key points are written as x / width, y / height, as COCO's converters and Ultralytics' own tools do, so that what
+Ultralytics predicts in pixels compares with a label of ours as it is. Boxes around regions are written by their outer
+edges (``keypoints.to_edges``), which is what annotation tools mean by a box of whole pixels.
 
 ``data.yaml`` has no ``path`` on purpose: Ultralytics then takes the folder of the file itself, wherever it is
 moved. A relative ``path`` would be looked up in the working directory first.
@@ -68,17 +67,17 @@ def write_yolo_detect(train: Sequence[BoxedFrame], val: Sequence[BoxedFrame], ds
 def pose_label(frame: LabelledFrame, box_margin: float) -> str:
     """One line: class, box centre and size, then x y of each point, all as shares of width and height."""
     coords = frame.keypoints.coords
-    points, size = to_edges(coords), _size(frame)
+    size = _size(frame)
     if not frame.inside:
         found = ", ".join(f"({x:g}, {y:g})" for x, y in coords)
         raise UsageError(
             f"{frame.filename}: expected every point inside the {frame.width}x{frame.height} picture, "
             f"found {found}; `aop-pose dataset check` lists all such rows"
         )
-    box = to_edges(pose_box(coords, box_margin, frame.width, frame.height))
+    box = pose_box(coords, box_margin, frame.width, frame.height)
     if not (box[2:] > box[:2]).all():
         raise UsageError(f"{frame.filename}: expected a box with an area, found points on one line and no margin")
-    return _line(0, box, size, points / size)
+    return _line(0, box, size, np.clip(coords / size, 0, 1))
 
 
 def detect_label(frame: BoxedFrame) -> str:

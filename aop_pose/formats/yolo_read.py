@@ -92,7 +92,7 @@ def parse_pose_line(line: str, shape: Sequence[int], size: tuple[int, int]) -> n
     count, dims = shape
     values = _numbers(line, 5 + count * dims)
     points = values[5:].reshape(count, dims)
-    coords = to_centres(points[:, :2] * np.array(size, dtype=np.float64))
+    coords = points[:, :2] * np.array(size, dtype=np.float64)
     if dims == 3:
         coords[points[:, 2] == 0] = np.nan
     return coords

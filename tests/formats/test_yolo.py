@@ -22,7 +22,7 @@ def label(dst, split, stem):
     return [float(cell) for cell in (dst / "labels" / split / f"{stem}.txt").read_text().split()]
 
 
-COORDS = [[49.5, 9.5], [19.5, 9.5], [49.5, 29.5]]
+COORDS = [[50, 10], [20, 10], [50, 30]]
 
 
 def test_edges_are_half_a_pixel_from_centres():
@@ -32,7 +32,7 @@ def test_edges_are_half_a_pixel_from_centres():
 
 
 def test_a_pose_label_is_what_is_worked_out_by_hand(tmp_path):
-    # Points in edge pixels: (50, 10), (20, 10), (50, 30) of 100x50. Their box is 30x20; a margin of a tenth of the
+    # Points (50, 10), (20, 10), (50, 30) of 100x50, written as x / 100 and y / 50 without a shift. Their box is 30x20; a margin of a tenth of the
     # longer side adds 3 on each side: 17..53 by 7..33, centre (35, 20), size (36, 26).
     frame = labelled(tmp_path / "src", "a.png", COORDS)
     write_yolo_pose([frame], [frame], tmp_path / "out", box_margin=0.1)
@@ -181,7 +181,7 @@ def test_ultralytics_opens_a_pose_folder_as_it_is_after_a_move(tmp_path, monkeyp
     points = val[0]["keypoints"]
     assert points.shape == (1, 3, 3)
     assert (points[0, :, 2] == 1).all()
-    np.testing.assert_allclose(points[0, :, :2] * [100, 50], to_edges(frames[2].keypoints.coords), atol=1e-4)
+    np.testing.assert_allclose(points[0, :, :2] * [100, 50], frames[2].keypoints.coords, atol=1e-4)
 
 
 def test_ultralytics_opens_a_detection_folder_as_it_is(tmp_path, ultralytics_data):

@@ -49,6 +49,9 @@ class Classical:
         labels = np.where(shape < 1, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
         labels[shape > SURELY_OUTSIDE], labels[shape < SURELY_INSIDE] = cv2.GC_BGD, cv2.GC_FGD
         labels[outside > 0], labels[inside > 0] = cv2.GC_BGD, cv2.GC_FGD
+        if not np.isin(labels, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
+            # Nothing is left to tell the structure from, and GrabCut needs both sides.
+            return np.ones(picture.shape, np.float32)
         blurred = cv2.GaussianBlur(gray, (0, 0), SMOOTHING)
         seen = np.dstack([gray, blurred, np.clip(128 * shape, 0, 255).astype(np.uint8)])
         # GrabCut draws its first colour clusters from OpenCV's own generator.

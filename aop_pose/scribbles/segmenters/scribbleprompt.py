@@ -60,11 +60,14 @@ def load(checkpoint: Path, official: Published = SCRIBBLEPROMPT) -> ScribbleProm
     if find_spec("torch") is None:
         raise UsageError(f"{NAME} needs torch; install it with: pip install '.[train]'")
     verify(official, checkpoint)
-    short = official.sha256[:8]
+    weights, passed_over = f"official weights {official.sha256[:8]}", ""
     if find_spec(PACKAGE) is not None:
-        return ScribblePrompt(_upstream(checkpoint), f"official weights {short} in upstream's package")
+        try:
+            return ScribblePrompt(_upstream(checkpoint), f"{weights} in upstream's package")
+        except ImportError as error:
+            passed_over = f" (upstream's package does not import: {error})"
     network = load_state(build_network(OFFICIAL_FEATURES), checkpoint)
-    return ScribblePrompt(network, f"official weights {short} in this project's network")
+    return ScribblePrompt(network, f"{weights} in this project's network{passed_over}")
 
 
 def load_state(network: Any, checkpoint: Path) -> Any:
