@@ -66,9 +66,7 @@ def _shipped(installed: str, checkout: str) -> Path:
     for folder in (inside, beside):
         if folder.is_dir():
             return folder
-    raise UsageError(
-        f"expected the shipped folder {inside} or {beside}, found neither; install aop-pose again"
-    )
+    raise UsageError(f"expected the shipped folder {inside} or {beside}, found neither; install aop-pose again")
 
 
 def manifest(folder: Path | None = None) -> list[Artefact]:
@@ -81,9 +79,7 @@ def manifest(folder: Path | None = None) -> list[Artefact]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(
-            f"{file}: {place}: {first['msg']}; install aop-pose again or mend the manifest"
-        ) from None
+        raise UsageError(f"{file}: {place}: {first['msg']}; install aop-pose again or mend the manifest") from None
 
 
 def write_manifest(entries: list[Artefact], folder: Path) -> None:
@@ -109,9 +105,7 @@ def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder:
         return _verified(default_artefact(schema, folder), folder)
     path = Path(name_or_path)
     if path.is_dir():
-        raise UsageError(
-            f"weights: expected an artefact, found the folder {path}; run aop-pose export {path} first"
-        )
+        raise UsageError(f"weights: expected an artefact, found the folder {path}; run aop-pose export {path} first")
     if path.is_file():
         for entry in manifest(folder) if path.resolve().parent == folder.resolve() else []:
             if entry.file == path.name:
@@ -123,9 +117,7 @@ def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder:
         return _verified(entries[name], folder)
     near = difflib.get_close_matches(name, entries, n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(
-        f"weights: expected a file or one of {', '.join(entries) or 'no names'}, found {name!r}{meant}"
-    )
+    raise UsageError(f"weights: expected a file or one of {', '.join(entries) or 'no names'}, found {name!r}{meant}")
 
 
 def default_artefact(schema: str, folder: Path | None = None) -> Artefact:
@@ -154,9 +146,7 @@ def problem(entry: Artefact, folder: Path) -> str:
 def _verified(entry: Artefact, folder: Path) -> Path:
     wrong = problem(entry, folder)
     if wrong:
-        raise UsageError(
-            f"weights: {folder / entry.file} is not {entry.name}: {wrong}; install aop-pose again"
-        )
+        raise UsageError(f"weights: {folder / entry.file} is not {entry.name}: {wrong}; install aop-pose again")
     return folder / entry.file
 
 

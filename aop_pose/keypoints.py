@@ -26,17 +26,13 @@ class Keypoints:
     def _check_coords(self, attribute: attrs.Attribute, value: np.ndarray) -> None:
         expected = (len(self.schema.points), 2)
         if value.shape != expected:
-            raise ValueError(
-                f"coords of schema {self.schema.name}: expected shape {expected}, found {value.shape}"
-            )
+            raise ValueError(f"coords of schema {self.schema.name}: expected shape {expected}, found {value.shape}")
 
     @scores.validator
     def _check_scores(self, attribute: attrs.Attribute, value: np.ndarray) -> None:
         expected = (len(self.schema.points),)
         if value.shape != expected:
-            raise ValueError(
-                f"scores of schema {self.schema.name}: expected shape {expected}, found {value.shape}"
-            )
+            raise ValueError(f"scores of schema {self.schema.name}: expected shape {expected}, found {value.shape}")
 
     @classmethod
     def from_points(cls, schema: Schema, coords: object) -> Keypoints:

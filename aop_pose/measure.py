@@ -82,9 +82,7 @@ def _measure_aop(
     if head_outline is not None:
         outline = np.asarray(head_outline, np.float64).reshape(-1, 2)
         for unit, scale in scales.items():
-            values[f"hsd_{unit}"] = geometry.head_symphysis_distance(
-                keypoints["PS1"] * scale, outline * scale
-            )
+            values[f"hsd_{unit}"] = geometry.head_symphysis_distance(keypoints["PS1"] * scale, outline * scale)
     return values
 
 

@@ -47,9 +47,7 @@ class Summary:
         return sum(self.counts.values())
 
 
-def measure_array(
-    predictor: Predictor, picture: np.ndarray, spacing: tuple[float, float] | None = None
-) -> Result:
+def measure_array(predictor: Predictor, picture: np.ndarray, spacing: tuple[float, float] | None = None) -> Result:
     """Points and measurements on one gray picture (H, W) uint8; ``spacing`` in mm per pixel, rows first."""
     frame = Frame(picture, spacing=spacing, source="array")
     return measure_frames(predictor, [frame])[0]
@@ -58,9 +56,7 @@ def measure_array(
 def measure_frames(predictor: Predictor, frames: Sequence[Frame]) -> list[Result]:
     """A result per frame, ``ok`` or ``abstained`` with its reason."""
     unfit = [unfit_reason(frame) for frame in frames]
-    found = iter(
-        predictor.find([frame.pixels for frame, reason in zip(frames, unfit, strict=True) if not reason])
-    )
+    found = iter(predictor.find([frame.pixels for frame, reason in zip(frames, unfit, strict=True) if not reason]))
     return [
         _result(predictor, frame, Found(None, 0.0, reason) if reason else next(found))
         for frame, reason in zip(frames, unfit, strict=True)
@@ -105,9 +101,7 @@ def predict_folder(
     pixel_sizes = parse_pixel_size(pixel_size) if pixel_size is not None else None
     discovery = discover(sources)
     if not discovery.entries:
-        raise UsageError(
-            f"no frames found in {', '.join(map(str, sources))} ({discovery.ignored} other files)"
-        )
+        raise UsageError(f"no frames found in {', '.join(map(str, sources))} ({discovery.ignored} other files)")
     identity = {
         "model": predictor.model_id,
         "sources": [str(source) for source in sources],
@@ -147,9 +141,7 @@ def _claim(out: Path, identity: dict[str, Any], overwrite: bool) -> bool:
         differing = [key for key in identity if before.get(key) != identity[key]]
         if differing:
             was = ", ".join(f"{key} was {before.get(key, 'unknown')}" for key in differing)
-            raise UsageError(
-                f"--out: {out} holds the beginning of another run ({was}); add --overwrite to replace it"
-            )
+            raise UsageError(f"--out: {out} holds the beginning of another run ({was}); add --overwrite to replace it")
         return True
     out.mkdir(parents=True, exist_ok=True)
     with replacing(started) as part:
@@ -231,9 +223,7 @@ def _measured(
                     result = next(results)
                     job = artists.submit(_draw, item, result, overlays) if overlays is not None else None
                     waiting.append((result, opened, job))
-                while waiting and (
-                    len(waiting) > READ_AHEAD * batch or waiting[0][2] is None or waiting[0][2].done()
-                ):
+                while waiting and (len(waiting) > READ_AHEAD * batch or waiting[0][2] is None or waiting[0][2].done()):
                     yield _drawn(*waiting.popleft())
             while waiting:
                 yield _drawn(*waiting.popleft())

@@ -151,9 +151,7 @@ def _providers(device: str) -> list[str]:
 
 def _contract(metadata: dict[str, str], path: Path) -> Contract:
     if METADATA_KEY not in metadata:
-        raise UsageError(
-            f"weights: {path} is an ONNX file without an aop-pose contract; use `aop-pose export`"
-        )
+        raise UsageError(f"weights: {path} is an ONNX file without an aop-pose contract; use `aop-pose export`")
     try:
         return Contract.model_validate(json.loads(metadata[METADATA_KEY]))
     except (ValidationError, json.JSONDecodeError) as error:

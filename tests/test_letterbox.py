@@ -7,9 +7,7 @@ import pytest
 from aop_pose.letterbox import PAD_VALUE, fit
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(256, 256), (480, 640), (640, 480), (97, 311), (1024, 768), (40, 40)]
-)
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (480, 640), (640, 480), (97, 311), (1024, 768), (40, 40)])
 def test_points_return_to_where_they_were(height, width):
     _, box = fit(np.zeros((height, width), np.uint8), 256)
     points = np.array([[0.0, 0.0], [width - 1, height - 1], [width / 3, height / 7]])

@@ -152,9 +152,7 @@ def test_nearly_square_pixels_and_corrected_ones_are_measured():
 def test_spacing_that_contradicts_the_file_is_refused():
     measured = aop(aspect=1.2, spacing=(0.1, 0.1))
     assert measured.measurements == {}
-    assert measured.reason == (
-        "spacing 0.1 x 0.1 mm makes pixels 1.000 times as tall as wide, but the file says 1.200"
-    )
+    assert measured.reason == ("spacing 0.1 x 0.1 mm makes pixels 1.000 times as tall as wide, but the file says 1.200")
 
 
 def test_a_schema_without_formulas_says_so():

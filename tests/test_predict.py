@@ -23,9 +23,7 @@ def test_points_and_angle_reach_the_table(tmp_path):
     rows = read_results(tmp_path / "out" / TABLE)
     assert [row["source"] for row in rows] == ["000.png", "001.png", "002.png"]
     assert [row["status"] for row in rows] == ["ok"] * 3
-    np.testing.assert_allclose(
-        [float(rows[0][c]) for c in ("PS1_x", "PS1_y", "FH1_x")], [150, 60, 170], atol=1e-3
-    )
+    np.testing.assert_allclose([float(rows[0][c]) for c in ("PS1_x", "PS1_y", "FH1_x")], [150, 60, 170], atol=1e-3)
     u, v = POINTS[1] - POINTS[0], POINTS[2] - POINTS[0]
     expected = np.degrees(np.arccos(u @ v / np.linalg.norm(u) / np.linalg.norm(v)))
     assert float(rows[0]["aop_deg"]) == pytest.approx(expected, abs=1e-3)

@@ -53,9 +53,7 @@ def test_an_interval_fills_its_two_columns():
 
 def test_what_does_not_exist_is_empty_and_never_0():
     missing_point = Keypoints.from_points(AOP, [(0, 0), (math.nan, math.nan), (5, 6)])
-    row = as_row(
-        Result(source="a.png", index=3, status="abstained", reason="missing", keypoints=missing_point), AOP
-    )
+    row = as_row(Result(source="a.png", index=3, status="abstained", reason="missing", keypoints=missing_point), AOP)
     assert (row["PS1_x"], row["PS1_y"]) == ("0.0000", "0.0000")
     assert (row["PS2_x"], row["PS2_y"], row["score"], row["aop_deg"], row["width"]) == ("", "", "", "", "")
 

@@ -13,18 +13,14 @@ from aop_pose.errors import AopPoseError, UsageError
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
-def release(
-    file: Path, name: str, run: Path, default_for: str | None, weights: Path = WEIGHTS
-) -> artefacts.Artefact:
+def release(file: Path, name: str, run: Path, default_for: str | None, weights: Path = WEIGHTS) -> artefacts.Artefact:
     """Copy ``file`` to ``weights/NAME.onnx``, ``run/run.json`` to ``weights/NAME.run.json``; enter them.
 
     UsageError where the artefact has another name in its contract, or the run folder or the card is missing.
     """
     contract = runtime.load(file).contract
     if contract.name != name:
-        raise UsageError(
-            f"--name: expected {contract.name}, the name in the artefact, found {name}; export it again"
-        )
+        raise UsageError(f"--name: expected {contract.name}, the name in the artefact, found {name}; export it again")
     record = run / "run.json"
     if not record.is_file():
         raise UsageError(f"--run: expected a run folder with run.json, found none in {run}")
@@ -62,9 +58,7 @@ def main() -> int:
     parser.add_argument("file", type=Path, metavar="FILE.onnx", help="artefact written by aop-pose export")
     parser.add_argument("--name", required=True, help="its name in the manifest, as in its own contract")
     parser.add_argument("--run", type=Path, required=True, help="the run folder it was exported from")
-    parser.add_argument(
-        "--default-for", metavar="SCHEMA", help="taken for this schema when no weights are named"
-    )
+    parser.add_argument("--default-for", metavar="SCHEMA", help="taken for this schema when no weights are named")
     given = parser.parse_args()
     try:
         entry = release(given.file, given.name, given.run, given.default_for)

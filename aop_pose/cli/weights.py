@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from aop_pose.cli.common import sub_app, sub_command
@@ -60,7 +63,7 @@ def verify() -> None:
         raise typer.Exit(1)
 
 
-@_command("fetch")
+@sub_command(app, "fetch")
 def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribbleprompt")]) -> None:
     """Download weights that others publish.
 
@@ -84,7 +87,7 @@ def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribblepromp
     typer.echo(f"{name}: {path} ({item.licence}), sha256 as published")
 
 
-@_command("add")
+@sub_command(app, "add")
 def add(
     name: Annotated[str, typer.Argument(help="what the file is: scribbleprompt")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="the checkpoint as published")],

@@ -88,9 +88,7 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
     """
     notes: list[str] = []
     stills = [(line, row) for line, row in enumerate(rows, start=2) if _index(row, line) == 0]
-    answers = _pair_names(
-        [_tidy(row["source"]) for _, row in stills], [_tidy(name) for name in truth.names], notes
-    )
+    answers = _pair_names([_tidy(row["source"]) for _, row in stills], [_tidy(name) for name in truth.names], notes)
     if len(stills) < len(rows):
         notes.append(f"later frames of a cine (index above 0), not scored: {len(rows) - len(stills)}")
     predicted = np.full(truth.coords.shape, np.nan)
@@ -132,9 +130,7 @@ def _pair_names(sources: list[str], names: list[str], notes: list[str]) -> list[
     exact = {source: position for position, source in enumerate(sources)}
     if len(exact) < len(sources):
         twice = [source for source, count in Counter(sources).items() if count > 1]
-        raise UsageError(
-            f"results: expected one row per frame, found several for {_some(twice)}; remove all but one"
-        )
+        raise UsageError(f"results: expected one row per frame, found several for {_some(twice)}; remove all but one")
     by_file: dict[str, list[int]] = {}
     for position, source in enumerate(sources):
         by_file.setdefault(PurePosixPath(source).name, []).append(position)
@@ -209,9 +205,7 @@ def _status(row: Row, line: int, complete: bool) -> str:
     if "status" not in row:
         return "ok" if complete else "abstained"
     if row["status"] not in STATUSES:
-        raise UsageError(
-            f"results line {line}: expected status {', '.join(STATUSES)}, found {row['status']!r}"
-        )
+        raise UsageError(f"results line {line}: expected status {', '.join(STATUSES)}, found {row['status']!r}")
     return row["status"]
 
 
@@ -225,9 +219,7 @@ def _float(row: Row, column: str, line: int) -> float:
     try:
         return float(text) if text else math.nan
     except ValueError:
-        raise UsageError(
-            f"results line {line}, {column}: expected a number or nothing, found {text!r}"
-        ) from None
+        raise UsageError(f"results line {line}, {column}: expected a number or nothing, found {text!r}") from None
 
 
 def _tidy(name: str) -> str:

@@ -60,9 +60,7 @@ def summary_table(figures: Figures, errors: FrameErrors, title: str) -> Table:
     """The figures side by side: over measured frames, and with missing frames counted."""
     from rich.table import Table
 
-    scale = (
-        "pixels of the original frames" if errors.scale is None else f"pixels, longer side = {errors.scale:g}"
-    )
+    scale = "pixels of the original frames" if errors.scale is None else f"pixels, longer side = {errors.scale:g}"
     table = Table(title=title, caption=f"{scale}; {figures['n']} frames, {figures['n_missing']} missing")
     for heading in ("", f"measured frames ({int(errors.measured.sum())})", f"all frames ({figures['n']})"):
         table.add_column(heading, justify="left" if not heading else "right")

@@ -37,9 +37,7 @@ def aop_sensitivity(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.ndarra
         symphysis_length, head_length, chord = (
             np.hypot(ray[..., 0], ray[..., 1]) for ray in (to_symphysis, to_head, to_symphysis - to_head)
         )
-        slopes = np.stack(
-            [chord / symphysis_length / head_length, 1 / symphysis_length, 1 / head_length], axis=-1
-        )
+        slopes = np.stack([chord / symphysis_length / head_length, 1 / symphysis_length, 1 / head_length], axis=-1)
     return np.where(undefined[..., None], np.nan, np.degrees(slopes))
 
 

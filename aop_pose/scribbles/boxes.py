@@ -104,9 +104,7 @@ def region_of(
 
     Threshold, what the landmarks rule out, the component that the strokes touch most, holes filled, plausibility.
     """
-    likely = ((probability >= settings.threshold[structure]) & _allowed(points, structure, positive)).astype(
-        np.uint8
-    )
+    likely = ((probability >= settings.threshold[structure]) & _allowed(points, structure, positive)).astype(np.uint8)
     _, labels = cv2.connectedComponents(likely, connectivity=4)
     touched = np.bincount(labels[positive > 0].ravel(), minlength=1)
     touched[0] = 0

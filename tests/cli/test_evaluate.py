@@ -15,10 +15,7 @@ ROWS = [
     "a.png,0,300,400,ok,,103.0,104.0,3.0,104.0,103.0,204.0,0.9,90.0,,,,,m@1",
     "b.png,0,300,400,abstained,no anatomy found,,,,,,,0.01,,,,,,m@1",
 ]
-TRUTH = (
-    'Filename,PS1,PS2,FH1,AoP\na.png,"(100, 100)","(0, 100)","(100, 200)",90.0\n'
-    'b.png,"(1, 2)","(3, 4)","(5, 9)",\n'
-)
+TRUTH = 'Filename,PS1,PS2,FH1,AoP\na.png,"(100, 100)","(0, 100)","(100, 200)",90.0\nb.png,"(1, 2)","(3, 4)","(5, 9)",\n'
 
 
 @pytest.fixture
@@ -31,9 +28,7 @@ def files(tmp_path):
 
 
 def run(capsys, folder, *more, results="results", truth="truth.csv"):
-    code = main.run(
-        ["evaluate", str(folder / results), str(folder / truth), "--out", str(folder / "out"), *more]
-    )
+    code = main.run(["evaluate", str(folder / results), str(folder / truth), "--out", str(folder / "out"), *more])
     said = capsys.readouterr()
     return code, said.out, said.err
 

@@ -93,9 +93,7 @@ def test_a_missing_frame_of_unknown_size_takes_the_largest_known_one():
     ]
     matched = match(rows, truth_of("a.png", "b.png", "c.png"), AOP)
     assert matched.sizes[2].tolist() == [300, 400]
-    assert matched.notes == (
-        "missing frames of unknown size, taken as 300x400, the largest of the others: 1",
-    )
+    assert matched.notes == ("missing frames of unknown size, taken as 300x400, the largest of the others: 1",)
 
 
 def test_a_stated_angle_that_is_not_that_of_the_points_is_said_and_not_scored():
@@ -109,9 +107,7 @@ def test_a_stated_angle_that_is_not_that_of_the_points_is_said_and_not_scored():
 
 def test_no_shared_name_shows_three_of_each():
     rows = [row(f"r{number}.png") for number in range(4)]
-    with pytest.raises(
-        UsageError, match=r"r0.png, r1.png, r2.png, …; truth has t0.png, t1.png; give"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"r0.png, r1.png, r2.png, …; truth has t0.png, t1.png; give") as caught:
         match(rows, truth_of("t0.png", "t1.png"), AOP)
     assert caught.value.exit_code == 2
 
@@ -146,10 +142,7 @@ def test_a_value_that_does_not_fit_names_its_line(changes, message):
 
 def test_the_columns_tell_the_schema():
     assert schema_of([row("a.png")]) is AOP
-    assert (
-        schema_of([{"source": "a", **{f"{point}_{axis}": "1" for point in HEAD.points for axis in "xy"}}])
-        is HEAD
-    )
+    assert schema_of([{"source": "a", **{f"{point}_{axis}": "1" for point in HEAD.points for axis in "xy"}}]) is HEAD
     with pytest.raises(UsageError, match=r"found Filename, PS1; give a results\.csv"):
         schema_of([{"Filename": "a.png", "PS1": "(1, 2)"}])
     with pytest.raises(UsageError, match="found no row"):

@@ -142,9 +142,7 @@ def test_figures_equal_a_slow_reference(predicted, truth, lost, scale):
                     if lost[frame]:
                         for_point.append(math.sqrt(width**2 + height**2) * factor)
                     else:
-                        for_point.append(
-                            abs(predicted[frame][point][axis] - truth[frame][point][axis]) * factor
-                        )
+                        for_point.append(abs(predicted[frame][point][axis] - truth[frame][point][axis]) * factor)
                 if counted[frame]:
                     offsets.extend(for_point)
                     distances.append(for_point[0] if lost[frame] else math.hypot(*for_point))

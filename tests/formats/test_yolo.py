@@ -111,7 +111,7 @@ def test_a_missing_point_is_refused(tmp_path):
 def test_invisible_points_of_others_are_missing():
     line = "0 .5 .5 .2 .2 .5 .5 2 .25 .5 0 .5 .75 1"
     coords = parse_pose_line(line, (3, 3), (100, 50))
-    np.testing.assert_allclose(coords, [[49.5, 24.5], [np.nan, np.nan], [49.5, 37]])
+    np.testing.assert_allclose(coords, [[50, 25], [np.nan, np.nan], [50, 37.5]])
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,7 @@ def test_angle_is_unchanged_by_rotation_scale_translation_and_mirror(points, tur
     moved = [move @ p + shift for p in points]
     # The rounding of the shifted coordinates limits what can be asked of short rays.
     tolerance = 1e-6
-    assert geometry.angle_of_progression(*moved) == pytest.approx(
-        geometry.angle_of_progression(*points), abs=tolerance
-    )
+    assert geometry.angle_of_progression(*moved) == pytest.approx(geometry.angle_of_progression(*points), abs=tolerance)
     assert geometry.aop_sensitivity(*moved) * scale == pytest.approx(
         geometry.aop_sensitivity(*points), rel=1e-6, abs=tolerance
     )

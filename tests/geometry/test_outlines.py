@@ -93,9 +93,7 @@ def test_tangent_point_has_the_largest_turn_of_a_slow_search(outline, symphysis)
     assert tuple(fh1) == reached[0]
 
 
-@given(
-    outline=head_outlines(), turn=st.floats(0, 2 * math.pi), scale=st.floats(0.1, 10), mirror=st.booleans()
-)
+@given(outline=head_outlines(), turn=st.floats(0, 2 * math.pi), scale=st.floats(0.1, 10), mirror=st.booleans())
 @reproducible
 def test_tangent_point_and_distance_move_with_the_picture(outline, turn, scale, mirror):
     ps1, ps2 = np.array([0.0, 0.0]), np.array([-30.0, 10.0])
@@ -156,8 +154,6 @@ def test_a_head_of_one_point_is_its_own_tangent():
     assert geometry.head_symphysis_distance((0, 0), [(3, 4)]) == 5
 
 
-@pytest.mark.parametrize(
-    "outline", [[], [(3, 3)], [(3, 3)] * 9, [(1, 1), (math.nan, 2)], [(1, 1), (math.inf, 2)]]
-)
+@pytest.mark.parametrize("outline", [[], [(3, 3)], [(3, 3)] * 9, [(1, 1), (math.nan, 2)], [(1, 1), (math.inf, 2)]])
 def test_no_symphysis_has_no_ends(outline):
     assert np.isnan(geometry.symphysis_ends(outline)).all()

@@ -40,9 +40,7 @@ def frames(shared_data: Path) -> list[tuple[str, np.ndarray, np.ndarray, float]]
 
 def farthest_pairs(outline: np.ndarray) -> set[frozenset]:
     squares = ((outline[:, None] - outline[None]) ** 2).sum(axis=-1)
-    return {
-        frozenset((tuple(outline[i]), tuple(outline[j]))) for i, j in np.argwhere(squares == squares.max())
-    }
+    return {frozenset((tuple(outline[i]), tuple(outline[j]))) for i, j in np.argwhere(squares == squares.max())}
 
 
 def farthest_turned(ps1: np.ndarray, ps2: np.ndarray, outline: np.ndarray) -> set[tuple]:
@@ -81,9 +79,7 @@ def test_points_from_masks_are_the_labelled_ones_except_for_ties(frames):
 
 def test_ties_are_broken_as_in_the_label_files(frames):
     # Both take what comes first along OpenCV's contour.
-    moved = [
-        name for name, mask, points, _ in frames if (geometry.landmarks_from_masks(mask)[0] != points).any()
-    ]
+    moved = [name for name, mask, points, _ in frames if (geometry.landmarks_from_masks(mask)[0] != points).any()]
     assert moved == []
 
 

@@ -28,9 +28,7 @@ def test_an_unknown_key_names_the_nearest():
         load_config(YoloConfig, PRESETS, "fast", ["epoch=3"])
 
 
-@pytest.mark.parametrize(
-    "change", ["epochs=0", "epochs=many", "image_size=100", "optimizer=Adagrad", "model=yolo8n"]
-)
+@pytest.mark.parametrize("change", ["epochs=0", "epochs=many", "image_size=100", "optimizer=Adagrad", "model=yolo8n"])
 def test_a_value_that_does_not_fit_is_named(change):
     with pytest.raises(UsageError, match=change.split("=")[0]):
         load_config(YoloConfig, PRESETS, "fast", [change])

@@ -69,9 +69,7 @@ def side_of_strokes(points: np.ndarray, positive: np.ndarray) -> float:
     return 1.0 if float((middle - ps1) @ across) >= 0 else -1.0
 
 
-def ellipse_level(
-    centre: np.ndarray, along: np.ndarray, across: np.ndarray, height: int, width: int
-) -> np.ndarray:
+def ellipse_level(centre: np.ndarray, along: np.ndarray, across: np.ndarray, height: int, width: int) -> np.ndarray:
     """float64 (height, width): distance from the centre in half axes; the two half axes stand at right angles."""
     y, x = np.mgrid[:height, :width]
     dx, dy = x - centre[0], y - centre[1]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 SIDE = 128
@@ -78,4 +78,22 @@ def segment(network: Network, picture: np.ndarray, positive: np.ndarray, negativ
 
 
 def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+    rows, columns = _weights(plane.shape[0], height), _weights(plane.shape[1], width)
+    return rows @ plane.astype(np.float32) @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _weights(before: int, after: int) -> np.ndarray:
+    """float32 (after, before): the two source pixels of each pixel of a bilinear resize with half-pixel centres.
+
+    Places are computed in float32, as torch's ``interpolate`` does: a network multiplies what differs.
+    """
+    place = np.float32(before / after) * (np.arange(after, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    place = np.maximum(place, 0)
+    low = np.minimum(place.astype(int), before - 1)
+    share = place - low.astype(np.float32)
+    weights = np.zeros((after, before), np.float32)
+    each = np.arange(after)
+    weights[each, low] += 1 - share
+    weights[each, np.minimum(low + 1, before - 1)] += share
+    return weights
