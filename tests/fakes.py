@@ -45,3 +45,16 @@ def write_frames(folder: Path, count: int, **options) -> Path:
     for i in range(count):
         cv2.imwrite(str(folder / f"{i:03}.png"), textured(i, **options))
     return folder
+
+
+def require_ultralytics() -> None:
+    """At the top of a test module: skip it where the package is absent, else import it isolated, as the project does."""
+    from importlib.util import find_spec
+
+    import pytest
+
+    if find_spec("ultralytics") is None:
+        pytest.skip("ultralytics is not installed: pip install '.[train]'", allow_module_level=True)
+    from aop_pose.pipelines.yolo.isolation import isolate
+
+    isolate()

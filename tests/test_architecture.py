@@ -22,7 +22,7 @@ FLOORS = [
     {"keypoints"},
     {"results"},
     {"measure", "io"},
-    {"formats", "phantom", "evaluation"},
+    {"formats", "phantom", "evaluation", "fetching"},
     {"runtime"},
     {"predict", "scribbles", "artefacts"},
     {"pipelines"},

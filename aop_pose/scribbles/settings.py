@@ -54,9 +54,12 @@ class StrokeSettings:
 
     def __attrs_post_init__(self) -> None:
         # Otherwise a stroke could begin behind its end.
-        least = math.degrees(math.asin(math.sqrt(min(1.0, self.fh_inset / self.fh_reach))))
-        if not least < self.least_angle <= 90:
-            raise ValueError(f"least_angle: expected more than {least:.1f} and at most 90, found {self.least_angle}")
+        share = math.sin(math.radians(self.least_angle)) ** 2
+        if not (self.least_angle <= 90 and self.fh_inset / self.fh_reach < share):
+            raise ValueError(
+                f"least_angle: expected at most 90 with a squared sine above fh_inset / fh_reach = "
+                f"{self.fh_inset / self.fh_reach:.4f}, found {self.least_angle} ({share:.4f})"
+            )
 
 
 DEFAULT = StrokeSettings()

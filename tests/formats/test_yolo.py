@@ -10,6 +10,7 @@ from aop_pose.formats.yolo import write_yolo_detect, write_yolo_pose
 from aop_pose.formats.yolo_read import label_path, parse_pose_line, read_yolo_detect, read_yolo_pose
 from aop_pose.keypoints import Keypoints, to_centres, to_edges
 from aop_pose.schemas import AOP
+from tests.fakes import require_ultralytics
 from tests.formats.made_up import picture, save
 
 
@@ -32,8 +33,8 @@ def test_edges_are_half_a_pixel_from_centres():
 
 
 def test_a_pose_label_is_what_is_worked_out_by_hand(tmp_path):
-    # Points (50, 10), (20, 10), (50, 30) of 100x50, written as x / 100 and y / 50 without a shift. Their box is 30x20; a margin of a tenth of the
-    # longer side adds 3 on each side: 17..53 by 7..33, centre (35, 20), size (36, 26).
+    # Points (50, 10), (20, 10), (50, 30) of 100x50, written as x / 100, y / 50. Their box is 30x20; a margin of a
+    # tenth of the longer side adds 3 on each side: 17..53 by 7..33, centre (35, 20), size (36, 26).
     frame = labelled(tmp_path / "src", "a.png", COORDS)
     write_yolo_pose([frame], [frame], tmp_path / "out", box_margin=0.1)
     expected = [0, 0.35, 0.4, 0.36, 0.52, 0.5, 0.2, 0.2, 0.2, 0.5, 0.6]
@@ -154,11 +155,9 @@ def test_boxes_go_out_by_hand_and_come_back(tmp_path):
 
 
 @pytest.fixture
-def ultralytics_data(tmp_path, monkeypatch):
-    """Ultralytics' own reader of data files, kept away from the home directory."""
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("YOLO_OFFLINE", "true")
-    pytest.importorskip("ultralytics")
+def ultralytics_data():
+    """Ultralytics' own reader of data files."""
+    require_ultralytics()
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.data.utils import check_det_dataset
 

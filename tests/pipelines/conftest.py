@@ -28,7 +28,6 @@ def train_tiny(data: Path, out: Path, *changes: str, **options):
 @pytest.fixture(scope="session")
 def tiny_run(phantom_set, tmp_path_factory) -> Path:
     """A finished run of two epochs."""
-    pytest.importorskip("ultralytics")
     out = tmp_path_factory.mktemp("runs") / "tiny"
     train_tiny(phantom_set, out, "epochs=2")
     return out

@@ -6,8 +6,11 @@ import json
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("ultralytics")
+from tests.fakes import require_ultralytics
+
+require_ultralytics()
+
+import torch  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.read import read_frame  # noqa: E402

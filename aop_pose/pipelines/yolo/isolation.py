@@ -1,4 +1,4 @@
-"""Ultralytics, imported so that it sends nothing, writes nothing to the home directory and asks the network nothing."""
+"""Ultralytics, imported so that it sends nothing, installs nothing, asks the network nothing and changes nobody else."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from functools import cache
 
 @cache
 def isolate() -> None:
-    """Call before any import of ultralytics: private settings folder, no name look-ups, no integrations."""
+    """Call before any import of ultralytics: private settings folder, no name look-ups, no integrations.
+
+    Ultralytics also replaces ``PIL.Image.open`` for the whole process, by a version that tries to install a package
+    when a file is no picture; the original is put back.
+    """
     folder = tempfile.mkdtemp(prefix="aop-pose-ultralytics-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["YOLO_CONFIG_DIR"] = folder
     os.environ["YOLO_OFFLINE"] = "true"
+    os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["YOLO_VERBOSE"] = "false"
     os.environ.setdefault("MPLCONFIGDIR", folder)
 
-    from ultralytics.utils import SETTINGS
+    from PIL import Image
+    from ultralytics.utils import SETTINGS, patches
 
+    Image.open = patches._image_open
     integrations = {key: False for key, value in SETTINGS.items() if isinstance(value, bool)}
     SETTINGS.update(integrations)
