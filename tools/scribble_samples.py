@@ -13,6 +13,7 @@ from shapely import LineString, Polygon, affinity
 
 from aop_pose.formats.head import read_head
 from aop_pose.formats.pictures import read_gray
+from aop_pose.geometry import landmarks_from_masks
 from aop_pose.phantom import make_phantom
 from aop_pose.scribbles import raster
 from aop_pose.scribbles.sector import find_sector
@@ -22,10 +23,12 @@ from aop_pose.scribbles.strokes import NAMES, strokes_for
 FRAME = 256
 STRUCTURES = {"PS": 1, "FH": 2}
 # Shares of the samples.
-FROM_HC18 = 0.2
+FROM_HC18 = 0.15
 LANDMARK_STROKES = 0.75  # the others get strokes at random places, as an annotator might draw them
 LEFT_OUT = 0.08  # each of the landmarks' strokes, so that no single one is relied on
-SYMPHYSIS = 0.4  # of the phantoms' samples; the head is the harder of the two
+SYMPHYSIS = 0.5  # of the phantoms' samples
+# Phantoms are bent: BUMPS x BUMPS random shifts of up to about BEND pixels, so that no outline is an exact ellipse.
+BUMPS, BEND = 6, 4.0
 
 
 @attrs.frozen(eq=False)
@@ -101,7 +104,7 @@ class Sampler:
 
 
 def _placed(rng: np.random.Generator, source: Source) -> Source:
-    """The source turned, scaled, stretched, shifted and perhaps mirrored; a head alone is given landmarks."""
+    """The source turned, scaled, stretched, shifted, perhaps mirrored and bent; a head alone is given landmarks."""
     points = source.points
     turn, stretch = rng.uniform(-15, 15), np.exp(rng.uniform(-0.15, 0.15, 2))
     if source.ellipse is not None:
@@ -111,25 +114,53 @@ def _placed(rng: np.random.Generator, source: Source) -> Source:
         turn += np.degrees(np.angle(complex(*axis)) - np.radians(rng.uniform(140, 190)))
     matrix = cv2.getRotationMatrix2D((FRAME / 2, FRAME / 2), turn, np.exp(rng.uniform(-0.25, 0.3)))
     matrix = np.diag(stretch) @ matrix
-    if rng.random() < 0.3:
-        matrix = np.diag([-1.0, 1.0]) @ matrix
     middle = np.argwhere(source.mask > 0).mean(axis=0)[::-1]
     goal = FRAME * np.array([rng.uniform(0.35, 0.65), rng.uniform(0.4, 0.6)])
     matrix[:, 2] += goal - matrix @ [*middle, 1]
-    warp = {"M": matrix, "dsize": (FRAME, FRAME)}
-    sector = source.sector
-    if sector is not None:
-        (a, b, x), (d, e, y) = matrix
-        sector = affinity.affine_transform(sector, [a, b, d, e, x, y])
-        sector = sector.intersection(shapely.box(0, 0, FRAME - 1, FRAME - 1)).convex_hull
-        sector = sector if sector.geom_type == "Polygon" else None
+    field = None if source.ellipse is not None else rng.normal(0, 1, (2, BUMPS, BUMPS)) * rng.uniform(0, BEND)
+    x, y = _places(matrix, field)
+    mask = cv2.remap(source.mask, x, y, cv2.INTER_NEAREST)
+    if field is None:
+        points = points @ matrix[:, :2].T + matrix[:, 2]
+    else:
+        # What was bent has its landmarks elsewhere; those of the mask are what an annotator would set.
+        points, reason = landmarks_from_masks(mask)
+        points = None if reason else points
+    placed = Source(cv2.remap(source.pixels, x, y, cv2.INTER_LINEAR), mask, points, None, _moved(source.sector, matrix))
+    return _mirrored(placed) if rng.random() < 0.3 else placed
+
+
+def _moved(sector: Polygon | None, matrix: np.ndarray) -> Polygon | None:
+    if sector is None:
+        return None
+    (a, b, c), (d, e, f) = matrix
+    moved = affinity.affine_transform(sector, [a, b, d, e, c, f])
+    inside = moved.intersection(shapely.box(0, 0, FRAME - 1, FRAME - 1)).convex_hull
+    return inside if inside.geom_type == "Polygon" else None
+
+
+def _mirrored(source: Source) -> Source:
+    flip = np.array([[-1.0, 0, FRAME - 1], [0, 1, 0]])
+    points = None if source.points is None else source.points * [-1, 1] + [FRAME - 1, 0]
     return Source(
-        cv2.warpAffine(source.pixels, **warp, flags=cv2.INTER_LINEAR),
-        cv2.warpAffine(source.mask, **warp, flags=cv2.INTER_NEAREST),
-        points @ matrix[:, :2].T + matrix[:, 2],
+        np.ascontiguousarray(source.pixels[:, ::-1]),
+        np.ascontiguousarray(source.mask[:, ::-1]),
+        points,
         None,
-        sector,
+        _moved(source.sector, flip),
     )
+
+
+def _places(matrix: np.ndarray, field: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of the new picture is taken from, two float32 (256, 256); ``field`` bends it, in pixels."""
+    x, y = np.meshgrid(np.arange(FRAME, dtype=np.float32), np.arange(FRAME, dtype=np.float32))
+    if field is not None:
+        x, y = (
+            place + cv2.resize(bend.astype(np.float32), (FRAME, FRAME), interpolation=cv2.INTER_CUBIC)
+            for place, bend in zip((x, y), field, strict=True)
+        )
+    (a, b, c), (d, e, f) = cv2.invertAffineTransform(matrix)
+    return (a * x + b * y + c).astype(np.float32), (d * x + e * y + f).astype(np.float32)
 
 
 def _made_up_landmarks(rng: np.random.Generator, ellipse: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ COMMANDS = {
     "predict": "predict:predict",
     "evaluate": "evaluate:evaluate",
     "demo": "demo:demo",
-    "pretrain": "pretrain:pretrain",
+    "pretrain": "train:pretrain",
     "train": "train:train",
     "export": "export:export",
     "dataset": "dataset:app",

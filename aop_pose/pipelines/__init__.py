@@ -19,8 +19,6 @@ PIPELINES = {
 class Pipeline(Protocol):
     """The verbs every pipeline answers."""
 
-    PRESETS: Path
-    DEFAULT_PRESET: str
     pretrain: Callable[..., Any]
     train: Callable[..., Any]
     export: Callable[[Path, Path], Predictor]

@@ -17,12 +17,13 @@ def phantom_set(tmp_path_factory) -> Path:
     return folder
 
 
-def train_tiny(data: Path, out: Path, *changes: str, **options):
+def train_tiny(data: Path, out: Path, *changes: str, verb: str = "train", options=None, **settings):
     """Train on the tiny set with settings of the fewest possible steps."""
     from aop_pose.pipelines import pipeline
+    from aop_pose.pipelines.job import Job
 
-    options = {"init": "scratch", "say": lambda line: None, **options}
-    return pipeline("yolo").train(data, "labels.csv", out, changes=[*TINY, *changes], **options)
+    job = Job(data, out, changes=[*TINY, *changes], **{"init": "scratch", **settings})
+    return getattr(pipeline("yolo"), verb)(job, **(options or {}))
 
 
 @pytest.fixture(scope="session")

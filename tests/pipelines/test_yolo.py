@@ -136,7 +136,7 @@ def test_training_labels_are_where_the_points_are(phantom_set):
     from aop_pose.letterbox import fit
     from aop_pose.pipelines.yolo.config import YoloConfig
     from aop_pose.pipelines.yolo.dataset import FrameDataset
-    from aop_pose.pipelines.yolo.pipeline import read_examples
+    from aop_pose.pipelines.yolo.train import read_examples
 
     examples = read_examples(read_iugc(phantom_set / "labels.csv", phantom_set))[:2]
     config = YoloConfig(image_size=128, brightness=0, gamma=0, speckle=0)
@@ -153,6 +153,7 @@ def test_named_weights_must_be_there(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setenv("AOP_POSE_INIT", str(tmp_path / "none.pt"))
     with pytest.raises(UsageError, match="AOP_POSE_INIT"):
         train_tiny(phantom_set, tmp_path / "other", "epochs=1", init="auto")
+    assert not list(tmp_path.iterdir()), "nothing is written when the call does not fit"
 
 
 def test_a_pickle_that_is_no_checkpoint_is_refused(tmp_path):
@@ -165,7 +166,7 @@ def test_a_pickle_that_is_no_checkpoint_is_refused(tmp_path):
 
 def test_a_frame_in_labels_and_val_is_named(phantom_set, tmp_path):
     with pytest.raises(UsageError, match=r"000\d*\.png|\.png stands in --labels too"):
-        train_tiny(phantom_set, tmp_path / "run", "epochs=1", val="labels.csv")
+        train_tiny(phantom_set, tmp_path / "run", "epochs=1", options={"val": "labels.csv"})
 
 
 def test_nothing_but_an_artefact_of_ours_is_loaded(tmp_path):

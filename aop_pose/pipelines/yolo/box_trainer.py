@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from ultralytics.utils.torch_utils import unwrap_model
 from aop_pose.formats.boxes import box_iou
 from aop_pose.formats.labels import CLASSES
 from aop_pose.letterbox import fit
+from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.dataset import BoxDataset, BoxExample
 from aop_pose.pipelines.yolo.exact import ExactTraining
+from aop_pose.pipelines.yolo.start import Start
 
 
 class BoxTrainer(ExactTraining):
@@ -26,15 +27,10 @@ class BoxTrainer(ExactTraining):
     checked = ("val/box_iou", *(f"val/box_iou_{name.lower()}" for name in CLASSES))
 
     def __init__(
-        self,
-        config: YoloConfig,
-        examples: Sequence[BoxExample],
-        checks: Sequence[BoxExample],
-        folder: Path,
-        **options: Any,
+        self, config: YoloConfig, job: Job, start: Start, examples: Sequence[BoxExample], checks: Sequence[BoxExample]
     ):
         self.examples, self.checks = examples, checks
-        super().__init__(config, folder, **options)
+        super().__init__(config, job, start)
 
     def get_dataset(self) -> dict[str, Any]:
         return {

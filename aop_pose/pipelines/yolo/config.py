@@ -10,6 +10,7 @@ from pydantic import Field
 from aop_pose.pipelines.config import Config
 
 PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PRESET = "fast"
 
 
 class YoloConfig(Config):

@@ -7,7 +7,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
+from aop_pose.errors import AopPoseError
+from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.run import METRICS, RunFolder
 from aop_pose.pipelines.yolo.config import YoloConfig
+from aop_pose.pipelines.yolo.start import Start
 
 STATE = "resume.pt"
-
-OnEpoch = Callable[[dict[str, float]], None]
-OnBatch = Callable[[int, int, int, float], None]
 
 
 class ExactTraining(DetectionTrainer):
@@ -37,24 +38,12 @@ class ExactTraining(DetectionTrainer):
     """Columns of metrics.csv that ``check`` fills. The first one decides which epoch is kept: the least, except that
     a name that ends in ``iou`` is best when greatest; NaN = nothing was checked, and the last epoch is kept."""
 
-    def __init__(
-        self,
-        config: YoloConfig,
-        folder: Path,
-        *,
-        start: torch.nn.Module | None,
-        seed: int,
-        device: str,
-        resume: bool,
-        on_epoch: OnEpoch,
-        on_batch: OnBatch,
-    ):
-        self.config, self.start, self.seed, self.wants_resume = config, start, seed, resume
-        self.on_epoch, self.on_batch = on_epoch, on_batch
-        super().__init__(overrides=ultralytics_settings(config, folder, seed, device))
-        self.csv = folder / "metrics.csv"
+    def __init__(self, config: YoloConfig, job: Job, start: Start):
+        self.config, self.job, self.start = config, job, start.model
+        super().__init__(overrides=ultralytics_settings(config, job))
+        self.csv = job.out / METRICS
         # Ultralytics' own copy of the settings: config.yaml says the same in this project's words.
-        (folder / "args.yaml").unlink()
+        (job.out / "args.yaml").unlink()
         self.add_callback("on_train_epoch_start", lambda trainer: trainer.seed_epoch())
         self.add_callback("on_train_batch_end", lambda trainer: trainer.report_batch())
         self.best_fitness: float | None = None
@@ -80,7 +69,7 @@ class ExactTraining(DetectionTrainer):
 
     def seed_epoch(self) -> None:
         """Every draw of an epoch follows from (seed, epoch) alone."""
-        value = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        value = int(np.random.SeedSequence([self.job.seed, self.epoch]).generate_state(1)[0])
         random.seed(value)
         np.random.seed(value)
         torch.manual_seed(value)
@@ -90,7 +79,7 @@ class ExactTraining(DetectionTrainer):
 
     def report_batch(self) -> None:
         self.batches_done += 1
-        self.on_batch(self.epoch, self.batches_done, len(self.train_loader), float(self.loss.detach()))
+        self.job.on_batch(self.epoch, self.batches_done, len(self.train_loader), float(self.loss.detach()))
 
     def validate(self) -> tuple[dict[str, float], float]:
         metrics = self.check(unwrap_model(self.ema.ema))
@@ -119,7 +108,7 @@ class ExactTraining(DetectionTrainer):
             if fresh:
                 file.write(",".join(row) + "\n")
             file.write(",".join(f"{value:.6g}" for value in row.values()) + "\n")
-        self.on_epoch(row)
+        self.job.on_epoch(row)
 
     def save_model(self) -> bool:
         super().save_model()
@@ -139,7 +128,7 @@ class ExactTraining(DetectionTrainer):
 
     def resume_training(self, ckpt: Any) -> None:
         path = self.wdir / STATE
-        if not (self.wants_resume and path.is_file()):
+        if not (self.job.resume and path.is_file()):
             self.csv.unlink(missing_ok=True)
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
@@ -153,12 +142,27 @@ class ExactTraining(DetectionTrainer):
         keep_rows(self.csv, self.start_epoch)
 
 
-def best_row(out: Path, columns: Sequence[str]) -> dict[str, float | None]:
+def carry_out(trainer: ExactTraining, run: RunFolder, **facts: Any) -> dict[str, Any]:
+    """Train to the end and finish the run folder; returns what run.json says."""
+    job, config = trainer.job, trainer.config
+    run.save(precision=precision_of(config, job.device), device=job.device, **facts)
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}; --resume goes on with it") from error
+    best = best_row(trainer.csv, trainer.checked)
+    (trainer.wdir / STATE).unlink(missing_ok=True)
+    run.finish(best=best, torch_threads=torch.get_num_threads())
+    job.say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}")
+    return run.record
+
+
+def best_row(table: Path, columns: Sequence[str]) -> dict[str, float | None]:
     """The row of metrics.csv whose weights were kept (see ``ExactTraining.checked``); what was not checked is None."""
-    with (out / "metrics.csv").open(encoding="utf-8") as file:
+    with table.open(encoding="utf-8") as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    checked = [row for row in rows if np.isfinite(row[columns[0]])]
     sign = -1 if columns[0].endswith("iou") else 1
+    checked = [row for row in rows if np.isfinite(row[columns[0]])]
     kept = min(checked, key=lambda row: sign * row[columns[0]]) if checked else rows[-1]
     return {key: kept[key] if np.isfinite(kept[key]) else None for key in ("epoch", *columns)}
 
@@ -193,17 +197,18 @@ def pass_in_bfloat16(model: Any) -> None:
     model.predict = predict
 
 
-def ultralytics_settings(config: YoloConfig, folder: Path, seed: int, device: str) -> dict[str, Any]:
+def ultralytics_settings(config: YoloConfig, job: Job) -> dict[str, Any]:
     """This project's settings in Ultralytics' words."""
+    # Ultralytics refuses bfloat16 on a CPU; there the forward pass is wrapped instead (pass_in_bfloat16).
+    bfloat16 = job.device != "cpu" and precision_of(config, job.device) == "bf16"
     return {
-        "model": f"{config.model}.yaml", "data": "in-memory.yaml", "save_dir": str(folder.resolve()),
-        "exist_ok": True, "device": device, "seed": seed, "deterministic": True, "workers": 4,
+        "model": f"{config.model}.yaml", "data": "in-memory.yaml", "save_dir": str(job.out.resolve()),
+        "exist_ok": True, "device": job.device, "seed": job.seed, "deterministic": True, "workers": 4,
         "plots": False, "val": True, "save": True, "verbose": False, "patience": config.epochs,
         "imgsz": config.image_size, "epochs": config.epochs, "batch": config.batch, "optimizer": config.optimizer,
         "lr0": config.lr0, "lrf": config.lrf, "cos_lr": config.cosine, "momentum": config.momentum,
         "weight_decay": config.weight_decay, "warmup_epochs": config.warmup_epochs,
-        # Ultralytics refuses bfloat16 on a CPU; there the forward pass is wrapped instead (pass_in_bfloat16).
-        "amp": "bf16" if device != "cpu" and precision_of(config, device) == "bf16" else False, "nbs": config.batch,
+        "amp": "bf16" if bfloat16 else False, "nbs": config.batch,
         "box": config.gain_box, "cls": config.gain_class, "dfl": config.gain_dfl, "pose": config.gain_pose,
         "degrees": config.degrees, "translate": config.translate, "scale": config.scale, "shear": config.shear,
         "fliplr": config.flip, "flipud": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": config.brightness,

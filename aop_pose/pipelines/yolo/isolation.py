@@ -1,4 +1,4 @@
-"""Ultralytics, imported so that it sends nothing, installs nothing, asks the network nothing and changes nobody else."""
+"""Ultralytics, imported so that it sends nothing, installs nothing, looks nothing up and changes nobody else."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ import attrs
 import torch
 
 from aop_pose.errors import UsageError
+from aop_pose.fetching import cache_folder
+from aop_pose.io.hashing import sha256_of
 from aop_pose.schemas import AOP
 
 ENVIRONMENT = "AOP_POSE_INIT"
@@ -22,7 +24,7 @@ class Start:
     words: str
 
 
-def find_start(init: str, model: str, out: Path) -> Start:
+def find_start(init: str, model: str) -> Start:
     """Resolve ``--init``.
 
     ``auto`` takes the file that the environment variable AOP_POSE_INIT names, else what Ultralytics downloads
@@ -37,7 +39,7 @@ def find_start(init: str, model: str, out: Path) -> Start:
         return _from_file(_checkpoint(Path(init), "--init"))
     if named := os.environ.get(ENVIRONMENT):
         return _from_file(_checkpoint(Path(named), ENVIRONMENT))
-    downloaded = _download(f"{model}-pose.pt", out)
+    downloaded = _download(f"{model}-pose.pt")
     if downloaded is not None:
         return _from_file(downloaded)
     return Start(None, f"scratch (random weights): {model}-pose.pt could not be downloaded; name one with --init FILE")
@@ -53,8 +55,6 @@ def _checkpoint(path: Path, what: str) -> Path:
 def _from_file(path: Path) -> Start:
     from ultralytics.nn.tasks import load_checkpoint
 
-    from aop_pose.artefacts import sha256_of
-
     try:
         model, _ = load_checkpoint(path)
     except Exception as error:
@@ -62,13 +62,13 @@ def _from_file(path: Path) -> Start:
     return Start(model, f"{path.name} (sha256 {sha256_of(path)[:12]})")
 
 
-def _download(name: str, folder: Path) -> Path | None:
-    """Ultralytics' published weights, into the run folder; None where the network does not give them."""
+def _download(name: str) -> Path | None:
+    """Ultralytics' published weights, in the cache folder; None where the network does not give them."""
     from ultralytics.utils.downloads import attempt_download_asset
 
     offline = os.environ.pop("YOLO_OFFLINE", None)
     try:
-        file = Path(attempt_download_asset(folder / name))
+        file = Path(attempt_download_asset(cache_folder() / name))
     except Exception:
         return None
     finally:

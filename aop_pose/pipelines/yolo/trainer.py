@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,12 @@ from ultralytics.models.yolo.pose import PoseTrainer
 from aop_pose.decode import decode_pose
 from aop_pose.geometry import angle_of_progression
 from aop_pose.letterbox import fit
+from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.dataset import Example, FrameDataset
 from aop_pose.pipelines.yolo.exact import ExactTraining
 from aop_pose.pipelines.yolo.network import TorchNetwork
+from aop_pose.pipelines.yolo.start import Start
 from aop_pose.schemas import AOP
 
 CHECKED = ("val/mre_px", "val/aop_mae_deg", "val/missing")
@@ -29,10 +30,10 @@ class FrameTrainer(ExactTraining, PoseTrainer):
     checked = CHECKED
 
     def __init__(
-        self, config: YoloConfig, examples: Sequence[Example], checks: Sequence[Example], folder: Path, **options: Any
+        self, config: YoloConfig, job: Job, start: Start, examples: Sequence[Example], checks: Sequence[Example]
     ):
         self.examples, self.checks = examples, checks
-        super().__init__(config, folder, **options)
+        super().__init__(config, job, start)
 
     def get_dataset(self) -> dict[str, Any]:
         points = len(AOP.points)
