@@ -49,7 +49,10 @@ class Source:
 def phantom_sources(seed: int, count: int) -> list[Source]:
     """Made-up frames of one seed, from 0 on."""
     phantoms = (make_phantom(seed, index, size=FRAME) for index in range(count))
-    return [Source(p.frame.pixels, p.mask, p.keypoints.coords, None, find_sector(p.frame.pixels)) for p in phantoms]
+    return [
+        Source(p.frame.pixels, p.mask, p.keypoints.coords, None, find_sector(p.frame.pixels))
+        for p in phantoms
+    ]
 
 
 def hc18_sources(folder: Path) -> list[Source]:
@@ -126,7 +129,9 @@ def _placed(rng: np.random.Generator, source: Source) -> Source:
         # What was bent has its landmarks elsewhere; those of the mask are what an annotator would set.
         points, reason = landmarks_from_masks(mask)
         points = None if reason else points
-    placed = Source(cv2.remap(source.pixels, x, y, cv2.INTER_LINEAR), mask, points, None, _moved(source.sector, matrix))
+    placed = Source(
+        cv2.remap(source.pixels, x, y, cv2.INTER_LINEAR), mask, points, None, _moved(source.sector, matrix)
+    )
     return _mirrored(placed) if rng.random() < 0.3 else placed
 
 
@@ -179,7 +184,9 @@ def _made_up_landmarks(rng: np.random.Generator, ellipse: np.ndarray) -> np.ndar
     return np.stack([ps1, ps1 + rng.uniform(0.35, 0.65) * size * axis / np.hypot(*axis), fh1])
 
 
-def _landmark_strokes(rng: np.random.Generator, source: Source, structure: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _landmark_strokes(
+    rng: np.random.Generator, source: Source, structure: str
+) -> tuple[np.ndarray, np.ndarray] | None:
     """The project's own strokes on points that an annotator might have set; None where there are none."""
     assert source.points is not None
     points = np.clip(source.points + rng.normal(0, 1.0, (3, 2)), 0, FRAME - 1)
@@ -217,7 +224,9 @@ def _free_strokes(rng: np.random.Generator, region: np.ndarray) -> tuple[np.ndar
 def _grayed(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
     """Another machine's gray values, uint8 (256, 256): gamma, gain by place, speckle, blur, seldom inverted."""
     gray = (pixels / 255.0).astype(np.float32) ** float(np.exp(rng.uniform(-0.7, 0.7)))
-    gain = cv2.resize(rng.uniform(0.4, 1.5, (4, 4)).astype(np.float32), pixels.shape, interpolation=cv2.INTER_CUBIC)
+    gain = cv2.resize(
+        rng.uniform(0.4, 1.5, (4, 4)).astype(np.float32), pixels.shape, interpolation=cv2.INTER_CUBIC
+    )
     if rng.random() < 0.7:
         gray *= np.clip(gain, 0.2, 2)
     if rng.random() < 0.6:

@@ -109,8 +109,12 @@ def main() -> int:
         epilog="Example: python tools/train_scribble_unet.py --hc18 ../shared/data/hc18 --out scribble-unet.onnx",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx")
-    parser.add_argument("--hc18", type=Path, metavar="DIR", help="HC18 with labelled.csv; left out where not given")
-    parser.add_argument("--phantoms", type=int, default=2500, help="made-up frames to train on (default 2500)")
+    parser.add_argument(
+        "--hc18", type=Path, metavar="DIR", help="HC18 with labelled.csv; left out where not given"
+    )
+    parser.add_argument(
+        "--phantoms", type=int, default=2500, help="made-up frames to train on (default 2500)"
+    )
     parser.add_argument("--steps", type=int, default=1200, help="default 1200")
     parser.add_argument("--batch", type=int, default=16, help="default 16")
     parser.add_argument("--seed", type=int, default=7)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import attrs
 import cv2
 import numpy as np
+from shapely.affinity import affine_transform
 
 from aop_pose.scribbles import raster
 from aop_pose.scribbles.sector import find_sector
 from aop_pose.scribbles.segmenters.geometric import side_of_strokes
 from aop_pose.scribbles.segmenters.interface import Segmenter
-from aop_pose.scribbles.strokes import Strokes, strokes_for
+from aop_pose.scribbles.strokes import Stroke, Strokes, strokes_for
 
 STRUCTURES = ("PS", "FH")
 WORKING_SIDE = 256
@@ -25,8 +26,13 @@ class BoxSettings:
 
     threshold: Mapping[str, float] = attrs.field(factory=lambda: {"PS": 0.5, "FH": 0.5})
     """Least probability of a pixel of the structure."""
-    margin: Mapping[str, float] = attrs.field(factory=lambda: {"PS": 0.0, "FH": 0.0})
-    """What is added on each side, as a share of the box's own width and height."""
+    margin: Mapping[str, tuple[float, float, float]] = attrs.field(
+        factory=lambda: {"PS": (0.0, -0.04, 0.08), "FH": (0.0, 0.0, 0.0)}
+    )
+    """What is added on both sides, on top and below, as shares of the region's width and height.
+
+    Annotators draw the symphysis deeper than half above and half below the line PS1-PS2.
+    """
     slack: float = 0.15
     """How far a landmark may lie off the region it was set on, in lengths of the symphysis."""
     symphysis: tuple[float, float] = (0.2, 1.0)
@@ -51,7 +57,7 @@ class FrameBoxes:
     regions: dict[str, np.ndarray]
     """Structure -> uint8 (H, W) of 0 and 1, in the frame's size; only where there is a box."""
     strokes: Strokes
-    """In pixels of the working frame."""
+    """What the segmenter was told, in pixels of the frame."""
 
 
 def boxes_for(
@@ -71,8 +77,9 @@ def boxes_for(
     # Centres move by half a pixel where edges stay edges.
     placed = (np.asarray(points, np.float64) + 0.5) * scale - 0.5
     strokes = strokes_for(placed, small.shape[1], small.shape[0], find_sector(small))
+    shown = attrs.evolve(strokes, strokes=[_enlarged(stroke, scale) for stroke in strokes.strokes])
     if strokes.reason:
-        return FrameBoxes({}, dict.fromkeys(STRUCTURES, strokes.reason), {}, strokes)
+        return FrameBoxes({}, dict.fromkeys(STRUCTURES, strokes.reason), {}, shown)
     boxes, reasons, regions = {}, {}, {}
     square = _squared(small)
     for structure in STRUCTURES:
@@ -86,11 +93,11 @@ def boxes_for(
         if reason:
             reasons[structure] = reason
             continue
-        box = _grown(_box_of(region, placed, structure), settings.margin[structure])
+        box = _box_of(region, placed, structure, settings.margin[structure])
         limit = np.array([width, height, width, height]) - 0.5
         boxes[structure] = np.clip((box + 0.5) / scale - 0.5, -0.5, limit)
         regions[structure] = cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST)
-    return FrameBoxes(boxes, reasons, regions, strokes)
+    return FrameBoxes(boxes, reasons, regions, shown)
 
 
 def region_of(
@@ -104,7 +111,9 @@ def region_of(
 
     Threshold, what the landmarks rule out, the component that the strokes touch most, holes filled, plausibility.
     """
-    likely = ((probability >= settings.threshold[structure]) & _allowed(points, structure, positive)).astype(np.uint8)
+    likely = ((probability >= settings.threshold[structure]) & _allowed(points, structure, positive)).astype(
+        np.uint8
+    )
     _, labels = cv2.connectedComponents(likely, connectivity=4)
     touched = np.bincount(labels[positive > 0].ravel(), minlength=1)
     touched[0] = 0
@@ -158,18 +167,25 @@ def _implausible(
     return ""
 
 
-def _box_of(region: np.ndarray, points: np.ndarray, structure: str) -> np.ndarray:
-    """Outer edges of the region and of the landmarks that lie on its outline: left, top, right, bottom."""
+def _box_of(
+    region: np.ndarray, points: np.ndarray, structure: str, margin: tuple[float, float, float]
+) -> np.ndarray:
+    """Outer edges of the grown region and of the landmarks on its outline: left, top, right, bottom."""
     left, top, width, height = cv2.boundingRect(region)
+    sideways, above, below = margin
     landmarks = points[:2] if structure == "PS" else points[2:]
-    low = np.minimum([left - 0.5, top - 0.5], landmarks.min(axis=0) - 0.5)
-    high = np.maximum([left + width - 0.5, top + height - 0.5], landmarks.max(axis=0) + 0.5)
-    return np.concatenate([low, high])
+    low = np.array([left - sideways * width, top - above * height]) - 0.5
+    high = np.array([left + (1 + sideways) * width, top + (1 + below) * height]) - 0.5
+    return np.concatenate(
+        [np.minimum(low, landmarks.min(axis=0) - 0.5), np.maximum(high, landmarks.max(axis=0) + 0.5)]
+    )
 
 
-def _grown(box: np.ndarray, margin: float) -> np.ndarray:
-    grow = margin * (box[2:] - box[:2])
-    return np.concatenate([box[:2] - grow, box[2:] + grow])
+def _enlarged(stroke: Stroke, scale: float) -> Stroke:
+    shift = 0.5 / scale - 0.5
+    return attrs.evolve(
+        stroke, line=affine_transform(stroke.line, [1 / scale, 0, 0, 1 / scale, shift, shift])
+    )
 
 
 def _shrunk(pixels: np.ndarray, scale: float) -> np.ndarray:

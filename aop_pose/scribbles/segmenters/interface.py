@@ -88,7 +88,9 @@ def _weights(before: int, after: int) -> np.ndarray:
 
     Places are computed in float32, as torch's ``interpolate`` does: a network multiplies what differs.
     """
-    place = np.float32(before / after) * (np.arange(after, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    place = np.float32(before / after) * (np.arange(after, dtype=np.float32) + np.float32(0.5)) - np.float32(
+        0.5
+    )
     place = np.maximum(place, 0)
     low = np.minimum(place.astype(int), before - 1)
     share = place - low.astype(np.float32)
