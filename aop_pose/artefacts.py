@@ -6,13 +6,13 @@ An installed wheel carries both folders inside the package (``_shipped``), a che
 from __future__ import annotations
 
 import difflib
-import hashlib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aop_pose.errors import UsageError
 from aop_pose.io.atomic import replacing
+from aop_pose.io.hashing import sha256_of
 from aop_pose.runtime import Predictor
 from aop_pose.runtime import load as load_artefact
 
@@ -148,15 +148,6 @@ def _verified(entry: Artefact, folder: Path) -> Path:
     if wrong:
         raise UsageError(f"weights: {folder / entry.file} is not {entry.name}: {wrong}; install aop-pose again")
     return folder / entry.file
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def load(weights: str | Path | None = None, schema: str = "aop", device: str = "cpu") -> Predictor:

@@ -162,7 +162,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_read(server, cache):
 
 def test_a_file_of_unsaid_size_is_not_read_beyond_its_size(server, cache):
     server.content, server.says_size = CONTENT + bytes(20_000_000), False
-    with pytest.raises(UsageError, match="expected 300000 bytes, found 3[0-9]{5} *, removed"):
+    with pytest.raises(UsageError, match=r"expected 300000 bytes, found 3\d{5}, removed"):
         fetching.fetch(item_at(server.url))
     assert list(cache.iterdir()) == []
 
@@ -176,7 +176,7 @@ def test_places_are_tried_in_order_and_all_failures_are_told(server):
         gone.stop()
     fetching.cached(ITEM).unlink()
     server.status = 503
-    with pytest.raises(AopPoseError, match="refused.*HTTP 503") as failed:
+    with pytest.raises(AopPoseError, match=r"refused.*HTTP 503") as failed:
         fetching.fetch(item_at(gone.url, server.url))
     assert "\n" not in str(failed.value)
     assert "weights add thing FILE" in str(failed.value)

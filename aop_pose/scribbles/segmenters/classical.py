@@ -40,10 +40,8 @@ class Classical:
         structure: str,
         points: np.ndarray,
     ) -> np.ndarray:
-        if structure == "PS":
-            level = symphysis_level(points, *picture.shape)
-        else:
-            level = head_disc_level(points, positive)
+        symphysis = structure == "PS"
+        level = symphysis_level(points, *picture.shape) if symphysis else head_disc_level(points, positive)
         gray, inside, outside = (_small(plane) for plane in (picture, positive, negative))
         shape = cv2.resize(level.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         labels = np.where(shape < 1, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
@@ -56,7 +54,7 @@ class Classical:
         seen = np.dstack([gray, blurred, np.clip(128 * shape, 0, 255).astype(np.uint8)])
         # GrabCut draws its first colour clusters from OpenCV's own generator.
         cv2.setRNGSeed(0)
-        cv2.grabCut(seen, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(seen, labels, (0, 0, 0, 0), np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
         found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
         return cv2.resize(found, picture.shape[::-1], interpolation=cv2.INTER_LINEAR)
 

@@ -84,7 +84,7 @@ def _median_head_level(points: np.ndarray, height: int, width: int) -> np.ndarra
     left, top, right, bottom = np.array(HEAD_FROM_FH1) * max(height, width)
     # In a mirrored frame PS1 is left of PS2 and the head lies right of FH1.
     side = -1.0 if ps1[0] < ps2[0] else 1.0
-    centre = fh1 + [side * (left + right) / 2, (top + bottom) / 2]
+    centre = fh1 + np.array([side * (left + right) / 2, (top + bottom) / 2])
     return ellipse_level(
         centre, np.array([(right - left) / 2, 0]), np.array([0, (bottom - top) / 2]), height, width
     )
