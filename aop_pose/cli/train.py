@@ -51,7 +51,7 @@ def pretrain(
     method: Method = "yolo",
     labels: Labels = "labels.csv",
     segmenter: Annotated[
-        str, typer.Option("--segmenter", help="auto, scribbleprompt, scribble-unet, classical or geometric.")
+        str, typer.Option("--segmenter", help="auto, scribbleprompt, scribble-unet, classical or geometry.")
     ] = "auto",
     boxes: Annotated[
         Path | None, typer.Option("--boxes", help="YOLO detection folder with corrected boxes; no segmenter then.")

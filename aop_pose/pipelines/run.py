@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 import aop_pose
@@ -157,17 +158,16 @@ def draw_curves(table: Path, picture: Path) -> None:
 
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name.startswith(("train/", "val/"))]
     epochs = [float(row["epoch"]) for row in rows]
-    panels = [
-        ("loss", [n for n in names if "loss" in n]),
-        ("checked", [n for n in names if n.startswith("val/")]),
-    ]
-    figure, axes = plt.subplots(1, len(panels), figsize=(11, 4), layout="constrained")
-    for axis, (title, columns) in zip(axes, panels, strict=True):
-        for column in columns:
-            axis.plot(epochs, [float(row[column]) for row in rows], label=column)
-        axis.set(title=title, xlabel="epoch", yscale="log")
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    panels = {"train loss": [name for name in columns if name.startswith("train/")]}
+    # Each checked number has its own unit, so its own panel; one that was never checked has none.
+    panels |= {name: [name] for name in columns if name.startswith("val/") and np.isfinite(columns[name]).any()}
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), layout="constrained", squeeze=False)
+    for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
+        for name in names:
+            axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=name.split("/")[1])
+        axis.set(title=title.removeprefix("val/"), xlabel="epoch", ylim=(0, None))
         axis.legend(fontsize=8)
     part = picture.with_suffix(".part.png")
     figure.savefig(part, dpi=110)

@@ -46,7 +46,7 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
     frames = read_iugc(resolve_labels(job.labels, job.data), job.data) if boxes is None else []
     parts = (part for frame in frames for part in (frame.path.read_bytes(), frame.keypoints.coords.tobytes()))
     about = {"labels": job.labels, "frames": len(frames), "fingerprint": fingerprint(parts)}
-    chosen = choose_segmenter(segmenter)
+    chosen = choose_segmenter(segmenter) if boxes is None else None
     start = find_start(job.init, config.model)
     facts = {
         "seed": job.seed, "stage": "pretrain", "schema": "boxes",
@@ -54,7 +54,7 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
     }  # fmt: skip
     run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
     folder = boxes or job.out / "boxes"
-    if not folder.is_dir():
+    if chosen is not None and not folder.is_dir():
         job.say(chosen.why)
         left_out = write_boxes(frames, chosen.segmenter, folder, config.holdout, job.seed)
         job.say(f"boxes: {len(frames) - len(left_out)} of {len(frames)} frames, {len(left_out)} left out ({folder})")

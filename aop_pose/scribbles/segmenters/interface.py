@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -78,24 +77,17 @@ def segment(network: Network, picture: np.ndarray, positive: np.ndarray, negativ
 
 
 def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    rows, columns = _weights(plane.shape[0], height), _weights(plane.shape[1], width)
-    return rows @ plane.astype(np.float32) @ columns.T
+    return np.ascontiguousarray(_along(_along(plane.astype(np.float32), height).T, width).T)
 
 
-@lru_cache(maxsize=16)
-def _weights(before: int, after: int) -> np.ndarray:
-    """float32 (after, before): the two source pixels of each pixel of a bilinear resize with half-pixel centres.
+def _along(plane: np.ndarray, after: int) -> np.ndarray:
+    """Bilinear resize of the rows of float32 (rows, columns), half-pixel centres.
 
     Places are computed in float32, as torch's ``interpolate`` does: a network multiplies what differs.
     """
-    place = np.float32(before / after) * (np.arange(after, dtype=np.float32) + np.float32(0.5)) - np.float32(
-        0.5
-    )
+    before = plane.shape[0]
+    place = np.float32(before / after) * (np.arange(after, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
     place = np.maximum(place, 0)
     low = np.minimum(place.astype(int), before - 1)
-    share = place - low.astype(np.float32)
-    weights = np.zeros((after, before), np.float32)
-    each = np.arange(after)
-    weights[each, low] += 1 - share
-    weights[each, np.minimum(low + 1, before - 1)] += share
-    return weights
+    share = (place - low.astype(np.float32))[:, None]
+    return (1 - share) * plane[low] + share * plane[np.minimum(low + 1, before - 1)]

@@ -1,0 +1,138 @@
+"""Detection pre-training: boxes on disk, restart, hand-corrected boxes, and the step into the pose network."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.fakes import require_ultralytics
+
+require_ultralytics()
+
+import torch  # noqa: E402
+
+from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.formats.boxes import box_iou  # noqa: E402
+from aop_pose.formats.yolo_read import read_yolo_detect  # noqa: E402
+from aop_pose.pipelines.yolo.box_trainer import SquaredBoxLoss, centre_size  # noqa: E402
+from tests.pipelines.conftest import train_tiny  # noqa: E402
+
+
+def pretrain_tiny(data, out, *changes, segmenter="geometry", boxes=None, **settings):
+    options = {"segmenter": segmenter, "boxes": boxes}
+    return train_tiny(data, out, "epochs=1", *changes, verb="pretrain", options=options, **settings)
+
+
+@pytest.fixture(scope="module")
+def box_run(phantom_set, tmp_path_factory):
+    out = tmp_path_factory.mktemp("boxes") / "run"
+    pretrain_tiny(phantom_set, out)
+    return out
+
+
+def test_every_step_lies_on_disk(box_run):
+    record = json.loads((box_run / "run.json").read_text())
+    frames = read_yolo_detect(box_run / "boxes")
+    with (box_run / "boxes" / "left_out.csv").open() as file:
+        left_out = list(csv.DictReader(file))
+    assert len(frames) + len(left_out) == 10
+    assert all(row["reason"] for row in left_out)
+    assert record["left_out"] == len(left_out)
+    assert record["boxes"]["train"] + record["boxes"]["val"] == len(frames)
+    assert len(list((box_run / "boxes" / "masks").iterdir())) == len(frames)
+    assert "geometry" in record["segmenter"]
+    assert record["best"]["epoch"] == 1
+    assert (box_run / "weights" / "best.pt").is_file()
+
+
+def test_boxes_enclose_the_landmarks(box_run, phantom_set):
+    from aop_pose.formats.iugc import read_iugc
+
+    points = {frame.filename: frame.keypoints.coords for frame in read_iugc(phantom_set / "labels.csv", phantom_set)}
+    for frame in read_yolo_detect(box_run / "boxes"):
+        left, top, right, bottom = frame.boxes[frame.classes.index(0)]
+        ps1, ps2, _ = points[frame.filename.split("/")[1]]
+        for x, y in (ps1, ps2):
+            assert left - 2 <= x <= right + 2
+            assert top - 2 <= y <= bottom + 2
+
+
+def test_the_pose_network_takes_backbone_and_neck(box_run, phantom_set, tmp_path):
+    said = []
+    record = train_tiny(phantom_set, tmp_path / "pose", "epochs=1", init=str(box_run), say=said.append)
+    moved, whole = record["tensors_transferred"]
+    assert 0.9 * whole < moved < whole
+    assert any(f"{moved} of {whole} tensors transferred" in line for line in said)
+
+
+def test_weights_of_another_size_are_refused(box_run, phantom_set, tmp_path):
+    with pytest.raises(UsageError, match="backbone and neck tensors of yolo11s"):
+        train_tiny(phantom_set, tmp_path / "pose", "epochs=1", "model=yolo11s", init=str(box_run))
+    assert not (tmp_path / "pose").exists()
+
+
+def test_corrected_boxes_are_trained_on(box_run, phantom_set, tmp_path):
+    shutil.copytree(box_run / "boxes", tmp_path / "corrected")
+    said = []
+    record = pretrain_tiny(phantom_set, tmp_path / "run", boxes=tmp_path / "corrected", say=said.append)
+    assert "segmenter" not in record
+    assert not (tmp_path / "run" / "boxes").exists()
+    with pytest.raises(UsageError, match="--boxes"):
+        pretrain_tiny(phantom_set, tmp_path / "other", boxes=tmp_path / "none")
+    assert not (tmp_path / "other").exists()
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_resumed_run_keeps_its_boxes(phantom_set, tmp_path):
+    def kill(*_):
+        raise Killed
+
+    with pytest.raises(Killed):
+        pretrain_tiny(phantom_set, tmp_path / "run", on_batch=kill)
+    label = next((tmp_path / "run" / "boxes" / "labels").rglob("*.txt"))
+    stamp = label.stat().st_mtime_ns
+    said = []
+    pretrain_tiny(phantom_set, tmp_path / "run", resume=True, say=said.append)
+    assert label.stat().st_mtime_ns == stamp
+    assert not any("segmenter" in line for line in said)
+
+
+def test_the_squared_box_term_against_a_slow_reference():
+    generator = torch.Generator().manual_seed(0)
+    frames, anchors, size = 2, 5, torch.tensor([64.0, 64.0])
+    stride = torch.tensor([[8.0], [8.0], [8.0], [16.0], [32.0]])
+    corner = torch.rand(frames, anchors, 2, generator=generator) * 4
+    predicted = torch.cat([corner, corner + 1 + torch.rand(frames, anchors, 2, generator=generator)], -1)
+    target = torch.cat([corner + 0.3, corner + 2], -1)
+    scores = torch.rand(frames, anchors, 2, generator=generator)
+    chosen = torch.tensor([[True, False, True, False, True], [False, True, False, True, False]])
+    total = scores[chosen].sum()
+    distances = torch.zeros(frames, anchors, 4 * 16)
+    loss, _ = SquaredBoxLoss(16)(
+        distances, predicted, torch.rand(anchors, 2) * 4, target, scores, total, chosen, size, stride
+    )
+    expected = 0.0
+    for i in range(frames):
+        for j in range(anchors):
+            if chosen[i, j]:
+                step = float(stride[j]) / 64
+                one, other = centre_size(predicted[i, j]) * step, centre_size(target[i, j]) * step
+                expected += float(((one - other) ** 2).sum()) * float(scores[i, j].sum())
+    assert float(loss) == pytest.approx(expected / float(total), rel=1e-5)
+
+
+def test_the_squared_box_term_trains(box_run, phantom_set, tmp_path):
+    record = pretrain_tiny(phantom_set, tmp_path / "run", "box_loss=mse", boxes=box_run / "boxes")
+    assert record["config"]["box_loss"] == "mse"
+    assert record["finished"]
+
+
+def test_iou_by_hand():
+    assert box_iou(np.array([0, 0, 4, 2.0]), np.array([2, 0, 6, 2.0])) == pytest.approx(1 / 3)
+    assert box_iou(np.array([0, 0, 1, 1.0]), np.array([2, 2, 3, 3.0])) == 0
+    assert box_iou(np.zeros(4), np.zeros(4)) == 0
