@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any
 import numpy as np
 from scribble_samples import Sampler, hc18_sources, phantom_sources
 
+from aop_pose import artefacts
 from aop_pose.errors import AopPoseError
 from aop_pose.io.atomic import replacing
 from aop_pose.io.hashing import sha256_of
 from aop_pose.scribbles.segmenters.interface import CHANNELS, SIDE
 from aop_pose.scribbles.segmenters.network import build_network
 
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 LEARNING_RATE = 3e-3  # Adam; cosine down to zero, 50 steps of warm-up
 WARM_UP = 50
 FEATURES = (32, 32, 32, 32)  # the official network has 192: a thirtieth of the work, under 1 MB instead of 16
@@ -103,22 +106,42 @@ def export(network: Any, file: Path, record: dict[str, Any]) -> None:
         onnx.save(model, part)
 
 
+def release(file: Path, record: dict[str, Any], weights: Path = WEIGHTS) -> artefacts.Artefact:
+    """Copy the ONNX and its run record among the shipped weights and replace the entry of the manifest."""
+    name = record["name"]
+    entry = artefacts.Artefact(
+        name=name,
+        file=f"{name}.onnx",
+        sha256=sha256_of(file),
+        bytes=file.stat().st_size,
+        schema_name="scribble",
+        licence=record["licence"],
+        training_run=f"{name}.run.json",
+    )
+    shutil.copyfile(file, weights / entry.file)
+    shutil.copyfile(file.with_suffix(".run.json"), weights / entry.training_run)
+    others = [other for other in artefacts.manifest(weights) if other.name != name]
+    artefacts.write_manifest(sorted([*others, entry], key=lambda one: one.name), weights)
+    return entry
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Example: python tools/train_scribble_unet.py --hc18 ../shared/data/hc18 --out scribble-unet.onnx",
+        epilog="Example: python tools/train_scribble_unet.py --hc18 data/hc18 --out scribble-unet.onnx --release",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument(
         "--hc18", type=Path, metavar="DIR", help="HC18 with labelled.csv; left out where not given"
     )
     parser.add_argument(
-        "--phantoms", type=int, default=2500, help="made-up frames to train on (default 2500)"
+        "--phantoms", type=int, default=1000, help="made-up frames to train on (default 1000)"
     )
-    parser.add_argument("--steps", type=int, default=1200, help="default 1200")
+    parser.add_argument("--steps", type=int, default=800, help="default 800")
     parser.add_argument("--batch", type=int, default=16, help="default 16")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    parser.add_argument("--release", action="store_true", help="put it among the shipped weights")
     given = parser.parse_args()
     began = time.time()
     try:
@@ -152,8 +175,9 @@ def main() -> int:
     export(network, given.out, record)
     with replacing(given.out.with_suffix(".run.json")) as part:
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    size = given.out.stat().st_size
-    print(f"{given.out}: {size / 1e6:.2f} MB, sha256 {sha256_of(given.out)}; {json.dumps(record)}")
+    print(f"{given.out}: {given.out.stat().st_size / 1e6:.2f} MB; {json.dumps(record)}")
+    if given.release:
+        print(f"released as {release(given.out, record).model_id}")
     return 0
 
 
