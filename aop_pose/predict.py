@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,10 +15,10 @@ import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.frame import Frame
-from aop_pose.io.atomic import replacing
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.document import write_document
 from aop_pose.io.fitness import unfit_reason
+from aop_pose.io.outputs import DOCUMENT, OVERLAYS, STARTED, TABLE, claim
 from aop_pose.io.overlay import draw_overlay, write_overlay
 from aop_pose.io.overlay_names import overlay_name
 from aop_pose.io.pixel_size import PixelSizes, parse_pixel_size, with_pixel_size
@@ -30,7 +28,6 @@ from aop_pose.measure import measure
 from aop_pose.results import Result
 from aop_pose.runtime import Found, Predictor
 
-TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", ".started.json"
 READ_AHEAD = 4
 """Batches that wait between reading, measuring and drawing: memory is bounded by it, not by the number of frames."""
 
@@ -96,7 +93,8 @@ def predict_folder(
     ``facts`` go into results.json beside what this function knows.
 
     Raises:
-        UsageError: no frames, or ``out`` holds a finished run, or one started otherwise, and not ``overwrite``.
+        UsageError: no frames, or ``out`` cannot be written, or it holds a finished run, or one started otherwise,
+            and not ``overwrite``.
     """
     pixel_sizes = parse_pixel_size(pixel_size) if pixel_size is not None else None
     discovery = discover(sources)
@@ -108,10 +106,10 @@ def predict_folder(
         "pixel_size": pixel_size,
         "overlay": overlay,
     }
-    resume = _claim(out, identity, overwrite)
+    resume = claim(out, identity, overwrite)
     on_start(len(discovery.entries))
     with ResultsWriter(out / TABLE, predictor.schema, resume=resume) as writer:
-        entries, skipped = _remaining(discovery.entries, writer.done)
+        entries, skipped = _remaining(discovery.entries, writer)
         items = _items(entries, frozenset(writer.done), pixel_sizes, limit=READ_AHEAD * batch)
         for result, opened in _measured(predictor, items, out / OVERLAYS if overlay else None, batch):
             writer.write(result)
@@ -124,36 +122,11 @@ def predict_folder(
     return summary
 
 
-def _claim(out: Path, identity: dict[str, Any], overwrite: bool) -> bool:
-    """Make the folder ready; True where it holds the beginning of this same run."""
-    table, document, started = out / TABLE, out / DOCUMENT, out / STARTED
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out: expected a folder, found the file {out}")
-    if overwrite:
-        document.unlink(missing_ok=True)
-        table.unlink(missing_ok=True)
-        started.unlink(missing_ok=True)
-        shutil.rmtree(out / OVERLAYS, ignore_errors=True)
-    if document.exists():
-        raise UsageError(f"--out: {out} holds a finished run; choose another folder or add --overwrite")
-    if table.exists():
-        before = json.loads(started.read_text(encoding="utf-8")) if started.exists() else {}
-        differing = [key for key in identity if before.get(key) != identity[key]]
-        if differing:
-            was = ", ".join(f"{key} was {before.get(key, 'unknown')}" for key in differing)
-            raise UsageError(f"--out: {out} holds the beginning of another run ({was}); add --overwrite to replace it")
-        return True
-    out.mkdir(parents=True, exist_ok=True)
-    with replacing(started) as part:
-        part.write_text(json.dumps(identity), encoding="utf-8")
-    return False
-
-
-def _remaining(entries: Sequence[Entry], done: set[tuple[str, int]]) -> tuple[list[Entry], int]:
-    """Rows are written in order, so only the last file with a row can be half done."""
-    sources = {source for source, _ in done}
-    position = max((i for i, entry in enumerate(entries) if entry.source in sources), default=0)
-    return list(entries[position:]), position
+def _remaining(entries: Sequence[Entry], writer: ResultsWriter) -> tuple[list[Entry], int]:
+    """Files still to be read, and how many are done: only the file of the last row can be half done."""
+    finished = {source for source, _ in writer.done} - {writer.last_source}
+    left = [entry for entry in entries if entry.source not in finished]
+    return left, len(entries) - len(left)
 
 
 Item = tuple[Frame | Result, int]

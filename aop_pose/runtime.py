@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from aop_pose.decode import decode_pose
 from aop_pose.errors import UsageError
@@ -32,7 +32,7 @@ class Contract(BaseModel):
     schema_name: str = Field(alias="schema")
     head: Literal["pose"]
     """``pose``: input (B, 1, S, S) gray in [0, 1]; output (B, 5 + 2 n, anchors): box centre, size, score, points."""
-    image_size: int
+    image_size: int = Field(gt=0, le=4096)
     letterbox_value: int = 114
     normalisation: str = "gray / 255"
     threshold: float = Field(ge=0, le=1)
@@ -43,6 +43,13 @@ class Contract(BaseModel):
     calibration: dict[str, Any] | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""
     licence: str = "AGPL-3.0-or-later"
+
+    @field_validator("schema_name")
+    @classmethod
+    def _check_schema(cls, name: str) -> str:
+        if name not in SCHEMAS:
+            raise ValueError(f"expected one of {', '.join(SCHEMAS)}, found {name!r}")
+        return name
 
     @property
     def schema_of_points(self) -> Schema:
@@ -103,7 +110,8 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
         threads: threads within one pass; None = all cores this process may use.
 
     Raises:
-        UsageError: the file is absent, corrupt, or carries no contract of this project.
+        UsageError: the file is absent, corrupt, carries no contract of this project, or answers otherwise than
+            its contract says.
     """
     import onnxruntime as ort
 
@@ -128,6 +136,7 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
     def network(inputs: np.ndarray) -> np.ndarray:
         return session.run(None, {input_name: inputs})[0]
 
+    _check_answer(network, contract, path)
     digest = hashlib.sha256(content).hexdigest()
     return Predictor(contract, network, f"{contract.name}@{digest[:8]}")
 
@@ -155,5 +164,30 @@ def _contract(metadata: dict[str, str], path: Path) -> Contract:
     try:
         return Contract.model_validate(json.loads(metadata[METADATA_KEY]))
     except (ValidationError, json.JSONDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"weights: the contract in {path} does not fit this version ({first})") from None
+        raise UsageError(
+            f"weights: the contract in {path} does not fit this version ({_first_problem(error)})"
+        ) from None
+
+
+def _first_problem(error: ValidationError | json.JSONDecodeError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+
+
+def _check_answer(network: Network, contract: Contract, path: Path) -> None:
+    """UsageError where a black picture does not get the answer that the contract promises."""
+    size, rows = contract.image_size, 5 + 2 * len(contract.schema_of_points.points)
+    try:
+        shape = network(np.zeros((1, 1, size, size), np.float32)).shape
+    except Exception as error:
+        raise UsageError(
+            f"weights: the network in {path} does not take the (1, 1, {size}, {size}) that its contract says "
+            f"({type(error).__name__}); export it again"
+        ) from None
+    if len(shape) != 3 or shape[:2] != (1, rows) or not shape[2]:
+        raise UsageError(
+            f"weights: {path}: expected an answer of shape (1, {rows}, candidates) for schema "
+            f"{contract.schema_name}, found {shape}; export it again"
+        )

@@ -34,8 +34,8 @@ def fake_predictor(**changes) -> Predictor:
 
 
 def textured(seed: int, height: int = 256, width: int = 256, first_row: int = 200) -> np.ndarray:
-    """A gray picture that is neither blank nor uniform."""
-    pixels = np.random.default_rng(seed).integers(30, 220, (height, width), dtype=np.uint8)
+    """A gray picture that is neither blank nor uniform, and whose neighbouring pixels are alike."""
+    pixels = cv2.GaussianBlur(np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8), (0, 0), 2)
     pixels[0] = first_row
     return pixels
 
@@ -48,7 +48,7 @@ def write_frames(folder: Path, count: int, **options) -> Path:
 
 
 def require_ultralytics() -> None:
-    """At the top of a test module: skip it where the package is absent, else import it isolated, as the project does."""
+    """At the top of a test module: skip it where the package is absent, else import it as the project does."""
     from importlib.util import find_spec
 
     import pytest

@@ -119,6 +119,27 @@ def test_a_torn_last_line_is_written_again(tmp_path):
     assert table.read_bytes() == (tmp_path / "straight" / TABLE).read_bytes()
 
 
+def test_frames_that_were_added_since_the_interruption_have_rows(tmp_path):
+    folder, out = write_frames(tmp_path / "frames", 6), tmp_path / "out"
+    with pytest.raises(Stopped):
+        run([folder], out, overlay=False, on_row=stop_after(3))
+    cv2.imwrite(str(folder / "000a.png"), textured(9))
+    run([folder], out, overlay=False)
+    names = [row["source"] for row in read_results(out / TABLE)]
+    assert sorted(names) == ["000.png", "000a.png", *(f"00{i}.png" for i in range(1, 6))]
+
+
+def test_a_folder_inside_the_source_is_not_measured_again(tmp_path):
+    folder = write_frames(tmp_path / "frames", 6)
+    out = folder / "out"
+    with pytest.raises(Stopped):
+        run([folder], out, on_row=stop_after(3))
+    assert run([folder], out).counts == {"ok": 6}
+    assert run([folder], out, overwrite=True).counts == {"ok": 6}
+    assert run([folder], folder).counts == {"ok": 6}
+    assert run([folder], folder, overwrite=True).counts == {"ok": 6}
+
+
 def test_a_cine_is_taken_up_in_its_middle(tmp_path):
     from PIL import Image
 

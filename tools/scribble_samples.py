@@ -23,12 +23,13 @@ from aop_pose.scribbles.strokes import NAMES, strokes_for
 FRAME = 256
 STRUCTURES = {"PS": 1, "FH": 2}
 # Shares of the samples.
-FROM_HC18 = 0.15
+FROM_HC18 = 0.2
 LANDMARK_STROKES = 0.75  # the others get strokes at random places, as an annotator might draw them
 LEFT_OUT = 0.08  # each of the landmarks' strokes, so that no single one is relied on
 SYMPHYSIS = 0.5  # of the phantoms' samples
-# Phantoms are bent: BUMPS x BUMPS random shifts of up to about BEND pixels, so that no outline is an exact ellipse.
-BUMPS, BEND = 6, 4.0
+# Phantoms are bent by BUMPS x BUMPS random shifts of up to about BEND pixels: a symphysis is no exact ellipse, a head
+# nearly is.
+BUMPS, BEND = 6, {"PS": 4.0, "FH": 1.0}
 
 
 @attrs.frozen(eq=False)
@@ -49,10 +50,7 @@ class Source:
 def phantom_sources(seed: int, count: int) -> list[Source]:
     """Made-up frames of one seed, from 0 on."""
     phantoms = (make_phantom(seed, index, size=FRAME) for index in range(count))
-    return [
-        Source(p.frame.pixels, p.mask, p.keypoints.coords, None, find_sector(p.frame.pixels))
-        for p in phantoms
-    ]
+    return [Source(p.frame.pixels, p.mask, p.keypoints.coords, None, find_sector(p.frame.pixels)) for p in phantoms]
 
 
 def hc18_sources(folder: Path) -> list[Source]:
@@ -93,7 +91,7 @@ class Sampler:
             pool = self.outlines if of_head else self.phantoms
             source = pool[rng.integers(len(pool))]
             structure = "FH" if of_head or rng.random() > SYMPHYSIS else "PS"
-            placed = _placed(rng, source)
+            placed = _placed(rng, source, BEND[structure])
             region = (placed.mask == STRUCTURES[structure]).astype(np.uint8)
             if region.sum() < 100:
                 continue
@@ -106,7 +104,7 @@ class Sampler:
             return inputs, target[None]
 
 
-def _placed(rng: np.random.Generator, source: Source) -> Source:
+def _placed(rng: np.random.Generator, source: Source, most_bent: float) -> Source:
     """The source turned, scaled, stretched, shifted, perhaps mirrored and bent; a head alone is given landmarks."""
     points = source.points
     turn, stretch = rng.uniform(-15, 15), np.exp(rng.uniform(-0.15, 0.15, 2))
@@ -120,7 +118,7 @@ def _placed(rng: np.random.Generator, source: Source) -> Source:
     middle = np.argwhere(source.mask > 0).mean(axis=0)[::-1]
     goal = FRAME * np.array([rng.uniform(0.35, 0.65), rng.uniform(0.4, 0.6)])
     matrix[:, 2] += goal - matrix @ [*middle, 1]
-    field = None if source.ellipse is not None else rng.normal(0, 1, (2, BUMPS, BUMPS)) * rng.uniform(0, BEND)
+    field = None if source.ellipse is not None else rng.normal(0, 1, (2, BUMPS, BUMPS)) * rng.uniform(0, most_bent)
     x, y = _places(matrix, field)
     mask = cv2.remap(source.mask, x, y, cv2.INTER_NEAREST)
     if field is None:
@@ -129,9 +127,7 @@ def _placed(rng: np.random.Generator, source: Source) -> Source:
         # What was bent has its landmarks elsewhere; those of the mask are what an annotator would set.
         points, reason = landmarks_from_masks(mask)
         points = None if reason else points
-    placed = Source(
-        cv2.remap(source.pixels, x, y, cv2.INTER_LINEAR), mask, points, None, _moved(source.sector, matrix)
-    )
+    placed = Source(cv2.remap(source.pixels, x, y, cv2.INTER_LINEAR), mask, points, None, _moved(source.sector, matrix))
     return _mirrored(placed) if rng.random() < 0.3 else placed
 
 
@@ -184,9 +180,7 @@ def _made_up_landmarks(rng: np.random.Generator, ellipse: np.ndarray) -> np.ndar
     return np.stack([ps1, ps1 + rng.uniform(0.35, 0.65) * size * axis / np.hypot(*axis), fh1])
 
 
-def _landmark_strokes(
-    rng: np.random.Generator, source: Source, structure: str
-) -> tuple[np.ndarray, np.ndarray] | None:
+def _landmark_strokes(rng: np.random.Generator, source: Source, structure: str) -> tuple[np.ndarray, np.ndarray] | None:
     """The project's own strokes on points that an annotator might have set; None where there are none."""
     assert source.points is not None
     points = np.clip(source.points + rng.normal(0, 1.0, (3, 2)), 0, FRAME - 1)
@@ -224,9 +218,7 @@ def _free_strokes(rng: np.random.Generator, region: np.ndarray) -> tuple[np.ndar
 def _grayed(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
     """Another machine's gray values, uint8 (256, 256): gamma, gain by place, speckle, blur, seldom inverted."""
     gray = (pixels / 255.0).astype(np.float32) ** float(np.exp(rng.uniform(-0.7, 0.7)))
-    gain = cv2.resize(
-        rng.uniform(0.4, 1.5, (4, 4)).astype(np.float32), pixels.shape, interpolation=cv2.INTER_CUBIC
-    )
+    gain = cv2.resize(rng.uniform(0.4, 1.5, (4, 4)).astype(np.float32), pixels.shape, interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.7:
         gray *= np.clip(gain, 0.2, 2)
     if rng.random() < 0.6:

@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument(
         "--phantoms", type=int, default=1000, help="made-up frames to train on (default 1000)"
     )
-    parser.add_argument("--steps", type=int, default=800, help="default 800")
+    parser.add_argument("--steps", type=int, default=1200, help="default 1200")
     parser.add_argument("--batch", type=int, default=16, help="default 16")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")

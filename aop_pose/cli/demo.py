@@ -26,6 +26,7 @@ def demo(
     from aop_pose.cli.measuring import measure_to
     from aop_pose.formats.iugc import read_iugc
     from aop_pose.geometry import angle_of_progression
+    from aop_pose.io.outputs import CONTACT_SHEET
     from aop_pose.io.overlay import contact_sheet, write_overlay
     from aop_pose.io.overlay_names import overlay_name
     from aop_pose.io.table import read_results
@@ -43,6 +44,6 @@ def demo(
         table.add_row(row["source"], row["status"], angle, f"{truth[row['source']]:.1f}°", row["score"])
         pictures.append(np.asarray(cv2.imread(str(out / "overlays" / overlay_name(row["source"], 0)))))
     Console().print(table)
-    write_overlay(out / "contact_sheet.png", contact_sheet(pictures))
-    typer.echo(f"pictures to check by eye: {out / 'contact_sheet.png'}")
+    write_overlay(out / CONTACT_SHEET, contact_sheet(pictures))
+    typer.echo(f"pictures to check by eye: {out / CONTACT_SHEET}")
     raise typer.Exit(code)

@@ -94,12 +94,21 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         return _say(f"{error.strerror or error}: {error.filename or 'while reading or writing'}", 1)
     except Exception as error:
+        if _was_interrupted(error):
+            return finish_interrupted(arguments)
         if not hasattr(error, "format_message"):
             raise
         return _usage(error)
     if code == 130:
         return finish_interrupted(arguments)
     return code if isinstance(code, int) else 0
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Packages of compiled code turn a Ctrl-C that comes while they load into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _usage(error: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -12,10 +11,8 @@ import numpy as np
 
 from aop_pose.errors import UsageError
 from aop_pose.geometry import angle_of_progression
-from aop_pose.results import STATUSES
-from aop_pose.schemas import AOP, SCHEMAS, Schema
-
-Row = Mapping[str, str]
+from aop_pose.evaluation.rows import Row, index_of, number, points_of, status_of
+from aop_pose.schemas import AOP, Schema
 
 ANGLE_TOLERANCE_DEG = 0.1
 """A larger gap between a stated angle and that of the points is said."""
@@ -38,6 +35,11 @@ class Truth:
     """Shape (frames, points, 2), pixels of the original frames, columns x, y."""
     stated_angles: np.ndarray | None = attrs.field(default=None, converter=attrs.converters.optional(_floats))
     """The column AoP, shape (frames,), degrees, NaN where empty: checked, not scored."""
+    sizes: np.ndarray | None = attrs.field(default=None, converter=attrs.converters.optional(_floats))
+    """Shape (frames, 2): width, height of each picture, NaN where unknown."""
+    columns: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """Further columns of the file (device, centre, patient), one text a frame."""
+    notes: tuple[str, ...] = ()
 
     @names.validator
     def _check_names(self, attribute: attrs.Attribute, value: tuple[str, ...]) -> None:
@@ -66,17 +68,37 @@ class Matched:
     """Shape (frames, 2): width, height as the rows say; NaN where no row says them."""
     notes: tuple[str, ...]
     """One line each: what a reader should know before believing the figures."""
+    intervals: np.ndarray | None = None
+    """Shape (frames, 2): aop_low, aop_high as the rows state them, NaN where they do not."""
+    columns: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    models: tuple[str, ...] = ()
+    """Every model that the matched rows name."""
 
 
-def schema_of(rows: Sequence[Row]) -> Schema:
-    """The schema whose point columns the rows have; UsageError where none fits."""
-    found = list(rows[0]) if rows else []
-    for schema in SCHEMAS.values():
-        if {"source", *_point_columns(schema)} <= set(found):
-            return schema
-    raise UsageError(
-        "results: expected rows with the columns source and PS1_x … FH1_y (or OFD1_x … BPD2_y), "
-        f"found {', '.join(found) if found else 'no row'}; give a results.csv of aop-pose predict"
+def truth_of_results(rows: Sequence[Row], schema: Schema) -> Truth:
+    """A second results table in the place of the truth: two methods, or two readers, compared.
+
+    Frames that it did not measure are left out and noted; UsageError where none is left.
+    """
+    kept, points, notes = [], [], []
+    for line, row in enumerate(rows, start=2):
+        where = f"truth line {line}"
+        coords = points_of(row, schema, where)
+        complete = bool(np.isfinite(coords).all())
+        if index_of(row, where) == 0 and status_of(row, where, complete) == "ok" and complete:
+            kept.append((where, row))
+            points.append(coords)
+    if not kept:
+        raise UsageError(f"truth: expected at least one measured frame in this results table, found 0 of {len(rows)}")
+    if len(kept) < len(rows):
+        notes.append(f"rows of the second table that are not measured, left out: {len(rows) - len(kept)}")
+    return Truth(
+        names=[row["source"] for _, row in kept],
+        coords=points,
+        stated_angles=[number(row, "aop_deg", where) for where, row in kept],
+        sizes=[_size(row, where) for where, row in kept],
+        columns={name: tuple(row[name] for _, row in kept) for name in kept[0][1]},
+        notes=tuple(notes),
     )
 
 
@@ -84,29 +106,34 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
     """Answer each true frame with the row of its ``source``, else of its file name where that is unique.
 
     A row counts as measured where its ``status`` is ``ok``, or, in a table without that column, where it has
-    all its points. UsageError for a value that is no number, a frame twice, and where no name is shared.
+    all its points. UsageError for a value that is no number, a frame twice, where no name is shared, and where
+    the two sides know pictures of different sizes.
     """
-    notes: list[str] = []
-    stills = [(line, row) for line, row in enumerate(rows, start=2) if _index(row, line) == 0]
+    notes: list[str] = list(truth.notes)
+    lines = [(f"results line {line}", row) for line, row in enumerate(rows, start=2)]
+    stills = [(where, row) for where, row in lines if index_of(row, where) == 0]
     answers = _pair_names([_tidy(row["source"]) for _, row in stills], [_tidy(name) for name in truth.names], notes)
     if len(stills) < len(rows):
         notes.append(f"later frames of a cine (index above 0), not scored: {len(rows) - len(stills)}")
     predicted = np.full(truth.coords.shape, np.nan)
     sizes = np.full((len(truth.names), 2), np.nan)
     stated = np.full(len(truth.names), np.nan)
-    statuses, holes = ["no row"] * len(truth.names), []
+    intervals = np.full((len(truth.names), 2), np.nan)
+    statuses, holes, models = ["no row"] * len(truth.names), [], {}
     for position, answer in enumerate(answers):
         if answer is None:
             continue
-        line, row = stills[answer]
-        points = [_float(row, column, line) for column in _point_columns(schema)]
-        complete = all(map(math.isfinite, points))
-        status = _status(row, line, complete)
+        where, row = stills[answer]
+        points = points_of(row, schema, where)
+        complete = bool(np.isfinite(points).all())
+        status = status_of(row, where, complete)
         statuses[position] = status
-        sizes[position] = _float(row, "width", line), _float(row, "height", line)
-        stated[position] = _float(row, "aop_deg", line)
+        sizes[position] = _size(row, where)
+        stated[position] = number(row, "aop_deg", where)
+        intervals[position] = number(row, "aop_low", where), number(row, "aop_high", where)
+        models[row.get("model") or ""] = None
         if status == "ok" and complete:
-            predicted[position] = np.reshape(points, (-1, 2))
+            predicted[position] = points
         elif status == "ok":
             holes.append(row["source"])
     if holes:
@@ -114,6 +141,10 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
     if schema is AOP:
         _check_angles("truth: AoP", truth.stated_angles, truth.coords, truth.names, notes)
         _check_angles("results: aop_deg", stated, predicted, truth.names, notes)
+    if truth.sizes is not None:
+        _check_sizes(sizes, truth.sizes, truth.names)
+        sizes = np.where(np.isfinite(sizes), sizes, truth.sizes)
+    _check_inside(truth.coords, sizes, truth.names, notes)
     return Matched(
         schema=schema,
         names=truth.names,
@@ -122,6 +153,9 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
         truth=truth.coords,
         sizes=_fill_sizes(sizes, np.isfinite(predicted).all(axis=(1, 2)), notes),
         notes=tuple(notes),
+        intervals=intervals,
+        columns=truth.columns,
+        models=tuple(filter(None, models)),
     )
 
 
@@ -183,6 +217,29 @@ def _check_angles(
         )
 
 
+def _check_sizes(results: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> None:
+    """Points on pictures of two sizes are in two kinds of pixels: no distance between them means anything."""
+    apart = (results != truth).any(axis=1) & np.isfinite(results).all(axis=1) & np.isfinite(truth).all(axis=1)
+    if apart.any():
+        first = int(np.argmax(apart))
+        raise UsageError(
+            f"expected pictures of the same size on both sides, found {int(apart.sum())} of different size: "
+            f"{names[first]} has {_by(results[first])} in the results, {_by(truth[first])} in the truth; "
+            "measure and label the same files"
+        )
+
+
+def _check_inside(coords: np.ndarray, sizes: np.ndarray, names: Sequence[str], notes: list[str]) -> None:
+    """Note true points beyond the picture the rows speak of; a point may lie up to half a pixel outside a centre."""
+    beyond = ((coords < -0.5) | (coords > sizes[:, None] - 0.5)).any(axis=(1, 2))
+    outside = [name for name, out in zip(names, beyond, strict=True) if out]
+    if outside:
+        notes.append(
+            f"true points outside the picture whose size the results state: {len(outside)} frames ({_some(outside)}); "
+            "labels drawn at another picture size give errors that mean nothing"
+        )
+
+
 def _fill_sizes(sizes: np.ndarray, measured: np.ndarray, notes: list[str]) -> np.ndarray:
     """Missing frames without a size take the largest known one, so that no error counts as too small."""
     unknown = ~np.isfinite(sizes).all(axis=1)
@@ -191,35 +248,18 @@ def _fill_sizes(sizes: np.ndarray, measured: np.ndarray, notes: list[str]) -> np
     known = sizes[~unknown]
     largest = known[np.argmax(np.linalg.norm(known, axis=1))]
     notes.append(
-        f"missing frames of unknown size, taken as {largest[0]:.0f}x{largest[1]:.0f}, "
+        f"missing frames of unknown size, taken as {_by(largest)}, "
         f"the largest of the others: {int((unknown & ~measured).sum())}"
     )
     return np.where((unknown & ~measured)[:, None], largest, sizes)
 
 
-def _point_columns(schema: Schema) -> list[str]:
-    return [f"{point}_{axis}" for point in schema.points for axis in "xy"]
+def _size(row: Row, where: str) -> tuple[float, float]:
+    return number(row, "width", where), number(row, "height", where)
 
 
-def _status(row: Row, line: int, complete: bool) -> str:
-    if "status" not in row:
-        return "ok" if complete else "abstained"
-    if row["status"] not in STATUSES:
-        raise UsageError(f"results line {line}: expected status {', '.join(STATUSES)}, found {row['status']!r}")
-    return row["status"]
-
-
-def _index(row: Row, line: int) -> int:
-    value = _float(row, "index", line)
-    return int(value) if math.isfinite(value) else 0
-
-
-def _float(row: Row, column: str, line: int) -> float:
-    text = (row.get(column) or "").strip()
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        raise UsageError(f"results line {line}, {column}: expected a number or nothing, found {text!r}") from None
+def _by(size: np.ndarray) -> str:
+    return f"{size[0]:.0f}x{size[1]:.0f}"
 
 
 def _tidy(name: str) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..*\.\d+\.tmp")
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces ``path``, on any error it is removed.
 
-    The folder is made where it does not exist. A killed process leaves at most a hidden ``.NAME.PID.tmp``.
+    The folder is made where it does not exist. A killed process leaves at most a hidden ``.NAME.PID.tmp``;
+    ``remove_leftovers`` knows it.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -23,3 +27,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what killed processes left of ``replacing`` in a folder, not in those below it."""
+    for path in Path(folder).iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)

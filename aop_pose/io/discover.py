@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from aop_pose.errors import UsageError
+from aop_pose.io.outputs import is_drawn
 from aop_pose.io.text import printable
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
@@ -54,9 +55,9 @@ def discover(sources: Sequence[str | Path]) -> Discovery:
 
     ``source`` is the path below the given folder; for a file its name; for a pattern the path below the
     folders in front of the first wildcard. A file that is named has an entry whatever its suffix; in folders
-    and patterns only the known suffixes count. Hidden files and folders are left out; a folder reached twice,
-    through links or loops, is listed once; a folder that cannot be listed has an entry, so that it becomes an
-    ``unreadable`` row.
+    and patterns only the known suffixes count, and what an earlier run drew is left out (``io.outputs``).
+    Hidden files and folders are left out; a folder reached twice, through links or loops, is listed once; a
+    folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
 
     A file that is named twice counts once. Where two different files would have the same source, the first
     keeps it and the later one gets the name of its given folder in front (``B/1.png``), with more parents,
@@ -106,6 +107,8 @@ def _match(pattern: str) -> _Found:
     paths: list[str] = []
     ignored = 0
     for match in matches:
+        if _lies_in_drawn(match, base):
+            continue
         if os.path.isdir(match):
             # "**" names every folder beside its files: walking them too would list each file many times.
             if "**" not in pattern:
@@ -118,6 +121,12 @@ def _match(pattern: str) -> _Found:
             ignored += 1
     files = [(path, os.path.relpath(path, base or ".").replace(os.sep, "/")) for path in paths]
     return _Found(base, files, ignored)
+
+
+def _lies_in_drawn(path: str, base: str) -> bool:
+    """True where a path, or a folder between it and ``base``, is what an earlier run drew."""
+    below = Path(os.path.relpath(path, base or "."))
+    return any(is_drawn(os.path.join(base, part)) for part in (below, *below.parents))
 
 
 def _walk(folder: str) -> tuple[list[tuple[str, str]], int]:
@@ -144,6 +153,8 @@ def _walk(folder: str) -> tuple[list[tuple[str, str]], int]:
         has_header = False
         for item in items:
             suffix = _suffix(item.name)
+            if is_drawn(item.path):
+                continue
             if _is_folder(item):
                 (linked if item.is_symlink() else own).append((item.path, f"{below}{item.name}/"))
             elif suffix in KNOWN_SUFFIXES:

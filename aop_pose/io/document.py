@@ -25,7 +25,8 @@ def write_document(path: str | Path, table: str | Path, facts: Mapping[str, obje
     """
     try:
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
-            run = json.dumps(facts, ensure_ascii=False, allow_nan=False)
+            # ASCII, since a path among the facts may hold bytes that are no UTF-8.
+            run = json.dumps(facts, allow_nan=False)
             stream.write(f'{{"run": {run},\n"results": [')
             separator = "\n"
             for row in iter_results(table):

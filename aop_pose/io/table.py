@@ -22,7 +22,7 @@ class ResultsWriter:
     """Append rows to ``results.csv``; a context manager.
 
     Each row reaches the file as a whole line in one write. ``done`` holds (source, index) of every row in the
-    file, as they stand there (see ``printable``).
+    file, as they stand there (see ``printable``); ``last_source`` is that of the last row, "" where there is none.
 
     With ``resume`` an existing table is continued: a last line without its end, as kill -9 leaves it, is cut
     off. A table of another schema or a file of another kind raises UsageError and stays as it is. Without
@@ -33,6 +33,7 @@ class ResultsWriter:
         self.path = Path(path)
         self.schema = schema
         self.done: set[tuple[str, int]] = set()
+        self.last_source = ""
         self._resume = resume
         self._columns = columns(schema)
         self._stream: BinaryIO | None = None
@@ -62,7 +63,11 @@ class ResultsWriter:
         """Append one row; raises AopPoseError where the disk does not take it, and the table stays whole."""
         row = as_row(result, self.schema)
         self._append(_line([row[column] for column in self._columns]))
-        self.done.add((printable(row["source"]), result.index))
+        self._note(printable(row["source"]), result.index)
+
+    def _note(self, source: str, index: int) -> None:
+        self.done.add((source, index))
+        self.last_source = source
 
     def _append(self, line: bytes) -> None:
         if self._stream is None:
@@ -100,7 +105,7 @@ class ResultsWriter:
                         f"{self.path}:{number}: expected {len(self._columns)} fields, the second a whole number, "
                         f"found {len(fields)} fields; repair the line, or --overwrite"
                     )
-                self.done.add((fields[0], int(fields[1])))
+                self._note(fields[0], int(fields[1]))
                 keep += len(line)
         return keep
 

@@ -20,16 +20,19 @@ WORKING_SIDE = 256
 """Longer side, in pixels, at which a frame is segmented: that of ScribblePrompt's published demo."""
 
 
+Sides = tuple[float, float, float, float]
+
+
 @attrs.frozen
 class BoxSettings:
     """Chosen on the 300 labelled PSFHS frames and their masks; figures come from frames of ``val.csv``."""
 
     threshold: Mapping[str, float] = attrs.field(factory=lambda: {"PS": 0.5, "FH": 0.5})
     """Least probability of a pixel of the structure."""
-    margin: Mapping[str, tuple[float, float, float]] = attrs.field(
-        factory=lambda: {"PS": (0.0, -0.04, 0.08), "FH": (0.0, 0.0, 0.0)}
+    margin: Mapping[str, Sides] = attrs.field(
+        factory=lambda: {"PS": (-0.01, -0.05, 0.0, 0.08), "FH": (-0.035, 0.0, -0.01, 0.0)}
     )
-    """What is added on both sides, on top and below, as shares of the region's width and height.
+    """What is added on the side of PS2, above, on the side of PS1 and below, as shares of the region's box.
 
     Annotators draw the symphysis deeper than half above and half below the line PS1-PS2.
     """
@@ -111,9 +114,7 @@ def region_of(
 
     Threshold, what the landmarks rule out, the component that the strokes touch most, holes filled, plausibility.
     """
-    likely = ((probability >= settings.threshold[structure]) & _allowed(points, structure, positive)).astype(
-        np.uint8
-    )
+    likely = ((probability >= settings.threshold[structure]) & _allowed(points, structure, positive)).astype(np.uint8)
     _, labels = cv2.connectedComponents(likely, connectivity=4)
     touched = np.bincount(labels[positive > 0].ravel(), minlength=1)
     touched[0] = 0
@@ -167,25 +168,21 @@ def _implausible(
     return ""
 
 
-def _box_of(
-    region: np.ndarray, points: np.ndarray, structure: str, margin: tuple[float, float, float]
-) -> np.ndarray:
+def _box_of(region: np.ndarray, points: np.ndarray, structure: str, margin: Sides) -> np.ndarray:
     """Outer edges of the grown region and of the landmarks on its outline: left, top, right, bottom."""
     left, top, width, height = cv2.boundingRect(region)
-    sideways, above, below = margin
+    before, above, after, below = margin
+    if points[0, 0] < points[1, 0]:  # mirrored: PS1 left of PS2
+        before, after = after, before
     landmarks = points[:2] if structure == "PS" else points[2:]
-    low = np.array([left - sideways * width, top - above * height]) - 0.5
-    high = np.array([left + (1 + sideways) * width, top + (1 + below) * height]) - 0.5
-    return np.concatenate(
-        [np.minimum(low, landmarks.min(axis=0) - 0.5), np.maximum(high, landmarks.max(axis=0) + 0.5)]
-    )
+    low = np.array([left - before * width, top - above * height]) - 0.5
+    high = np.array([left + (1 + after) * width, top + (1 + below) * height]) - 0.5
+    return np.concatenate([np.minimum(low, landmarks.min(axis=0) - 0.5), np.maximum(high, landmarks.max(axis=0) + 0.5)])
 
 
 def _enlarged(stroke: Stroke, scale: float) -> Stroke:
     shift = 0.5 / scale - 0.5
-    return attrs.evolve(
-        stroke, line=affine_transform(stroke.line, [1 / scale, 0, 0, 1 / scale, shift, shift])
-    )
+    return attrs.evolve(stroke, line=affine_transform(stroke.line, [1 / scale, 0, 0, 1 / scale, shift, shift]))
 
 
 def _shrunk(pixels: np.ndarray, scale: float) -> np.ndarray:

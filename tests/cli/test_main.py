@@ -154,6 +154,19 @@ def test_an_interruption_is_130_and_says_how_to_go_on(capsys, command):
     assert "--resume" in capsys.readouterr().err
 
 
+def test_an_interruption_while_a_package_loads_is_one_too(capsys, command):
+    """As numpy does where Ctrl-C comes while its compiled part is imported."""
+
+    def action():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interruption:
+            raise ImportError("initialization failed") from interruption
+
+    command(action)
+    assert run(capsys, "probe")[0] == 130
+
+
 def test_main_exits_with_the_code():
     done = subprocess.run(
         [sys.executable, "-m", "aop_pose.cli.main", "nothing"], capture_output=True, text=True, check=False

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.match import Truth, match, schema_of
+from aop_pose.evaluation.match import Truth, match
+from aop_pose.evaluation.rows import schema_of
 from aop_pose.schemas import AOP, HEAD
 
 POINTS = ["100", "100", "0", "100", "100", "200"]

@@ -109,6 +109,17 @@ def test_link_loops_end_and_linked_folders_are_followed_once(tmp_path: Path) -> 
     assert sources(data) == ["a/1.png", "broken.png", "more/2.png", "self.png"]
 
 
+def test_pictures_that_a_run_drew_are_no_frames(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "out/results.csv", "out/overlays/a.png", "out/overlays/s/b.png", "out/contact_sheet.png")
+    assert sources(tmp_path) == ["a.png"]
+    assert sources(f"{tmp_path}/**/*.png") == sources(f"{tmp_path}/**") == ["a.png"]
+    assert sources(f"{tmp_path}/*") == ["a.png"]
+    assert sources(f"{tmp_path}/out/*") == []
+    # Asked for by name they are frames like others, and so is a folder of that name which no run made.
+    assert sources(tmp_path / "out/overlays") == ["a.png", "s/b.png"]
+    assert sources(touch(tmp_path / "other", "overlays/a.png")) == ["overlays/a.png"]
+
+
 def test_folder_named_like_a_picture_is_a_folder(tmp_path: Path) -> None:
     assert sources(touch(tmp_path, "x.png/1.png")) == ["x.png/1.png"]
 

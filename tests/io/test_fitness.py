@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from aop_pose.frame import Frame
-from aop_pose.io.fitness import is_blank, unfit_reason
+from aop_pose.io.fitness import is_blank, is_noise, unfit_reason
 from aop_pose.io.read import read_frame
 
 
 def noise(height: int, width: int, spread: float = 40.0) -> Frame:
     values = np.random.default_rng(0).normal(100, spread, (height, width))
     return Frame(values.clip(0, 255).astype(np.uint8))
+
+
+def speckle(height: int, width: int) -> Frame:
+    return Frame(cv2.GaussianBlur(noise(height, width, spread=100.0).pixels, (0, 0), 1.5))
 
 
 @pytest.mark.parametrize("level", [0, 1, 128, 255])
@@ -41,9 +46,21 @@ def test_nearly_constant_frames_are_blank() -> None:
     ],
 )
 def test_size_and_elongation(size: tuple[int, int], said: str) -> None:
-    reason = unfit_reason(noise(*size))
+    reason = unfit_reason(speckle(*size))
     assert reason.startswith(said)
     assert bool(reason) == bool(said)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (1000, 700), (40, 300)])
+def test_white_noise_is_no_picture(size: tuple[int, int]) -> None:
+    assert unfit_reason(noise(*size)).startswith("noise")
+    assert not is_noise(speckle(*size))
+
+
+def test_neighbours_need_to_be_alike_in_one_direction_only() -> None:
+    lines = np.random.default_rng(0).integers(0, 256, (256, 1), dtype=np.uint8)
+    assert not is_noise(Frame(np.repeat(lines, 256, axis=1)))
+    assert not is_noise(Frame(np.repeat(lines.T, 256, axis=0)))
 
 
 def test_no_real_frame_is_unfit(shared_data: Path) -> None:

@@ -13,7 +13,7 @@ from aop_pose.scribbles.segmenters import unet
 from aop_pose.scribbles.segmenters.geometric import Geometric
 
 PHANTOM = make_phantom(11, 2)
-EXACT = boxes.BoxSettings(margin={"PS": (0, 0, 0), "FH": (0, 0, 0)})
+EXACT = boxes.BoxSettings(margin={"PS": (0, 0, 0, 0), "FH": (0, 0, 0, 0)})
 NUMBER = {"PS": 1, "FH": 2}
 
 
@@ -70,24 +70,24 @@ def test_boxes_are_in_pixels_of_a_frame_of_any_size(size):
     assert np.hypot(*(np.array(axis.line.coords[0]) - points[0])) < 0.1 * np.hypot(*(points[0] - points[1]))
 
 
-def test_a_mirrored_frame_gets_the_mirrored_boxes():
+def test_a_mirrored_frame_gets_the_mirrored_boxes_and_margins():
+    uneven = boxes.BoxSettings(margin={"PS": (0.1, 0, 0, 0), "FH": (0.1, 0, 0, 0)})
     pixels, mask = (np.ascontiguousarray(plane[:, ::-1]) for plane in (PHANTOM.frame.pixels, PHANTOM.mask))
     points = PHANTOM.keypoints.coords * [-1, 1] + [255, 0]
-    plain = find(PHANTOM.frame.pixels, PHANTOM.keypoints.coords, PHANTOM.mask)
-    mirrored = find(pixels, points, mask)
+    plain = find(PHANTOM.frame.pixels, PHANTOM.keypoints.coords, PHANTOM.mask, uneven)
+    mirrored = find(pixels, points, mask, uneven)
     for structure in boxes.STRUCTURES:
         left, top, right, bottom = plain.boxes[structure]
-        np.testing.assert_allclose(
-            mirrored.boxes[structure], [255 - right, top, 255 - left, bottom], atol=1.1
-        )
+        assert left < edges(PHANTOM.mask, structure)[0] - 2
+        np.testing.assert_allclose(mirrored.boxes[structure], [255 - right, top, 255 - left, bottom], atol=1.1)
 
 
 def test_margins_grow_the_region_but_never_cut_off_a_landmark():
     plain = find(PHANTOM.frame.pixels, PHANTOM.keypoints.coords, PHANTOM.mask).boxes["FH"]
     width, height = plain[2:] - plain[:2]
-    wide = boxes.BoxSettings(margin={"PS": (-0.4, -0.4, -0.4), "FH": (0.05, 0.02, 0.03)})
+    wide = boxes.BoxSettings(margin={"PS": (-0.4, -0.4, -0.4, -0.4), "FH": (0.05, 0.02, 0.01, 0.03)})
     found = find(PHANTOM.frame.pixels, PHANTOM.keypoints.coords, PHANTOM.mask, wide).boxes
-    expected = plain + np.array([-0.05 * width, -0.02 * height, 0.05 * width, 0.03 * height])
+    expected = plain + np.array([-0.05 * width, -0.02 * height, 0.01 * width, 0.03 * height])
     np.testing.assert_allclose(found["FH"], np.clip(expected, -0.5, 255.5), atol=1.0)
     for point in PHANTOM.keypoints.coords[:2]:
         assert (found["PS"][:2] <= point).all()
@@ -144,9 +144,7 @@ def test_landmarks_that_give_no_strokes_leave_both_out():
 
 def test_regions_that_cannot_be_the_structure_are_left_out_with_the_reason():
     blank = np.zeros_like(PHANTOM.mask)
-    assert reasons(mask=blank) == dict.fromkeys(
-        boxes.STRUCTURES, "the segmenter finds nothing under the strokes"
-    )
+    assert reasons(mask=blank) == dict.fromkeys(boxes.STRUCTURES, "the segmenter finds nothing under the strokes")
     ps1, ps2, fh1 = PHANTOM.keypoints.coords.round().astype(int)
     only_middle = blank.copy()
     cv2.circle(only_middle, ((ps1 + ps2) // 2).tolist(), 6, 1, -1)
