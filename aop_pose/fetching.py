@@ -88,9 +88,7 @@ def verify(item: Published, path: Path) -> Path:
     """The path, where its content is that of ``item``; UsageError says what was found."""
     wrong = _difference(item, path)
     if wrong:
-        raise UsageError(
-            f"{path} is not the official {item.name}: {wrong}; run aop-pose weights fetch {item.name}"
-        )
+        raise UsageError(f"{path} is not the official {item.name}: {wrong}; run aop-pose weights fetch {item.name}")
     return path
 
 
@@ -149,9 +147,7 @@ class _TransferError(Exception):
 def _check_addresses(item: Published, addresses: Sequence[str]) -> None:
     for address in addresses:
         if not address.startswith(("http://", "https://")):
-            raise UsageError(
-                f"{item.variable}: expected addresses that start with https://, found {address!r}"
-            )
+            raise UsageError(f"{item.variable}: expected addresses that start with https://, found {address!r}")
 
 
 def _from_first_that_works(item: Published, addresses: Sequence[str], part: Path, progress: Progress) -> None:
@@ -173,9 +169,7 @@ def _from_first_that_works(item: Published, addresses: Sequence[str], part: Path
                 failures.append(f"{_place(address)}: {wrong}, removed")
                 break
     how = f"bring the file and run aop-pose weights add {item.name} FILE, or set {item.variable} to a mirror"
-    raise (UsageError if foreign else AopPoseError)(
-        f"{item.name} could not be fetched: {'; '.join(failures)}; {how}"
-    )
+    raise (UsageError if foreign else AopPoseError)(f"{item.name} could not be fetched: {'; '.join(failures)}; {how}")
 
 
 def _transfer(item: Published, address: str, part: Path, progress: Progress) -> None:
@@ -203,9 +197,7 @@ def _transfer(item: Published, address: str, part: Path, progress: Progress) -> 
                 raise _TransferError(" ".join(str(reason).split()) or type(error).__name__) from error
     have = part.stat().st_size if part.exists() else 0
     if have < item.bytes:
-        raise _TransferError(
-            f"broke off after {have} of {item.bytes} bytes; the same command goes on from there"
-        )
+        raise _TransferError(f"broke off after {have} of {item.bytes} bytes; the same command goes on from there")
 
 
 def _receive(item: Published, response: Any, part: Path, before: int, progress: Progress) -> None:

@@ -29,7 +29,10 @@ from aop_pose.results import Result
 from aop_pose.runtime import Found, Predictor
 
 READ_AHEAD = 4
-"""Batches that wait between reading, measuring and drawing: memory is bounded by it, not by the number of frames."""
+"""Groups of frames that wait between reading and measuring, and between measuring and drawing: memory is bounded by
+it, not by the number of frames."""
+GROUP_PIXELS = 4_000_000
+"""Pixels after which a group is full, however few frames it holds."""
 
 
 @attrs.frozen
@@ -110,8 +113,8 @@ def predict_folder(
     on_start(len(discovery.entries))
     with ResultsWriter(out / TABLE, predictor.schema, resume=resume) as writer:
         entries, skipped = _remaining(discovery.entries, writer)
-        items = _items(entries, frozenset(writer.done), pixel_sizes, limit=READ_AHEAD * batch)
-        for result, opened in _measured(predictor, items, out / OVERLAYS if overlay else None, batch):
+        groups = _ahead(_groups(_items(entries, frozenset(writer.done), pixel_sizes), batch))
+        for result, opened in _measured(predictor, groups, out / OVERLAYS if overlay else None):
             writer.write(result)
             on_row(result, skipped + opened)
     counts = Counter(row["status"] for row in iter_results(out / TABLE))
@@ -134,39 +137,13 @@ Item = tuple[Frame | Result, int]
 
 
 def _items(
-    entries: Sequence[Entry], done: frozenset[tuple[str, int]], pixel_sizes: PixelSizes | None, limit: int
+    entries: Sequence[Entry], done: frozenset[tuple[str, int]], pixel_sizes: PixelSizes | None
 ) -> Iterator[Item]:
-    """Frames in order, read ahead by one thread that stops when nobody listens any more."""
-    queue: Queue[Item | BaseException | None] = Queue(maxsize=limit)
-    stop = Event()
-
-    def put(item: Item | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return queue.put(item, timeout=0.2)
-            except Full:
-                continue
-
-    def read() -> None:
-        try:
-            for opened, entry in enumerate(entries, start=1):
-                for item in _of_entry(entry, pixel_sizes):
-                    if (item.source, item.index) not in done:
-                        put((item, opened))
-                    if stop.is_set():
-                        return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    Thread(target=read, daemon=True).start()
-    try:
-        while (item := queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
+    """Frames without a row yet, in order."""
+    for opened, entry in enumerate(entries, start=1):
+        for item in _of_entry(entry, pixel_sizes):
+            if (item.source, item.index) not in done:
+                yield item, opened
 
 
 def _of_entry(entry: Entry, pixel_sizes: PixelSizes | None) -> Iterator[Frame | Result]:
@@ -179,27 +156,74 @@ def _of_entry(entry: Entry, pixel_sizes: PixelSizes | None) -> Iterator[Frame | 
         yield Result(source=entry.source, index=index, status="unreadable", reason=str(error))
 
 
+def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """What passes the network together: ``size`` frames, fewer where they are large."""
+    group: list[Item] = []
+    pixels = 0
+    for item in items:
+        group.append(item)
+        pixels += item[0].pixels.size if isinstance(item[0], Frame) else 0
+        if len(group) == size or pixels >= GROUP_PIXELS:
+            yield group
+            group, pixels = [], 0
+    if group:
+        yield group
+
+
+def _ahead(groups: Iterable[list[Item]]) -> Iterator[list[Item]]:
+    """The same groups, read ahead by one thread that stops when nobody listens any more."""
+    queue: Queue[list[Item] | BaseException | None] = Queue(maxsize=READ_AHEAD)
+    stop = Event()
+
+    def put(group: list[Item] | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return queue.put(group, timeout=0.2)
+            except Full:
+                continue
+
+    def read() -> None:
+        try:
+            for group in groups:
+                put(group)
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    Thread(target=read, daemon=True).start()
+    try:
+        while (group := queue.get()) is not None:
+            if isinstance(group, BaseException):
+                raise group
+            yield group
+    finally:
+        stop.set()
+
+
 def _measured(
-    predictor: Predictor, items: Iterable[Item], overlays: Path | None, batch: int
+    predictor: Predictor, groups: Iterable[list[Item]], overlays: Path | None
 ) -> Iterator[tuple[Result, int]]:
-    """Results in the order of the items. A row is given out only when its overlay stands."""
-    waiting: deque[tuple[Result, int, Future[None] | None]] = deque()
+    """Results in the order of the frames. A row is given out only when its overlay stands."""
+    waiting: deque[list[tuple[Result, int, Future[None] | None]]] = deque()
     with ThreadPoolExecutor(max_workers=1) as artists:
         try:
-            for group in _groups(items, batch):
-                frames = [item for item, _ in group if isinstance(item, Frame)]
-                results = iter(measure_frames(predictor, frames))
+            for group in groups:
+                results = iter(measure_frames(predictor, [item for item, _ in group if isinstance(item, Frame)]))
+                rows: list[tuple[Result, int, Future[None] | None]] = []
                 for item, opened in group:
                     if isinstance(item, Result):
-                        waiting.append((item, opened, None))
+                        rows.append((item, opened, None))
                         continue
                     result = next(results)
                     job = artists.submit(_draw, item, result, overlays) if overlays is not None else None
-                    waiting.append((result, opened, job))
-                while waiting and (len(waiting) > READ_AHEAD * batch or waiting[0][2] is None or waiting[0][2].done()):
-                    yield _drawn(*waiting.popleft())
+                    rows.append((result, opened, job))
+                waiting.append(rows)
+                while waiting and (len(waiting) > READ_AHEAD or waiting[0][-1][2] is None or waiting[0][-1][2].done()):
+                    yield from (_drawn(*row) for row in waiting.popleft())
             while waiting:
-                yield _drawn(*waiting.popleft())
+                yield from (_drawn(*row) for row in waiting.popleft())
         finally:
             artists.shutdown(wait=True, cancel_futures=True)
 
@@ -212,14 +236,3 @@ def _drawn(result: Result, opened: int, job: Future[None] | None) -> tuple[Resul
 
 def _draw(frame: Frame, result: Result, overlays: Path) -> None:
     write_overlay(overlays / overlay_name(frame.source, frame.index), draw_overlay(frame, result))
-
-
-def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    group: list[Item] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group

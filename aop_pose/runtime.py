@@ -121,7 +121,10 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
     options.log_severity_level = 4
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"weights: {path} cannot be read: {error.strerror}") from None
     try:
         session = ort.InferenceSession(content, options, providers=_providers(device))
     except UsageError:

@@ -60,6 +60,16 @@ def test_a_truncated_artefact_is_refused(tmp_path, share):
         load(tmp_path / "cut.onnx")
 
 
+def test_an_artefact_that_cannot_be_opened_is_refused(tmp_path, monkeypatch):
+    def refusing(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refusing)
+    (tmp_path / "locked.onnx").touch()
+    with pytest.raises(UsageError, match="cannot be read: Permission denied"):
+        load(tmp_path / "locked.onnx")
+
+
 def test_the_contract_survives_its_way_through_the_file(tmp_path):
     file = write_artefact(tmp_path / "tiny.onnx", threshold=0.3)
     assert load(file).contract == contract(name="tiny", image_size=44, threshold=0.3)

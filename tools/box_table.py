@@ -65,9 +65,7 @@ def measure(segmenter: Segmenter, frames: list[LabelledFrame], data: Path) -> Ro
         for structure in STRUCTURES:
             box = found.boxes.get(structure)
             iou[structure].append(0.0 if box is None else box_iou(box, truth[structure]))
-        reasons.update(
-            f"{frame.filename} {structure}: {reason}" for structure, reason in found.reasons.items()
-        )
+        reasons.update(f"{frame.filename} {structure}: {reason}" for structure, reason in found.reasons.items())
     return Row(segmenter.origin, {name: np.array(values) for name, values in iou.items()}, reasons, seconds)
 
 
@@ -86,9 +84,7 @@ def table(rows: dict[str, Row | str], frames: int) -> str:
         means = [f"{row.iou[one].mean():.3f}" for one in STRUCTURES]
         poor = [str(int((row.iou[one] < 0.5).sum())) for one in STRUCTURES]
         left_out = [str(int((row.iou[one] == 0).sum())) for one in STRUCTURES]
-        lines.append(
-            f"| `{name}` | {' | '.join([*means, *poor, *left_out])} | {300 * row.seconds / frames:.0f} |"
-        )
+        lines.append(f"| `{name}` | {' | '.join([*means, *poor, *left_out])} | {300 * row.seconds / frames:.0f} |")
     return "\n".join(lines)
 
 
@@ -100,9 +96,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds images/ and masks/")
     parser.add_argument("--labels", default="val.csv", metavar="FILE", help="iugc file (default: val.csv)")
     parser.add_argument("--segmenter", action="append", choices=NAMES, help="may be repeated (default: all)")
-    parser.add_argument(
-        "--unet", type=Path, metavar="FILE.onnx", help="another stand-in than the shipped one"
-    )
+    parser.add_argument("--unet", type=Path, metavar="FILE.onnx", help="another stand-in than the shipped one")
     parser.add_argument("--reasons", action="store_true", help="list every left-out frame below the table")
     given = parser.parse_args()
     rows: dict[str, Row | str] = {}

@@ -131,12 +131,8 @@ def main() -> int:
         epilog="Example: python tools/train_scribble_unet.py --hc18 data/hc18 --out scribble-unet.onnx --release",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx")
-    parser.add_argument(
-        "--hc18", type=Path, metavar="DIR", help="HC18 with labelled.csv; left out where not given"
-    )
-    parser.add_argument(
-        "--phantoms", type=int, default=1000, help="made-up frames to train on (default 1000)"
-    )
+    parser.add_argument("--hc18", type=Path, metavar="DIR", help="HC18 with labelled.csv; left out where not given")
+    parser.add_argument("--phantoms", type=int, default=1000, help="made-up frames to train on (default 1000)")
     parser.add_argument("--steps", type=int, default=1200, help="default 1200")
     parser.add_argument("--batch", type=int, default=16, help="default 16")
     parser.add_argument("--seed", type=int, default=7)

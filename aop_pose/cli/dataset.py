@@ -135,7 +135,9 @@ def phantom(
     count: Annotated[int, typer.Option("--count", min=1, help="How many frames.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same frames.")] = 0,
     size: Annotated[int, typer.Option("--size", help="Width and height in pixels.")] = 256,
-    device: Annotated[str | None, typer.Option("--device", help="One device only. Default: drawn for each frame.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="One device only. Default: drawn for each frame.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
     """Make up transperineal frames with exact landmarks and masks.

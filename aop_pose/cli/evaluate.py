@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aop_pose.cli.common import RESEARCH_USE
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from aop_pose.evaluation.match import Truth
-    from aop_pose.schemas import Schema
-
 
 def evaluate(
-    results: Annotated[Path, typer.Argument(help="results.csv, or the folder it is in.")],
+    results: Annotated[Path, typer.Argument(help="results.csv, or the folder it is in; or a label file.")],
     truth: Annotated[
-        Path, typer.Argument(help="Label file (iugc, or head-csv for the head). Its pictures are not needed.")
+        Path,
+        typer.Argument(
+            help="Label file (iugc, or head-csv for the head), or another results.csv: two methods or two readers."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for metrics.json and per_frame.csv; replaces earlier ones.")
+        Path,
+        typer.Option("--out", help="Folder for metrics.json, per_frame.csv and report.html; replaces earlier ones."),
     ],
     scale: Annotated[
         float | None,
@@ -34,53 +31,56 @@ def evaluate(
             "the challenges use 512. Default: pixels of the original frames.",
         ),
     ] = None,
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group",
+            metavar="COLUMN|auto",
+            help="Frames that intervals draw together: a column of TRUTH (a patient), or auto: pictures that are "
+            "nearly the same where --images is given, else each frame alone.",
+        ),
+    ] = "auto",
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of the pictures: worst frames, error against contrast, groups."),
+    ] = None,
 ) -> None:
-    """Compare results with the true points and print the errors.
+    """Compare results with the true points, or two raters with each other, and print the errors.
 
-    Prints MRE, SDR and the error of the angle, and writes metrics.json and per_frame.csv. A true frame that
-    was not measured is missing: it is left out of the plain figures, and counts as an error of the picture's
-    diagonal (and of 180 degrees) in those that end in _with_missing.
+    Prints errors and agreement with their intervals, and writes metrics.json, per_frame.csv and report.html (one
+    page, opens without a network). A true frame that was not measured is missing: it is left out of the plain
+    figures, and counts as an error of the picture's diagonal (and of 180 degrees) in those that end in
+    _with_missing. A column of TRUTH called device, scanner, machine, vendor, centre, center, hospital or site
+    gives a row for each of its values. With --images the page holds pictures of frames.
 
-    Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512
+    Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512 --images frames/
     """
     from rich.console import Console
 
-    from aop_pose.evaluation.match import match, schema_of
+    from aop_pose.cli.comparing import Pictures, grouping_of, is_results, read_results_rows, read_truth, table_in
+    from aop_pose.evaluation.match import match
     from aop_pose.evaluation.metrics import frame_errors, summarise
-    from aop_pose.evaluation.report import summary_table, write_report
-    from aop_pose.formats.rows import parse_rows
+    from aop_pose.evaluation.page import Heading, page
+    from aop_pose.evaluation.report import METRICS_FILE, PER_FRAME_FILE, REPORT_FILE, summary_table, write_report
+    from aop_pose.evaluation.rows import schema_of
+    from aop_pose.evaluation.study import study
+    from aop_pose.evaluation.worst import worst_pictures
 
-    # Not io.table: this table may be anybody's, with fewer columns than our own.
-    table = results / "results.csv" if results.is_dir() else results
-    rows = list(parse_rows(table, ("source",), lambda row: row.cells))
+    first, second = table_in(results), table_in(truth)
+    rows = read_results_rows(first)
     schema = schema_of(rows)
-    matched = match(rows, _read_truth(truth, schema), schema)
+    reference = read_truth(second, schema)
+    pictures = None if images is None else Pictures.of(reference.names, images)
+    matched = match(rows, reference, schema, None if pictures is None else pictures.sizes)
     errors = frame_errors(matched.predicted, matched.truth, matched.sizes, scale, schema)
     figures = summarise(errors)
-    write_report(out, matched, errors, figures)
-    for note in matched.notes:
+    grouping = grouping_of(group, reference, pictures)
+    compared = study(matched, errors, grouping, None if pictures is None else pictures.contrasts)
+    heading = Heading(str(results), str(truth), RESEARCH_USE, second_is_a_result=is_results(second, schema))
+    worst = worst_pictures(compared, pictures.pixels) if pictures is not None else []
+    write_report(out, compared, figures, page(compared, figures, heading, worst))
+    for note in (*matched.notes, *compared.notes):
         typer.echo(f"aop-pose: note: {note}", err=True)
-    Console().print(summary_table(figures, errors, title=f"{results} against {truth}"))
-    typer.echo(f"wrote {out / 'metrics.json'} and {out / 'per_frame.csv'}. {RESEARCH_USE}")
-
-
-def _read_truth(file: Path, schema: Schema) -> Truth:
-    from aop_pose.evaluation.match import Truth
-    from aop_pose.formats import head, iugc
-    from aop_pose.formats.rows import Row, number, parse_rows
-    from aop_pose.schemas import HEAD
-
-    def parse_aop(row: Row) -> tuple[str, np.ndarray, float]:
-        angle = row.cells.get(iugc.ANGLE, "")
-        return *iugc.parse_row(row), number(angle, iugc.ANGLE) if angle else math.nan
-
-    def parse_head(row: Row) -> tuple[str, np.ndarray, float]:
-        return *head.parse_row(row)[:2], math.nan
-
-    columns, parse = (head.COLUMNS, parse_head) if schema is HEAD else (iugc.COLUMNS, parse_aop)
-    frames = list(parse_rows(file, columns, parse))
-    return Truth(
-        names=[name for name, _, _ in frames],
-        coords=[points for _, points, _ in frames],
-        stated_angles=[angle for _, _, angle in frames],
-    )
+    Console().print(summary_table(figures, compared, title=f"{results} against {truth}"))
+    written = [str(out / name) for name in (METRICS_FILE, PER_FRAME_FILE, REPORT_FILE)]
+    typer.echo(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")

@@ -108,7 +108,7 @@ class Resampling:
     def means(self, values: np.ndarray) -> list[Estimate]:
         """Mean of each column of ``values`` (n, k) over the frames, with its interval."""
         sums = self.sums(np.column_stack([np.ones(len(values)), values]))
-        return [self.estimate(sums, lambda s, k=k: s[..., k] / s[..., 0]) for k in range(1, values.shape[1] + 1)]
+        return [self.estimate(sums, _mean_of(column)) for column in range(1, values.shape[1] + 1)]
 
     def quantile(self, values: np.ndarray, share: float) -> Estimate:
         """The quantile of ``values`` (n,), as ``np.quantile`` interpolates it, with its interval."""
@@ -133,6 +133,10 @@ class Resampling:
         tail = (1 - self.coverage) / 2
         low, high = np.quantile(defined, [tail, 1 - tail])
         return float(low), float(high)
+
+
+def _mean_of(column: int) -> Statistic:
+    return lambda sums: sums[..., column] / sums[..., 0]
 
 
 def _repeated_quantile(ordered: np.ndarray, reached: np.ndarray, share: float) -> np.ndarray:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import PurePosixPath
 
 import attrs
 import numpy as np
 
 from aop_pose.errors import UsageError
-from aop_pose.geometry import angle_of_progression
 from aop_pose.evaluation.rows import Row, index_of, number, points_of, status_of
+from aop_pose.geometry import angle_of_progression
 from aop_pose.schemas import AOP, Schema
 
 ANGLE_TOLERANCE_DEG = 0.1
@@ -102,12 +103,12 @@ def truth_of_results(rows: Sequence[Row], schema: Schema) -> Truth:
     )
 
 
-def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
+def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarray | None = None) -> Matched:
     """Answer each true frame with the row of its ``source``, else of its file name where that is unique.
 
     A row counts as measured where its ``status`` is ``ok``, or, in a table without that column, where it has
-    all its points. UsageError for a value that is no number, a frame twice, where no name is shared, and where
-    the two sides know pictures of different sizes.
+    all its points. ``pictures`` (frames, 2) are width and height of the files. UsageError for a value that is no
+    number, a frame twice, where no name is shared, and where a picture has two sizes.
     """
     notes: list[str] = list(truth.notes)
     lines = [(f"results line {line}", row) for line, row in enumerate(rows, start=2)]
@@ -119,7 +120,8 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
     sizes = np.full((len(truth.names), 2), np.nan)
     stated = np.full(len(truth.names), np.nan)
     intervals = np.full((len(truth.names), 2), np.nan)
-    statuses, holes, models = ["no row"] * len(truth.names), [], {}
+    statuses, holes = ["no row"] * len(truth.names), []
+    models: dict[str, None] = {}
     for position, answer in enumerate(answers):
         if answer is None:
             continue
@@ -141,9 +143,12 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema) -> Matched:
     if schema is AOP:
         _check_angles("truth: AoP", truth.stated_angles, truth.coords, truth.names, notes)
         _check_angles("results: aop_deg", stated, predicted, truth.names, notes)
-    if truth.sizes is not None:
-        _check_sizes(sizes, truth.sizes, truth.names)
-        sizes = np.where(np.isfinite(sizes), sizes, truth.sizes)
+    sides = {"results": sizes, "truth": truth.sizes, "picture": pictures}
+    known = {side: stated for side, stated in sides.items() if stated is not None}
+    for (one, its), (other, theirs) in combinations(known.items(), 2):
+        _check_sizes(one, its, other, theirs, truth.names)
+    for stated in known.values():
+        sizes = np.where(np.isfinite(sizes), sizes, stated)
     _check_inside(truth.coords, sizes, truth.names, notes)
     return Matched(
         schema=schema,
@@ -217,25 +222,24 @@ def _check_angles(
         )
 
 
-def _check_sizes(results: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> None:
+def _check_sizes(one: str, its: np.ndarray, other: str, theirs: np.ndarray, names: Sequence[str]) -> None:
     """Points on pictures of two sizes are in two kinds of pixels: no distance between them means anything."""
-    apart = (results != truth).any(axis=1) & np.isfinite(results).all(axis=1) & np.isfinite(truth).all(axis=1)
+    apart = (its != theirs).any(axis=1) & np.isfinite(its).all(axis=1) & np.isfinite(theirs).all(axis=1)
     if apart.any():
         first = int(np.argmax(apart))
         raise UsageError(
-            f"expected pictures of the same size on both sides, found {int(apart.sum())} of different size: "
-            f"{names[first]} has {_by(results[first])} in the results, {_by(truth[first])} in the truth; "
-            "measure and label the same files"
+            f"expected every picture to have one size, found {int(apart.sum())} with two: {names[first]} is "
+            f"{_by(its[first])} by the {one}, {_by(theirs[first])} by the {other}; measure and label the same files"
         )
 
 
 def _check_inside(coords: np.ndarray, sizes: np.ndarray, names: Sequence[str], notes: list[str]) -> None:
-    """Note true points beyond the picture the rows speak of; a point may lie up to half a pixel outside a centre."""
-    beyond = ((coords < -0.5) | (coords > sizes[:, None] - 0.5)).any(axis=(1, 2))
-    outside = [name for name, out in zip(names, beyond, strict=True) if out]
+    """Note true points beyond the picture, with a pixel to spare for those who count from its corner."""
+    beyond = ((coords < -1) | (coords > sizes[:, None])).any(axis=(1, 2))
+    outside = [names[position] for position in np.flatnonzero(beyond).tolist()]
     if outside:
         notes.append(
-            f"true points outside the picture whose size the results state: {len(outside)} frames ({_some(outside)}); "
+            f"frames with true points outside their picture: {len(outside)} ({_some(outside)}); "
             "labels drawn at another picture size give errors that mean nothing"
         )
 

@@ -179,7 +179,7 @@ def summarise(errors: FrameErrors) -> Figures:
         **{f"{name}_with_missing": value for name, value in twins.items()},
         "n": len(measured),
         "n_missing": int(missing.sum()),
-        "scale": "original" if errors.scale is None else _number(errors.scale),
+        "scale": "original" if errors.scale is None else rounded(errors.scale),
     }
 
 
@@ -197,14 +197,15 @@ def _quantity_figures(quantity: Quantity, errors: np.ndarray) -> Figures:
     name, unit = quantity.name, quantity.unit
     return {
         f"{name}_mae_{unit}": _mean(errors),
-        f"{name}_median_{unit}": _number(np.median(errors)) if errors.size else None,
-        f"{name}_p95_{unit}": _number(np.percentile(errors, 95)) if errors.size else None,
+        f"{name}_median_{unit}": rounded(np.median(errors)) if errors.size else None,
+        f"{name}_p95_{unit}": rounded(np.percentile(errors, 95)) if errors.size else None,
     }
 
 
 def _mean(values: np.ndarray) -> float | None:
-    return _number(values.mean()) if values.size else None
+    return rounded(values.mean()) if values.size else None
 
 
-def _number(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """As it stands in ``metrics.json``: 6 decimals, null for what is undefined."""
     return round(float(value), 6) if math.isfinite(value) else None

@@ -1,10 +1,11 @@
-"""What an evaluation leaves behind: ``metrics.json``, ``per_frame.csv`` and a table for the terminal."""
+"""What an evaluation leaves behind: ``metrics.json``, ``per_frame.csv``, the page, and a table for the terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.match import Matched
-from aop_pose.evaluation.metrics import QUANTITIES, SDR_THRESHOLDS, Figures, FrameErrors
+from aop_pose.evaluation.bootstrap import Estimate
+from aop_pose.evaluation.metrics import QUANTITIES, SDR_THRESHOLDS, Figures, FrameErrors, rounded
+from aop_pose.evaluation.plots import title_of
+from aop_pose.evaluation.quality import QUALITY_WORDS
+from aop_pose.evaluation.study import SHARES_WITHIN_DEG, Study, Subset
 from aop_pose.io.atomic import replacing
 from aop_pose.results import as_text
 
@@ -22,27 +26,65 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "metrics.json"
 PER_FRAME_FILE = "per_frame.csv"
+REPORT_FILE = "report.html"
 
 
-def write_report(out: Path, matched: Matched, errors: FrameErrors, figures: Figures) -> None:
-    """Write both files into ``out``; each appears only when complete and replaces an earlier one."""
+def write_report(out: Path, study: Study, figures: Figures, html: str) -> None:
+    """Write the three files into ``out``; each appears only when complete and replaces an earlier one."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out: expected a folder, found the file {out}")
+    texts = {
+        PER_FRAME_FILE: _as_csv(per_frame(study)),
+        REPORT_FILE: html,
+        METRICS_FILE: json.dumps(with_intervals(figures, study), indent=2) + "\n",
+    }
     try:
-        with replacing(out / PER_FRAME_FILE) as part:
-            part.write_text(_as_csv(per_frame(matched, errors)), encoding="utf-8")
-        with replacing(out / METRICS_FILE) as part:
-            part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        for name, text in texts.items():
+            with replacing(out / name) as part:
+                part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise AopPoseError(f"{out}: could not write the report: {error.strerror}") from error
 
 
-def per_frame(matched: Matched, errors: FrameErrors) -> list[dict[str, object]]:
+def with_intervals(figures: Figures, study: Study) -> dict[str, object]:
+    """The figures as they were, then those of the study, each ``NAME`` with ``NAME_ci`` = [low, high] or null."""
+    entries: dict[str, object] = dict(figures)
+    for name, estimate in study.estimates.items():
+        entries.setdefault(name, rounded(estimate.value))
+        entries[f"{name}_ci"] = _pair(estimate)
+    return {
+        **entries,
+        "n_groups": study.n_groups,
+        "groups": study.grouping.words,
+        "ci_coverage": study.coverage,
+        "ci_draws": study.draws,
+        "ci_withheld": study.withheld or None,
+        "quality": None if study.quality is None else QUALITY_WORDS,
+        "subsets": [_subset_entry(subset) for subset in study.subsets],
+    }
+
+
+def _subset_entry(subset: Subset) -> dict[str, object]:
+    entry: dict[str, object] = {"by": subset.by, "label": subset.label, "n": subset.n}
+    entry |= {"n_missing": subset.n_missing, "n_groups": subset.n_groups}
+    for name, estimate in subset.estimates.items():
+        entry |= {name: rounded(estimate.value), f"{name}_ci": _pair(estimate)}
+    return entry
+
+
+def _pair(estimate: Estimate) -> list[float | None] | None:
+    return None if estimate.interval is None else [rounded(end) for end in estimate.interval]
+
+
+def per_frame(study: Study) -> list[dict[str, object]]:
     """One row per true frame, in the order of the truth file.
 
-    Columns: source (as the truth names it), status, error_px (mean of the points), error_px_POINT, and for
-    each quantity its true value and predicted minus true. Errors of a frame that was not measured are empty.
+    Columns: source (as the truth names it), status, error_px (mean of the points), error_px_POINT, for each
+    quantity its true value and predicted minus true, group (equal number = one group), and contrast where pictures
+    were given. Errors of a frame that was not measured are empty.
     """
+    matched, errors = study.matched, study.errors
+    groups = np.unique(study.grouping.ids, return_inverse=True)[1]
     rows = []
     for position, name in enumerate(matched.names):
         row: dict[str, object] = {"source": name, "status": matched.statuses[position]}
@@ -52,20 +94,35 @@ def per_frame(matched: Matched, errors: FrameErrors) -> list[dict[str, object]]:
         for quantity in QUANTITIES[errors.schema.name]:
             row[f"{quantity.name}_true_{quantity.unit}"] = float(errors.true_values[quantity.name][position])
             row[f"{quantity.name}_error_{quantity.unit}"] = float(errors.differences[quantity.name][position])
+        row["group"] = int(groups[position])
+        if study.quality is not None:
+            row["contrast"] = float(study.quality[position])
         rows.append(row)
     return rows
 
 
-def summary_table(figures: Figures, errors: FrameErrors, title: str) -> Table:
-    """The figures side by side: over measured frames, and with missing frames counted."""
+def summary_table(figures: Figures, study: Study, title: str) -> Table:
+    """The figures side by side: over measured frames with their intervals, and with missing frames counted."""
     from rich.table import Table
 
+    errors = study.errors
     scale = "pixels of the original frames" if errors.scale is None else f"pixels, longer side = {errors.scale:g}"
-    table = Table(title=title, caption=f"{scale}; {figures['n']} frames, {figures['n_missing']} missing")
-    for heading in ("", f"measured frames ({int(errors.measured.sum())})", f"all frames ({figures['n']})"):
+    intervals = f"intervals withheld: {study.withheld}" if study.withheld else f"intervals: {study.grouping.words}"
+    counts = f"{figures['n']} frames, {figures['n_missing']} missing, {study.n_groups} groups"
+    table = Table(title=title, caption=f"{scale}; {counts}; {intervals}")
+    headings = (
+        "",
+        f"measured ({int(errors.measured.sum())})",
+        f"{study.coverage:.0%} interval",
+        f"all ({figures['n']})",
+    )
+    for heading in headings:
         table.add_column(heading, justify="left" if not heading else "right")
     for label, name, unit in _lines(errors):
-        table.add_row(label, _shown(figures[name], unit), _shown(figures.get(f"{name}_with_missing"), unit))
+        estimate = study.estimates.get(name, Estimate(np.nan))
+        ends = " to ".join(_shown(end, unit).split()[0].rstrip("°") for end in estimate.interval or ())
+        value = figures.get(name, estimate.value)
+        table.add_row(label, _shown(value, unit), ends or "-", _shown(figures.get(f"{name}_with_missing"), unit))
     return table
 
 
@@ -73,23 +130,32 @@ def _lines(errors: FrameErrors) -> list[tuple[str, str, str]]:
     """Label, key and unit of each line of the table."""
     lines = [("MRE", "mre_px", "px")]
     lines += [(f"  {point}", f"mre_px_{point.lower()}", "px") for point in errors.schema.points]
-    lines += [("MAE of a coordinate", "mae_px", "px")]
+    lines += [("MAE per coordinate", "mae_px", "px")]
     lines += [(f"SDR within {threshold} px", f"sdr_{threshold}", "%") for threshold in SDR_THRESHOLDS]
     for quantity in QUANTITIES[errors.schema.name]:
-        name, unit = {"aop": "AoP"}.get(quantity.name, quantity.name.upper()), quantity.unit
+        name, unit = title_of(quantity.name), quantity.unit
         lines += [
-            (f"{name} mean absolute error", f"{quantity.name}_mae_{unit}", unit),
+            (f"{name} mean abs. error", f"{quantity.name}_mae_{unit}", unit),
             (f"{name} median", f"{quantity.name}_median_{unit}", unit),
             (f"{name} 95th percentile", f"{quantity.name}_p95_{unit}", unit),
-            (f"{name} bias (predicted - true)", f"{quantity.name}_bias_{unit}", unit),
+            (f"{name} bias", f"{quantity.name}_bias_{unit}", unit),
+            (f"{name} lower limit", f"{quantity.name}_loa_low_{unit}", unit),
+            (f"{name} upper limit", f"{quantity.name}_loa_high_{unit}", unit),
+            (f"{name} ICC(2,1)", f"{quantity.name}_icc_2_1", ""),
+            (f"{name} ICC(3,1)", f"{quantity.name}_icc_3_1", ""),
+            (f"{name} Pearson r", f"{quantity.name}_pearson_r", ""),
         ]
+        if unit == "deg":
+            lines += [
+                (f"{name} within {share}°", f"{quantity.name}_within_{share}_deg", "%") for share in SHARES_WITHIN_DEG
+            ]
     return lines
 
 
 def _shown(value: float | int | str | None, unit: str) -> str:
-    if not isinstance(value, float):
+    if not isinstance(value, float) or not math.isfinite(value):
         return "-"
-    return {"px": f"{value:.2f} px", "deg": f"{value:.2f}°", "%": f"{100 * value:.1f} %"}[unit]
+    return {"": f"{value:.3f}", "px": f"{value:.2f} px", "deg": f"{value:.2f}°", "%": f"{100 * value:.1f} %"}[unit]
 
 
 def _as_csv(rows: Sequence[dict[str, object]]) -> str:

@@ -11,7 +11,6 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.folder import appearing
 from aop_pose.formats.head import HeadFrame, write_head
 from aop_pose.formats.iugc import write_iugc
 from aop_pose.formats.labels import BoxedFrame, LabelledFrame, MaskedFrame, Skipped
@@ -22,6 +21,7 @@ from aop_pose.formats.points3d import LabelledVolume, write_points3d
 from aop_pose.formats.registry import LABELS, fitting_layouts
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.formats.yolo import write_yolo_detect, write_yolo_pose
+from aop_pose.io.folder import appearing
 
 
 @attrs.frozen
@@ -70,7 +70,7 @@ def convert(
     if to not in TARGETS:
         raise UsageError(f"--to: expected one of {', '.join(TARGETS)}, found {to!r}")
     layout, cast = _choose(fitting_layouts(source, source_format), to)
-    with appearing(dst, source, overwrite) as folder:
+    with appearing(dst, overwrite, source) as folder:
         items = [item if isinstance(item, Skipped) else cast(item) for item in layout.read(source)]
         skipped = [item for item in items if isinstance(item, Skipped)]
         frames = [item for item in items if not isinstance(item, Skipped)]

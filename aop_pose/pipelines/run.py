@@ -106,7 +106,12 @@ def read_record(path: Path) -> dict[str, Any]:
     file = path / RECORD
     if not file.is_file():
         raise UsageError(f"expected a run folder with {RECORD}, found none at {path}")
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not JSON ({error}); the run is damaged") from None
+    if not isinstance(record, dict) or not {"method", "config"} <= record.keys():
+        raise UsageError(f"{file}: expected what a training run writes (method, config, ...); the run is damaged")
     return record
 
 

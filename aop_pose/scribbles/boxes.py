@@ -27,10 +27,10 @@ Sides = tuple[float, float, float, float]
 class BoxSettings:
     """Chosen on the 300 labelled PSFHS frames and their masks; figures come from frames of ``val.csv``."""
 
-    threshold: Mapping[str, float] = attrs.field(factory=lambda: {"PS": 0.5, "FH": 0.5})
+    threshold: Mapping[str, float] = attrs.field(factory=lambda: {"PS": 0.5, "FH": 0.6})
     """Least probability of a pixel of the structure."""
     margin: Mapping[str, Sides] = attrs.field(
-        factory=lambda: {"PS": (-0.01, -0.05, 0.0, 0.08), "FH": (-0.035, 0.0, -0.01, 0.0)}
+        factory=lambda: {"PS": (0.0, -0.035, 0.0, 0.08), "FH": (-0.06, 0.0, -0.01, 0.0)}
     )
     """What is added on the side of PS2, above, on the side of PS1 and below, as shares of the region's box.
 

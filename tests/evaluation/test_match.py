@@ -88,7 +88,7 @@ def test_frames_without_rows_and_rows_without_frames_are_said():
 
 def test_a_missing_frame_of_unknown_size_takes_the_largest_known_one():
     rows = [
-        row("a.png", width="100", height="100"),
+        row("a.png", width="100", height="200"),
         row("b.png"),
         row("c.png", [""] * 6, status="unreadable", width=""),
     ]

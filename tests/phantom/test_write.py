@@ -53,10 +53,18 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (out / "notes.txt").write_text("keep")
     with pytest.raises(UsageError, match="expected a new or empty folder"):
         write_phantoms(out, 1, seed=0, size=64)
+    with pytest.raises(UsageError, match=r"expected a data set to replace, found 'notes\.txt'"):
+        write_phantoms(out, 1, seed=0, size=64, overwrite=True)
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+def test_an_earlier_set_is_replaced_when_asked(tmp_path):
+    out = write_phantoms(tmp_path / "set", 2, seed=0, size=64)
+    with pytest.raises(UsageError, match="expected a new or empty folder"):
+        write_phantoms(out, 1, seed=0, size=64)
     write_phantoms(out, 1, seed=0, size=64, overwrite=True)
-    assert sorted(path.name for path in out.iterdir()) == ["images", "labels.csv", "masks"]
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert len(files_below(out)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_an_empty_folder_is_filled_and_a_file_is_refused(tmp_path):
@@ -65,6 +73,8 @@ def test_an_empty_folder_is_filled_and_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="found a file"):
         write_phantoms(tmp_path / "file", 1, seed=0, size=64)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_phantoms(tmp_path / "file" / "below", 1, seed=0, size=64)
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path):

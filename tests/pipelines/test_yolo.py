@@ -156,12 +156,32 @@ def test_named_weights_must_be_there(phantom_set, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir()), "nothing is written when the call does not fit"
 
 
-def test_a_pickle_that_is_no_checkpoint_is_refused(tmp_path):
-    import pickle
+class Evil:
+    """Makes a file when it is unpickled."""
 
-    (tmp_path / "bad.pt").write_bytes(pickle.dumps({"model": print}))
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+@pytest.mark.parametrize("save", [lambda o, p: p.write_bytes(__import__("pickle").dumps(o)), torch.save])
+def test_a_pickle_is_refused_before_it_runs(tmp_path, phantom_set, save):
+    save({"model": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
     with pytest.raises(UsageError, match="not an Ultralytics checkpoint"):
-        load_weights(str(tmp_path / "bad.pt"))
+        load_weights(str(tmp_path / "evil.pt"))
+    with pytest.raises(UsageError, match="not an Ultralytics checkpoint"):
+        train_tiny(phantom_set, tmp_path / "run", "epochs=1", init=str(tmp_path / "evil.pt"))
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"method": "magic"}'])
+def test_a_broken_run_folder_is_one_line(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UsageError):
+        load_weights(str(tmp_path))
 
 
 def test_a_frame_in_labels_and_val_is_named(phantom_set, tmp_path):

@@ -142,9 +142,7 @@ def checkpoint(tmp_path, monkeypatch):
 
 def test_another_hash_is_refused_before_the_file_is_opened(checkpoint, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *arguments, **settings: pytest.fail("the file was opened"))
-    with pytest.raises(
-        UsageError, match="is not the official scribbleprompt: expected 15977486 bytes, found"
-    ):
+    with pytest.raises(UsageError, match="is not the official scribbleprompt: expected 15977486 bytes, found"):
         scribbleprompt.load(checkpoint)
     official = attrs.evolve(published(checkpoint), sha256="0" * 64)
     with pytest.raises(UsageError, match="expected sha256 000000000000…, found"):

@@ -49,14 +49,10 @@ def tiny_unet(tmp_path_factory):
 
 
 @pytest.mark.parametrize("structure", ["PS", "FH"])
-@pytest.mark.parametrize(
-    "segmenter", [geometric.Geometric(), classical.Classical()], ids=lambda one: one.name
-)
+@pytest.mark.parametrize("segmenter", [geometric.Geometric(), classical.Classical()], ids=lambda one: one.name)
 def test_a_rule_finds_most_of_a_phantoms_structure(segmenter, structure):
     positive, negative = prompt(PHANTOM.keypoints.coords, structure)
-    found = segmenter(
-        PHANTOM.frame.pixels, positive, negative, structure=structure, points=PHANTOM.keypoints.coords
-    )
+    found = segmenter(PHANTOM.frame.pixels, positive, negative, structure=structure, points=PHANTOM.keypoints.coords)
     assert (found.dtype, found.shape) == (np.float32, (256, 256))
     assert found.min() >= 0
     assert found.max() <= 1
@@ -65,9 +61,7 @@ def test_a_rule_finds_most_of_a_phantoms_structure(segmenter, structure):
 
 
 @pytest.mark.parametrize("structure", ["PS", "FH"])
-@pytest.mark.parametrize(
-    "segmenter", [geometric.Geometric(), classical.Classical()], ids=lambda one: one.name
-)
+@pytest.mark.parametrize("segmenter", [geometric.Geometric(), classical.Classical()], ids=lambda one: one.name)
 def test_a_mirrored_frame_gives_the_mirrored_region(segmenter, structure):
     points = PHANTOM.keypoints.coords
     mirrored = points * [-1, 1] + [255, 0]
@@ -177,9 +171,7 @@ def test_a_wrong_checkpoint_in_the_cache_is_refused_even_by_auto(tiny_unet):
     checkpoint = fetching.cache_folder() / fetching.SCRIBBLEPROMPT.file
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"pretend")
-    with pytest.raises(
-        UsageError, match="is not the official scribbleprompt: expected 15977486 bytes, found 7"
-    ):
+    with pytest.raises(UsageError, match="is not the official scribbleprompt: expected 15977486 bytes, found 7"):
         choose.choose("auto", tiny_unet[0])
 
 
@@ -188,9 +180,7 @@ def test_names_are_checked():
         choose.choose("scribbleprompt", None)
     with pytest.raises(UsageError, match="expected the shipped artefact, found none"):
         choose.choose("scribble-unet", None)
-    with pytest.raises(
-        UsageError, match="expected auto or one of scribbleprompt, scribble-unet, classical, geometry"
-    ):
+    with pytest.raises(UsageError, match="expected auto or one of scribbleprompt, scribble-unet, classical, geometry"):
         choose.choose("sam", None)
     assert choose.choose("geometry", None).segmenter.name == "geometry"
     assert choose.choose("classical", None).segmenter.name == "classical"

@@ -40,18 +40,26 @@ class TorchNetwork:
         return self.module(torch.from_numpy(inputs).to(self.device)).float().cpu().numpy()
 
 
-def load_checkpoint(path: Path) -> Any:
-    """A pose checkpoint of Ultralytics, read through its allow-listed loader, in float32 and evaluation mode.
+def read_checkpoint(path: Path, what: str) -> Any:
+    """Any network of Ultralytics from a file, in float32 and evaluation mode.
 
-    Raises:
-        UsageError: not readable, or not a network for the points of schema ``aop``.
+    Only through its allow-listed loader, which ``isolation.isolate`` turns on: a file that holds anything else is
+    refused unexecuted, with a UsageError that begins with ``what``.
     """
     from ultralytics.nn.tasks import load_checkpoint as load
 
     try:
-        model, _ = load(path)
+        with warnings.catch_warnings():
+            # torch warns of numbers in a pickle that its restricted reader skips.
+            warnings.simplefilter("ignore", UserWarning)
+            return load(path)[0]
     except Exception as error:
-        raise UsageError(f"weights: {path} is not an Ultralytics checkpoint ({type(error).__name__})") from None
+        raise UsageError(f"{what}: {path} is not an Ultralytics checkpoint ({type(error).__name__})") from None
+
+
+def load_checkpoint(path: Path) -> Any:
+    """A pose checkpoint; UsageError where it is none, or not a network for the points of schema ``aop``."""
+    model = read_checkpoint(path, "weights")
     head = model.model[-1]
     if not isinstance(head, Pose) or list(head.kpt_shape) != [len(AOP.points), 2]:
         found = f"keypoint shape {list(head.kpt_shape)}" if isinstance(head, Pose) else type(head).__name__

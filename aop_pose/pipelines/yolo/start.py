@@ -11,6 +11,7 @@ import torch
 from aop_pose.errors import UsageError
 from aop_pose.fetching import cache_folder
 from aop_pose.io.hashing import sha256_of
+from aop_pose.pipelines.yolo.network import read_checkpoint
 from aop_pose.schemas import AOP
 
 ENVIRONMENT = "AOP_POSE_INIT"
@@ -53,13 +54,7 @@ def _checkpoint(path: Path, what: str) -> Path:
 
 
 def _from_file(path: Path) -> Start:
-    from ultralytics.nn.tasks import load_checkpoint
-
-    try:
-        model, _ = load_checkpoint(path)
-    except Exception as error:
-        raise UsageError(f"--init: {path} is not an Ultralytics checkpoint ({type(error).__name__})") from None
-    return Start(model, f"{path.name} (sha256 {sha256_of(path)[:12]})")
+    return Start(read_checkpoint(path, "--init"), f"{path.name} (sha256 {sha256_of(path)[:12]})")
 
 
 def _download(name: str) -> Path | None:

@@ -71,9 +71,7 @@ def _segmenter(name: str, stand_in: Path | None) -> Segmenter:
         return scribbleprompt.load(checkpoint)
     if name == unet.NAME:
         if stand_in is None:
-            raise UsageError(
-                f"segmenter {name}: expected the shipped artefact, found none; install aop-pose again"
-            )
+            raise UsageError(f"segmenter {name}: expected the shipped artefact, found none; install aop-pose again")
         return unet.load(stand_in)
     if name == classical.NAME:
         return classical.Classical()

@@ -69,9 +69,7 @@ def side_of_strokes(points: np.ndarray, positive: np.ndarray) -> float:
     return 1.0 if float((middle - ps1) @ across) >= 0 else -1.0
 
 
-def ellipse_level(
-    centre: np.ndarray, along: np.ndarray, across: np.ndarray, height: int, width: int
-) -> np.ndarray:
+def ellipse_level(centre: np.ndarray, along: np.ndarray, across: np.ndarray, height: int, width: int) -> np.ndarray:
     """float64 (height, width): distance from the centre in half axes; the two half axes stand at right angles."""
     y, x = np.mgrid[:height, :width]
     dx, dy = x - centre[0], y - centre[1]
@@ -85,9 +83,7 @@ def _median_head_level(points: np.ndarray, height: int, width: int) -> np.ndarra
     # In a mirrored frame PS1 is left of PS2 and the head lies right of FH1.
     side = -1.0 if ps1[0] < ps2[0] else 1.0
     centre = fh1 + np.array([side * (left + right) / 2, (top + bottom) / 2])
-    return ellipse_level(
-        centre, np.array([(right - left) / 2, 0]), np.array([0, (bottom - top) / 2]), height, width
-    )
+    return ellipse_level(centre, np.array([(right - left) / 2, 0]), np.array([0, (bottom - top) / 2]), height, width)
 
 
 def _turned(vector: np.ndarray) -> np.ndarray:

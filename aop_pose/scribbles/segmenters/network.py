@@ -39,9 +39,7 @@ def build_network(features: Sequence[int] = OFFICIAL_FEATURES) -> Any:
         def __init__(self) -> None:
             super().__init__()
             widths = [len(CHANNELS), *features]
-            self.downs = nn.ModuleList(
-                Block(above, below) for above, below in zip(widths, features, strict=False)
-            )
+            self.downs = nn.ModuleList(Block(above, below) for above, below in zip(widths, features, strict=False))
             self.bottleneck = Block(features[-1], features[-1])
             self.ups = nn.ModuleList()
             for width in reversed(features):

@@ -83,9 +83,7 @@ def load_state(network: Any, checkpoint: Path) -> Any:
         if own.get(key) != found.get(key)
     ]
     if wrong:
-        raise UsageError(
-            f"{checkpoint}: expected the state dict of ScribblePrompt-UNet, found {'; '.join(wrong)}"
-        )
+        raise UsageError(f"{checkpoint}: expected the state dict of ScribblePrompt-UNet, found {'; '.join(wrong)}")
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
 

@@ -49,9 +49,7 @@ def load(file: Path, threads: int = 2) -> ScribbleUNet:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime raises classes of its own that share no base but Exception.
-        raise UsageError(
-            f"{file}: expected the ONNX of {NAME}, found {' '.join(str(error).split())}"
-        ) from error
+        raise UsageError(f"{file}: expected the ONNX of {NAME}, found {' '.join(str(error).split())}") from error
     inputs = session.get_inputs()
     found = [list(one.shape) for one in inputs]
     expected = [len(CHANNELS), SIDE, SIDE]

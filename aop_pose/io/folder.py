@@ -1,4 +1,4 @@
-"""A folder that appears under its final name only when it is complete."""
+"""A data set's folder that appears under its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ _OURS = {"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "tra
 
 
 @contextmanager
-def appearing(dst: Path, source: Path, overwrite: bool) -> Iterator[Path]:
+def appearing(dst: Path, overwrite: bool, source: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder beside ``dst`` that takes its name on success and is removed on any error.
 
-    UsageError where ``dst`` has something in it and ``overwrite`` is not set, where it would take ``source``
-    with it, or where it holds files that are no data set.
+    UsageError where ``dst`` cannot be written, has something in it and ``overwrite`` is not set, would take
+    ``source`` with it, or holds files that are no data set.
     """
     dst = dst.resolve()
-    _check(dst, source, overwrite)
-    dst.parent.mkdir(parents=True, exist_ok=True)
+    _check(dst, overwrite, source)
     part = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.part")
     old = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.old")
     try:
-        part.mkdir()
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{dst} cannot be written: {error.strerror}; choose another folder") from None
+    try:
         yield part
         if dst.exists():
             dst.rename(old)
@@ -39,7 +41,7 @@ def appearing(dst: Path, source: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _check(dst: Path, source: Path, overwrite: bool) -> None:
+def _check(dst: Path, overwrite: bool, source: Path | None) -> None:
     if dst.exists() and not dst.is_dir():
         raise UsageError(f"{dst}: expected a folder to write to, found a file")
     inside = [path.name for path in dst.iterdir()] if dst.exists() else []
@@ -47,7 +49,7 @@ def _check(dst: Path, source: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UsageError(f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite")
-    if source.resolve().is_relative_to(dst):
+    if source is not None and source.resolve().is_relative_to(dst):
         raise UsageError(f"{dst}: --overwrite would remove the source {source}; choose another folder")
     foreign = sorted(set(inside) - _OURS)
     if foreign:

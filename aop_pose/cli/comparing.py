@@ -1,0 +1,115 @@
+"""What ``evaluate`` compares: results tables or label files, told apart by their headers, and their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from aop_pose.evaluation.grouping import AUTO, Grouping, every_frame_alone, grouped_by
+from aop_pose.evaluation.match import Truth, truth_of_results
+from aop_pose.evaluation.quality import contrast
+from aop_pose.evaluation.rows import Row as ResultRow
+from aop_pose.evaluation.rows import point_columns
+from aop_pose.formats import head, iugc
+from aop_pose.formats.labels import find_picture
+from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.rows import Row, header_of, number, parse_rows
+from aop_pose.formats.split import near_duplicate_groups_of, thumbnail
+from aop_pose.schemas import AOP, HEAD, Schema
+
+_LABELS = {AOP.name: iugc.COLUMNS, HEAD.name: head.COLUMNS}
+
+
+@attrs.frozen(eq=False)
+class Pictures:
+    """The pictures of the true frames, of which only small things are kept."""
+
+    paths: tuple[Path, ...]
+    sizes: np.ndarray
+    """Shape (frames, 2): width, height."""
+    contrasts: np.ndarray
+    groups: np.ndarray
+    """Near-duplicates share one."""
+
+    @classmethod
+    def of(cls, names: Sequence[str], folder: Path) -> Pictures:
+        """Read each picture once; UsageError where one is not there, UnreadableError where it is damaged."""
+        paths = tuple(find_picture(folder, name) for name in names)
+        sizes, contrasts, thumbnails = [], [], []
+        for path in paths:
+            pixels = read_gray(path)
+            sizes.append(pixels.shape[::-1])
+            contrasts.append(contrast(pixels))
+            thumbnails.append(thumbnail(pixels))
+        groups = near_duplicate_groups_of(thumbnails)
+        return cls(paths, np.array(sizes, dtype=np.float64), np.array(contrasts), groups)
+
+    def pixels(self, position: int) -> np.ndarray:
+        """Gray values of a picture, uint8 (H, W)."""
+        return read_gray(self.paths[position])
+
+
+def grouping_of(group: str, truth: Truth, pictures: Pictures | None) -> Grouping:
+    """What ``--group`` asks for."""
+    if group != AUTO:
+        return grouped_by(truth.columns, group)
+    if pictures is None:
+        return every_frame_alone(len(truth.names))
+    return Grouping(pictures.groups, "pictures that are nearly the same")
+
+
+def table_in(path: Path) -> Path:
+    """``results.csv`` of a folder, or the file itself."""
+    return path / "results.csv" if path.is_dir() else path
+
+
+def read_results_rows(file: Path) -> list[ResultRow]:
+    """Rows of a results table, or of a label file written as such; UsageError names ``file:line``."""
+    header = set(header_of(file))
+    for schema in (AOP, HEAD):
+        if set(_LABELS[schema.name]) <= header:
+            return [_as_result(schema, *labels) for labels in _read_labels(file, schema)]
+    # Not io.table: this table may be anybody's, with fewer columns than our own.
+    return list(parse_rows(file, ("source",), lambda row: row.cells))
+
+
+def is_results(file: Path, schema: Schema) -> bool:
+    """True for a results table, False for what has to be a label file."""
+    return {"source", *point_columns(schema)} <= set(header_of(file))
+
+
+def read_truth(file: Path, schema: Schema) -> Truth:
+    """The second side, with the columns beside its points."""
+    if is_results(file, schema):
+        return truth_of_results(list(parse_rows(file, ("source",), lambda row: row.cells)), schema)
+    frames = _read_labels(file, schema)
+    points = {"Filename", iugc.ANGLE, *_LABELS[schema.name]}
+    beside = [column for column in header_of(file) if column not in points]
+    return Truth(
+        names=[name for name, _, _, _ in frames],
+        coords=[coords for _, coords, _, _ in frames],
+        stated_angles=[angle for _, _, angle, _ in frames],
+        columns={column: tuple(cells[column] for *_, cells in frames) for column in beside},
+    )
+
+
+def _read_labels(file: Path, schema: Schema) -> list[tuple[str, np.ndarray, float, dict[str, str]]]:
+    """Name, points, stated angle (NaN where none) and all cells of each row."""
+
+    def parse_aop(row: Row) -> tuple[str, np.ndarray, float, dict[str, str]]:
+        angle = row.cells.get(iugc.ANGLE, "")
+        return *iugc.parse_row(row), number(angle, iugc.ANGLE) if angle else math.nan, row.cells
+
+    def parse_head(row: Row) -> tuple[str, np.ndarray, float, dict[str, str]]:
+        return *head.parse_row(row)[:2], math.nan, row.cells
+
+    return list(parse_rows(file, _LABELS[schema.name], parse_head if schema is HEAD else parse_aop))
+
+
+def _as_result(schema: Schema, name: str, coords: np.ndarray, angle: float, cells: dict[str, str]) -> ResultRow:
+    points = zip(point_columns(schema), (repr(float(value)) for value in coords.ravel()), strict=True)
+    return {"source": name, **dict(points), "aop_deg": "" if math.isnan(angle) else repr(angle)}

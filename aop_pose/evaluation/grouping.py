@@ -1,0 +1,62 @@
+"""Which frames belong together when intervals are drawn, and which rows a table is cut into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+
+from aop_pose.errors import UsageError
+
+AUTO = "auto"
+SUBSET_COLUMNS = ("device", "scanner", "machine", "vendor", "centre", "center", "hospital", "site")
+"""Columns of the truth file whose values each get a row of their own, in any case."""
+
+MOST_SUBSETS = 12
+"""A column with more values than this names no devices or centres, but frames."""
+
+
+@attrs.frozen(eq=False)
+class Grouping:
+    """Group of each true frame, and the words for what a group is."""
+
+    ids: np.ndarray
+    """Shape (frames,), any values; equal = one group."""
+    words: str
+    note: str = ""
+    """What a reader should know of the groups, "" where nothing."""
+
+
+def every_frame_alone(count: int) -> Grouping:
+    """No grouping is known: intervals are too narrow where several frames are of one patient."""
+    return Grouping(
+        np.arange(count),
+        "every frame its own group (neither --images nor --group says which belong together), so intervals are too "
+        "narrow where several frames are of one patient",
+    )
+
+
+def grouped_by(columns: Mapping[str, Sequence[str]], name: str) -> Grouping:
+    """Frames with the same text in a column share a group; UsageError where the column is not there.
+
+    A frame with an empty cell is a group of its own.
+    """
+    if name not in columns:
+        known = ", ".join(columns) if columns else "none beside the points"
+        raise UsageError(f"--group: expected a column of the truth file ({known}) or {AUTO}, found {name!r}")
+    texts = columns[name]
+    empty = sum(not text for text in texts)
+    note = f"frames without a value of {name}, each its own group: {empty}" if empty else ""
+    ids = [(text, -1) if text else ("", position) for position, text in enumerate(texts)]
+    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(ids))}
+    return Grouping(np.array([numbers[pair] for pair in ids]), f"frames with the same {name}", note)
+
+
+def subset_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The columns that name a device or a centre, with 2 to ``MOST_SUBSETS`` values."""
+    return {
+        name: texts
+        for name, texts in columns.items()
+        if name.lower() in SUBSET_COLUMNS and 2 <= len(set(texts)) <= MOST_SUBSETS
+    }

@@ -1,0 +1,220 @@
+"""Everything an agreement report says, computed once: figures with intervals, and where the errors sit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+import numpy as np
+
+from aop_pose.evaluation import agreement
+from aop_pose.evaluation.bootstrap import Estimate, Resampling
+from aop_pose.evaluation.grouping import Grouping, subset_columns
+from aop_pose.evaluation.match import Matched
+from aop_pose.evaluation.metrics import QUANTITIES, SDR_THRESHOLDS, FrameErrors, Quantity
+
+THRESHOLDS_DEG = (110, 120, 140)
+"""Angles of progression at which the literature decides."""
+SHARES_WITHIN_DEG = (5, 10)
+TARGET_COVERAGE = 0.9
+"""What the calibration of stated intervals aims at where nothing else was asked for."""
+_LEAST_FOR_THIRDS = 9
+
+
+@attrs.frozen(eq=False)
+class Subset:
+    """Some of the frames, and the errors on them."""
+
+    by: str
+    """What the frames were cut by: a column, or a quantity in thirds."""
+    label: str
+    n: int
+    n_missing: int
+    n_groups: int
+    estimates: Mapping[str, Estimate]
+
+
+@attrs.frozen(eq=False)
+class Study:
+    """One comparison of a first rater (the results) with a second (the truth, or another results table)."""
+
+    matched: Matched
+    errors: FrameErrors
+    grouping: Grouping
+    n_groups: int
+    """Groups with a measured frame."""
+    withheld: str
+    """Why no interval is given, "" where they are."""
+    coverage: float
+    draws: int
+    estimates: Mapping[str, Estimate]
+    """Named as in ``metrics.json``."""
+    subsets: tuple[Subset, ...]
+    quality: np.ndarray | None
+    """Contrast of each picture, shape (frames,); None where no pictures were given."""
+    notes: tuple[str, ...]
+
+
+def quantities(errors: FrameErrors) -> tuple[Quantity, ...]:
+    return QUANTITIES[errors.schema.name]
+
+
+def main_quantity(errors: FrameErrors) -> Quantity:
+    """The one that is plotted: the angle, or the head's circumference."""
+    return quantities(errors)[-1]
+
+
+def study(matched: Matched, errors: FrameErrors, grouping: Grouping, quality: np.ndarray | None = None) -> Study:
+    """Figures, intervals and subsets of a comparison; ``quality`` is one number a frame."""
+    measured = errors.measured
+    resampling = Resampling(grouping.ids[measured])
+    estimates = dict(_point_estimates(errors, resampling))
+    for quantity in quantities(errors):
+        estimates |= _quantity_estimates(errors, quantity, grouping)
+    estimates |= _coverage_estimates(matched, errors, grouping.ids, np.full(len(measured), True))
+    cuts = _cuts(matched, errors, quality)
+    return Study(
+        matched=matched,
+        errors=errors,
+        grouping=grouping,
+        n_groups=resampling.n_groups,
+        withheld=resampling.withheld,
+        coverage=resampling.coverage,
+        draws=resampling.draws,
+        estimates=estimates,
+        subsets=tuple(_subset(matched, errors, grouping, by, label, mask) for by, label, mask in cuts),
+        quality=quality,
+        notes=_notes(errors, matched, grouping),
+    )
+
+
+def stated_coverage(matched: Matched, errors: FrameErrors) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the true angle lies in the interval that a row states, and its width; both NaN where none is."""
+    low, high = np.full((2, len(errors.measured)), np.nan) if matched.intervals is None else matched.intervals.T
+    true = errors.true_values.get("aop", np.full(len(errors.measured), np.nan))
+    stated = errors.measured & np.isfinite(low) & np.isfinite(high) & np.isfinite(true)
+    return np.where(stated, (low <= true) & (true <= high), np.nan), np.where(stated, high - low, np.nan)
+
+
+def _point_estimates(errors: FrameErrors, resampling: Resampling) -> Iterator[tuple[str, Estimate]]:
+    distances = errors.distances[errors.measured]
+    if not len(distances):
+        return
+    points = [point.lower() for point in errors.schema.points]
+    columns = {"mre_px": distances.mean(axis=1)}
+    columns |= {f"mre_px_{point}": distances[:, i] for i, point in enumerate(points)}
+    columns["mae_px"] = errors.offsets[errors.measured].mean(axis=(1, 2))
+    for threshold in SDR_THRESHOLDS:
+        within = distances <= threshold
+        columns[f"sdr_{threshold}"] = within.mean(axis=1)
+        columns |= {f"sdr_{threshold}_{point}": within[:, i] for i, point in enumerate(points)}
+    yield from zip(columns, resampling.means(np.column_stack(list(columns.values()))), strict=True)
+
+
+def _quantity_estimates(errors: FrameErrors, quantity: Quantity, grouping: Grouping) -> dict[str, Estimate]:
+    name, unit = quantity.name, quantity.unit
+    difference = errors.differences[name]
+    known = np.isfinite(difference)
+    if not known.any():
+        return {}
+    second, difference = errors.true_values[name][known], difference[known]
+    first, absolute = second + difference, np.abs(difference)
+    resampling = Resampling(grouping.ids[known])
+    mean, bias, *within = resampling.means(
+        np.column_stack([absolute, difference, *(absolute <= share for share in SHARES_WITHIN_DEG)])
+    )
+    estimates = {
+        f"{name}_mae_{unit}": mean,
+        f"{name}_median_{unit}": resampling.quantile(absolute, 0.5),
+        f"{name}_p95_{unit}": resampling.quantile(absolute, 0.95),
+        f"{name}_bias_{unit}": bias,
+    }
+    if unit == "deg":
+        names = [f"{name}_within_{share}_deg" for share in SHARES_WITHIN_DEG]
+        estimates |= dict(zip(names, within, strict=True))
+    spread = resampling.sums(agreement.difference_columns(difference))
+    estimates[f"{name}_sd_{unit}"] = resampling.estimate(spread, agreement.deviation)
+    estimates[f"{name}_loa_low_{unit}"] = resampling.estimate(spread, agreement.limit(-1))
+    estimates[f"{name}_loa_high_{unit}"] = resampling.estimate(spread, agreement.limit(+1))
+    ratings = resampling.sums(agreement.rating_columns(np.column_stack([first, second])))
+    estimates[f"{name}_icc_2_1"] = resampling.estimate(ratings, agreement.icc_2_1)
+    estimates[f"{name}_icc_3_1"] = resampling.estimate(ratings, agreement.icc_3_1)
+    moments = resampling.sums(agreement.moment_columns(first, second))
+    estimates[f"{name}_pearson_r"] = resampling.estimate(moments, agreement.pearson)
+    for threshold in THRESHOLDS_DEG if unit == "deg" else ():
+        table = resampling.sums(agreement.table_columns(first, second, threshold))
+        for statistic, formula in agreement.TABLE_STATISTICS.items():
+            estimates[f"{name}_at_{threshold}_{statistic}"] = resampling.estimate(table, formula)
+    return estimates
+
+
+def _coverage_estimates(
+    matched: Matched, errors: FrameErrors, ids: np.ndarray, mask: np.ndarray
+) -> dict[str, Estimate]:
+    covered, width = stated_coverage(matched, errors)
+    stated = mask & np.isfinite(covered)
+    if not stated.any():
+        return {}
+    estimates = Resampling(ids[stated]).means(np.column_stack([covered[stated], width[stated]]))
+    return dict(zip(("aop_interval_coverage", "aop_interval_width_deg"), estimates, strict=True))
+
+
+def _cuts(matched: Matched, errors: FrameErrors, quality: np.ndarray | None) -> Iterator[tuple[str, str, np.ndarray]]:
+    """What, label and mask of each subset of frames."""
+    for column, texts in subset_columns(matched.columns).items():
+        for text in sorted(set(texts)):
+            yield column, text or "(empty)", np.array([other == text for other in texts])
+    main = main_quantity(errors)
+    name, sign = ("AoP", "°") if main.name == "aop" else (main.name.upper(), " px")
+    yield from _thirds(f"{name} (reference)", errors.true_values[main.name], sign)
+    if quality is not None:
+        yield from _thirds("contrast", quality, "")
+    yield from _thirds("stated interval, width", stated_coverage(matched, errors)[1], sign)
+
+
+def _thirds(by: str, values: np.ndarray, sign: str) -> Iterator[tuple[str, str, np.ndarray]]:
+    known = values[np.isfinite(values)]
+    if len(known) < _LEAST_FOR_THIRDS:
+        return
+    first, second = np.quantile(known, [1 / 3, 2 / 3])
+    yield by, f"below {first:.1f}{sign}", values < first
+    yield by, f"{first:.1f} to {second:.1f}{sign}", (first <= values) & (values < second)
+    yield by, f"{second:.1f}{sign} and above", values >= second
+
+
+def _subset(matched: Matched, errors: FrameErrors, grouping: Grouping, by: str, label: str, mask: np.ndarray) -> Subset:
+    main = main_quantity(errors)
+    difference = errors.differences[main.name]
+    known = mask & np.isfinite(difference)
+    measured = mask & errors.measured
+    estimates: dict[str, Estimate] = {}
+    if measured.any():
+        (estimates["mre_px"],) = Resampling(grouping.ids[measured]).means(
+            errors.distances[measured].mean(axis=1, keepdims=True)
+        )
+    if known.any():
+        names = (f"{main.name}_mae_{main.unit}", f"{main.name}_bias_{main.unit}")
+        columns = np.column_stack([np.abs(difference[known]), difference[known]])
+        estimates |= dict(zip(names, Resampling(grouping.ids[known]).means(columns), strict=True))
+    estimates |= _coverage_estimates(matched, errors, grouping.ids, mask)
+    return Subset(
+        by=by,
+        label=label,
+        n=int(mask.sum()),
+        n_missing=int((mask & ~errors.measured).sum()),
+        n_groups=len(np.unique(grouping.ids[measured])),
+        estimates=estimates,
+    )
+
+
+def _notes(errors: FrameErrors, matched: Matched, grouping: Grouping) -> tuple[str, ...]:
+    notes = []
+    sizes = np.unique(matched.sizes[np.isfinite(matched.sizes).all(axis=1)], axis=0)
+    if errors.scale is None and len(sizes) > 1:
+        smallest, *_, largest = sorted(sizes.tolist(), key=max)
+        span = f"{smallest[0]:.0f}x{smallest[1]:.0f} to {largest[0]:.0f}x{largest[1]:.0f}"
+        notes.append(
+            f"pictures of {len(sizes)} sizes ({span}): pixel errors are means over unlike pixels; "
+            "--scale 512 puts them on one"
+        )
+    return tuple(filter(None, [*notes, grouping.note]))
