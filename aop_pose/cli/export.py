@@ -11,6 +11,13 @@ import typer
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder or checkpoint.", exists=True)],
     out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", min=0, max=1, help="Score below which a frame shows no anatomy; else the run's."),
+    ] = None,
+    decode: Annotated[
+        str | None, typer.Option("--decode", help="best (as Ultralytics decodes) or weighted; else the run's.")
+    ] = None,
 ) -> None:
     """Write a trained network as one ONNX file that carries its whole contract.
 
@@ -21,7 +28,9 @@ def export(
     from aop_pose.pipelines import method_of, pipeline
 
     require_train()
+    if decode not in (None, "best", "weighted"):
+        raise UsageError(f"--decode: expected best or weighted, found {decode!r}")
     if out.suffix != ".onnx":
         raise UsageError(f"--out: expected a name that ends in .onnx, found {out}")
-    exported = pipeline(method_of(run)).export(run, out)
+    exported = pipeline(method_of(run)).export(run, out, threshold, decode)
     typer.echo(f"{out}: {exported.model_id}, {out.stat().st_size / 1e6:.1f} MB, schema {exported.schema.name}")

@@ -70,6 +70,7 @@ class Resampling:
         names, self._index = np.unique(np.asarray(groups), return_inverse=True)
         self.n_groups = len(names)
         self.coverage, self.draws, self.seed = coverage, draws, seed
+        self._only_block: np.ndarray | None = None
         self.withheld = ""
         if self.n_groups < least_groups:
             self.withheld = (
@@ -79,13 +80,21 @@ class Resampling:
 
     def counts(self) -> Iterator[np.ndarray]:
         """How often each group is drawn, in blocks (some draws, groups); the same numbers at every call."""
+        if self._only_block is not None:
+            yield self._only_block
+            return
         rng = np.random.default_rng(self.seed)
         rows = max(1, _BLOCK_CELLS // max(1, self.n_groups))
         for start in range(0, self.draws, rows):
             block = min(rows, self.draws - start)
             drawn = rng.integers(0, self.n_groups, (block, self.n_groups))
             drawn += np.arange(block)[:, None] * self.n_groups
-            yield np.bincount(drawn.ravel(), minlength=block * self.n_groups).reshape(block, self.n_groups)
+            counts = np.bincount(drawn.ravel(), minlength=block * self.n_groups).reshape(block, self.n_groups)
+            # Floating point, because products of integer matrices do without BLAS and take ten times as long.
+            counts = counts.astype(np.float64)
+            if block == self.draws:
+                self._only_block = counts
+            yield counts
 
     def sums(self, columns: np.ndarray) -> Sums:
         """Sums of ``columns`` (n, k), finite."""

@@ -92,7 +92,10 @@ def truth_of_results(rows: Sequence[Row], schema: Schema) -> Truth:
     if not kept:
         raise UsageError(f"truth: expected at least one measured frame in this results table, found 0 of {len(rows)}")
     if len(kept) < len(rows):
-        notes.append(f"rows of the second table that are not measured, left out: {len(rows) - len(kept)}")
+        notes.append(
+            "rows of the second table that are not measured, or later frames of a cine, left out: "
+            f"{len(rows) - len(kept)}"
+        )
     return Truth(
         names=[row["source"] for _, row in kept],
         coords=points,

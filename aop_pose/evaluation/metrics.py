@@ -107,7 +107,7 @@ def frame_errors(
     if scale is not None and unsized:
         raise UsageError(
             f"--scale: expected width and height of every measured frame, found none for {unsized}; "
-            "add the columns width and height to the results"
+            "add the columns width and height to the results, or give --images"
         )
     predicted = np.where(measured[:, None, None], align_interchangeable(predicted, truth, schema), np.nan)
     factor = np.ones(frames) if scale is None else scale / sizes.max(axis=1, initial=0)

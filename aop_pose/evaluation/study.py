@@ -177,6 +177,9 @@ def _thirds(by: str, values: np.ndarray, sign: str) -> Iterator[tuple[str, str, 
     if len(known) < _LEAST_FOR_THIRDS:
         return
     first, second = np.quantile(known, [1 / 3, 2 / 3])
+    # Equal values cannot be cut (intervals of one width).
+    if not known.min() < first < second:
+        return
     yield by, f"below {first:.1f}{sign}", values < first
     yield by, f"{first:.1f} to {second:.1f}{sign}", (first <= values) & (values < second)
     yield by, f"{second:.1f}{sign} and above", values >= second

@@ -21,7 +21,7 @@ class Pipeline(Protocol):
 
     pretrain: Callable[..., Any]
     train: Callable[..., Any]
-    export: Callable[[Path, Path], Predictor]
+    export: Callable[..., Predictor]
     predictor: Callable[..., Predictor]
 
 

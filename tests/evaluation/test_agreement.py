@@ -61,7 +61,7 @@ def test_against_another_library(ratings):
 
 def test_an_offset_counts_in_absolute_agreement_only():
     ratings = two_raters(3, offset=0)
-    apart = ratings + [10, 0]
+    apart = np.add(ratings, [10, 0])
     assert iccs(apart)[0] < iccs(ratings)[0] - 0.05
     assert iccs(apart)[1] == pytest.approx(iccs(ratings)[1])
 

@@ -57,7 +57,9 @@ def drawn_frames(resampling, groups):
     """Every draw spelt out: which frames it holds, each as often as its group was drawn."""
     names = np.unique(groups)
     for counts in np.concatenate(list(resampling.counts())):
-        yield np.concatenate([np.flatnonzero(groups == name).repeat(times) for name, times in zip(names, counts)])
+        yield np.concatenate(
+            [np.flatnonzero(groups == name).repeat(times) for name, times in zip(names, counts, strict=True)]
+        )
 
 
 def percentiles(values):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.match import Truth, match
+from aop_pose.evaluation.match import Truth, match, truth_of_results
 from aop_pose.evaluation.rows import schema_of
 from aop_pose.schemas import AOP, HEAD
 
@@ -148,3 +148,57 @@ def test_the_columns_tell_the_schema():
         schema_of([{"Filename": "a.png", "PS1": "(1, 2)"}])
     with pytest.raises(UsageError, match="found no row"):
         schema_of([])
+
+
+def test_another_results_table_takes_the_place_of_the_truth():
+    rows = [row("a.png", device="X", aop_deg="90"), row("b.png", [""] * 6, status="abstained"), row("c.png", index="1")]
+    truth = truth_of_results(rows, AOP)
+    assert truth.names == ("a.png",)
+    assert truth.coords[0].tolist() == [[100, 100], [0, 100], [100, 200]]
+    assert truth.sizes.tolist() == [[300, 400]]
+    assert truth.columns["device"] == ("X",)
+    matched = match([row("a.png", model="m@1")], truth, AOP)
+    assert matched.notes == ("rows of the second table that are not measured, or later frames of a cine, left out: 2",)
+    assert matched.models == ("m@1",)
+
+
+@pytest.mark.parametrize("points", [["nan", *POINTS[1:]], ["", *POINTS[1:]], ["inf", *POINTS[1:]]])
+def test_a_second_table_without_a_whole_frame_is_refused(points):
+    with pytest.raises(UsageError, match=r"at least one measured frame .* found 0 of 1"):
+        truth_of_results([row("a.png", points)], AOP)
+
+
+def test_a_cell_of_the_second_table_that_is_no_number_is_named():
+    with pytest.raises(UsageError, match="truth line 2, PS1_x: expected a number"):
+        truth_of_results([row("a.png", ["left", *POINTS[1:]])], AOP)
+
+
+@pytest.mark.parametrize("nan", ["nan", "inf", "-inf"])
+def test_a_point_that_is_not_finite_is_missing(nan):
+    matched = match([row("a.png", [nan, *POINTS[1:]])], truth_of("a.png"), AOP)
+    assert np.isnan(matched.predicted).all()
+    assert matched.notes == ("rows that are ok but lack a point, counted as missing: 1 (a.png)",)
+
+
+def test_a_picture_of_two_sizes_is_refused():
+    with pytest.raises(UsageError, match=r"a.png is 300x400 by the results, 256x256 by the truth"):
+        match([row("a.png")], truth_of("a.png", sizes=[[256, 256]]), AOP)
+    with pytest.raises(UsageError, match=r"found 1 with two: b.png is 300x400 by the results, 600x800 by the picture"):
+        match([row("a.png"), row("b.png")], truth_of("a.png", "b.png"), AOP, np.array([[300, 400], [600, 800.0]]))
+
+
+def test_a_size_that_no_row_states_is_that_of_the_picture():
+    rows = [row("a.png", width="", height="")]
+    matched = match(rows, truth_of("a.png"), AOP, np.array([[300.0, 400.0]]))
+    assert matched.sizes.tolist() == [[300, 400]]
+
+
+def test_true_points_outside_their_picture_are_said():
+    matched = match([row("a.png", width="150", height="150")], truth_of("a.png"), AOP)
+    assert matched.notes[0].startswith("frames with true points outside their picture: 1 (a.png); labels drawn")
+
+
+def test_stated_intervals_are_kept():
+    matched = match([row("a.png", aop_low="80", aop_high="99.5"), row("b.png")], truth_of("a.png", "b.png"), AOP)
+    assert matched.intervals[0].tolist() == [80, 99.5]
+    assert np.isnan(matched.intervals[1]).all()

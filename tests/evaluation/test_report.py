@@ -9,9 +9,12 @@ import pytest
 from rich.console import Console
 
 from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.evaluation.grouping import every_frame_alone
 from aop_pose.evaluation.match import Matched
 from aop_pose.evaluation.metrics import frame_errors, summarise
-from aop_pose.evaluation.report import summary_table, write_report
+from aop_pose.evaluation.page import Heading, page
+from aop_pose.evaluation.report import summary_table, with_intervals, write_report
+from aop_pose.evaluation.study import study
 from aop_pose.schemas import AOP
 
 TRUTH = np.array([[[100.0, 100.0], [0.0, 100.0], [100.0, 200.0]]] * 2)
@@ -24,15 +27,41 @@ def evaluated():
     sizes = np.array([[300.0, 400.0]] * 2)
     matched = Matched(AOP, ("a.png", "b, c.png"), ("ok", "no row"), predicted, TRUTH, sizes, ())
     errors = frame_errors(predicted, TRUTH, sizes)
-    return matched, errors, summarise(errors)
+    return study(matched, errors, every_frame_alone(2)), summarise(errors), "<html></html>"
 
 
-def test_both_files_stand_and_nothing_else(tmp_path, evaluated):
+def test_all_files_stand_and_nothing_else(tmp_path, evaluated):
     write_report(tmp_path / "new" / "folder", *evaluated)
     out = tmp_path / "new" / "folder"
-    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "per_frame.csv"]
-    assert json.loads((out / "metrics.json").read_text()) == evaluated[2]
-    assert evaluated[2]["mre_px"] == 5
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "per_frame.csv", "report.html"]
+    compared, figures, html = evaluated
+    written = json.loads((out / "metrics.json").read_text())
+    assert written == with_intervals(figures, compared)
+    assert written["mre_px"] == 5
+    assert (out / "report.html").read_text() == html
+
+
+def test_what_was_there_stays_as_it_was_and_the_new_keys_follow(evaluated):
+    compared, figures, _ = evaluated
+    entries = with_intervals(figures, compared)
+    assert list(entries)[: len(figures)] == list(figures)
+    assert {name: entries[name] for name in figures} == figures
+    for name, estimate in compared.estimates.items():
+        assert entries[name] == (None if np.isnan(estimate.value) else pytest.approx(estimate.value, abs=1e-6))
+        assert entries[f"{name}_ci"] is None
+    assert "fewer than 20 groups (1)" in entries["ci_withheld"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_evaluation_in_which_nothing_was_measured_is_still_written(tmp_path):
+    predicted, sizes = np.full_like(TRUTH, np.nan), np.array([[300.0, 400.0]] * 2)
+    errors = frame_errors(predicted, TRUTH, sizes)
+    matched = Matched(AOP, ("a.png", "b.png"), ("abstained",) * 2, predicted, TRUTH, sizes, ())
+    compared = study(matched, errors, every_frame_alone(2))
+    html = page(compared, summarise(errors), Heading("r", "t", "research"), [])
+    write_report(tmp_path, compared, summarise(errors), html)
+    assert "No frame was measured" in html
+    assert json.loads((tmp_path / "metrics.json").read_text())["mre_px"] is None
 
 
 def test_per_frame_has_a_row_for_every_true_frame_and_no_invented_zero(tmp_path, evaluated):
@@ -66,10 +95,11 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path, evaluated):
 
 
 def test_the_table_says_scale_and_missing(evaluated):
-    _, errors, figures = evaluated
+    compared, figures, _ = evaluated
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(summary_table(figures, errors, "title"))
+    console.print(summary_table(figures, compared, "title"))
     text = console.export_text()
-    assert "pixels of the original frames; 2 frames, 1 missing" in text
+    assert "pixels of the original frames; 2 frames, 1 missing, 1 groups" in text
+    assert "intervals withheld: fewer than 20 groups (1)" in " ".join(text.split())
     assert "5.00 px" in text
     assert "252.50 px" in text

@@ -98,7 +98,8 @@ def test_resume_refuses_other_settings(phantom_set, tmp_path):
 
 
 def test_export_and_native_prediction_agree(tiny_run, phantom_set, tmp_path):
-    exported = pipeline("yolo").export(tiny_run, tmp_path / "tiny.onnx")
+    exported = pipeline("yolo").export(tiny_run, tmp_path / "tiny.onnx", threshold=0.001, decode="best")
+    assert (exported.contract.threshold, exported.contract.decode) == (0.001, "best")
     native = load_weights(str(tiny_run))
     pictures = [read_frame(path).pixels for path in sorted((phantom_set / "images").iterdir())]
     for one, other in zip(native.find(pictures), exported.find(pictures), strict=True):

@@ -28,10 +28,10 @@ def predictor(path: Path, device: str = "cpu") -> Predictor:
     return Predictor(contract, TorchNetwork(model, device), f"{contract.name}@{sha256_of(file)[:8]}")
 
 
-def export(path: Path, out: Path) -> Predictor:
+def export(path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> Predictor:
     """Write a run folder's or checkpoint's network as an artefact and load it back.
 
-    The file appears under its name only when its answers equal the native network's.
+    ``threshold`` and ``decode`` take the place of the run's own: neither changes the network. The file appears under its name only when its answers equal the native network's.
     """
     from aop_pose.pipelines.yolo.isolation import isolate
 
@@ -41,7 +41,8 @@ def export(path: Path, out: Path) -> Predictor:
     from aop_pose.pipelines.yolo.network import export_onnx, load_checkpoint
 
     file, contract = _contract(path)
-    contract = contract.model_copy(update={"name": out.stem})
+    given = {key: value for key, value in {"threshold": threshold, "decode": decode}.items() if value is not None}
+    contract = contract.model_copy(update={"name": out.stem, **given})
     part = out.with_name(f".{out.name}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -49,16 +50,15 @@ def export(path: Path, out: Path) -> Predictor:
         network = onnx.load(part)
         onnx.helper.set_model_props(network, {METADATA_KEY: contract.model_dump_json(by_alias=True)})
         onnx.save(network, part)
-        _same_answers(predictor(path), load(part))
+        _same_answers(predictor(path), load(part), contract.image_size)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
     return load(out)
 
 
-def _same_answers(native: Predictor, exported: Predictor, tolerance: float = 0.05) -> None:
+def _same_answers(native: Predictor, exported: Predictor, size: int, tolerance: float = 0.05) -> None:
     """AopPoseError where the two differ by ``tolerance`` pixels of the input or more, on a fixed noise picture."""
-    size = native.contract.image_size
     noise = np.random.default_rng(0).random((1, 1, size, size), dtype=np.float32)
     gap = float(np.abs(native.network(noise)[:, 5:] - exported.network(noise)[:, 5:]).max())
     if not gap < tolerance:

@@ -1,0 +1,38 @@
+"""Made-up comparisons for the tests of the study and its page."""
+
+import numpy as np
+
+from aop_pose.evaluation.grouping import Grouping
+from aop_pose.evaluation.match import Matched
+from aop_pose.evaluation.metrics import frame_errors
+from aop_pose.evaluation.study import study
+from aop_pose.geometry import angle_of_progression
+from aop_pose.schemas import AOP
+
+
+def angles(points):
+    return angle_of_progression(points[:, 0], points[:, 1], points[:, 2])
+
+
+def comparison(n=90, groups=None, half_width=None, shuffled=False, columns=None, missing=(), quality=None, seed=0):
+    """A study of n frames with 2 pixels of noise; ``half_width`` states intervals about the predicted angle."""
+    rng = np.random.default_rng(seed)
+    turn = np.radians(rng.uniform(70, 160, n))
+    ps1 = np.full((n, 2), 100.0)
+    head = ps1 + 70 * np.column_stack([-np.cos(turn), np.sin(turn)])
+    truth = np.stack([ps1, ps1 - [60, 0], head], axis=1)
+    predicted = truth + rng.normal(0, 2, truth.shape)
+    predicted[list(missing)] = np.nan
+    intervals = None
+    if half_width is not None:
+        middle = angles(predicted)
+        middle = middle[rng.permutation(n)] if shuffled else middle
+        intervals = np.column_stack([middle - half_width, middle + half_width])
+    sizes = np.full((n, 2), 256.0)
+    statuses = tuple("abstained" if i in missing else "ok" for i in range(n))
+    names = tuple(f"{i:03}.png" for i in range(n))
+    matched = Matched(
+        AOP, names, statuses, predicted, truth, sizes, (), intervals=intervals, columns=columns or {}, models=("m@1",)
+    )
+    grouping = Grouping(np.arange(n) if groups is None else groups, "made-up groups")
+    return study(matched, frame_errors(predicted, truth, sizes), grouping, quality)

@@ -1,0 +1,141 @@
+"""The page: complete, self-contained, and two sheets of paper."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from aop_pose.evaluation.metrics import summarise
+from aop_pose.evaluation.page import Heading, page
+from aop_pose.evaluation.quality import contrast
+from aop_pose.evaluation.svg import Axis
+from aop_pose.evaluation.worst import worst_frames, worst_pictures
+from tests.evaluation.comparisons import comparison
+
+NOTICE = "Not a medical device; research use only."
+VOID = {"meta", "br", "img"}
+
+
+def page_of(compared, pictures=(), **settings):
+    return page(compared, summarise(compared.errors), Heading("mine <b>", "truth.csv", NOTICE, **settings), pictures)
+
+
+class Checker(HTMLParser):
+    """Tags are closed in order; addresses and words are collected."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.addresses, self.words = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("href", "src", "xlink:href")]
+
+    def handle_startendtag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("href", "src", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def checked(html):
+    checker = Checker()
+    checker.feed(html)
+    assert checker.open == []
+    return checker, " ".join(" ".join(checker.words).split())
+
+
+def full(n=90, **settings):
+    quality = np.linspace(30, 60, n)
+    return comparison(n=n, quality=quality, missing=(0,), columns={"device": tuple("ABC" * (n // 3))}, **settings)
+
+
+def test_the_page_needs_nothing_but_itself():
+    compared = full(half_width=5.0)
+    pictures = worst_pictures(compared, lambda position: np.full((256, 256), 90, np.uint8))
+    html = page_of(compared, pictures)
+    checker, _ = checked(html)
+    assert len(checker.addresses) == 12
+    assert all(address.startswith("data:image/jpeg;base64,") for address in checker.addresses)
+    assert not re.search(r"https?:|url\(|@import|<script|<link", html)
+    assert 'name="viewport" content="width=device-width' in html
+    assert html.count("<svg") == 4 + 12
+
+
+def test_what_must_stand_on_it():
+    _, text = checked(page_of(full(half_width=5.0)))
+    for words in (
+        "mine <b>", "truth.csv", "m@1", NOTICE, "made-up groups", "1 of 90 frames were not measured", "000.png",
+        "Dückelmann 2010): 0.72", "Frick 2020): 0.74", "ICC(2,1)", "ICC(3,1)", "Pearson r", "Within 5°", "Within 10°",
+        "110°", "120°", "140°", "Sensitivity", "Specificity", "Kappa", "Limit of agreement", "Bland-Altman",
+        "SDR 20 px", "device", "contrast: standard deviation of the grey values", "Shrout and Fleiss 1979",
+    ):  # fmt: skip
+        assert words.lower() in text.lower(), words
+
+
+def test_figures_stand_with_their_intervals():
+    compared = full()
+    estimate = compared.estimates["aop_mae_deg"]
+    low, high = estimate.interval
+    assert f"{estimate.value:.2f}° [{low:.2f}, {high:.2f}]" in checked(page_of(compared))[1]
+
+
+def test_intervals_that_do_not_hold_are_said_at_the_top():
+    warning = "fewer than the 90% that calibration aims at"
+    assert warning in page_of(comparison(n=300, half_width=5.0, shuffled=True))
+    assert warning not in page_of(comparison(n=300, half_width=8.0))
+
+
+def test_too_few_groups_and_two_methods_are_said():
+    _, text = checked(page_of(comparison(n=19), second_is_a_result=True))
+    assert "Intervals are withheld: fewer than 20 groups (19)" in text
+    assert "neither side is the truth" in text
+    assert "against another results table" in text
+
+
+def test_the_worst_frames_are_those_with_the_largest_angle_errors_and_missing_ones_are_none():
+    compared = full()
+    error = np.abs(compared.errors.differences["aop"])
+    worst = worst_frames(compared)
+    assert len(worst) == 12
+    assert 0 not in worst
+    assert error[worst].min() >= np.nanmax(np.delete(error, worst))
+    assert (np.diff(error[worst]) <= 0).all()
+
+
+def test_contrast_is_that_of_the_lit_pixels():
+    pixels = np.zeros((10, 10), np.uint8)
+    assert contrast(pixels) == 0
+    pixels[:, :4], pixels[:, 4:6], pixels[:, 6:] = 8, 100, 140
+    assert contrast(pixels) == pytest.approx(np.std(np.repeat([100.0, 140.0], [20, 40])))
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high", "step"),
+    [([3, 97], 0, 100, 20), ([-0.4, 0.7], -0.4, 0.8, 0.2), ([5, 5], 4, 6, 0.5), ([np.nan], -1, 1, 0.5)],
+)
+def test_axes_have_round_ends_and_hold_their_values(values, low, high, step):
+    axis = Axis.over("x", values)
+    assert (axis.low, axis.high, axis.step) == pytest.approx((low, high, step))
+    assert axis.ticks[-1] == pytest.approx(high)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium: apt-get install chromium")
+def test_it_prints_to_two_pages(tmp_path):
+    compared = full(half_width=5.0)
+    rng = np.random.default_rng(0)
+    pictures = worst_pictures(compared, lambda position: rng.integers(0, 255, (300, 300), dtype=np.uint8))
+    (tmp_path / "report.html").write_text(page_of(compared, pictures), encoding="utf-8")
+    flags = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+    flags += ["headless", "disable-component-update", "disable-sync", "no-pdf-header-footer"]
+    places = [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 'r.pdf'}"]
+    command = ["chromium", *(f"--{flag}" for flag in flags), *places]
+    subprocess.run([*command, (tmp_path / "report.html").as_uri()], check=True, capture_output=True, timeout=60)
+    assert re.findall(rb"/Type\s*/Pages\b.*?/Count (\d+)", (tmp_path / "r.pdf").read_bytes(), re.DOTALL) == [b"2"]
