@@ -67,7 +67,8 @@ def _head(study: Study, figures: Figures, heading: Heading) -> str:
     warnings = []
     if study.withheld:
         warnings.append(f"Intervals are withheld: {study.withheld}.")
-    warnings += _interval_warning(study)
+    # Intervals are calibrated to hold the truth, so against another method they say nothing either way.
+    warnings += [] if heading.second_is_a_result else _interval_warning(study)
     missing = [name for name, ok in zip(study.matched.names, study.errors.measured, strict=True) if not ok]
     if missing:
         shown = ", ".join(missing[:_MOST_NAMES]) + (", …" if len(missing) > _MOST_NAMES else "")

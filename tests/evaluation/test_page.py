@@ -91,6 +91,7 @@ def test_intervals_that_do_not_hold_are_said_at_the_top():
     warning = "fewer than the 90% that calibration aims at"
     assert warning in page_of(comparison(n=300, half_width=5.0, shuffled=True))
     assert warning not in page_of(comparison(n=300, half_width=8.0))
+    assert warning not in page_of(comparison(n=300, half_width=8.0, shuffled=True), second_is_a_result=True)
 
 
 def test_too_few_groups_and_two_methods_are_said():

@@ -31,7 +31,8 @@ def predictor(path: Path, device: str = "cpu") -> Predictor:
 def export(path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> Predictor:
     """Write a run folder's or checkpoint's network as an artefact and load it back.
 
-    ``threshold`` and ``decode`` take the place of the run's own: neither changes the network. The file appears under its name only when its answers equal the native network's.
+    ``threshold`` and ``decode`` take the place of the run's own: neither changes the network. The file appears under
+    its name only when its answers equal the native network's.
     """
     from aop_pose.pipelines.yolo.isolation import isolate
 
