@@ -80,18 +80,27 @@ def points_from_mask(frame: MaskedFrame) -> LabelledFrame | Skipped:
 
 
 def boxes_from_mask(frame: MaskedFrame) -> BoxedFrame | Skipped:
-    """A box around the largest part of each structure; it ends at the outer edges of the outermost pixels."""
+    """The boxes of a frame's mask; Skipped where it has none or cannot be read."""
     try:
         mask = fitting_mask(frame)
     except UnreadableError as error:
         return Skipped(frame.filename, str(error))
+    classes, boxes = mask_boxes(mask)
+    if not classes:
+        return Skipped(frame.filename, "empty mask: neither PS nor FH")
+    height, width = mask.shape
+    return BoxedFrame(frame.filename, frame.path, width, height, classes, boxes, frame.index)
+
+
+def mask_boxes(mask: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """Classes and boxes (n, 4) around the largest part of each structure of a mask (H, W).
+
+    A box ends at the outer edges of the outermost pixels.
+    """
     classes, boxes = [], []
     for number in range(len(CLASSES)):
         contour = largest_contour((mask == number + 1).astype(np.uint8))
         if len(contour):
             classes.append(number)
             boxes.append(np.concatenate([contour.min(axis=0) - 0.5, contour.max(axis=0) + 0.5]))
-    if not boxes:
-        return Skipped(frame.filename, "empty mask: neither PS nor FH")
-    height, width = mask.shape
-    return BoxedFrame(frame.filename, frame.path, width, height, tuple(classes), np.array(boxes), frame.index)
+    return tuple(classes), np.array(boxes).reshape(-1, 4)

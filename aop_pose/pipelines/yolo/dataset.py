@@ -17,11 +17,15 @@ from aop_pose.schemas import AOP
 
 @attrs.frozen(eq=False)
 class Example:
-    """One training frame: gray pixels (H, W) uint8 and points (3, 2) in its pixels."""
+    """One training frame: gray pixels (H, W) uint8 and points (3, 2) in its pixels; perhaps auxiliary boxes."""
 
     name: str
     pixels: np.ndarray
     points: np.ndarray
+    classes: tuple[int, ...] = ()
+    """Index into ``CLASSES`` of each auxiliary box."""
+    boxes: np.ndarray = attrs.field(factory=lambda: np.zeros((0, 4)))
+    """(n, 4) left, top, right, bottom in its pixels."""
 
 
 @attrs.frozen(eq=False)
@@ -71,7 +75,10 @@ class MemoryDataset(YOLODataset):
 
 
 class FrameDataset(MemoryDataset):
-    """One box and the points of each ``Example``."""
+    """The pose box and the points of each ``Example`` as class 0; its auxiliary boxes as classes 1 PS and 2 FH.
+
+    The points of an auxiliary box are marked invisible: nothing is known of them.
+    """
 
     def __init__(self, examples: Sequence[Example], config: YoloConfig, **arguments: Any):
         super().__init__(examples, config, task="pose", **arguments)
@@ -79,10 +86,13 @@ class FrameDataset(MemoryDataset):
     def label(self, example: Example, box: Letterbox) -> dict[str, Any]:
         size = self.config.image_size
         points = box.forward(example.points)
-        keypoints = np.ones((1, len(AOP.points), 3), dtype=np.float32)
+        keypoints = np.zeros((1 + len(example.classes), len(AOP.points), 3), dtype=np.float32)
         keypoints[0, :, :2] = points / size
+        keypoints[0, :, 2] = 1
         outline = pose_box(points, self.config.box_margin, size, size)
-        return {"cls": np.zeros((1, 1), np.float32), "bboxes": shares(outline[None], size), "keypoints": keypoints}
+        corners = np.concatenate([outline[None], _forward(example.boxes, box)])
+        classes = np.array([0, *(1 + number for number in example.classes)], np.float32)
+        return {"cls": classes[:, None], "bboxes": shares(corners, size), "keypoints": keypoints}
 
 
 class BoxDataset(MemoryDataset):
@@ -92,9 +102,12 @@ class BoxDataset(MemoryDataset):
         super().__init__(examples, config, task="detect", **arguments)
 
     def label(self, example: BoxExample, box: Letterbox) -> dict[str, Any]:
-        corners = box.forward(example.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
         classes = np.array(example.classes, np.float32).reshape(-1, 1)
-        return {"cls": classes, "bboxes": shares(corners, self.config.image_size)}
+        return {"cls": classes, "bboxes": shares(_forward(example.boxes, box), self.config.image_size)}
+
+
+def _forward(boxes: np.ndarray, box: Letterbox) -> np.ndarray:
+    return box.forward(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
 
 
 def shares(corners: np.ndarray, size: int) -> np.ndarray:

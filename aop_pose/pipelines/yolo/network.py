@@ -16,15 +16,23 @@ from aop_pose.schemas import AOP
 
 
 class GrayPose(torch.nn.Module):
-    """Input (B, 1, S, S) gray in [0, 1]; output (B, 5 + 2 n, anchors), points in pixel centres of the input."""
+    """Input (B, 1, S, S) gray in [0, 1]; output (B, 5 + 2 n, anchors), points in pixel centres of the input.
 
-    def __init__(self, model: torch.nn.Module):
+    The score is that of class 0: further classes are boxes that only training needed.
+    """
+
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:
-        output = self.model(gray.expand(-1, 3, -1, -1))
-        return output[0] if isinstance(output, (tuple, list)) else output
+        return self.first_class(self.model(gray.expand(-1, 3, -1, -1)))
+
+    def first_class(self, output: Any) -> torch.Tensor:
+        """Ultralytics' (B, 4 + classes + 2 n, anchors), perhaps first of a tuple, without the further classes."""
+        output = output[0] if isinstance(output, (tuple, list)) else output
+        classes = self.model.model[-1].nc
+        return output if classes == 1 else torch.cat([output[:, :5], output[:, 4 + classes :]], dim=1)
 
 
 class TorchNetwork:
@@ -98,8 +106,7 @@ class FoldedPose(GrayPose):
     """As ``GrayPose``, for a network whose first convolution takes one channel."""
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:
-        output = self.model(gray)
-        return output[0] if isinstance(output, (tuple, list)) else output
+        return self.first_class(self.model(gray))
 
 
 def fold_gray(model: torch.nn.Module) -> None:

@@ -72,18 +72,19 @@ def _download(name: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def transfer(start: Start, model: str) -> tuple[int, int]:
-    """How many tensors of a pose network of that size the start fills, and how many the network has.
+def transfer(start: Start, model: str, classes: int = 1) -> tuple[int, int]:
+    """How many tensors of a pose network of that size the start fills whole, and how many the network has.
 
     The head differs between tasks; backbone and neck must fit whole. UsageError where they do not.
     """
     from ultralytics.nn.tasks import PoseModel
 
-    wanted = PoseModel(f"{model}-pose.yaml", nc=1, data_kpt_shape=[len(AOP.points), 2], verbose=False)
-    tensors = wanted.state_dict()
+    wanted = PoseModel(f"{model}-pose.yaml", nc=classes, data_kpt_shape=[len(AOP.points), 2], verbose=False)
     if start.model is None:
-        return 0, len(tensors)
-    given = start.model.float().state_dict()
+        return 0, len(wanted.state_dict())
+    # Ultralytics gives the head the width of the start's where only that differs, so it is asked rather than guessed.
+    wanted.load(start.model, verbose=False)
+    tensors, given = wanted.state_dict(), start.model.state_dict()
     fitting = {key for key, value in tensors.items() if key in given and given[key].shape == value.shape}
     body = [key for key in tensors if not key.startswith(f"model.{len(wanted.model) - 1}.")]
     if missing := [key for key in body if key not in fitting]:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from ultralytics.models.yolo.pose import PoseTrainer
+from ultralytics.utils.loss import KeypointLoss
+from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.decode import decode_pose
+from aop_pose.formats.labels import CLASSES
 from aop_pose.geometry import angle_of_progression
 from aop_pose.letterbox import fit
 from aop_pose.pipelines.job import Job
@@ -33,13 +36,15 @@ class FrameTrainer(ExactTraining, PoseTrainer):
         self, config: YoloConfig, job: Job, start: Start, examples: Sequence[Example], checks: Sequence[Example]
     ):
         self.examples, self.checks = examples, checks
+        self.names = class_names(examples)
         super().__init__(config, job, start)
 
     def get_dataset(self) -> dict[str, Any]:
         points = len(AOP.points)
         return {
-            "train": "train", "val": "val", "names": {0: AOP.name}, "nc": 1, "channels": 3, "kpt_shape": [points, 2],
-            "flip_idx": list(range(points)), "kpt_oks_sigmas": [self.config.oks_sigma] * points,
+            "train": "train", "val": "val", "names": self.names, "nc": len(self.names), "channels": 3,
+            "kpt_shape": [points, 2], "flip_idx": list(range(points)),
+            "kpt_oks_sigmas": [self.config.oks_sigma] * points,
         }  # fmt: skip
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> FrameDataset:
@@ -50,8 +55,41 @@ class FrameTrainer(ExactTraining, PoseTrainer):
     def setup_model(self) -> None:
         self.model = self.get_model(cfg=f"{self.config.model}-pose.yaml", weights=self.start, verbose=False)
 
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        if len(self.names) > 1:
+            # After the set-up: a criterion given earlier would be lost, and the averaged copy must not carry it.
+            model = unwrap_model(self.model)
+            model.criterion = model.init_criterion()
+            model.criterion.keypoint_loss = VisiblePointLoss(model.criterion.keypoint_loss.sigmas)
+
     def check(self, model: torch.nn.Module) -> dict[str, float]:
         return errors(model, self.checks, self.config, self.device)
+
+
+def class_names(examples: Sequence[Example]) -> dict[int, str]:
+    """Class 0 has the points; where examples have auxiliary boxes, classes 1 and 2 are theirs.
+
+    That is equation 11 of Li et al. Its alpha has no number in the paper: here the boxes of all classes share
+    Ultralytics' gains, alpha = 1.
+    """
+    return dict(enumerate((AOP.name, *CLASSES) if any(example.classes for example in examples) else (AOP.name,)))
+
+
+class VisiblePointLoss(KeypointLoss):
+    """Ultralytics' term over the anchors that have points to find.
+
+    An anchor of an auxiliary box has none. It gives no gradient in the stock term either, but counts in its mean, so
+    that boxes would weaken the points.
+    """
+
+    def forward(
+        self, pred_kpts: torch.Tensor, gt_kpts: torch.Tensor, kpt_mask: torch.Tensor, area: torch.Tensor
+    ) -> torch.Tensor:
+        known = kpt_mask.any(dim=1)
+        if not known.any():
+            return pred_kpts[known].sum()
+        return super().forward(pred_kpts[known], gt_kpts[known], kpt_mask[known], area[known])
 
 
 def errors(
