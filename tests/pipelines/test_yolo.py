@@ -47,8 +47,15 @@ def test_a_run_folder_is_whole(tiny_run):
 def test_the_kept_epoch_is_the_one_with_the_least_mre(tiny_run):
     record = json.loads((tiny_run / "run.json").read_text())
     errors = [float(row["val/mre_px"]) for row in rows_of(tiny_run)]
-    assert record["best"]["epoch"] == 1 + int(np.argmin(errors))
+    assert record["best"]["epoch"] == len(errors) - int(np.argmin(errors[::-1]))
     assert record["best"]["val/mre_px"] == pytest.approx(min(errors))
+
+
+def test_of_equal_epochs_the_last_is_kept(tmp_path):
+    from aop_pose.pipelines.yolo.exact import best_row
+
+    (tmp_path / "metrics.csv").write_text("epoch,val/mre_px\n1,9\n2,7\n3,7\n4,8\n")
+    assert best_row(tmp_path / "metrics.csv", ["val/mre_px"])["epoch"] == 3
 
 
 class Killed(BaseException):

@@ -163,7 +163,8 @@ def best_row(table: Path, columns: Sequence[str]) -> dict[str, float | None]:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     sign = -1 if columns[0].endswith("iou") else 1
     checked = [row for row in rows if np.isfinite(row[columns[0]])]
-    kept = min(checked, key=lambda row: sign * row[columns[0]]) if checked else rows[-1]
+    # Of equal epochs Ultralytics keeps the last.
+    kept = min(reversed(checked), key=lambda row: sign * row[columns[0]]) if checked else rows[-1]
     return {key: kept[key] if np.isfinite(kept[key]) else None for key in ("epoch", *columns)}
 
 
