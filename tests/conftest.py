@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples everywhere: a failure is seen by everybody or by nobody. No deadline, since machines are shared.
+settings.register_profile("house", derandomize=True, deadline=None)
+settings.load_profile("house")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

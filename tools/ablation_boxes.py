@@ -1,9 +1,10 @@
 """Does detection pre-training help? Pose training with and without it (Li et al., Table 1, models A and B), paired.
 
 Arms: A = pose training alone; B = the same after pre-training on boxes from a segmenter; U = the same after
-pre-training on boxes from the masks (upper bound). Data, pose box, seeds, pose epochs and image size are the same in
-all arms; the last epoch is kept, and nothing is chosen on the frames that are measured. Each finished arm is one JSON
-in --results, so that an interrupted table goes on where it stopped; --table prints it from what is there.
+pre-training on boxes from the masks (upper bound); X = A with the segmenter's boxes as further classes beside the
+points (equation 11), without pre-training. Data, pose box, seeds, pose epochs and image size are the same in all arms;
+the last epoch is kept, and nothing is chosen on the frames that are measured. Each finished arm is one JSON in
+--results, so that an interrupted table goes on where it stopped; --table prints it from what is there.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from aop_pose.io.atomic import replacing
 from aop_pose.io.read import read_frame
 from aop_pose.pipelines import load_weights, pipeline
 from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.yolo.isolation import isolate
+from aop_pose.pipelines.yolo.pretrain import choose_segmenter
 
-ARMS = {"A": "pose alone", "B": "boxes from strokes first", "U": "boxes from masks first"}
+ARMS = {"A": "pose alone", "B": "boxes from strokes first", "U": "boxes from masks first", "X": "boxes beside the points"}
 SCALE = 512
 
 
@@ -63,14 +66,17 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     init = str(options.coco) if arm.start == "coco" else "scratch"
     common = {"labels": "labelled.csv", "preset": "fast", "seed": arm.seed, "say": print}
     record: dict[str, Any] = {}
-    if arm.name != "A":
+    if arm.name in ("B", "U"):
         changes = ["holdout=0.1", f"epochs={options.box_epochs}"]
         job = Job(options.data, folder / "boxes", init=init, changes=changes, **common)
         boxes = mask_boxes(options) if arm.name == "U" else None
         record["pretrain"] = yolo.pretrain(job, segmenter=options.segmenter, boxes=boxes)
         init = str(folder / "boxes")
     changes = ["holdout=0", f"epochs={options.pose_epochs}"]
-    record["train"] = yolo.train(Job(options.data, folder / "pose", init=init, changes=changes, **common))
+    job = Job(options.data, folder / "pose", init=init, changes=changes, **common)
+    record["train"] = yolo.train(job, boxes=stroke_boxes(options) if arm.name == "X" else None)
+    if arm.name == "X":
+        record["train"]["segmenter"] = options.segmenter
     errors = measure(folder / "pose", options.data)
     kept = {
         stage: {
@@ -97,6 +103,20 @@ def measure(run: Path, data: Path) -> dict[str, list[float]]:
         angle = abs(float(angle_of_progression(*points) - angle_of_progression(*truth)))
         errors[frame.filename] = [round(radial, 4), round(angle, 4)]
     return errors
+
+
+def stroke_boxes(options: argparse.Namespace) -> Path:
+    """A YOLO detection folder with the segmenter's boxes of the labelled frames."""
+    isolate()
+    from aop_pose.pipelines.yolo.boxes import write_boxes
+
+    folder = options.runs / f"stroke-boxes-{options.segmenter}"
+    if not folder.is_dir():
+        chosen = choose_segmenter(options.segmenter)
+        print(chosen.why)
+        frames = read_iugc(options.data / "labelled.csv", options.data)
+        write_boxes(frames, chosen.segmenter, folder, holdout=0, seed=0)
+    return folder
 
 
 def mask_boxes(options: argparse.Namespace) -> Path:

@@ -29,6 +29,10 @@ def train(
         str | None,
         typer.Option("--val", help="Label file that chooses the best epoch; else a tenth of --labels, by group."),
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", help="YOLO detection folder: PS and FH boxes that are learned beside the points."),
+    ] = None,
     init: Init = "auto",
     preset: Preset = None,
     changes: Changes = None,
@@ -41,7 +45,8 @@ def train(
     Example: aop-pose train --method yolo --data psfhs --labels labelled.csv --preset fast --out runs/first
     """
     settings: dict[str, Any] = {"labels": labels, "init": init, "preset": preset, "changes": changes or []}
-    _run(method, "train", data, out, {**settings, "seed": seed, "device": device, "resume": resume}, val=val)
+    settings |= {"seed": seed, "device": device, "resume": resume}
+    _run(method, "train", data, out, settings, val=val, boxes=boxes)
     typer.echo(f"export it with: aop-pose export {out} --out {out.name}.onnx")
 
 

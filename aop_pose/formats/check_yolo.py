@@ -83,9 +83,7 @@ def _line_messages(text: str, data: DataYaml, size: tuple[int, int] | None) -> I
     if number >= len(data.class_names):
         yield f"expected a class below {len(data.class_names)}, found {number}"
     shares = (box + 0.5) / np.array([width, height, width, height])
-    if not (box[2:] > box[:2]).all():
-        yield "expected a box with an area, found none"
-    elif shares.min() < -_TOLERANCE or shares.max() > 1 + _TOLERANCE:
+    if shares.min() < -_TOLERANCE or shares.max() > 1 + _TOLERANCE:
         yield "expected a box inside the picture, found one across its edge"
 
 

@@ -102,6 +102,11 @@ def parse_detect_line(line: str, size: tuple[int, int]) -> tuple[int, np.ndarray
     """Class and box (left, top, right, bottom) in our pixels; RowError says what is wrong."""
     values = _numbers(line, 5)
     centre, extent = values[1:3], values[3:5]
+    # A little above 1 is rounding, as for Ultralytics; pixels are far above.
+    if not ((values[1:] >= 0) & (values[1:] <= 1.01)).all():
+        raise RowError(f"expected shares of width and height from 0 to 1, found {' '.join(line.split()[1:])}")
+    if not extent.all():
+        raise RowError("expected a box with an area, found none")
     box = np.concatenate([centre - extent / 2, centre + extent / 2]) * np.tile(np.array(size, dtype=np.float64), 2)
     return int(values[0]), to_centres(box)
 

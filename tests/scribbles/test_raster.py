@@ -27,7 +27,10 @@ def test_level_line_by_hand():
     assert_array_equal(painted([(2, 3), (7, 3)], thickness=2), expected)
 
 
-places = st.tuples(st.floats(-3, 17), st.floats(-3, 14))
+# Thousandths of a pixel: shapely's own distance fails for ends that differ by 1e-295.
+places = st.tuples(st.integers(-3000, 17000), st.integers(-3000, 14000)).map(
+    lambda place: (place[0] / 1000, place[1] / 1000)
+)
 
 
 @given(places, places, st.floats(1, 6))

@@ -208,8 +208,19 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path):
     assert "downs.0.conv.0.weight: (4, 5, 3, 3) in file -> (6, 5, 3, 3) in network" in message
 
 
-def test_a_pickled_module_is_not_executed(tmp_path):
-    path = tmp_path / "module.pt"
-    torch.save(torch.nn.Conv2d(1, 1, 1), path)
-    with pytest.raises(Exception, match=r"(?i)weights.only"):
-        scribbleprompt.load_state(build_network((4, 4, 4, 4)), path)
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+@pytest.mark.parametrize("content", [Evil, lambda mark: torch.nn.Conv2d(1, 1, 1), lambda mark: [mark.name]])
+def test_a_pickle_is_not_executed(tmp_path, content):
+    torch.save(content(tmp_path / "ran"), tmp_path / "file.pt")
+    with pytest.raises(UsageError, match="plain state dict"):
+        scribbleprompt.load_state(build_network((4, 4, 4, 4)), tmp_path / "file.pt")
+    assert not (tmp_path / "ran").exists()

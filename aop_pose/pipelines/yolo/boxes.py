@@ -5,20 +5,22 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
+import attrs
 import cv2
 import numpy as np
 
-from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, Skipped
 from aop_pose.formats.pictures import unique_stems
 from aop_pose.formats.split import hold_out, near_duplicate_groups
 from aop_pose.formats.yolo import write_yolo_detect
 from aop_pose.formats.yolo_read import read_yolo_detect
 from aop_pose.io.read import read_frame
-from aop_pose.pipelines.yolo.dataset import BoxExample
+from aop_pose.pipelines.yolo.dataset import BoxExample, Example
 from aop_pose.scribbles.boxes import FrameBoxes, boxes_for
 from aop_pose.scribbles.segmenters.interface import Segmenter
 
@@ -36,7 +38,8 @@ def write_boxes(
     """Make ``dst``: data.yaml, images/, labels/, masks/ (0, 1 PS, 2 FH) and left_out.csv; complete or not at all.
 
     A frame that lacks either structure's box is left out: taught with one box, the other structure would count as
-    background. ``holdout`` of the frames, in whole groups, become ``val``. Returns what was left out.
+    background. ``holdout`` of the frames, in whole groups, become ``val``. Returns what was left out; AopPoseError
+    where that is every frame.
     """
     part = dst.with_name(f".{dst.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -52,17 +55,18 @@ def write_boxes(
             left_out.append(Skipped(frame.filename, str(error)))
             continue
         if found.reasons:
-            reason = "; ".join(f"{structure}: {why}" for structure, why in found.reasons.items())
-            left_out.append(Skipped(frame.filename, reason))
+            each = "; ".join(f"{structure}: {why}" for structure, why in found.reasons.items())
+            left_out.append(Skipped(frame.filename, found.strokes.reason or each))
             continue
         cv2.imwrite(str(part / "masks" / f"{stem}.png"), _mask(found))
         corners = np.stack([found.boxes[name] for name in CLASSES])
         classes = tuple(range(len(CLASSES)))
-        boxed.append(BoxedFrame(frame.filename, frame.path, frame.width, frame.height, classes, corners))
+        # Named by its stem: among fewer frames, or in another order, equal names would be told apart otherwise.
+        boxed.append(BoxedFrame(f"{stem}.png", frame.path, frame.width, frame.height, classes, corners))
     if not boxed:
         shutil.rmtree(part)
         first = left_out[0].reason if left_out else "no frames were given"
-        raise UsageError(f"expected boxes on at least one frame, found none ({first})")
+        raise AopPoseError(f"expected boxes on at least one frame, found none ({first})")
     held = np.zeros(len(boxed), dtype=bool)
     if holdout:
         held = hold_out(near_duplicate_groups([frame.path for frame in boxed]), holdout, seed)
@@ -93,6 +97,39 @@ def read_boxes(folder: Path) -> tuple[list[BoxExample], list[BoxExample]]:
         split = frame.filename.split("/")[0]
         pixels = read_frame(frame.path).pixels
         examples[split].append(BoxExample(frame.filename, pixels, frame.classes, frame.boxes))
-    if not examples["train"]:
-        raise UsageError(f"--boxes: expected training pictures with labels in {folder}, found none")
+    if not any(example.classes for example in examples["train"]):
+        raise UsageError(f"--boxes: expected training pictures with boxes in {folder}, found none")
     return examples["train"], examples["val"]
+
+
+def box_parts(*splits: Sequence[BoxExample]) -> Iterator[bytes]:
+    """What a fingerprint of box examples is made of."""
+    for example in chain(*splits):
+        yield from (example.name.encode(), example.pixels.tobytes(), bytes(example.classes), example.boxes.tobytes())
+
+
+def add_boxes(examples: Sequence[Example], filenames: Sequence[str], folder: Path) -> list[Example]:
+    """The examples with the boxes of their pictures in a YOLO detection folder, as auxiliary boxes.
+
+    A picture is found by its stem, which ``write_boxes`` makes different among ``filenames``, those of the whole label
+    file. An example whose picture is not there stays as it is. UsageError where none is, or where one has another size.
+    """
+    stems = dict(zip(filenames, unique_stems(filenames), strict=True))
+    frames = read_yolo_detect(folder)
+    found = {frame.path.stem: frame for frame in frames}
+    if len(found) < len(frames):
+        raise UsageError(f"--boxes: expected every picture in {folder} under another name, found one twice")
+    boxed = []
+    for example in examples:
+        frame = found.get(stems[example.name])
+        if frame is None:
+            boxed.append(example)
+            continue
+        height, width = example.pixels.shape
+        if (frame.width, frame.height) != (width, height):
+            size = f"{frame.width}x{frame.height}"
+            raise UsageError(f"--boxes: {frame.path}: expected {width}x{height} as {example.name}, found {size}")
+        boxed.append(attrs.evolve(example, classes=frame.classes, boxes=frame.boxes))
+    if not any(example.classes for example in boxed):
+        raise UsageError(f"--boxes: expected boxes on pictures named as the labelled ones in {folder}, found none")
+    return boxed

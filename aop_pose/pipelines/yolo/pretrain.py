@@ -36,30 +36,33 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
 
     isolate()
     from aop_pose.pipelines.yolo.box_trainer import BoxTrainer
-    from aop_pose.pipelines.yolo.boxes import read_boxes, write_boxes
+    from aop_pose.pipelines.yolo.boxes import box_parts, read_boxes, write_boxes
     from aop_pose.pipelines.yolo.exact import carry_out
     from aop_pose.pipelines.yolo.start import find_start
 
     config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
-    if boxes is not None and not boxes.is_dir():
+    frames, chosen, given = [], None, None
+    about: dict[str, Any]
+    if boxes is None:
+        frames = read_iugc(resolve_labels(job.labels, job.data), job.data)
+        parts = (part for frame in frames for part in (frame.path.read_bytes(), frame.keypoints.coords.tobytes()))
+        chosen = choose_segmenter(segmenter)
+        about = {"labels": job.labels, "frames": len(frames), "segmenter": segmenter, "fingerprint": fingerprint(parts)}
+    elif boxes.is_dir():
+        given = read_boxes(boxes)
+        about = {"boxes": str(boxes), "fingerprint": fingerprint(box_parts(*given))}
+    else:
         raise UsageError(f"--boxes: expected a YOLO detection folder, found nothing at {boxes}")
-    frames = read_iugc(resolve_labels(job.labels, job.data), job.data) if boxes is None else []
-    parts = (part for frame in frames for part in (frame.path.read_bytes(), frame.keypoints.coords.tobytes()))
-    about = {"labels": job.labels, "frames": len(frames), "fingerprint": fingerprint(parts)}
-    chosen = choose_segmenter(segmenter) if boxes is None else None
     start = find_start(job.init, config.model)
-    facts = {
-        "seed": job.seed, "stage": "pretrain", "schema": "boxes",
-        "data": about if boxes is None else {"boxes": str(boxes)},
-    }  # fmt: skip
+    facts = {"seed": job.seed, "stage": "pretrain", "schema": "boxes", "data": about}
     run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
-    folder = boxes or job.out / "boxes"
+    folder = job.out / "boxes"
     if chosen is not None and not folder.is_dir():
         job.say(chosen.why)
         left_out = write_boxes(frames, chosen.segmenter, folder, config.holdout, job.seed)
         job.say(f"boxes: {len(frames) - len(left_out)} of {len(frames)} frames, {len(left_out)} left out ({folder})")
         run.save(segmenter=chosen.why, left_out=len(left_out))
-    examples, checks = read_boxes(folder)
+    examples, checks = given or read_boxes(folder)
     job.say(f"start: {start.words}")
     trainer = BoxTrainer(config, job, start, examples, checks)
     return carry_out(trainer, run, start=start.words, boxes={"train": len(examples), "val": len(checks)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import LabelledFrame, resolve
+from aop_pose.formats.masks import mask_boxes
 from aop_pose.formats.split import hold_out, near_duplicate_groups
 from aop_pose.io.read import read_frame
 from aop_pose.pipelines.config import load_config
@@ -19,12 +21,14 @@ from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
 from aop_pose.schemas import AOP
 
 
-def train(job: Job, val: str | None = None) -> dict[str, Any]:
+def train(job: Job, val: str | None = None, boxes: Path | None = None) -> dict[str, Any]:
     """Train a pose network on labelled frames; returns what run.json says.
 
     Args:
         job: data, settings and run folder.
         val: label file that chooses the best epoch; without it a share of the labelled frames does, in whole groups.
+        boxes: a YOLO detection folder (``pretrain`` writes one) with boxes of PS and FH on the labelled pictures. They
+            are learned beside the points, as classes of their own (Li et al., equation 11).
 
     Raises:
         UsageError: labels, settings, start or run folder do not fit; nothing was written.
@@ -35,15 +39,21 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
     isolate()
     from aop_pose.pipelines.yolo.exact import carry_out
     from aop_pose.pipelines.yolo.start import find_start, transfer
-    from aop_pose.pipelines.yolo.trainer import FrameTrainer
+    from aop_pose.pipelines.yolo.trainer import FrameTrainer, class_names
 
     config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     labelled = read_iugc(resolve(job.labels, job.data), job.data)
     chosen = read_iugc(resolve(val, job.data), job.data) if val is not None else None
     training, checking = split_frames(labelled, chosen, config.holdout, job.seed)
     examples, checks = read_examples(training), read_examples(checking)
+    auxiliary = {}
+    if boxes is not None:
+        from aop_pose.pipelines.yolo.boxes import add_boxes
+
+        examples = add_boxes(examples, [frame.filename for frame in labelled], boxes)
+        auxiliary = {"boxes": str(boxes), "boxed_frames": sum(bool(example.classes) for example in examples)}
     start = find_start(job.init, config.model)
-    moved = transfer(start, config.model)
+    moved = transfer(start, config.model, len(class_names(examples)))
     facts = {
         "seed": job.seed, "schema": AOP.name,
         "data": {
@@ -51,12 +61,18 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
             "checked_frames": len(checking),
             "chosen_by": "the last epoch" if not checking else "--val" if val else "held-out groups of the labels",
             "fingerprint": fingerprint(part for example in examples + checks for part in _parts(example)),
+            **auxiliary,
         },
     }  # fmt: skip
     run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
     job.say(f"start: {start.words}; {moved[0]} of {moved[1]} tensors transferred")
     job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
-    examples += phantom_examples(config.phantoms, job.seed)
+    if auxiliary:
+        job.say(
+            f"auxiliary boxes: on {auxiliary['boxed_frames']} of {len(training)} labelled frames; "
+            "on the others PS and FH count as background"
+        )
+    examples += phantom_examples(config.phantoms, job.seed, boxed=bool(auxiliary))
     trainer = FrameTrainer(config, job, start, examples, checks)
     return carry_out(trainer, run, start=start.words, tensors_transferred=list(moved))
 
@@ -92,16 +108,20 @@ def read_examples(frames: Sequence[LabelledFrame]) -> list[Any]:
     return examples
 
 
-def phantom_examples(count: int, seed: int) -> list[Any]:
-    """Made-up frames as further training examples."""
+def phantom_examples(count: int, seed: int, boxed: bool = False) -> list[Any]:
+    """Made-up frames as further training examples; ``boxed`` with the boxes of their masks as auxiliary boxes."""
     if not count:
         return []
     from aop_pose.phantom import make_phantom
     from aop_pose.pipelines.yolo.dataset import Example
 
     made = (make_phantom(seed, index=i) for i in range(count))
-    return [Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords) for i, m in enumerate(made)]
+    return [
+        Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords, *(mask_boxes(m.mask) if boxed else ()))
+        for i, m in enumerate(made)
+    ]
 
 
 def _parts(example: Any) -> list[bytes]:
-    return [example.name.encode(), example.pixels.tobytes(), example.points.tobytes()]
+    parts = [example.name.encode(), example.pixels.tobytes(), example.points.tobytes()]
+    return parts + ([bytes(example.classes), example.boxes.tobytes()] if example.classes else [])

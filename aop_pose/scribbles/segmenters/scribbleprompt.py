@@ -7,6 +7,7 @@ imported when the checkpoint is loaded, not before.
 from __future__ import annotations
 
 import importlib
+import pickle
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,12 @@ def load_state(network: Any, checkpoint: Path) -> Any:
     """Put a plain state dict into a network and freeze it; UsageError lists every tensor that does not fit."""
     import torch
 
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise UsageError(f"{checkpoint}: expected a plain state dict, found {type(error).__name__}") from None
+    if not isinstance(state, dict):
+        raise UsageError(f"{checkpoint}: expected a plain state dict, found {type(state).__name__}")
     own = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
     wrong = [
