@@ -150,9 +150,11 @@ def _verified(entry: Artefact, folder: Path) -> Path:
     return folder / entry.file
 
 
-def load(weights: str | Path | None = None, schema: str = "aop", device: str = "cpu") -> Predictor:
+def load(
+    weights: str | Path | None = None, schema: str = "aop", device: str = "cpu", threads: int | None = None
+) -> Predictor:
     """A predictor from a shipped name or an artefact file; None = the default of ``schema``.
 
     Raises UsageError as ``resolve`` and ``runtime.load`` do.
     """
-    return load_artefact(resolve(weights, schema), device=device)
+    return load_artefact(resolve(weights, schema), device, threads)

@@ -26,10 +26,10 @@ from aop_pose.io.read import read_frames
 from aop_pose.io.table import ResultsWriter, iter_results
 from aop_pose.measure import measure
 from aop_pose.results import Result
-from aop_pose.runtime import Found, Predictor
+from aop_pose.runtime import Found, Predictor, usable_cores
 
-READ_AHEAD = 4
-"""Groups of frames that wait between reading and measuring, and between measuring and drawing: memory is bounded by
+READ_AHEAD = 2
+"""Groups of frames that wait between reading and measuring, and between measuring and writing: memory is bounded by
 it, not by the number of frames."""
 GROUP_PIXELS = 4_000_000
 """Pixels after which a group is full, however few frames it holds."""
@@ -86,6 +86,7 @@ def predict_folder(
     overlay: bool = True,
     batch: int = 8,
     overwrite: bool = False,
+    workers: int | None = None,
     facts: dict[str, Any] | None = None,
     on_start: Callable[[int], None] = lambda files: None,
     on_row: Callable[[Result, int], None] = lambda result, files_done: None,
@@ -93,7 +94,8 @@ def predict_folder(
     """Measure files, folders and globs into ``out`` (INTERFACE.md: results.csv, results.json, overlays/).
 
     An interrupted run goes on where its table ends. ``pixel_size`` as in ``io.pixel_size.parse_pixel_size``;
-    ``facts`` go into results.json beside what this function knows.
+    ``workers`` groups of frames are measured at a time (default: one a core; the predictor is fastest with one thread
+    of its own then); ``facts`` go into results.json beside what this function knows.
 
     Raises:
         UsageError: no frames, or ``out`` cannot be written, or it holds a finished run, or one started otherwise,
@@ -114,7 +116,9 @@ def predict_folder(
     with ResultsWriter(out / TABLE, predictor.schema, resume=resume) as writer:
         entries, skipped = _remaining(discovery.entries, writer)
         groups = _ahead(_groups(_items(entries, frozenset(writer.done), pixel_sizes), batch))
-        for result, opened in _measured(predictor, groups, out / OVERLAYS if overlay else None):
+        for result, opened in _measured(
+            predictor, groups, out / OVERLAYS if overlay else None, workers or usable_cores()
+        ):
             writer.write(result)
             on_row(result, skipped + opened)
     counts = Counter(row["status"] for row in iter_results(out / TABLE))
@@ -203,36 +207,31 @@ def _ahead(groups: Iterable[list[Item]]) -> Iterator[list[Item]]:
 
 
 def _measured(
-    predictor: Predictor, groups: Iterable[list[Item]], overlays: Path | None
+    predictor: Predictor, groups: Iterable[list[Item]], overlays: Path | None, workers: int
 ) -> Iterator[tuple[Result, int]]:
-    """Results in the order of the frames. A row is given out only when its overlay stands."""
-    waiting: deque[list[tuple[Result, int, Future[None] | None]]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as artists:
+    """Results in the order of the frames, several groups at work at a time.
+
+    A row is given out only when its overlay stands.
+    """
+    waiting: deque[Future[list[tuple[Result, int]]]] = deque()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
             for group in groups:
-                results = iter(measure_frames(predictor, [item for item, _ in group if isinstance(item, Frame)]))
-                rows: list[tuple[Result, int, Future[None] | None]] = []
-                for item, opened in group:
-                    if isinstance(item, Result):
-                        rows.append((item, opened, None))
-                        continue
-                    result = next(results)
-                    job = artists.submit(_draw, item, result, overlays) if overlays is not None else None
-                    rows.append((result, opened, job))
-                waiting.append(rows)
-                while waiting and (len(waiting) > READ_AHEAD or waiting[0][-1][2] is None or waiting[0][-1][2].done()):
-                    yield from (_drawn(*row) for row in waiting.popleft())
+                waiting.append(pool.submit(_measure_group, predictor, group, overlays))
+                while waiting and (len(waiting) >= workers + READ_AHEAD or waiting[0].done()):
+                    yield from waiting.popleft().result()
             while waiting:
-                yield from (_drawn(*row) for row in waiting.popleft())
+                yield from waiting.popleft().result()
         finally:
-            artists.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _drawn(result: Result, opened: int, job: Future[None] | None) -> tuple[Result, int]:
-    if job is not None:
-        job.result()
-    return result, opened
-
-
-def _draw(frame: Frame, result: Result, overlays: Path) -> None:
-    write_overlay(overlays / overlay_name(frame.source, frame.index), draw_overlay(frame, result))
+def _measure_group(predictor: Predictor, group: list[Item], overlays: Path | None) -> list[tuple[Result, int]]:
+    results = iter(measure_frames(predictor, [item for item, _ in group if isinstance(item, Frame)]))
+    rows = []
+    for item, opened in group:
+        result = item if isinstance(item, Result) else next(results)
+        if overlays is not None and isinstance(item, Frame):
+            write_overlay(overlays / overlay_name(item.source, item.index), draw_overlay(item, result))
+        rows.append((result, opened))
+    return rows

@@ -35,7 +35,12 @@ from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.yolo.isolation import isolate
 from aop_pose.pipelines.yolo.pretrain import choose_segmenter
 
-ARMS = {"A": "pose alone", "B": "boxes from strokes first", "U": "boxes from masks first", "X": "boxes beside the points"}
+ARMS = {
+    "A": "pose alone",
+    "B": "boxes from strokes first",
+    "U": "boxes from masks first",
+    "X": "boxes from strokes beside the points",
+}
 SCALE = 512
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,7 +48,7 @@ def train(
     settings: dict[str, Any] = {"labels": labels, "init": init, "preset": preset, "changes": changes or []}
     settings |= {"seed": seed, "device": device, "resume": resume}
     _run(method, "train", data, out, settings, val=val, boxes=boxes)
-    typer.echo(f"export it with: aop-pose export {out} --out {out.name}.onnx")
+    typer.echo(f"export it with: {shlex.join(['aop-pose', 'export', str(out), '--out', f'{out.name}.onnx'])}")
 
 
 def pretrain(
@@ -78,7 +79,8 @@ def pretrain(
     settings: dict[str, Any] = {"labels": labels, "init": init, "preset": preset, "changes": changes or []}
     settings |= {"seed": seed, "device": device, "resume": resume}
     _run(method, "pretrain", data, out, settings, segmenter=segmenter, boxes=boxes)
-    typer.echo(f"train from it with: aop-pose train --data {data} --labels {labels} --init {out} --out RUN")
+    again = ["aop-pose", "train", "--data", str(data), "--labels", labels, "--init", str(out), "--out", "RUN"]
+    typer.echo(f"train from it with: {shlex.join(again)}")
 
 
 def _run(method: str, verb: str, data: Path, out: Path, settings: dict[str, Any], **options: Any) -> None:

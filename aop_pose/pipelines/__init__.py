@@ -32,7 +32,9 @@ def pipeline(method: str) -> Pipeline:
     return cast(Pipeline, import_module(PIPELINES[method]))
 
 
-def load_weights(weights: str | None, schema: str | None = None, device: str = "cpu") -> Predictor:
+def load_weights(
+    weights: str | None, schema: str | None = None, device: str = "cpu", threads: int | None = None
+) -> Predictor:
     """A predictor from what ``--weights`` may be: artefact name or file, run folder, checkpoint; None = the default.
 
     Raises:
@@ -42,7 +44,7 @@ def load_weights(weights: str | None, schema: str | None = None, device: str = "
     if path is not None and (path.is_dir() or path.suffix == ".pt"):
         predictor = pipeline(method_of(path)).predictor(path, device=device)
     else:
-        predictor = load(weights, schema or "aop", device)
+        predictor = load(weights, schema or "aop", device, threads)
     if schema not in (None, predictor.schema.name):
         raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
     return predictor

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import attrs
 import numpy as np
 import pytest
 
@@ -13,10 +14,12 @@ require_ultralytics()
 
 import torch  # noqa: E402
 
-from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
 from aop_pose.formats.boxes import box_iou  # noqa: E402
 from aop_pose.formats.yolo_read import read_yolo_detect  # noqa: E402
+from aop_pose.keypoints import Keypoints  # noqa: E402
 from aop_pose.pipelines.yolo.box_trainer import SquaredBoxLoss, centre_size  # noqa: E402
+from aop_pose.schemas import AOP  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
 
 
@@ -73,15 +76,82 @@ def test_weights_of_another_size_are_refused(box_run, phantom_set, tmp_path):
     assert not (tmp_path / "pose").exists()
 
 
+def test_the_count_is_what_ultralytics_moves():
+    """Also where the start's head is wider: that of a detector of 80 classes has 80 features, ours 64."""
+    from ultralytics.nn.tasks import DetectionModel, PoseModel
+
+    from aop_pose.pipelines.yolo.start import Start, transfer
+
+    for classes in (2, 80):
+        given = DetectionModel("yolo11n.yaml", nc=classes, verbose=False)
+        with torch.no_grad():
+            for value in given.state_dict().values():
+                value.fill_(7)
+        filled = PoseModel("yolo11n-pose.yaml", nc=1, data_kpt_shape=[3, 2], verbose=False)
+        filled.load(given, verbose=False)
+        tensors = filled.state_dict().values()
+        moved = sum(bool((value == 7).all()) for value in tensors)
+        assert transfer(Start(given, "detector"), "yolo11n") == (moved, len(tensors))
+
+
 def test_corrected_boxes_are_trained_on(box_run, phantom_set, tmp_path):
     shutil.copytree(box_run / "boxes", tmp_path / "corrected")
     said = []
     record = pretrain_tiny(phantom_set, tmp_path / "run", boxes=tmp_path / "corrected", say=said.append)
     assert "segmenter" not in record
+    assert len(record["data"]["fingerprint"]) == 64
     assert not (tmp_path / "run" / "boxes").exists()
-    with pytest.raises(UsageError, match="--boxes"):
-        pretrain_tiny(phantom_set, tmp_path / "other", boxes=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "--boxes: expected a YOLO detection folder"),
+        ("", "--boxes: expected training pictures with boxes"),
+        ("2 0.5 0.5 0.1 0.1", "expected classes 0 and 1, found 2"),
+        ("0 0.5 0.5 0.1", r"\.txt:1: expected 5 numbers, found 4"),
+        ("0 120 60 50 40", r"\.txt:1: expected shares of width and height from 0 to 1, found 120 60 50 40"),
+        ("0 0.5 0.5 0 0.1", r"\.txt:1: expected a box with an area"),
+    ],
+)
+def test_boxes_that_do_not_fit_leave_nothing_behind(box_run, phantom_set, tmp_path, text, message):
+    if text is not None:
+        shutil.copytree(box_run / "boxes", tmp_path / "corrected")
+        for label in (tmp_path / "corrected" / "labels").rglob("*.txt"):
+            label.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        pretrain_tiny(phantom_set, tmp_path / "other", boxes=tmp_path / "corrected")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_resumed_run_keeps_its_segmenter(phantom_set, tmp_path):
+    def kill(*_):
+        raise Killed
+
+    with pytest.raises(Killed):
+        pretrain_tiny(phantom_set, tmp_path / "run", on_batch=kill)
+    with pytest.raises(UsageError, match="was started with another data"):
+        pretrain_tiny(phantom_set, tmp_path / "run", segmenter="classical", resume=True)
+
+
+def test_masks_are_named_as_the_labels_beside_frames_of_equal_names(phantom_set, tmp_path):
+    """``b/one.png`` is left out, ``a/one.png`` stays; one reason for both structures is told once."""
+    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.pipelines.yolo.boxes import write_boxes
+    from aop_pose.scribbles.segmenters.geometric import Geometric
+
+    frame = read_iugc(phantom_set / "labels.csv", phantom_set)[0]
+    points = frame.keypoints.coords.copy()
+    points[1] = points[0]
+    coincide = attrs.evolve(frame, filename="b/one.png", keypoints=Keypoints.from_points(AOP, points))
+    kept = attrs.evolve(frame, filename="a/one.png")
+    left_out = write_boxes([coincide, kept], Geometric(), tmp_path / "boxes", holdout=0, seed=0)
+    assert [(left.filename, left.reason) for left in left_out] == [("b/one.png", "PS1 and PS2 coincide")]
+    names = {path.relative_to(tmp_path / "boxes").as_posix() for path in (tmp_path / "boxes").rglob("a__one.*")}
+    assert names == {"images/train/a__one.png", "labels/train/a__one.txt", "masks/a__one.png"}
+    with pytest.raises(AopPoseError, match="expected boxes on at least one frame") as failed:
+        write_boxes([coincide], Geometric(), tmp_path / "none", holdout=0, seed=0)
+    assert failed.value.exit_code == 1
 
 
 class Killed(BaseException):

@@ -46,7 +46,7 @@ def train(job: Job, val: str | None = None, boxes: Path | None = None) -> dict[s
     chosen = read_iugc(resolve(val, job.data), job.data) if val is not None else None
     training, checking = split_frames(labelled, chosen, config.holdout, job.seed)
     examples, checks = read_examples(training), read_examples(checking)
-    auxiliary = {}
+    auxiliary: dict[str, Any] = {}
     if boxes is not None:
         from aop_pose.pipelines.yolo.boxes import add_boxes
 
@@ -68,10 +68,8 @@ def train(job: Job, val: str | None = None, boxes: Path | None = None) -> dict[s
     job.say(f"start: {start.words}; {moved[0]} of {moved[1]} tensors transferred")
     job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
     if auxiliary:
-        job.say(
-            f"auxiliary boxes: on {auxiliary['boxed_frames']} of {len(training)} labelled frames; "
-            "on the others PS and FH count as background"
-        )
+        others = "; on the others PS and FH count as background" if auxiliary["boxed_frames"] < len(training) else ""
+        job.say(f"auxiliary boxes: on {auxiliary['boxed_frames']} of {len(training)} labelled frames{others}")
     examples += phantom_examples(config.phantoms, job.seed, boxed=bool(auxiliary))
     trainer = FrameTrainer(config, job, start, examples, checks)
     return carry_out(trainer, run, start=start.words, tensors_transferred=list(moved))
