@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 
 import attrs
@@ -14,13 +15,14 @@ require_ultralytics()
 
 import torch  # noqa: E402
 
+from aop_pose.cli import main  # noqa: E402
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
 from aop_pose.formats.boxes import box_iou  # noqa: E402
 from aop_pose.formats.yolo_read import read_yolo_detect  # noqa: E402
 from aop_pose.keypoints import Keypoints  # noqa: E402
 from aop_pose.pipelines.yolo.box_trainer import SquaredBoxLoss, centre_size  # noqa: E402
 from aop_pose.schemas import AOP  # noqa: E402
-from tests.pipelines.conftest import train_tiny  # noqa: E402
+from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
 
 
 def pretrain_tiny(data, out, *changes, segmenter="geometry", boxes=None, **settings):
@@ -152,6 +154,25 @@ def test_masks_are_named_as_the_labels_beside_frames_of_equal_names(phantom_set,
     with pytest.raises(AopPoseError, match="expected boxes on at least one frame") as failed:
         write_boxes([coincide], Geometric(), tmp_path / "none", holdout=0, seed=0)
     assert failed.value.exit_code == 1
+
+
+def test_without_frames_nothing_is_written(phantom_set, tmp_path):
+    (tmp_path / "empty.csv").write_text("Filename,PS1,PS2,FH1\n")
+    with pytest.raises(UsageError, match="expected at least one labelled frame"):
+        pretrain_tiny(phantom_set, tmp_path / "run", labels=str(tmp_path / "empty.csv"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_tells_the_next_one(phantom_set, tmp_path, capsys):
+    """Ready to be pasted also where a name has a space; ``train --boxes`` takes what ``pretrain`` wrote."""
+    out, tiny = tmp_path / "my run", [word for change in [*TINY, "epochs=1"] for word in ("--set", change)]
+    common = ["--data", str(phantom_set), "--init", "scratch", *tiny]
+    assert main.run(["pretrain", "--segmenter", "geometry", "--out", str(out), *common]) == 0
+    told = shlex.split(capsys.readouterr().out.splitlines()[-1].split(": ", 1)[1])
+    assert told[:2] == ["aop-pose", "train"]
+    assert told[told.index("--init") + 1] == str(out)
+    assert main.run(["train", "--boxes", str(out / "boxes"), "--out", str(tmp_path / "pose"), *common]) == 0
+    assert "auxiliary boxes: on " in capsys.readouterr().err
 
 
 class Killed(BaseException):

@@ -37,9 +37,9 @@ def write_boxes(
 ) -> list[Skipped]:
     """Make ``dst``: data.yaml, images/, labels/, masks/ (0, 1 PS, 2 FH) and left_out.csv; complete or not at all.
 
-    A frame that lacks either structure's box is left out: taught with one box, the other structure would count as
-    background. ``holdout`` of the frames, in whole groups, become ``val``. Returns what was left out; AopPoseError
-    where that is every frame.
+    There must be frames. One that lacks either structure's box is left out: taught with one box, the other structure
+    would count as background. ``holdout`` of the frames, in whole groups, become ``val``. Returns what was left out;
+    AopPoseError where that is every frame.
     """
     part = dst.with_name(f".{dst.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -65,8 +65,7 @@ def write_boxes(
         boxed.append(BoxedFrame(f"{stem}.png", frame.path, frame.width, frame.height, classes, corners))
     if not boxed:
         shutil.rmtree(part)
-        first = left_out[0].reason if left_out else "no frames were given"
-        raise AopPoseError(f"expected boxes on at least one frame, found none ({first})")
+        raise AopPoseError(f"expected boxes on at least one frame, found none (first: {left_out[0].reason})")
     held = np.zeros(len(boxed), dtype=bool)
     if holdout:
         held = hold_out(near_duplicate_groups([frame.path for frame in boxed]), holdout, seed)

@@ -45,6 +45,8 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
     about: dict[str, Any]
     if boxes is None:
         frames = read_iugc(resolve_labels(job.labels, job.data), job.data)
+        if not frames:
+            raise UsageError("--labels: expected at least one labelled frame, found none")
         parts = (part for frame in frames for part in (frame.path.read_bytes(), frame.keypoints.coords.tobytes()))
         chosen = choose_segmenter(segmenter)
         about = {"labels": job.labels, "frames": len(frames), "segmenter": segmenter, "fingerprint": fingerprint(parts)}
