@@ -16,6 +16,7 @@ import numpy as np
 
 from aop_pose import artefacts
 from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.formats.boxes import box_iou
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, resolve
 from aop_pose.formats.masks import boxes_from_mask
@@ -35,13 +36,6 @@ class Row:
     """Structure -> (frames,), 0 where there is no box."""
     reasons: Counter[str]
     seconds: float
-
-
-def box_iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom)."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    both = float(np.prod(np.maximum(high - low, 0)))
-    return both / (float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - both)
 
 
 def true_boxes(frame: LabelledFrame, data: Path) -> dict[str, np.ndarray]:
