@@ -2,9 +2,10 @@
 
 Arms: A = pose training alone; B = the same after pre-training on boxes from a segmenter; U = the same after
 pre-training on boxes from the masks (upper bound); X = A with the segmenter's boxes as further classes beside the
-points (equation 11), without pre-training. Data, pose box, seeds, pose epochs and image size are the same in all arms;
-the last epoch is kept, and nothing is chosen on the frames that are measured. Each finished arm is one JSON in
---results, so that an interrupted table goes on where it stopped; --table prints it from what is there.
+points (equation 11), without pre-training; M = B with the paper's squared box term (equation 10) in pre-training.
+Data, pose box, seeds, pose epochs and image size are the same in all arms; the last epoch is kept, and nothing is
+chosen on the frames that are measured. Each finished arm is one JSON in --results, so that an interrupted table goes
+on where it stopped; --table prints it from what is there.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ ARMS = {
     "B": "boxes from strokes first",
     "U": "boxes from masks first",
     "X": "boxes from strokes beside the points",
+    "M": "as B with squared box differences (equation 10)",
 }
 SCALE = 512
 
@@ -58,10 +60,11 @@ class Arm:
 
 
 def arms(seeds: int) -> Iterator[Arm]:
-    """Seed by seed, so that a table that is not finished is still paired."""
-    for seed in range(seeds):
-        for start in ("coco", "scratch"):
-            yield from (Arm(name, start, seed) for name in ARMS)
+    """The question first (A and B, seed by seed), then the arms beside it: what is not finished is still paired."""
+    for names in (("A", "B"), tuple(name for name in ARMS if name not in "AB")):
+        for seed in range(seeds):
+            for start in ("scratch", "coco"):
+                yield from (Arm(name, start, seed) for name in names)
 
 
 def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
@@ -71,8 +74,9 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     init = str(options.coco) if arm.start == "coco" else "scratch"
     common = {"labels": "labelled.csv", "preset": "fast", "seed": arm.seed, "say": print}
     record: dict[str, Any] = {}
-    if arm.name in ("B", "U"):
+    if arm.name in ("B", "U", "M"):
         changes = ["holdout=0.1", f"epochs={options.box_epochs}"]
+        changes += ["box_loss=mse"] if arm.name == "M" else []
         job = Job(options.data, folder / "boxes", init=init, changes=changes, **common)
         boxes = mask_boxes(options) if arm.name == "U" else None
         record["pretrain"] = yolo.pretrain(job, segmenter=options.segmenter, boxes=boxes)
