@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
@@ -18,6 +17,7 @@ from aop_pose.frame import Frame
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.document import write_document
 from aop_pose.io.fitness import unfit_reason
+from aop_pose.io.in_order import AHEAD, in_order
 from aop_pose.io.outputs import DOCUMENT, OVERLAYS, STARTED, TABLE, claim
 from aop_pose.io.overlay import draw_overlay, write_overlay
 from aop_pose.io.overlay_names import overlay_name
@@ -28,9 +28,6 @@ from aop_pose.measure import measure
 from aop_pose.results import Result
 from aop_pose.runtime import Found, Predictor, usable_cores
 
-READ_AHEAD = 2
-"""Groups of frames that wait between reading and measuring, and between measuring and writing: memory is bounded by
-it, not by the number of frames."""
 GROUP_PIXELS = 4_000_000
 """Pixels after which a group is full, however few frames it holds."""
 
@@ -91,7 +88,7 @@ def predict_folder(
     on_start: Callable[[int], None] = lambda files: None,
     on_row: Callable[[Result, int], None] = lambda result, files_done: None,
 ) -> Summary:
-    """Measure files, folders and globs into ``out`` (INTERFACE.md: results.csv, results.json, overlays/).
+    """Measure files, folders and globs into ``out``: results.csv, results.json, overlays/.
 
     An interrupted run goes on where its table ends. ``pixel_size`` as in ``io.pixel_size.parse_pixel_size``;
     ``workers`` groups of frames are measured at a time (default: one a core; the predictor is fastest with one thread
@@ -176,7 +173,7 @@ def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _ahead(groups: Iterable[list[Item]]) -> Iterator[list[Item]]:
     """The same groups, read ahead by one thread that stops when nobody listens any more."""
-    queue: Queue[list[Item] | BaseException | None] = Queue(maxsize=READ_AHEAD)
+    queue: Queue[list[Item] | BaseException | None] = Queue(maxsize=AHEAD)
     stop = Event()
 
     def put(group: list[Item] | BaseException | None) -> None:
@@ -213,17 +210,8 @@ def _measured(
 
     A row is given out only when its overlay stands.
     """
-    waiting: deque[Future[list[tuple[Result, int]]]] = deque()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        try:
-            for group in groups:
-                waiting.append(pool.submit(_measure_group, predictor, group, overlays))
-                while waiting and (len(waiting) >= workers + READ_AHEAD or waiting[0].done()):
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    for rows in in_order(lambda group: _measure_group(predictor, group, overlays), groups, workers):
+        yield from rows
 
 
 def _measure_group(predictor: Predictor, group: list[Item], overlays: Path | None) -> list[tuple[Result, int]]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from aop_pose.decode import decode_pose
 from aop_pose.errors import UsageError
 from aop_pose.keypoints import Keypoints
-from aop_pose.letterbox import fit
+from aop_pose.letterbox import Letterbox, fit
 from aop_pose.schemas import SCHEMAS, Schema
 
 METADATA_KEY = "aop_pose"
@@ -33,8 +33,9 @@ class Contract(BaseModel):
     head: Literal["pose"]
     """``pose``: input (B, 1, S, S) gray in [0, 1]; output (B, 5 + 2 n, anchors): box centre, size, score, points."""
     image_size: int = Field(gt=0, le=4096)
-    letterbox_value: int = 114
-    normalisation: str = "gray / 255"
+    letterbox_value: Literal[114] = 114
+    """Gray around the picture: the one ``letterbox.fit`` paints."""
+    normalisation: Literal["gray / 255"] = "gray / 255"
     threshold: float = Field(ge=0, le=1)
     """Below this best score a frame counts as showing no anatomy."""
     decode: Literal["best", "weighted"]
@@ -72,6 +73,14 @@ class Network(Protocol):
 
 
 @attrs.frozen(eq=False)
+class Answer:
+    """The raw output for one picture, as the contract's head describes it without the batch, and how it was fitted."""
+
+    output: np.ndarray
+    box: Letterbox
+
+
+@attrs.frozen(eq=False)
 class Predictor:
     """A network and its contract. ``model_id`` is what the ``model`` column of a table says."""
 
@@ -85,20 +94,25 @@ class Predictor:
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[Found]:
         """Points on gray pictures (H, W) uint8 of any sizes, in pixels of each picture."""
+        return [self.read(answer) for answer in self.answers(pictures)]
+
+    def answers(self, pictures: Sequence[np.ndarray]) -> list[Answer]:
+        """What the network says of gray pictures (H, W) uint8 of any sizes, before it is read as points."""
         if not pictures:
             return []
         fitted = [fit(picture, self.contract.image_size) for picture in pictures]
         inputs = np.stack([pixels for pixels, _ in fitted])[:, None].astype(np.float32) / 255.0
         raw = self.network(inputs)
-        return [self._read(output, box) for output, (_, box) in zip(raw, fitted, strict=True)]
+        return [Answer(output, box) for output, (_, box) in zip(raw, fitted, strict=True)]
 
-    def _read(self, output: np.ndarray, box: Any) -> Found:
-        points, score = decode_pose(output, self.contract.decode)
+    def read(self, answer: Answer) -> Found:
+        """The points that an answer means, in pixels of its picture."""
+        points, score = decode_pose(answer.output, self.contract.decode)
         if not score >= self.contract.threshold:
             reason = f"no anatomy found (best score {score:.3f}, needed {self.contract.threshold:g})"
             return Found(None, score, reason)
         schema = self.schema
-        return Found(Keypoints(schema, box.backward(points), np.full(len(schema.points), score)), score)
+        return Found(Keypoints(schema, answer.box.backward(points), np.full(len(schema.points), score)), score)
 
 
 def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
@@ -163,7 +177,7 @@ def _providers(device: str) -> list[str]:
 
 def _contract(metadata: dict[str, str], path: Path) -> Contract:
     if METADATA_KEY not in metadata:
-        raise UsageError(f"weights: {path} is an ONNX file without an aop-pose contract; use `aop-pose export`")
+        raise UsageError(f"weights: {path} is an ONNX file without an aop-pose contract; name one of `aop-pose export`")
     try:
         return Contract.model_validate(json.loads(metadata[METADATA_KEY]))
     except (ValidationError, json.JSONDecodeError) as error:

@@ -46,6 +46,13 @@ def test_a_contract_that_is_none_is_refused(tmp_path, text):
         load(file)
 
 
+@pytest.mark.parametrize("change", [{"letterbox_value": 0}, {"normalisation": "mean 0, deviation 1"}])
+def test_a_contract_that_this_runtime_would_not_keep_is_refused(tmp_path, change):
+    file = write_artefact(tmp_path / "tiny.onnx", **change)
+    with pytest.raises(UsageError, match=f"does not fit this version .*{next(iter(change))}"):
+        load(file)
+
+
 def test_an_onnx_of_somebody_else_is_refused(tmp_path):
     file = write_artefact(tmp_path / "tiny.onnx", metadata={"names": json.dumps({0: "cat"})})
     with pytest.raises(UsageError, match="without an aop-pose contract"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import statistics
@@ -25,9 +26,9 @@ def timed(command: Sequence[str], cwd: Path, table: Path | None = None) -> tuple
     begin = time.perf_counter()
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(cwd), "YOLO_OFFLINE": "true"}
     process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    first = float("nan")
+    first = math.nan
     while process.poll() is None:
-        if table is not None and first != first and table.exists() and table.read_bytes().count(b"\n") >= 2:
+        if table is not None and math.isnan(first) and table.exists() and table.read_bytes().count(b"\n") >= 2:
             first = time.perf_counter() - begin
         time.sleep(0.005)
     seconds = time.perf_counter() - begin
@@ -66,7 +67,7 @@ def speed_table(frames: Path, artefact: Path, checkpoint: Path | None, count: in
                 filled = [part.format(out=out) for part in command]
                 measured.append(timed(filled, Path(scratch), out / "results.csv" if "aop-pose" in name else None))
             seconds, first = (statistics.median(values) for values in zip(*measured, strict=True))
-            shown = f"{first:.2f}" if first == first else "-"
+            shown = "-" if math.isnan(first) else f"{first:.2f}"
             rows.append(f"| `{name}` | {seconds:.2f} | {count / seconds:.1f} | {shown} |")
     head = ["| command | seconds | frames/s | first row after, s |", "| --- | --- | --- | --- |"]
     return "\n".join([*head, *rows])

@@ -1,15 +1,12 @@
-"""What the commands share: their typer form, the check for the training extra, the words after Ctrl-C."""
+"""What the commands share: their typer form, the words after Ctrl-C."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import typer
-
-from aop_pose.errors import UsageError
 
 RESEARCH_USE = "Not a medical device; research use only."
 
@@ -51,12 +48,6 @@ def help_of(function: Callable[..., Any]) -> dict[str, Any]:
     text, mark, example = (inspect.getdoc(function) or "").rpartition("\n\nExample: ")
     # \b keeps the line breaks of the example as they were written.
     return {"help": text, "epilog": f"\b\n{mark.strip()} {example}"} if mark else {"help": example}
-
-
-def require_train() -> None:
-    """UsageError where the packages that training needs are not installed."""
-    if any(find_spec(package) is None for package in ("torch", "ultralytics")):
-        raise UsageError("this command trains; install it with: pip install '.[train]'")
 
 
 def finish_interrupted(arguments: list[str]) -> int:

@@ -45,7 +45,7 @@ def evaluate(
         typer.Option("--images", help="Folder of the pictures: worst frames, error against contrast, groups."),
     ] = None,
 ) -> None:
-    """Compare results with the true points, or two raters with each other, and print the errors.
+    """Compare results with the true points, or two readers with each other, and print the errors.
 
     Prints errors and agreement with their intervals, and writes metrics.json, per_frame.csv and report.html (one
     page, opens without a network). A true frame that was not measured is missing: it is left out of the plain

@@ -23,11 +23,9 @@ def export(
 
     Example: aop-pose export runs/first --out first.onnx
     """
-    from aop_pose.cli.common import require_train
     from aop_pose.errors import UsageError
     from aop_pose.pipelines import method_of, pipeline
 
-    require_train()
     if decode not in (None, "best", "weighted"):
         raise UsageError(f"--decode: expected best or weighted, found {decode!r}")
     if out.suffix != ".onnx":

@@ -23,7 +23,7 @@ def measure_to(
     device: str = "cpu",
     overwrite: bool = False,
 ) -> int:
-    """Measure into ``out``; returns the exit code (INTERFACE.md)."""
+    """Measure into ``out``; returns the exit code: 3 where some file was unreadable, else 0."""
     from aop_pose.cli.facts import run_facts
     from aop_pose.cli.progress import FrameProgress
     from aop_pose.pipelines import load_weights

@@ -21,7 +21,7 @@ from typing_extensions import Self
 
 
 class RateColumn(ProgressColumn):
-    """Frames per second over the last seconds."""
+    """Frames per second since the bar began."""
 
     def render(self, task: Any) -> Text:
         rows, elapsed = task.fields["rows"], task.elapsed or 0.0

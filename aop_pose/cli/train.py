@@ -84,12 +84,10 @@ def pretrain(
 
 
 def _run(method: str, verb: str, data: Path, out: Path, settings: dict[str, Any], **options: Any) -> None:
-    from aop_pose.cli.common import require_train
     from aop_pose.cli.progress import EpochProgress
     from aop_pose.pipelines import pipeline
     from aop_pose.pipelines.job import Job
 
-    require_train()
     work: Callable[..., dict[str, Any]] = getattr(pipeline(method), verb)
     with EpochProgress() as bar:
         job = Job(data, out, say=bar.say, on_epoch=bar.epoch, on_batch=bar.batch, **settings)

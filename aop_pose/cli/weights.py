@@ -26,23 +26,15 @@ def list_() -> None:
 
     from aop_pose.artefacts import manifest, shipped_weights
 
-    table = Table()
-    for heading in ("name", "schema", "size", "model id", "licence", "training run", "card"):
-        table.add_column(heading, overflow="fold")
+    # Narrow enough for a terminal of 80 columns; info --json has the rest.
+    table = Table("name", "schema", "size", "sha256", "licence")
     folder = shipped_weights()
     for entry in manifest(folder):
-        default = f" (default for {entry.default_for})" if entry.default_for else ""
-        table.add_row(
-            f"{entry.name}{default}",
-            entry.schema_name,
-            f"{entry.bytes / 1e6:.1f} MB",
-            entry.model_id,
-            entry.licence,
-            entry.training_run,
-            entry.card,
-        )
+        default = " (default)" if entry.default_for == entry.schema_name else ""
+        size = f"{entry.bytes / 1e6:.1f} MB"
+        table.add_row(entry.name, f"{entry.schema_name}{default}", size, f"{entry.sha256[:8]}…", entry.licence)
     Console().print(table)
-    typer.echo(f"in {folder}; predict takes a name: aop-pose predict frames/ --weights NAME --out results/")
+    typer.echo(f"with their cards (NAME.md) and training runs in {folder}")
 
 
 @sub_command(app, "verify")
@@ -80,7 +72,9 @@ def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribblepromp
     from aop_pose.fetching import published
 
     item = published(name)
-    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(item.file, total=item.bytes)
         path = fetch_published(item, lambda have, total: bar.update(task, completed=have, total=total))
         bar.update(task, completed=item.bytes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-QUALITY_WORDS = "contrast: standard deviation of the grey values (0-255) of all pixels brighter than 8"
+QUALITY_WORDS = "contrast: standard deviation of the gray values (0-255) of all pixels brighter than 8"
 _BLACK = 8
-"""Grey values up to this are the background around the sector, also after JPEG compression."""
+"""Gray values up to this are the background around the sector, also after JPEG compression."""
 
 
 def contrast(pixels: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 def pose_box(points: np.ndarray, margin: float, width: float, height: float) -> np.ndarray:
     """Box of the points grown by ``margin`` times its longer side on every side, clipped to the frame.
 
-    OKS divides by the area of this box, so arms of a comparison must use the same margin (DESIGN.md, the pose box).
+    OKS divides by the area of this box, so arms of a comparison must use the same margin.
 
     Args:
         points: (n, 2) in pixels.

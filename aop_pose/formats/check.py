@@ -56,6 +56,8 @@ class _Table:
     """Pixels or voxels along x, y, …; UnreadableError."""
     numbers: Callable[[Row, tuple[int, ...] | None], Iterator[str]]
     """Row and size (None where there is no readable picture) -> what is wrong with its numbers."""
+    kept: Callable[[Row], bool] = lambda row: True
+    """False where a row says of itself that it labels nothing; RowError."""
 
 
 def _check_table(file: Path, data: Path) -> Report:
@@ -79,7 +81,7 @@ def _table(file: Path) -> _Table:
         return _Table(("Filename",), "volumes", volume_shape, lambda row, size: _volume_messages(row, size, names))
     if set(header) & set(head.POINT_COLUMNS):
         return _Table(head.COLUMNS, "images", _decoded_size, _head_messages)
-    return _Table(iugc.COLUMNS, "images", _decoded_size, _iugc_messages)
+    return _Table(iugc.COLUMNS, "images", _decoded_size, _iugc_messages, iugc.is_kept)
 
 
 def _row_messages(row: Row, table: _Table, data: Path, first_lines: dict[Path, int]) -> Iterator[str]:
@@ -87,6 +89,11 @@ def _row_messages(row: Row, table: _Table, data: Path, first_lines: dict[Path, i
     if not name:
         yield "Filename: expected a file name, found an empty cell"
         return
+    try:
+        if not table.kept(row):
+            return
+    except RowError as error:
+        yield str(error)
     size, path = None, data / name
     # Without its picture, the name and the numbers of a row can still be wrong: all of it is said at once.
     try:

@@ -55,8 +55,7 @@ def volume_shape(path: Path) -> tuple[int, int, int]:
             header = stream.read(_NIFTI_HEADER)
     except (OSError, EOFError) as error:
         raise UnreadableError(f"{path}: expected a NIfTI volume, found {_one_line(error)}") from error
-    # The header's own length tells its byte order; ``dim`` stands at byte 40: the number of axes, then their
-    # lengths.
+    # The header's own length tells its byte order; ``dim`` stands at byte 40: the number of axes, then their lengths.
     for order in "<>":
         if len(header) == _NIFTI_HEADER and struct.unpack_from(f"{order}i", header)[0] == _NIFTI_HEADER:
             axes, *lengths = struct.unpack_from(f"{order}8h", header, 40)
@@ -93,8 +92,7 @@ def _video_frame(path: Path, index: int) -> np.ndarray:
 
     capture = cv2.VideoCapture(str(path))
     try:
-        # Frame by frame: seeking lands on a neighbouring key frame in some codecs, and the mask would not
-        # fit.
+        # Frame by frame: seeking lands on a neighbouring key frame in some codecs, and the mask would not fit.
         for _ in range(index):
             if not capture.grab():
                 break

@@ -63,8 +63,10 @@ def read_rows(file: Path, required: Sequence[str]) -> Iterator[Row]:
 def _open(file: Path):
     try:
         return open(file, newline="", encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"{file}: expected a CSV file, found nothing there") from None
     except OSError as error:
-        raise UsageError(f"{file}: expected a CSV file, found {error.strerror}") from error
+        raise UsageError(f"{file}: expected a CSV file that can be read: {error.strerror}") from error
 
 
 def _header(file: Path, values: Sequence[str], required: Sequence[str]) -> list[str]:

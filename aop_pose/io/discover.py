@@ -1,5 +1,4 @@
-"""Which files are frames: files, folders and patterns become a sorted list of entries. Nothing is opened
-here."""
+"""Which files are frames: files, folders and patterns become a sorted list of entries. Nothing is opened here."""
 
 from __future__ import annotations
 
@@ -50,8 +49,7 @@ class _Found:
 
 
 def discover(sources: Sequence[str | Path]) -> Discovery:
-    """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by
-    source.
+    """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by source.
 
     ``source`` is the path below the given folder; for a file its name; for a pattern the path below the
     folders in front of the first wildcard. A file that is named has an entry whatever its suffix; in folders

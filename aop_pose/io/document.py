@@ -1,5 +1,4 @@
-"""``results.json``: the rows of ``results.csv`` with typed numbers, and the facts of the run. It marks a run
-finished."""
+"""``results.json``: the rows of ``results.csv`` with typed numbers, and the facts of a run, which it marks finished."""
 
 from __future__ import annotations
 

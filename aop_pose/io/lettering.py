@@ -1,5 +1,4 @@
-"""Short texts on pictures with OpenCV's Hershey fonts, which know no degree sign: a small circle stands for
-it."""
+"""Short texts on pictures with OpenCV's Hershey fonts, which know no degree sign: a small circle stands for it."""
 
 from __future__ import annotations
 
@@ -58,8 +57,7 @@ def put_text(
 
 
 def wrap(text: str, width: int, scale: float, lines: int) -> list[str]:
-    """Cut a text into at most ``lines`` lines of at most ``width`` pixels; what does not fit ends in
-    "..."."""
+    """Cut a text into at most ``lines`` lines of at most ``width`` pixels; what does not fit ends in "..."."""
     wrapped: list[str] = []
     rest = text.split()
     while rest and len(wrapped) < lines:

@@ -107,7 +107,7 @@ def _fields(stream: BinaryIO) -> dict[str, str]:
 
 
 def _header(path: Path, fields: dict[str, str], after_header: int) -> Header:
-    if _is_true(fields.get("BinaryData", "True")) is False:
+    if not _is_true(fields.get("BinaryData", "True")):
         raise ValueError("pixels written as text are not supported; save them as binary")
     sizes = [int(size) for size in fields["DimSize"].split()]
     if len(sizes) not in (2, 3) or len(sizes) != int(fields["NDims"]) or min(sizes) < 1:
@@ -204,8 +204,7 @@ def _is_one_picture(stack: np.ndarray) -> bool:
 
 
 def _gray(plane: np.ndarray) -> np.ndarray:
-    """Any plane as uint8 (H, W): two channels are gray and alpha, four are RGB and alpha; alpha is over
-    black."""
+    """Any plane as uint8 (H, W): two channels are gray and alpha, four are RGB and alpha, over black."""
     gray = to_gray8(plane)
     if gray.ndim == 2:
         return gray.copy()

@@ -57,8 +57,7 @@ class Scaling:
 
 
 def scaling(frame: Frame) -> Scaling:
-    """How ``draw_overlay`` enlarges a frame: to 512 pixels on the longer side; a larger frame stays as it
-    is."""
+    """How ``draw_overlay`` enlarges a frame: to 512 pixels on the longer side; a larger frame stays as it is."""
     factor = max(1.0, _LONGER_SIDE / max(frame.width, frame.height))
     return Scaling(
         max(1, round(frame.width * factor)) / frame.width, max(1, round(frame.height * factor)) / frame.height
@@ -85,8 +84,7 @@ def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, tile: int = 360) -> np.ndarray:
-    """Lay pictures (uint8 BGR) out in rows, each fitted into a square of ``tile`` pixels; returns uint8
-    BGR."""
+    """Lay pictures (uint8 BGR) out in rows, each fitted into a square of ``tile`` pixels; returns uint8 BGR."""
     if not pictures or columns < 1:
         raise ValueError(f"contact sheet: expected pictures and columns, found {len(pictures)} and {columns}")
     columns = min(columns, len(pictures))

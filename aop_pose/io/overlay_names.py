@@ -11,8 +11,7 @@ _MAX_BYTES = 150
 
 
 def overlay_name(source: str, index: int) -> PurePosixPath:
-    """Path of an overlay below ``overlays/``: ``sub/x.png`` for a PNG still, ``sub/x@gif-0003.png``
-    otherwise.
+    """Path of an overlay below ``overlays/``: ``sub/x.png`` for a PNG still, ``sub/x@gif-0003.png`` otherwise.
 
     Different (source, index) never share a name: ``@``, ``%`` and unsafe characters of a source are written
     as ``%NN``, so that an ``@`` is always ours, and a part that is too long is cut and ends in ``@`` and a

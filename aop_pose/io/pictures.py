@@ -87,8 +87,7 @@ def _page(image: Image.Image, stream: BinaryIO) -> tuple[np.ndarray, float | Non
 
 
 def _turn_to(image: Image.Image, page: int, stream: BinaryIO) -> bool:
-    """Go to a page; False where there is none. A file that was cut between two pages is truncated, not
-    finished."""
+    """Go to a page; False where there is none. A file cut between two pages is truncated, not finished."""
     try:
         image.seek(page)
     except EOFError:
@@ -99,8 +98,7 @@ def _turn_to(image: Image.Image, page: int, stream: BinaryIO) -> bool:
 
 
 def _check_jpeg_end(stream: BinaryIO) -> None:
-    """libjpeg paints what is missing in gray where the tail of a file was zeroed, so the end marker must be
-    there."""
+    """libjpeg paints what is missing gray where the tail of a file was zeroed, so the end marker must be there."""
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
             raise UnreadableError("truncated: the JPEG has no end marker")

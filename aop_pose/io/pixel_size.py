@@ -61,8 +61,7 @@ def parse_pixel_size(text: str) -> PixelSizes:
 
 
 def with_pixel_size(frame: Frame, sizes: PixelSizes) -> Frame:
-    """The frame with the spacing that the user gave, which goes before the file's own; unchanged where none
-    was given.
+    """The frame with the spacing that the user gave, which goes before the file's own; unchanged where none was given.
 
     One number says that pixels are square. Where the file says that they are not (unequal ElementSpacing or
     resolution), neither is believed: spacing is None and ``aspect`` stays, so that measuring refuses with a

@@ -50,8 +50,7 @@ def to_gray8(values: np.ndarray) -> np.ndarray:
 
 
 def rgb_to_gray(values: np.ndarray) -> np.ndarray:
-    """ITU-R BT.601 luma of uint8 colours, shape (..., 3) -> (...); equal channels stay exactly as they
-    are."""
+    """ITU-R BT.601 luma of uint8 colours, shape (..., 3) -> (...); equal channels stay exactly as they are."""
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)
     return ((values.astype(np.uint32) @ weights + 0x8000) >> 16).astype(np.uint8)
 

@@ -1,5 +1,4 @@
-"""Text that fits one line of UTF-8: what file names and decoders give is made printable before it is
-stored."""
+"""Text that fits one line of UTF-8: what file names and decoders give is made printable before it is stored."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    """The same text with control characters, line breaks and undecodable bytes written as ``\\xNN`` or
-    ``\\uNNNN``.
+    """The same text with control characters, line breaks and undecodable bytes written as ``\\xNN`` or ``\\uNNNN``.
 
     Idempotent, so a file name that went through it equals what is read back from a table.
     """

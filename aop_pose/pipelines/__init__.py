@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -26,9 +27,14 @@ class Pipeline(Protocol):
 
 
 def pipeline(method: str) -> Pipeline:
-    """The pipeline of that name; UsageError lists those there are."""
+    """The pipeline of that name; UsageError lists those there are, or says how to install what they need."""
     if method not in PIPELINES:
         raise UsageError(f"--method: expected one of {', '.join(PIPELINES)}, found {method!r}")
+    if any(find_spec(package) is None for package in ("torch", "ultralytics")):
+        raise UsageError(
+            "training and checkpoints need torch and ultralytics, which are not installed; "
+            "install them with: pip install '.[train]'"
+        )
     return cast(Pipeline, import_module(PIPELINES[method]))
 
 
@@ -38,7 +44,8 @@ def load_weights(
     """A predictor from what ``--weights`` may be: artefact name or file, run folder, checkpoint; None = the default.
 
     Raises:
-        UsageError: nothing of that name, corrupt, or of another schema than asked for.
+        UsageError: nothing of that name, corrupt, of another schema than asked for, or the training packages that a
+            run or checkpoint needs are not installed.
     """
     path = Path(weights) if weights is not None else None
     if path is not None and (path.is_dir() or path.suffix == ".pt"):

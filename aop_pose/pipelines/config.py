@@ -39,7 +39,10 @@ def load_config(kind: type[C], presets: Path, preset: str, changes: Sequence[str
         key, sign, text = change.partition("=")
         if not sign:
             raise UsageError(f"--set: expected key=value, found {change!r}")
-        values[key.strip()] = yaml.safe_load(text)
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set: {key.strip()}: expected a value in YAML, found {text!r}") from None
     return validate(kind, values, preset)
 
 

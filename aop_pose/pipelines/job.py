@@ -7,6 +7,8 @@ from pathlib import Path
 
 import attrs
 
+from aop_pose.errors import UsageError
+
 
 def _silent(*_: object) -> None:
     """Say nothing."""
@@ -29,7 +31,8 @@ class Job:
     changes: Sequence[str] = ()
     """``key=value`` pairs on top of the preset."""
     seed: int = 0
-    device: str = "cpu"
+    device: str = attrs.field(default="cpu")
+    """``cpu`` or the number of a CUDA device; UsageError where there is none of that number."""
     resume: bool = False
     say: Callable[[str], None] = attrs.field(default=_silent, repr=False)
     """Takes a line for a person."""
@@ -37,3 +40,13 @@ class Job:
     """Takes each row of metrics.csv."""
     on_batch: Callable[[int, int, int, float], None] = attrs.field(default=_silent, repr=False)
     """Takes epoch, batch, batches and loss after every batch."""
+
+    @device.validator
+    def _check_device(self, attribute: attrs.Attribute, value: str) -> None:
+        if value == "cpu":
+            return
+        import torch
+
+        devices = torch.cuda.device_count()
+        if not (value.isdecimal() and int(value) < devices):
+            raise UsageError(f"--device: expected cpu or the number of a CUDA device ({devices} here), found {value!r}")

@@ -23,6 +23,7 @@ import yaml
 import aop_pose
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import Config
+from aop_pose.runtime import usable_cores
 
 RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
 PACKAGES = (
@@ -138,7 +139,7 @@ def versions() -> dict[str, str]:
 def machine() -> str:
     """Cores, memory and accelerator in words, without names."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{len(os.sched_getaffinity(0))} cores, {pages:.0f} GiB, {platform.machine()}"
+    return f"{usable_cores()} cores, {pages:.0f} GiB, {platform.machine()}"
 
 
 def git_commit() -> str | None:
@@ -173,7 +174,9 @@ def draw_curves(table: Path, picture: Path) -> None:
         for name in names:
             axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=name.split("/")[1])
         axis.set(title=title.removeprefix("val/"), xlabel="epoch", ylim=(0, None))
-        axis.legend(fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if len(names) > 1:
+            axis.legend(fontsize=8)
     part = picture.with_suffix(".part.png")
     figure.savefig(part, dpi=110)
     plt.close(figure)

@@ -7,7 +7,7 @@ import time
 import pytest
 import typer
 
-from aop_pose import __version__
+from aop_pose import __version__, pipelines
 from aop_pose.cli import common, main
 from aop_pose.errors import AopPoseError, UsageError
 
@@ -175,7 +175,22 @@ def test_main_exits_with_the_code():
     assert "Traceback" not in done.stderr
 
 
-def test_a_training_command_without_the_extra_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(common, "find_spec", lambda name: None if name == "ultralytics" else object())
-    with pytest.raises(UsageError, match=r"this command trains; install it with: pip install '\.\[train\]'$"):
-        common.require_train()
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--data", "run", "--out", "out"],
+        ["pretrain", "--data", "run", "--out", "out"],
+        ["export", "run", "--out", "out.onnx"],
+        ["predict", "run", "--out", "out", "--weights", "run"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_needs_the_extra_says_what_to_install(capsys, monkeypatch, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipelines, "find_spec", lambda name: None if name == "ultralytics" else object())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"method": "yolo", "config": {}}')
+    code, out, err = run(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.endswith("pip install '.[train]'\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -38,9 +38,15 @@ def test_list_shows_every_artefact(capsys, shelf):
     assert main.run(["weights", "list"]) == 0
     out = capsys.readouterr().out
     for entry in artefacts.manifest(shelf):
-        for value in (entry.name, entry.model_id, entry.training_run, entry.card):
+        for value in (entry.name, entry.sha256[:8], entry.licence):
             assert value in out
-    assert "aop-fast (default for aop)" in out
+    assert out.count("aop (default)") == 1
+
+
+def test_list_fits_a_narrow_terminal(capsys, shelf, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main.run(["weights", "list"]) == 0
+    assert "AGPL-3.0-or-later" in capsys.readouterr().out
 
 
 def test_verify_finds_changed_bytes(capsys, shelf):

@@ -75,7 +75,7 @@ def test_what_must_stand_on_it():
         "mine <b>", "truth.csv", "m@1", NOTICE, "made-up groups", "1 of 90 frames were not measured", "000.png",
         "Dückelmann 2010): 0.72", "Frick 2020): 0.74", "ICC(2,1)", "ICC(3,1)", "Pearson r", "Within 5°", "Within 10°",
         "110°", "120°", "140°", "Sensitivity", "Specificity", "Kappa", "Limit of agreement", "Bland-Altman",
-        "SDR 20 px", "device", "contrast: standard deviation of the grey values", "Shrout and Fleiss 1979",
+        "SDR 20 px", "device", "contrast: standard deviation of the gray values", "Shrout and Fleiss 1979",
     ):  # fmt: skip
         assert words.lower() in text.lower(), words
 

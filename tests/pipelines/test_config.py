@@ -34,9 +34,10 @@ def test_a_value_that_does_not_fit_is_named(change):
         load_config(YoloConfig, PRESETS, "fast", [change])
 
 
-def test_set_without_a_value_is_refused():
-    with pytest.raises(UsageError, match="key=value"):
-        load_config(YoloConfig, PRESETS, "fast", ["epochs"])
+@pytest.mark.parametrize(("change", "said"), [("epochs", "key=value"), ("epochs=[1", r"--set: epochs: .*'\[1'$")])
+def test_set_with_what_is_no_value_is_refused(change, said):
+    with pytest.raises(UsageError, match=said):
+        load_config(YoloConfig, PRESETS, "fast", [change])
 
 
 def test_an_unknown_preset_lists_those_there_are():

@@ -61,8 +61,7 @@ def _axis_ends(outline: Path) -> np.ndarray:
     contour = largest_contour(drawn.astype(np.uint8))
     if not len(contour):
         raise RowError(f"{outline.name}: expected an outline, found an empty picture")
-    # A line of some pixels' width: all its pixels lie around the middle of the line, its outer contour does
-    # not.
+    # A line of some pixels' width: all its pixels lie around the middle of the line, its outer contour does not.
     ys, xs = np.nonzero(drawn)
     inside = drawn[round(float(contour[:, 1].mean())), round(float(contour[:, 0].mean()))]
     points = contour if inside else np.column_stack([xs, ys])

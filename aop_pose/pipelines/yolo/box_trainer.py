@@ -9,16 +9,13 @@ import numpy as np
 import torch
 from ultralytics.utils.loss import BboxLoss
 from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.formats.boxes import box_iou
 from aop_pose.formats.labels import CLASSES
 from aop_pose.letterbox import fit
-from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.dataset import BoxDataset, BoxExample
 from aop_pose.pipelines.yolo.exact import ExactTraining
-from aop_pose.pipelines.yolo.start import Start
 
 
 class BoxTrainer(ExactTraining):
@@ -26,32 +23,17 @@ class BoxTrainer(ExactTraining):
 
     checked = ("val/box_iou", *(f"val/box_iou_{name.lower()}" for name in CLASSES))
 
-    def __init__(
-        self, config: YoloConfig, job: Job, start: Start, examples: Sequence[BoxExample], checks: Sequence[BoxExample]
-    ):
-        self.examples, self.checks = examples, checks
-        super().__init__(config, job, start)
+    dataset_kind = BoxDataset
+    network = "{model}.yaml"
 
     def get_dataset(self) -> dict[str, Any]:
         return {
             "train": "train", "val": "val", "names": dict(enumerate(CLASSES)), "nc": len(CLASSES), "channels": 3,
         }  # fmt: skip
 
-    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> BoxDataset:
-        training = mode == "train"
-        examples = self.examples if training else self.checks or self.examples[:1]
-        return BoxDataset(examples, self.config, data=self.data, augment=training, hyp=self.args, batch_size=batch)
-
-    def setup_model(self) -> None:
-        self.model = self.get_model(cfg=f"{self.config.model}.yaml", weights=self.start, verbose=False)
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
+    def adapt_loss(self, criterion: Any) -> None:
         if self.config.box_loss == "mse":
-            # After the set-up: a criterion given earlier would be lost, and the averaged copy must not carry it.
-            model = unwrap_model(self.model)
-            model.criterion = model.init_criterion()
-            model.criterion.bbox_loss = SquaredBoxLoss(model.model[-1].reg_max).to(self.device)
+            criterion.bbox_loss = SquaredBoxLoss(criterion.reg_max).to(self.device)
 
     def check(self, model: torch.nn.Module) -> dict[str, float]:
         return dict(zip(self.checked, overlaps(model, self.checks, self.config, self.device), strict=True))

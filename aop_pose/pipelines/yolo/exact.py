@@ -20,6 +20,7 @@ from aop_pose.errors import AopPoseError
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import METRICS, RunFolder
 from aop_pose.pipelines.yolo.config import YoloConfig
+from aop_pose.pipelines.yolo.dataset import MemoryDataset
 from aop_pose.pipelines.yolo.start import Start
 
 STATE = "resume.pt"
@@ -38,8 +39,13 @@ class ExactTraining(DetectionTrainer):
     """Columns of metrics.csv that ``check`` fills. The first one decides which epoch is kept: the least, except that
     a name that ends in ``iou`` is best when greatest; NaN = nothing was checked, and the last epoch is kept."""
 
-    def __init__(self, config: YoloConfig, job: Job, start: Start):
+    dataset_kind: type[MemoryDataset]
+    network: str
+    """Ultralytics' description of the network, with ``{model}`` in place of its size."""
+
+    def __init__(self, config: YoloConfig, job: Job, start: Start, examples: Sequence[Any], checks: Sequence[Any]):
         self.config, self.job, self.start = config, job, start.model
+        self.examples, self.checks = examples, checks
         super().__init__(overrides=ultralytics_settings(config, job))
         self.csv = job.out / METRICS
         # Ultralytics' own copy of the settings: config.yaml says the same in this project's words.
@@ -54,8 +60,25 @@ class ExactTraining(DetectionTrainer):
         """One value for each name in ``checked``."""
         raise AssertionError("a subclass gives it")
 
+    def adapt_loss(self, criterion: Any) -> None:
+        """Change the loss of the network that trains, where the stock one is not wanted."""
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> MemoryDataset:
+        training = mode == "train"
+        examples = self.examples if training else self.checks or self.examples[:1]
+        return self.dataset_kind(
+            examples, self.config, data=self.data, augment=training, hyp=self.args, batch_size=batch
+        )
+
+    def setup_model(self) -> None:
+        self.model = self.get_model(cfg=self.network.format(model=self.config.model), weights=self.start, verbose=False)
+
     def _setup_train(self) -> None:
         super()._setup_train()
+        # Only now: a criterion given earlier would be lost, and the averaged copy must not carry it.
+        model = unwrap_model(self.model)
+        model.criterion = model.init_criterion()
+        self.adapt_loss(model.criterion)
         if self.device.type == "cpu":
             self.model = self.model.to(memory_format=torch.channels_last)
             if precision_of(self.config, "cpu") == "bf16":

@@ -10,18 +10,15 @@ import numpy as np
 import torch
 from ultralytics.models.yolo.pose import PoseTrainer
 from ultralytics.utils.loss import KeypointLoss
-from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.decode import decode_pose
 from aop_pose.formats.labels import CLASSES
 from aop_pose.geometry import angle_of_progression
 from aop_pose.letterbox import fit
-from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.dataset import Example, FrameDataset
 from aop_pose.pipelines.yolo.exact import ExactTraining
 from aop_pose.pipelines.yolo.network import TorchNetwork
-from aop_pose.pipelines.yolo.start import Start
 from aop_pose.schemas import AOP
 
 CHECKED = ("val/mre_px", "val/aop_mae_deg", "val/missing")
@@ -31,37 +28,20 @@ class FrameTrainer(ExactTraining, PoseTrainer):
     """Trains on ``examples`` and keeps the epoch that errs least on ``checks`` (without any, the last)."""
 
     checked = CHECKED
-
-    def __init__(
-        self, config: YoloConfig, job: Job, start: Start, examples: Sequence[Example], checks: Sequence[Example]
-    ):
-        self.examples, self.checks = examples, checks
-        self.names = class_names(examples)
-        super().__init__(config, job, start)
+    dataset_kind = FrameDataset
+    network = "{model}-pose.yaml"
 
     def get_dataset(self) -> dict[str, Any]:
-        points = len(AOP.points)
+        points, names = len(AOP.points), class_names(self.examples)
         return {
-            "train": "train", "val": "val", "names": self.names, "nc": len(self.names), "channels": 3,
+            "train": "train", "val": "val", "names": names, "nc": len(names), "channels": 3,
             "kpt_shape": [points, 2], "flip_idx": list(range(points)),
             "kpt_oks_sigmas": [self.config.oks_sigma] * points,
         }  # fmt: skip
 
-    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> FrameDataset:
-        training = mode == "train"
-        examples = self.examples if training else self.checks or self.examples[:1]
-        return FrameDataset(examples, self.config, data=self.data, augment=training, hyp=self.args, batch_size=batch)
-
-    def setup_model(self) -> None:
-        self.model = self.get_model(cfg=f"{self.config.model}-pose.yaml", weights=self.start, verbose=False)
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
-        if len(self.names) > 1:
-            # After the set-up: a criterion given earlier would be lost, and the averaged copy must not carry it.
-            model = unwrap_model(self.model)
-            model.criterion = model.init_criterion()
-            model.criterion.keypoint_loss = VisiblePointLoss(model.criterion.keypoint_loss.sigmas)
+    def adapt_loss(self, criterion: Any) -> None:
+        if self.data["nc"] > 1:
+            criterion.keypoint_loss = VisiblePointLoss(criterion.keypoint_loss.sigmas)
 
     def check(self, model: torch.nn.Module) -> dict[str, float]:
         return errors(model, self.checks, self.config, self.device)
