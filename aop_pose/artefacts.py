@@ -15,6 +15,7 @@ from aop_pose.io.atomic import replacing
 from aop_pose.io.hashing import sha256_of
 from aop_pose.runtime import Predictor
 from aop_pose.runtime import load as load_artefact
+from aop_pose.schemas import SCHEMAS
 
 _PACKAGE = Path(__file__).resolve().parent
 MANIFEST = "manifest.json"
@@ -115,9 +116,10 @@ def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder:
     name = str(name_or_path)
     if name in entries:
         return _verified(entries[name], folder)
-    near = difflib.get_close_matches(name, entries, n=1)
+    measuring = [entry.name for entry in entries.values() if entry.schema_name in SCHEMAS]
+    near = difflib.get_close_matches(name, measuring, n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"weights: expected a file or one of {', '.join(entries) or 'no names'}, found {name!r}{meant}")
+    raise UsageError(f"weights: expected a file or one of {', '.join(measuring) or 'no names'}, found {name!r}{meant}")
 
 
 def default_artefact(schema: str, folder: Path | None = None) -> Artefact:

@@ -27,11 +27,27 @@ def decode_pose(output: np.ndarray, rule: str) -> tuple[np.ndarray, float]:
         return np.full((len(output[5:]) // 2, 2), np.nan), 0.0
     if rule == "best":
         return output[5:, best].reshape(-1, 2).astype(np.float64), float(scores[best])
-    top = np.argpartition(-scores, VOTERS)[:VOTERS] if scores.size > VOTERS else np.arange(scores.size)
-    voters = top[_iou(output[:4, top], output[:4, best]) >= VOTER_IOU]
-    weights = scores[voters].astype(np.float64)
-    points = output[5:, voters].astype(np.float64) @ weights / weights.sum()
+    chosen, weights = voters(output)
+    points = output[5:, chosen].astype(np.float64) @ weights
     return points.reshape(-1, 2), float(scores[best])
+
+
+def voters(output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates that speak of the same object as the best one, and their shares.
+
+    Args:
+        output: as ``decode_pose`` takes it; finite for the candidate with the highest score.
+
+    Returns:
+        Indices (k,) of the ``VOTERS`` highest-scored candidates whose box overlaps the best one's by IoU >=
+        ``VOTER_IOU``, and their scores (k,) divided by the sum.
+    """
+    scores = output[4]
+    best = int(np.argmax(scores))
+    top = np.argpartition(-scores, VOTERS)[:VOTERS] if scores.size > VOTERS else np.arange(scores.size)
+    chosen = top[_iou(output[:4, top], output[:4, best]) >= VOTER_IOU]
+    weights = scores[chosen].astype(np.float64)
+    return chosen, weights / weights.sum()
 
 
 def _iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:

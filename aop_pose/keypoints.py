@@ -43,6 +43,12 @@ class Keypoints:
         """x, y of a named point, shape (2,)."""
         return self.coords[self.schema.index(point)]
 
+    def outside(self, width: int, height: int) -> list[str]:
+        """Names of the points beyond the outer edges of a picture of that size."""
+        within = ((self.coords >= -0.5) & (self.coords <= [width - 0.5, height - 0.5])).all(axis=1)
+        known = np.isfinite(self.coords).all(axis=1)
+        return [name for name, out in zip(self.schema.points, known & ~within, strict=True) if out]
+
     @property
     def complete(self) -> bool:
         """True where no point is missing."""

@@ -68,6 +68,10 @@ def _result(predictor: Predictor, frame: Frame, found: Found) -> Result:
     }  # fmt: skip
     if found.keypoints is None:
         return Result(status="abstained", reason=found.reason, **row)
+    outside = found.keypoints.outside(frame.width, frame.height)
+    if outside:
+        reason = f"outside the picture: {', '.join(outside)}; what cannot be seen is not measured"
+        return Result(status="abstained", reason=reason, **row)
     measured = measure(found.keypoints, frame.spacing, frame.aspect, produced_by=predictor.model_id)
     if measured.reason:
         return Result(status="abstained", reason=measured.reason, **row)

@@ -24,7 +24,7 @@ FLOORS = [
     {"measure", "io"},
     {"formats", "phantom", "evaluation", "fetching"},
     {"runtime"},
-    {"predict", "scribbles", "artefacts"},
+    {"predict", "pseudo", "scribbles", "artefacts"},
     {"pipelines"},
     {"cli"},
 ]

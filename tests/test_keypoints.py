@@ -55,3 +55,9 @@ def test_a_schema_speaks_only_of_its_own_points(schema):
     for pair in (*schema.lines, *schema.interchangeable):
         assert set(pair) <= set(schema.points)
     assert [schema.index(point) for point in schema.points] == list(range(len(schema.points)))
+
+
+def test_points_beyond_the_outer_edges_are_named():
+    keypoints = Keypoints.from_points(AOP, [(-0.5, 9.5), (10.6, 2), (np.nan, 3)])
+    assert keypoints.outside(11, 10) == ["PS2"]
+    assert keypoints.outside(12, 10) == []

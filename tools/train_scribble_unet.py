@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scribble_samples import Sampler, hc18_sources, phantom_sources
 
 from aop_pose import artefacts
 from aop_pose.errors import AopPoseError
@@ -23,6 +22,7 @@ from aop_pose.io.atomic import replacing
 from aop_pose.io.hashing import sha256_of
 from aop_pose.scribbles.segmenters.interface import CHANNELS, SIDE
 from aop_pose.scribbles.segmenters.network import build_network
+from aop_pose.scribbles.simulated import Sampler, hc18_sources, phantom_sources
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 LEARNING_RATE = 3e-3  # Adam; cosine down to zero, 50 steps of warm-up

@@ -13,6 +13,7 @@ RESEARCH_USE = "Not a medical device; research use only."
 # What has to be typed to go on after Ctrl-C, for the commands that can go on.
 _RESUME = {
     "predict": "the same command again continues where this one stopped",
+    "pseudo-label": "the same command again continues where this one stopped",
     "train": "the same command with --resume continues from the last finished epoch",
     "pretrain": "the same command with --resume continues from the last finished epoch",
 }

@@ -40,6 +40,9 @@ def convert(
         typer.Option("--val", min=0, max=0.9, help="YOLO formats: share held out where the source has no split."),
     ] = 0.1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="YOLO formats: which groups are held out.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of a label file's pictures. Default: that of the label file.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set in DST.")] = False,
 ) -> None:
     """Convert a data set into another label format.
@@ -52,7 +55,7 @@ def convert(
     from aop_pose.formats.convert import Holdout
     from aop_pose.formats.convert import convert as run
 
-    done = run(source, dst, to, source_format, Holdout(val, seed), overwrite)
+    done = run(source, dst, to, source_format, Holdout(val, seed), overwrite, data)
     for skipped in done.skipped[:_SHOWN]:
         typer.echo(f"left out {skipped.filename}: {skipped.reason}", err=True)
     if len(done.skipped) > _SHOWN:

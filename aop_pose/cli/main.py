@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "demo:demo",
     "pretrain": "train:pretrain",
     "train": "train:train",
+    "pseudo-label": "pseudo_label:pseudo_label",
     "export": "export:export",
     "dataset": "dataset:app",
     "scribbles": "scribbles:scribbles",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from aop_pose.pipelines.job import Step
 
 
 class RateColumn(ProgressColumn):
@@ -42,11 +45,11 @@ class _Bar:
 
 
 class FrameProgress(_Bar):
-    """For ``predict``: files done, frames per second, time left. Silent where it is not a terminal."""
+    """For ``predict`` and ``pseudo-label``: files done, frames per second, time left. Silent on no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: str = "measuring") -> None:
         super().__init__(
-            TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()
+            TextColumn(word), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()
         )
 
     def start(self, files: int) -> None:
@@ -61,23 +64,20 @@ class EpochProgress(_Bar):
 
     def __init__(self) -> None:
         super().__init__(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         )  # fmt: skip
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
 
-    def batch(self, epoch: int, batch: int, batches: int, loss: float) -> None:
+    def batch(self, step: Step) -> None:
         if not self.bar.tasks:
-            self.bar.add_task("", total=batches, loss="")
-        description = f"epoch {epoch + 1}"
+            self.bar.add_task("", total=step.epochs * step.batches, loss="")
         self.bar.update(
             self.bar.tasks[0].id,
-            description=description,
-            completed=batch,
-            total=batches,
-            loss=f"loss {loss:.3f}",
+            description=f"epoch {step.epoch} of {step.epochs}",
+            completed=(step.epoch - 1) * step.batches + step.batch,
+            loss=f"loss {step.loss:.3f}",
         )
 
     def epoch(self, row: dict[str, float]) -> None:

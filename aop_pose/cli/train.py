@@ -17,7 +17,7 @@ Init = Annotated[str, typer.Option("--init", help="auto, scratch, a checkpoint o
 Preset = Annotated[str | None, typer.Option("--preset", help="paper, fast, or a YAML file.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, or the number of a CUDA device.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or the number of a CUDA device.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
 

@@ -58,8 +58,9 @@ def convert(
     source_format: str = "",
     holdout: Holdout | None = None,
     overwrite: bool = False,
+    data: Path | None = None,
 ) -> Conversion:
-    """Convert ``source`` into the folder ``dst``.
+    """Convert ``source`` into the folder ``dst``; pictures of a label file are below ``data`` (default: its folder).
 
     Frames that cannot be converted (empty mask, missing picture, point outside) are left out and returned
     with the reason. UsageError where nothing can be converted, the formats do not fit, or ``dst`` is not
@@ -71,7 +72,8 @@ def convert(
         raise UsageError(f"--to: expected one of {', '.join(TARGETS)}, found {to!r}")
     layout, cast = _choose(fitting_layouts(source, source_format), to)
     with appearing(dst, overwrite, source) as folder:
-        items = [item if isinstance(item, Skipped) else cast(item) for item in layout.read(source)]
+        found = layout.read(source) if data is None else _read_with(layout, source, data)
+        items = [item if isinstance(item, Skipped) else cast(item) for item in found]
         skipped = [item for item in items if isinstance(item, Skipped)]
         frames = [item for item in items if not isinstance(item, Skipped)]
         written, late, held_out = TARGETS[to].write(frames, folder, holdout or Holdout())
@@ -95,6 +97,12 @@ def _choose(layouts: Sequence[Layout], to: str) -> tuple[Layout, Callable[[Any],
         name for name, target in TARGETS.items() if target.kind == found.kind or (found.kind, target.kind) in _CASTS
     ]
     raise UsageError(f"--to {to} needs {needed}, {found.name} has {found.kind}; possible: {', '.join(possible)}")
+
+
+def _read_with(layout: Layout, source: Path, data: Path) -> Iterable[Any]:
+    if layout.read_with is None:
+        raise UsageError(f"--data: {layout.name} holds its own pictures; leave --data out")
+    return layout.read_with(source, data)
 
 
 _CASTS: dict[tuple[Kind, Kind], Callable[[Any], Any]] = {

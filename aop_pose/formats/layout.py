@@ -24,6 +24,8 @@ class Layout:
     fits: Callable[[Path], bool]
     read: Callable[[Path], Iterable[Any]]
     """Frames of its kind, and ``Skipped`` for what the folder names but does not have."""
+    read_with: Callable[[Path, Path], Iterable[Any]] | None = None
+    """The same with pictures below another folder; None where the source itself holds them."""
 
 
 def nested(folder: Path, holds: Callable[[Path], bool]) -> Path | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from aop_pose.errors import UsageError
 from aop_pose.formats import head, iugc, masks, points3d, yolo_read
-from aop_pose.formats.layout import Layout
+from aop_pose.formats.layout import Kind, Layout
 from aop_pose.formats.layouts.fetal_mri import FETAL_MRI
 from aop_pose.formats.layouts.hc18 import HC18
 from aop_pose.formats.layouts.iugc2024 import IUGC2024
@@ -30,8 +30,16 @@ def _has_columns(source: Path, columns: Iterable[str]) -> bool:
     return file.is_file() and file.suffix == ".csv" and set(columns) <= set(header_of(file))
 
 
-def _read_table(read: Any) -> Any:
-    return lambda source: read(label_file(source), label_file(source).parent)
+def _table(name: str, kind: Kind, looks_for: str, fits: Callable[[Path], bool], read: Any) -> Layout:
+    """A layout whose source is one CSV, with the pictures below its folder unless another one is given."""
+    return Layout(
+        name,
+        kind,
+        looks_for,
+        fits,
+        lambda source: read(label_file(source), label_file(source).parent),
+        lambda source, data: read(label_file(source), data),
+    )
 
 
 def _is_yolo(source: Path, pose: bool) -> bool:
@@ -44,21 +52,21 @@ def _shape(file: Path) -> object:
 
 
 FORMATS: tuple[Layout, ...] = (
-    Layout(
+    _table(
         "iugc",
         "points",
         f"{LABELS} or a CSV with Filename,PS1,PS2,FH1",
         lambda source: _has_columns(source, iugc.COLUMNS),
-        _read_table(iugc.read_iugc),
+        iugc.read_iugc,
     ),
-    Layout(
+    _table(
         "head-csv",
         "head",
         f"{LABELS} or a CSV with Filename,ofd_1_x,…",
         lambda source: _has_columns(source, head.COLUMNS),
-        _read_table(head.read_head),
+        head.read_head,
     ),
-    Layout(
+    _table(
         "points-3d",
         "volumes",
         f"{LABELS} or a CSV with Filename,<point>_i,…",
@@ -67,7 +75,7 @@ FORMATS: tuple[Layout, ...] = (
             and label_file(source).is_file()
             and bool(points3d.point_names(header_of(label_file(source))))
         ),
-        _read_table(points3d.read_points3d),
+        points3d.read_points3d,
     ),
     Layout(
         "yolo-pose",

@@ -15,6 +15,20 @@ def _silent(*_: object) -> None:
 
 
 @attrs.frozen
+class Step:
+    """How far a training is after a batch."""
+
+    epoch: int
+    """From 1."""
+    epochs: int
+    batch: int
+    """From 1, within the epoch."""
+    batches: int
+    loss: float
+    """Of this batch, mean over its frames."""
+
+
+@attrs.frozen
 class Job:
     """One call of ``train`` or ``pretrain``: data in, run folder out."""
 
@@ -31,15 +45,15 @@ class Job:
     changes: Sequence[str] = ()
     """``key=value`` pairs on top of the preset."""
     seed: int = 0
-    device: str = attrs.field(default="cpu")
-    """``cpu`` or the number of a CUDA device; UsageError where there is none of that number."""
+    device: str = attrs.field(default="cpu", converter=lambda given: "0" if given == "cuda" else given)
+    """``cpu``, ``cuda`` or the number of a CUDA device; UsageError where there is none of that number."""
     resume: bool = False
     say: Callable[[str], None] = attrs.field(default=_silent, repr=False)
     """Takes a line for a person."""
     on_epoch: Callable[[dict[str, float]], None] = attrs.field(default=_silent, repr=False)
     """Takes each row of metrics.csv."""
-    on_batch: Callable[[int, int, int, float], None] = attrs.field(default=_silent, repr=False)
-    """Takes epoch, batch, batches and loss after every batch."""
+    on_batch: Callable[[Step], None] = attrs.field(default=_silent, repr=False)
+    """Called after every batch."""
 
     @device.validator
     def _check_device(self, attribute: attrs.Attribute, value: str) -> None:
@@ -49,4 +63,6 @@ class Job:
 
         devices = torch.cuda.device_count()
         if not (value.isdecimal() and int(value) < devices):
-            raise UsageError(f"--device: expected cpu or the number of a CUDA device ({devices} here), found {value!r}")
+            raise UsageError(
+                f"--device: expected cpu, cuda or the number of a CUDA device ({devices} here), found {value!r}"
+            )

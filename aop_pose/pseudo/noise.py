@@ -62,7 +62,7 @@ def draw(noise: Noise, shape: tuple[int, int], rng: np.random.Generator) -> Dist
     angle = rng.uniform(-noise.rotation, noise.rotation)
     magnification = np.exp(rng.uniform(-noise.scale, noise.scale))
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, magnification)
-    matrix[:, 2] += rng.uniform(-noise.shift, noise.shift, 2) * max(shape)
+    matrix[:, 2] = matrix[:, 2] + rng.uniform(-noise.shift, noise.shift, 2) * max(shape)
     exponent = float(np.exp(rng.uniform(-noise.gamma, noise.gamma)))
     grain = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), _GRAIN)
     return Disturbance(matrix, exponent, 1 + noise.speckle * grain / grain.std())

@@ -17,11 +17,12 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.errors import AopPoseError
-from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.job import Job, Step
 from aop_pose.pipelines.run import METRICS, RunFolder
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.dataset import MemoryDataset
 from aop_pose.pipelines.yolo.start import Start
+from aop_pose.runtime import usable_cores
 
 STATE = "resume.pt"
 
@@ -75,6 +76,8 @@ class ExactTraining(DetectionTrainer):
 
     def _setup_train(self) -> None:
         super()._setup_train()
+        # Ultralytics leaves one core idle, which on two cores is half of them.
+        torch.set_num_threads(usable_cores())
         # Only now: a criterion given earlier would be lost, and the averaged copy must not carry it.
         model = unwrap_model(self.model)
         model.criterion = model.init_criterion()
@@ -102,7 +105,8 @@ class ExactTraining(DetectionTrainer):
 
     def report_batch(self) -> None:
         self.batches_done += 1
-        self.job.on_batch(self.epoch, self.batches_done, len(self.train_loader), float(self.loss.detach()))
+        loss = sum(float(value) for value in self.loss_items.values())
+        self.job.on_batch(Step(self.epoch + 1, self.epochs, self.batches_done, len(self.train_loader), loss))
 
     def validate(self) -> tuple[dict[str, float], float]:
         metrics = self.check(unwrap_model(self.ema.ema))

@@ -1,0 +1,110 @@
+"""One file -> one row: points, how far to trust them, and why a frame is no label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import attrs
+import numpy as np
+
+from aop_pose.errors import UnreadableError
+from aop_pose.formats.iugc import ANGLE, COLUMNS, KEEP, point_cells
+from aop_pose.frame import Frame
+from aop_pose.geometry import angle_of_progression
+from aop_pose.io.discover import Entry
+from aop_pose.io.fitness import unfit_reason
+from aop_pose.io.read import read_frames
+from aop_pose.keypoints import to_edges
+from aop_pose.pseudo.confidence import CONFIDENCES, DEFAULT
+from aop_pose.pseudo.noise import Noise
+from aop_pose.pseudo.signals import DRAWS, Judged, judge, rng_for
+from aop_pose.results import as_text
+from aop_pose.runtime import Predictor
+
+COLUMNS_OF_TABLE = (*COLUMNS, ANGLE, KEEP, "reason", "det_conf", "entropy", "cosine", "weight")
+UNREADABLE = "unreadable: "
+"""How the reason of a frame begins that could not be decoded."""
+
+
+@attrs.frozen
+class Rule:
+    """How frames are labelled; everything a row depends on besides the picture and the network."""
+
+    confidence: str = attrs.field(default=DEFAULT, validator=attrs.validators.in_(CONFIDENCES))
+    draws: int = DRAWS
+    seed: int = 0
+    min_score: float | None = None
+    """Detection confidence below which a frame shows no anatomy; None = what the network's contract says."""
+    noise: Noise = attrs.field(factory=Noise)
+
+
+def label(predictor: Predictor, entry: Entry, rule: Rule) -> dict[str, str]:
+    """The row of a file, as text by column. ``keep`` is 1 unless the reason says why not."""
+    try:
+        frame = _only_frame(entry)
+    except UnreadableError as error:
+        return _dropped(entry, f"{UNREADABLE}{error}")
+    if frame is None:
+        return _dropped(entry, "several frames in one file, and a row names one picture: store them as pictures")
+    unfit = unfit_reason(frame)
+    if unfit:
+        return _dropped(entry, unfit)
+    rng = rng_for(rule.seed, entry.source)
+    judged = judge(predictor, frame.pixels, rng=rng, draws=rule.draws, noise=rule.noise)
+    least = predictor.contract.threshold if rule.min_score is None else rule.min_score
+    return _row(entry, frame, judged, rule, least)
+
+
+def _only_frame(entry: Entry) -> Frame | None:
+    """The frame of a still, None for a file that holds several."""
+    frames = read_frames(entry)
+    try:
+        first = next(frames)
+        return first if next(frames, None) is None else None
+    finally:
+        frames.close()
+
+
+def _row(entry: Entry, frame: Frame, judged: Judged, rule: Rule, least: float) -> dict[str, str]:
+    signals, points = judged.signals, judged.points
+    if not signals.score >= least:
+        reason = f"no anatomy found (best score {signals.score:.3f}, needed {least:g})"
+        return _dropped(entry, reason, {"det_conf": as_text(signals.score)})
+    if not np.isfinite(points).all():
+        return _dropped(entry, "the network's answer is not finite", {"det_conf": as_text(signals.score)})
+    confidence = CONFIDENCES[rule.confidence]
+    weight, angle = confidence.weight(signals), float(angle_of_progression(*points))
+    reason = ""
+    edges = to_edges(points)
+    if not ((edges >= 0) & (edges <= [frame.width, frame.height])).all():
+        reason = f"a point lies outside the {frame.width}x{frame.height} picture"
+    elif not math.isfinite(angle):
+        reason = "the points define no angle"
+    elif not math.isfinite(weight):
+        reason = f"no {rule.confidence} confidence can be computed: the network's answer to noise is not finite"
+    return {
+        **_dropped(entry, reason),
+        **dict(zip(COLUMNS[1:], point_cells(points), strict=True)),
+        ANGLE: as_text(angle),
+        KEEP: "0" if reason else "1",
+        "det_conf": as_text(signals.score),
+        "entropy": as_text(signals.entropy),
+        "cosine": _fine(confidence.cosine(signals)),
+        "weight": _fine(weight),
+    }
+
+
+def _dropped(entry: Entry, reason: str, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {
+        **dict.fromkeys(COLUMNS_OF_TABLE, ""),
+        "Filename": entry.source,
+        KEEP: "0",
+        "reason": reason,
+        **(known or {}),
+    }
+
+
+def _fine(value: float) -> str:
+    """8 decimals: cosines of raw coordinates differ from the fourth on."""
+    return f"{value:.8f}" if math.isfinite(value) else ""
