@@ -48,9 +48,7 @@ class FrameProgress(_Bar):
     """For ``predict`` and ``pseudo-label``: files done, frames per second, time left. Silent on no terminal."""
 
     def __init__(self, word: str = "measuring") -> None:
-        super().__init__(
-            TextColumn(word), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()
-        )
+        super().__init__(TextColumn(word), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
 
     def start(self, files: int) -> None:
         self.task = self.bar.add_task("measuring", total=files, rows=0)

