@@ -40,13 +40,16 @@ def voters(output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Indices (k,) of the ``VOTERS`` highest-scored candidates whose box overlaps the best one's by IoU >=
-        ``VOTER_IOU``, and their scores (k,) divided by the sum.
+        ``VOTER_IOU``, and their scores (k,) divided by the sum; the best one is always among them, and where all
+        scores are 0 the shares are equal.
     """
     scores = output[4]
     best = int(np.argmax(scores))
     top = np.argpartition(-scores, VOTERS)[:VOTERS] if scores.size > VOTERS else np.arange(scores.size)
-    chosen = top[_iou(output[:4, top], output[:4, best]) >= VOTER_IOU]
+    chosen = top[(_iou(output[:4, top], output[:4, best]) >= VOTER_IOU) | (top == best)]
     weights = scores[chosen].astype(np.float64)
+    if not weights.sum() > 0:
+        weights = np.ones(len(chosen))
     return chosen, weights / weights.sum()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aop_pose.decode import VOTER_IOU, VOTERS, decode_pose
+from aop_pose.decode import VOTER_IOU, VOTERS, decode_pose, voters
 
 
 def candidates(*rows):
@@ -58,3 +58,16 @@ def test_what_is_not_finite_scores_zero(rule, value):
     points, score = decode_pose(output, rule)
     assert score == 0
     assert np.isnan(points).all()
+
+
+def test_voters_share_by_score_and_always_hold_the_best():
+    output = np.zeros((7, 3), np.float32)
+    output[:4] = np.array([[50, 52, 90], [50, 50, 90], [20, 20, 20], [20, 20, 20]])
+    output[4] = [0.6, 0.2, 0.9]
+    chosen, weights = voters(output)
+    assert (chosen.tolist(), weights.tolist()) == ([2], [1])
+    output[4, 2] = 0.1
+    chosen, weights = voters(output)
+    np.testing.assert_allclose(weights[np.argsort(chosen)], [0.75, 0.25], atol=1e-6)
+    output[4] = 0
+    np.testing.assert_allclose(voters(output)[1], [0.5, 0.5])

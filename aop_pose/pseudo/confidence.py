@@ -64,7 +64,9 @@ def shannon_entropy(values: np.ndarray) -> float:
     total = values.sum()
     if not total > 0:
         return math.nan
-    shares = values[values > 0] / total
+    shares = values / total
+    # After the division: a value that is almost nothing may have become nothing.
+    shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())
 
 
@@ -97,6 +99,12 @@ def steadiness(spread: float) -> float:
     return math.exp(-spread / TOLERANCE)
 
 
+def joint_spread(first: float, second: float) -> float:
+    """Geometric mean of two spreads in shares of the longer side, each at least ``LEAST_SPREAD`` of the 512 scale."""
+    least = LEAST_SPREAD / REFERENCE_SIDE
+    return math.sqrt(max(first, least) * max(second, least))
+
+
 @attrs.frozen
 class Confidence:
     """A rule that makes a weight in [0, 1] of the signals."""
@@ -107,8 +115,8 @@ class Confidence:
 
 
 CONFIDENCES = {
-    # Geometric mean of both spreads: a prediction is trusted where the candidates agree and noise does not move it.
-    "steady": Confidence(lambda s: steadiness(math.sqrt(s.candidate_spread * s.noise_spread))),
+    # A prediction is trusted where the candidates agree and noise does not move it.
+    "steady": Confidence(lambda s: steadiness(joint_spread(s.candidate_spread, s.noise_spread))),
     "noise": Confidence(lambda s: steadiness(s.noise_spread)),
     "entropy": Confidence(lambda s: steadiness(s.candidate_spread)),
     "score-entropy": Confidence(lambda s: 1 - s.score_entropy),

@@ -53,7 +53,12 @@ def test_a_vector_without_length_has_no_cosine():
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([5, 0, 0], 0.0), ([1, 1, 1, 1], math.log(4)), ([2, 1, 1], 1.5 * math.log(2)), ([[0.5, 0], [0, 0.5]], math.log(2))],
+    [
+        ([5, 0, 0], 0.0),
+        ([1, 1, 1, 1], math.log(4)),
+        ([2, 1, 1], 1.5 * math.log(2)),
+        ([[0.5, 0], [0, 0.5]], math.log(2)),
+    ],
 )
 def test_shannon_entropy(values, expected):
     assert shannon_entropy(np.array(values)) == pytest.approx(expected)
@@ -78,7 +83,7 @@ def test_a_single_candidate_is_as_sure_as_a_pixel_is_wide():
 
 
 def test_spread_of_candidates_by_hand():
-    # One point stays, the other lies at x = 0 with weight 3/4 and x = 4 with 1/4: mean 1, variance 3/4 * 1 + 1/4 * 9 = 3.
+    # One point stays, the other lies at x = 0 with weight 3/4 and at 4 with 1/4: mean 1, variance 3/4 * 1 + 1/4 * 9.
     points = np.array([[[5.0, 5], [0, 0]], [[5, 5], [4, 0]]])
     assert spread_of_candidates(points, np.array([0.75, 0.25])) == pytest.approx(math.sqrt((0 + 3) / 2))
 
@@ -90,7 +95,9 @@ def test_spread_over_passes_by_hand():
 
 def test_every_weight_lies_between_0_and_1_and_falls_with_doubt():
     sure = signals(candidate_spread=0, noise_spread=0, score=1, score_entropy=0)
-    lost = signals(candidate_spread=0.7, noise_spread=0.7, score=0, score_entropy=1, cosine=0, cosine_centred=0, cosine_scores=0)
+    lost = signals(
+        candidate_spread=0.7, noise_spread=0.7, score=0, score_entropy=1, cosine=0, cosine_centred=0, cosine_scores=0
+    )
     for name, rule in CONFIDENCES.items():
         assert 0 <= rule.weight(lost) < rule.weight(signals()) <= rule.weight(sure) <= 1, name
 
@@ -98,6 +105,11 @@ def test_every_weight_lies_between_0_and_1_and_falls_with_doubt():
 def test_the_default_is_e_to_the_minus_geometric_mean_in_percent():
     # Square root of 0.4 % times 0.9 % is 0.6 %.
     assert CONFIDENCES[DEFAULT].weight(signals()) == pytest.approx(math.exp(-0.6))
+
+
+def test_a_network_of_one_candidate_is_still_judged_by_noise():
+    weight = CONFIDENCES[DEFAULT].weight
+    assert weight(signals(candidate_spread=0, noise_spread=0.02)) < weight(signals(candidate_spread=0)) < 1
 
 
 def test_the_papers_rule_is_c_as_it_stands():
