@@ -89,7 +89,7 @@ class Sampler:
         while True:
             of_head = bool(self.outlines) and rng.random() < FROM_HC18
             pool = self.outlines if of_head else self.phantoms
-            source = pool[rng.integers(len(pool))]
+            source = pool[int(rng.integers(len(pool)))]
             structure = "FH" if of_head or rng.random() > SYMPHYSIS else "PS"
             placed = _placed(rng, source, BEND[structure])
             region = (placed.mask == STRUCTURES[structure]).astype(np.uint8)
@@ -121,7 +121,7 @@ def _placed(rng: np.random.Generator, source: Source, most_bent: float) -> Sourc
     field = None if source.ellipse is not None else rng.normal(0, 1, (2, BUMPS, BUMPS)) * rng.uniform(0, most_bent)
     x, y = _places(matrix, field)
     mask = cv2.remap(source.mask, x, y, cv2.INTER_NEAREST)
-    if field is None:
+    if field is None and points is not None:
         points = points @ matrix[:, :2].T + matrix[:, 2]
     else:
         # What was bent has its landmarks elsewhere; those of the mask are what an annotator would set.
@@ -223,10 +223,10 @@ def _grayed(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
         gray *= np.clip(gain, 0.2, 2)
     if rng.random() < 0.6:
         grain = rng.normal(0, 1, pixels.shape).astype(np.float32)
-        grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.7, 2.0))
+        grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.7, 2.0)), np.float32)
         gray *= np.clip(1 + rng.uniform(0, 0.4) * grain / max(float(grain.std()), 1e-6), 0, 3)
     if rng.random() < 0.5:
-        gray = cv2.GaussianBlur(gray, (0, 0), rng.uniform(0.4, 1.8))
+        gray = np.asarray(cv2.GaussianBlur(gray, (0, 0), rng.uniform(0.4, 1.8)), np.float32)
     gray = gray * rng.uniform(0.6, 1.4) + rng.uniform(-0.05, 0.1)
     if rng.random() < 0.04:
         gray = 1 - gray
