@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -16,10 +15,8 @@ from aop_pose.formats.pictures import read_gray, unique_stems
 from aop_pose.io.atomic import replacing
 from aop_pose.scribbles.draw import draw_strokes
 from aop_pose.scribbles.sector import find_sector
-from aop_pose.scribbles.strokes import Strokes, strokes_for
-
-STROKE_COLUMNS = ("Filename", "name", "structure", "positive", "x1", "y1", "x2", "y2")
-LEFT_OUT_COLUMNS = ("Filename", "reason")
+from aop_pose.scribbles.strokes import strokes_for
+from aop_pose.scribbles.tables import stroke_rows, write_left_out, write_strokes_table
 
 
 @attrs.define
@@ -55,28 +52,11 @@ def write_strokes(frames: Iterable[LabelledFrame], out: Path) -> Sheet:
             sheet.left_out.append(Skipped(frame.filename, strokes.reason))
             continue
         _write_picture(pictures / f"{stem}.png", draw_strokes(pixels, points, strokes))
-        rows += _rows(frame.filename, strokes)
+        rows += stroke_rows(frame.filename, strokes)
         sheet.drawn += 1
-    _write_table(out / "strokes.csv", STROKE_COLUMNS, rows)
-    _write_table(out / "left_out.csv", LEFT_OUT_COLUMNS, [(left.filename, left.reason) for left in sheet.left_out])
+    write_strokes_table(out, rows)
+    write_left_out(out, sheet.left_out)
     return sheet
-
-
-def _rows(filename: str, strokes: Strokes) -> list[tuple[str, ...]]:
-    return [
-        (
-            filename, stroke.name, stroke.structure, str(int(stroke.positive)),
-            *(f"{value:.3f}" for end in stroke.line.coords for value in end),
-        )
-        for stroke in strokes.strokes
-    ]  # fmt: skip
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:

@@ -44,6 +44,10 @@ def test_every_step_lies_on_disk(box_run):
         left_out = list(csv.DictReader(file))
     assert len(frames) + len(left_out) == 10
     assert all(row["reason"] for row in left_out)
+    with (box_run / "boxes" / "strokes.csv").open() as file:
+        strokes = list(csv.DictReader(file))
+    assert {row["structure"] for row in strokes} == {"PS", "FH"}
+    assert len({row["Filename"] for row in strokes}) >= len(frames)
     assert record["left_out"] == len(left_out)
     assert record["boxes"]["train"] + record["boxes"]["val"] == len(frames)
     assert len(list((box_run / "boxes" / "masks").iterdir())) == len(frames)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +22,7 @@ from aop_pose.io.read import read_frame
 from aop_pose.pipelines.yolo.dataset import BoxExample, Example
 from aop_pose.scribbles.boxes import FrameBoxes, boxes_for
 from aop_pose.scribbles.segmenters.interface import Segmenter
-
-LEFT_OUT = "left_out.csv"
+from aop_pose.scribbles.tables import stroke_rows, write_left_out, write_strokes_table
 
 
 def write_boxes(
@@ -35,17 +33,18 @@ def write_boxes(
     seed: int,
     on_frame: Callable[[int], None] = lambda done: None,
 ) -> list[Skipped]:
-    """Make ``dst``: data.yaml, images/, labels/, masks/ (0, 1 PS, 2 FH) and left_out.csv; complete or not at all.
+    """Make ``dst``: data.yaml, images/, labels/, masks/ (0, 1 PS, 2 FH), strokes.csv and left_out.csv.
 
-    There must be frames. One that lacks either structure's box is left out: taught with one box, the other structure
-    would count as background. ``holdout`` of the frames, in whole groups, become ``val``. Returns what was left out;
-    AopPoseError where that is every frame.
+    It appears complete or not at all. There must be frames. One that lacks either structure's box is left out: taught
+    with one box, the other structure would count as background. ``holdout`` of the frames, in whole groups, become
+    ``val``. Returns what was left out; AopPoseError where that is every frame.
     """
     part = dst.with_name(f".{dst.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "masks").mkdir(parents=True)
     boxed: list[BoxedFrame] = []
     left_out: list[Skipped] = []
+    strokes: list[tuple[str, ...]] = []
     stems = unique_stems(frame.filename for frame in frames)
     for done, (frame, stem) in enumerate(zip(frames, stems, strict=True), start=1):
         on_frame(done)
@@ -54,6 +53,7 @@ def write_boxes(
         except UnreadableError as error:
             left_out.append(Skipped(frame.filename, str(error)))
             continue
+        strokes += stroke_rows(frame.filename, found.strokes)
         if found.reasons:
             each = "; ".join(f"{structure}: {why}" for structure, why in found.reasons.items())
             left_out.append(Skipped(frame.filename, found.strokes.reason or each))
@@ -74,10 +74,8 @@ def write_boxes(
         [frame for frame, out in zip(boxed, held, strict=True) if out],
         part,
     )
-    with (part / LEFT_OUT).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(
-            [("Filename", "reason"), *((left.filename, left.reason) for left in left_out)]
-        )
+    write_strokes_table(part, strokes)
+    write_left_out(part, left_out)
     os.replace(part, dst)
     return left_out
 
