@@ -16,7 +16,7 @@ _PUBLIC = {
     "Measurement": "results",
     "angle_of_progression": "geometry",
     "load": "artefacts",
-    "measure_array": "predict",
+    "measure_array": "measuring",
     "predict_folder": "predict",
 }
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from aop_pose.errors import UsageError
 from aop_pose.io.atomic import replacing
 from aop_pose.io.hashing import sha256_of
-from aop_pose.runtime import Predictor
+from aop_pose.runtime import METADATA_KEY, Contract, Predictor
 from aop_pose.runtime import load as load_artefact
 from aop_pose.schemas import SCHEMAS
 
@@ -160,3 +160,20 @@ def load(
     Raises UsageError as ``resolve`` and ``runtime.load`` do.
     """
     return load_artefact(resolve(weights, schema), device, threads)
+
+
+def rewrite(file: Path, contract: Contract, out: Path) -> Predictor:
+    """Write the network of an artefact with another contract, and load it back; ``out`` may be ``file``.
+
+    Raises UsageError where onnx, which comes with the train extra, is not installed.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise UsageError("writing an artefact needs onnx; install it with: pip install '.[train]'") from None
+    network = onnx.load(file)
+    onnx.helper.set_model_props(network, {METADATA_KEY: contract.model_dump_json(by_alias=True)})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as part:
+        onnx.save(network, part)
+    return load_artefact(out)

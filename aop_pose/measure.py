@@ -47,6 +47,7 @@ def measure(
         head_outline: outline of the fetal head in pixels, shape (points, 2). Only with it is there an HSD.
         produced_by: id of the model or of the label file, written into each measurement.
 
+    Nothing is measured on four points that are not the axes of one head (``geometry.implausible_axes``).
     Lengths in pixels are left out where spacing says that pixels are not square: they would have no meaning.
 
     Raises:
@@ -60,6 +61,9 @@ def measure(
     if measure_schema is None:
         return Measured({}, f"no measurement is defined on the points of schema {keypoints.schema.name}")
     refusal = _why_refused(spacing, aspect)
+    if refusal:
+        return Measured({}, refusal)
+    refusal = _why_implausible(keypoints, spacing)
     if refusal:
         return Measured({}, refusal)
     # Coordinates too large for a product overflow to values that are not finite, which are left out below.
@@ -98,6 +102,13 @@ def _measure_head(
         if unit == "mm":
             values["hc_ramanujan_mm"] = float(geometry.ramanujan_perimeter(bpd, ofd))
     return values
+
+
+def _why_implausible(keypoints: Keypoints, spacing: Sequence[float] | None) -> str:
+    if keypoints.schema is not HEAD:
+        return ""
+    problem = geometry.implausible_axes(keypoints.coords * _scales(spacing).get("mm", _PIXELS))
+    return f"not the axes of one head: {problem}" if problem else ""
 
 
 def _axis_length(end: np.ndarray, other_end: np.ndarray) -> float:

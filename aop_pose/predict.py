@@ -10,13 +10,11 @@ from threading import Event, Thread
 from typing import Any
 
 import attrs
-import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.frame import Frame
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.document import write_document
-from aop_pose.io.fitness import unfit_reason
 from aop_pose.io.in_order import AHEAD, in_order
 from aop_pose.io.outputs import DOCUMENT, OVERLAYS, STARTED, TABLE, claim
 from aop_pose.io.overlay import draw_overlay, write_overlay
@@ -24,9 +22,10 @@ from aop_pose.io.overlay_names import overlay_name
 from aop_pose.io.pixel_size import PixelSizes, parse_pixel_size, with_pixel_size
 from aop_pose.io.read import read_frames
 from aop_pose.io.table import ResultsWriter, iter_results
-from aop_pose.measure import measure
+from aop_pose.measuring import Measurer
 from aop_pose.results import Result
-from aop_pose.runtime import Found, Predictor, usable_cores
+from aop_pose.runtime import Predictor, usable_cores
+from aop_pose.trust.calibration import DEFAULT_COVERAGE
 
 GROUP_PIXELS = 4_000_000
 """Pixels after which a group is full, however few frames it holds."""
@@ -44,40 +43,6 @@ class Summary:
         return sum(self.counts.values())
 
 
-def measure_array(predictor: Predictor, picture: np.ndarray, spacing: tuple[float, float] | None = None) -> Result:
-    """Points and measurements on one gray picture (H, W) uint8; ``spacing`` in mm per pixel, rows first."""
-    frame = Frame(picture, spacing=spacing, source="array")
-    return measure_frames(predictor, [frame])[0]
-
-
-def measure_frames(predictor: Predictor, frames: Sequence[Frame]) -> list[Result]:
-    """A result per frame, ``ok`` or ``abstained`` with its reason."""
-    unfit = [unfit_reason(frame) for frame in frames]
-    found = iter(predictor.find([frame.pixels for frame, reason in zip(frames, unfit, strict=True) if not reason]))
-    return [
-        _result(predictor, frame, Found(None, 0.0, reason) if reason else next(found))
-        for frame, reason in zip(frames, unfit, strict=True)
-    ]
-
-
-def _result(predictor: Predictor, frame: Frame, found: Found) -> Result:
-    row: dict[str, Any] = {
-        "source": frame.source, "index": frame.index, "width": frame.width, "height": frame.height,
-        "keypoints": found.keypoints, "model": predictor.model_id,
-        "score": found.score if found.keypoints is not None else None,
-    }  # fmt: skip
-    if found.keypoints is None:
-        return Result(status="abstained", reason=found.reason, **row)
-    outside = found.keypoints.outside(frame.width, frame.height)
-    if outside:
-        reason = f"outside the picture: {', '.join(outside)}; what cannot be seen is not measured"
-        return Result(status="abstained", reason=reason, **row)
-    measured = measure(found.keypoints, frame.spacing, frame.aspect, produced_by=predictor.model_id)
-    if measured.reason:
-        return Result(status="abstained", reason=measured.reason, **row)
-    return Result(status="ok", measurements=measured.measurements, **row)
-
-
 def predict_folder(
     predictor: Predictor,
     sources: Sequence[str | Path],
@@ -86,6 +51,8 @@ def predict_folder(
     pixel_size: str | None = None,
     overlay: bool = True,
     batch: int = 8,
+    coverage: float = DEFAULT_COVERAGE,
+    gate: bool = True,
     overwrite: bool = False,
     workers: int | None = None,
     facts: dict[str, Any] | None = None,
@@ -94,14 +61,16 @@ def predict_folder(
 ) -> Summary:
     """Measure files, folders and globs into ``out``: results.csv, results.json, overlays/.
 
-    An interrupted run goes on where its table ends. ``pixel_size`` as in ``io.pixel_size.parse_pixel_size``;
-    ``workers`` groups of frames are measured at a time (default: one a core; the predictor is fastest with one thread
-    of its own then); ``facts`` go into results.json beside what this function knows.
+    An interrupted run goes on where its table ends. ``coverage`` and ``gate`` as ``Measurer`` takes them,
+    ``pixel_size`` as in ``io.pixel_size.parse_pixel_size``; ``workers`` groups of frames are measured at a time
+    (default: one a core; the predictor is fastest with one thread of its own then); ``facts`` go into results.json
+    beside what this function knows.
 
     Raises:
         UsageError: no frames, or ``out`` cannot be written, or it holds a finished run, or one started otherwise,
             and not ``overwrite``.
     """
+    measurer = Measurer(predictor, coverage, gate)
     pixel_sizes = parse_pixel_size(pixel_size) if pixel_size is not None else None
     discovery = discover(sources)
     if not discovery.entries:
@@ -111,6 +80,7 @@ def predict_folder(
         "sources": [str(source) for source in sources],
         "pixel_size": pixel_size,
         "overlay": overlay,
+        **measurer.facts,
     }
     resume = claim(out, identity, overwrite)
     on_start(len(discovery.entries))
@@ -118,7 +88,7 @@ def predict_folder(
         entries, skipped = _remaining(discovery.entries, writer)
         groups = _ahead(_groups(_items(entries, frozenset(writer.done), pixel_sizes), batch))
         for result, opened in _measured(
-            predictor, groups, out / OVERLAYS if overlay else None, workers or usable_cores()
+            measurer, groups, out / OVERLAYS if overlay else None, workers or usable_cores()
         ):
             writer.write(result)
             on_row(result, skipped + opened)
@@ -208,18 +178,18 @@ def _ahead(groups: Iterable[list[Item]]) -> Iterator[list[Item]]:
 
 
 def _measured(
-    predictor: Predictor, groups: Iterable[list[Item]], overlays: Path | None, workers: int
+    measurer: Measurer, groups: Iterable[list[Item]], overlays: Path | None, workers: int
 ) -> Iterator[tuple[Result, int]]:
     """Results in the order of the frames, several groups at work at a time.
 
     A row is given out only when its overlay stands.
     """
-    for rows in in_order(lambda group: _measure_group(predictor, group, overlays), groups, workers):
+    for rows in in_order(lambda group: _measure_group(measurer, group, overlays), groups, workers):
         yield from rows
 
 
-def _measure_group(predictor: Predictor, group: list[Item], overlays: Path | None) -> list[tuple[Result, int]]:
-    results = iter(measure_frames(predictor, [item for item, _ in group if isinstance(item, Frame)]))
+def _measure_group(measurer: Measurer, group: list[Item], overlays: Path | None) -> list[tuple[Result, int]]:
+    results = iter(measurer.results([item for item, _ in group if isinstance(item, Frame)]))
     rows = []
     for item, opened in group:
         result = item if isinstance(item, Result) else next(results)

@@ -52,7 +52,8 @@ def columns(schema: Schema) -> list[str]:
     """Column names of ``results.csv`` for a schema, in order."""
     points = [f"{point}_{axis}" for point in schema.points for axis in "xy"]
     head = ["source", "index", "width", "height", "status", "reason"]
-    return [*head, *points, "score", *schema.measurements, "model"]
+    ends = [f"{name}_{end}" for name in schema.intervals for end in ("low", "high")]
+    return [*head, *points, "score", *schema.measurements, "model", *ends]
 
 
 def as_row(result: Result, schema: Schema) -> dict[str, str]:
@@ -72,8 +73,9 @@ def as_row(result: Result, schema: Schema) -> dict[str, str]:
             values[f"{point}_x"], values[f"{point}_y"] = float(x), float(y)
     for name, measurement in result.measurements.items():
         values[name] = measurement.value
-        if name == "aop_deg" and measurement.interval is not None:
-            values["aop_low"], values["aop_high"] = measurement.interval
+        if measurement.interval is not None:
+            stem = "aop" if name == "aop_deg" else name
+            values[f"{stem}_low"], values[f"{stem}_high"] = measurement.interval
     return {column: as_text(values.get(column)) for column in columns(schema)}
 
 

@@ -11,15 +11,21 @@ from typing import Any, Literal, Protocol
 
 import attrs
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self
 
 from aop_pose.decode import decode_pose
 from aop_pose.errors import UsageError
+from aop_pose.heatmaps import RULES, read_maps
 from aop_pose.keypoints import Keypoints
 from aop_pose.letterbox import Letterbox, fit
 from aop_pose.schemas import SCHEMAS, Schema
+from aop_pose.trust.calibration import Calibration
+from aop_pose.trust.gate import Gate
 
 METADATA_KEY = "aop_pose"
+DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": ("direct",)}
+"""Head of a contract -> how its output may be read as points."""
 
 
 class Contract(BaseModel):
@@ -30,19 +36,26 @@ class Contract(BaseModel):
     format: Literal[1] = 1
     name: str
     schema_name: str = Field(alias="schema")
-    head: Literal["pose"]
-    """``pose``: input (B, 1, S, S) gray in [0, 1]; output (B, 5 + 2 n, anchors): box centre, size, score, points."""
+    head: Literal["pose", "heatmap", "coordinates"]
+    """What comes out for an input (B, 1, S, S) of gray in [0, 1].
+
+    ``pose``: (B, 5 + 2 n, anchors): box centre, size, score, points, in pixels of the input.
+    ``heatmap``: (B, n, h, h): a map a point, whose peak is 1 where the network is as sure as it was taught to be.
+    ``coordinates``: (B, n, 2): x, y of the points in pixels of the input, and nothing that could be a score.
+    """
     image_size: int = Field(gt=0, le=4096)
     letterbox_value: Literal[114] = 114
     """Gray around the picture: the one ``letterbox.fit`` paints."""
     normalisation: Literal["gray / 255"] = "gray / 255"
     threshold: float = Field(ge=0, le=1)
     """Below this best score a frame counts as showing no anatomy."""
-    decode: Literal["best", "weighted"]
-    """``best``: the candidate with the highest score. ``weighted``: see ``decode.decode_pose``."""
+    decode: Literal["best", "weighted", "argmax", "soft-argmax", "subpixel", "direct"]
+    """One of ``DECODE_RULES`` of the head: see ``decode.decode_pose`` and ``heatmaps.decode``."""
     training_run: dict[str, Any]
-    calibration: dict[str, Any] | None = None
+    calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""
+    gate: Gate | None = None
+    """When to withhold a number; None = nothing beyond ``threshold`` is asked."""
     licence: str = "AGPL-3.0-or-later"
 
     @field_validator("schema_name")
@@ -51,6 +64,13 @@ class Contract(BaseModel):
         if name not in SCHEMAS:
             raise ValueError(f"expected one of {', '.join(SCHEMAS)}, found {name!r}")
         return name
+
+    @model_validator(mode="after")
+    def _check_decode(self) -> Self:
+        rules = DECODE_RULES[self.head]
+        if self.decode not in rules:
+            raise ValueError(f"decode: expected one of {', '.join(rules)} for head {self.head}, found {self.decode!r}")
+        return self
 
     @property
     def schema_of_points(self) -> Schema:
@@ -87,6 +107,8 @@ class Predictor:
     contract: Contract
     network: Network
     model_id: str
+    sha256: str = ""
+    """Of the artefact file; "" for a network that comes from a run folder or a checkpoint."""
 
     @property
     def schema(self) -> Schema:
@@ -107,12 +129,29 @@ class Predictor:
 
     def read(self, answer: Answer) -> Found:
         """The points that an answer means, in pixels of its picture."""
-        points, score = decode_pose(answer.output, self.contract.decode)
+        points, scores = read_output(answer.output, self.contract)
+        score = float(scores.min())
         if not score >= self.contract.threshold:
             reason = f"no anatomy found (best score {score:.3f}, needed {self.contract.threshold:g})"
             return Found(None, score, reason)
-        schema = self.schema
-        return Found(Keypoints(schema, answer.box.backward(points), np.full(len(schema.points), score)), score)
+        return Found(Keypoints(self.schema, answer.box.backward(points), scores), score)
+
+
+def read_output(output: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 2) in pixels of the input and scores (n,) in [0, 1] of one raw output; NaN and 0 where there is none.
+
+    The score of a ``pose`` head is that of its best candidate, of a ``heatmap`` head the peak of each map, of a
+    ``coordinates`` head 1.
+    """
+    schema = contract.schema_of_points
+    if contract.head == "heatmap":
+        pairs = [(schema.index(first), schema.index(second)) for first, second in schema.interchangeable]
+        return read_maps(output, contract.decode, pairs, contract.image_size)
+    if contract.head == "coordinates":
+        points = output.astype(np.float64)
+        return points, np.asarray(np.isfinite(points).all(axis=1), np.float64)
+    points, score = decode_pose(output, contract.decode)
+    return points, np.full(len(schema.points), score)
 
 
 def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
@@ -155,7 +194,7 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
 
     _check_answer(network, contract, path)
     digest = hashlib.sha256(content).hexdigest()
-    return Predictor(contract, network, f"{contract.name}@{digest[:8]}")
+    return Predictor(contract, network, f"{contract.name}@{digest[:8]}", digest)
 
 
 def usable_cores() -> int:
@@ -163,12 +202,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _providers(device: str) -> list[str]:
+def devices() -> list[str]:
+    """What ``device`` may be here."""
     import onnxruntime as ort
 
+    return ["cpu", *(["cuda"] if "CUDAExecutionProvider" in ort.get_available_providers() else [])]
+
+
+def _providers(device: str) -> list[str]:
     if device == "cpu":
         return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
+    if device not in devices():
         raise UsageError(
             "--device cuda: this onnxruntime has no CUDA provider; install onnxruntime-gpu or use --device cpu"
         )
@@ -195,7 +239,7 @@ def _first_problem(error: ValidationError | json.JSONDecodeError) -> str:
 
 def _check_answer(network: Network, contract: Contract, path: Path) -> None:
     """UsageError where a black picture does not get the answer that the contract promises."""
-    size, rows = contract.image_size, 5 + 2 * len(contract.schema_of_points.points)
+    size, points = contract.image_size, len(contract.schema_of_points.points)
     try:
         shape = network(np.zeros((1, 1, size, size), np.float32)).shape
     except Exception as error:
@@ -203,8 +247,14 @@ def _check_answer(network: Network, contract: Contract, path: Path) -> None:
             f"weights: the network in {path} does not take the (1, 1, {size}, {size}) that its contract says "
             f"({type(error).__name__}); export it again"
         ) from None
-    if len(shape) != 3 or shape[:2] != (1, rows) or not shape[2]:
+    if contract.head == "heatmap":
+        expected, kept = f"(1, {points}, h, h)", len(shape) == 4 and shape[:2] == (1, points) and shape[2] == shape[3]
+    elif contract.head == "coordinates":
+        expected, kept = f"(1, {points}, 2)", shape == (1, points, 2)
+    else:
+        expected, kept = f"(1, {5 + 2 * points}, candidates)", len(shape) == 3 and shape[:2] == (1, 5 + 2 * points)
+    if not (kept and shape[2]):
         raise UsageError(
-            f"weights: {path}: expected an answer of shape (1, {rows}, candidates) for schema "
-            f"{contract.schema_name}, found {shape}; export it again"
+            f"weights: {path}: expected an answer of shape {expected} for schema {contract.schema_name}, "
+            f"found {shape}; export it again"
         )

@@ -18,6 +18,8 @@ class Schema:
     """Pairs whose two names may be swapped without changing what is measured (ends of an axis)."""
     measurements: tuple[str, ...]
     """Columns of ``results.csv`` between ``score`` and ``model``."""
+    intervals: tuple[str, ...] = ()
+    """Measurements whose interval stands after ``model``, as ``NAME_low`` and ``NAME_high``."""
 
     def index(self, point: str) -> int:
         """Position of a point; ValueError names the known points."""
@@ -40,6 +42,7 @@ HEAD = Schema(
     lines=(("OFD1", "OFD2"), ("BPD1", "BPD2")),
     interchangeable=(("OFD1", "OFD2"), ("BPD1", "BPD2")),
     measurements=("ofd_px", "bpd_px", "hc_px", "ofd_mm", "bpd_mm", "hc_mm", "hc_ramanujan_mm"),
+    intervals=("ofd_px", "bpd_px", "hc_px", "ofd_mm", "bpd_mm", "hc_mm"),
 )
 
 SCHEMAS = {schema.name: schema for schema in (AOP, HEAD)}

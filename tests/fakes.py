@@ -55,6 +55,6 @@ def require_ultralytics() -> None:
 
     if find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed: pip install '.[train]'", allow_module_level=True)
-    from aop_pose.pipelines.yolo.isolation import isolate
+    from aop_pose.pipelines.isolation import isolate
 
     isolate()

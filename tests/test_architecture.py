@@ -17,15 +17,18 @@ PACKAGE = ROOT / "aop_pose"
 
 # From the ground up. What stands on one floor does not import each other, nothing imports upwards.
 FLOORS = [
-    {"errors"},
+    {"errors", "versions"},
     {"frame", "schemas", "geometry", "heatmaps", "letterbox", "decode"},
     {"keypoints"},
     {"results"},
     {"measure", "io"},
     {"formats", "phantom", "evaluation", "fetching"},
-    {"runtime"},
+    {"trust"},
+    {"runtime", "comparing"},
+    {"measuring"},
     {"predict", "pseudo", "scribbles", "artefacts"},
     {"pipelines"},
+    {"benchmark"},
     {"cli"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

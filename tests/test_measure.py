@@ -58,9 +58,9 @@ def test_hsd_needs_a_head_outline_and_millimetres_need_spacing():
 
 def test_lengths_in_pixels_need_square_pixels():
     assert values(aop(head_outline=SQUARE_HEAD, spacing=(1.0, 0.5))).keys() == {"aop_deg", "hsd_mm"}
-    measured = values(head(spacing=(1.0, 0.5)))
+    measured = values(head(spacing=(1.0, 0.8)))
     assert measured.keys() == {"ofd_mm", "bpd_mm", "hc_mm", "hc_ramanujan_mm"}
-    assert (measured["ofd_mm"], measured["bpd_mm"]) == (60, 90)
+    assert (measured["ofd_mm"], measured["bpd_mm"]) == (96, 90)
 
 
 def test_a_head_in_pixels_and_in_millimetres():
@@ -135,6 +135,16 @@ def test_no_head_has_a_reason(points, reason):
     measured = head(points, spacing=(0.2, 0.2))
     assert measured.measurements == {}
     assert measured.reason == reason
+
+
+def test_four_points_that_are_not_one_head_have_a_reason():
+    # In pixels BPD is 90 of 120; on pixels half as wide as tall it is the longer one.
+    measured = head(spacing=(1.0, 0.5))
+    assert (measured.measurements, measured.reason) == (
+        {},
+        "not the axes of one head: BPD is longer than OFD (1.500 times)",
+    )
+    assert head(HEAD_POINTS[2:] + HEAD_POINTS[:2]).reason.startswith("not the axes of one head: BPD is longer")
 
 
 @pytest.mark.parametrize("aspect", [0.9, 1.02, 1.2, 0.0, math.nan, math.inf])

@@ -10,7 +10,8 @@ import pytest
 
 from aop_pose.errors import UsageError
 from aop_pose.io.table import read_results
-from aop_pose.predict import DOCUMENT, TABLE, measure_array, predict_folder
+from aop_pose.measuring import measure_array
+from aop_pose.predict import DOCUMENT, TABLE, predict_folder
 from tests.fakes import POINTS, fake_predictor, textured, write_frames
 
 

@@ -18,7 +18,9 @@ def test_columns_are_those_of_the_interface():
     )
     assert ",".join(columns(HEAD)) == (
         "source,index,width,height,status,reason,OFD1_x,OFD1_y,OFD2_x,OFD2_y,BPD1_x,BPD1_y,BPD2_x,BPD2_y,score,"
-        "ofd_px,bpd_px,hc_px,ofd_mm,bpd_mm,hc_mm,hc_ramanujan_mm,model"
+        "ofd_px,bpd_px,hc_px,ofd_mm,bpd_mm,hc_mm,hc_ramanujan_mm,model,"
+        "ofd_px_low,ofd_px_high,bpd_px_low,bpd_px_high,hc_px_low,hc_px_high,"
+        "ofd_mm_low,ofd_mm_high,bpd_mm_low,bpd_mm_high,hc_mm_low,hc_mm_high"
     )
 
 

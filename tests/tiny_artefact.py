@@ -1,14 +1,18 @@
-"""The smallest artefact: a network that gives its input back as candidates."""
+"""The smallest artefacts: one that gives its input back as candidates, and one that always shows the same maps."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from aop_pose.heatmaps import encode
 from aop_pose.runtime import METADATA_KEY
+from aop_pose.schemas import SCHEMAS
 from tests.fakes import contract
 
 SIZE, ROWS, CANDIDATES = 44, 11, 176
@@ -29,9 +33,44 @@ def write_artefact(file: Path, metadata: Mapping[str, str] | None = None, **chan
         [helper.make_tensor_value_info("candidates", number.FLOAT, ["batch", ROWS, CANDIDATES])],
         [helper.make_tensor("shape", number.INT64, [3], [-1, ROWS, CANDIDATES])],
     )
+    return _write(file, graph, metadata, {"image_size": SIZE, **changes})
+
+
+def write_heatmap_artefact(file: Path, points: np.ndarray, side: int = 64, **changes: object) -> Path:
+    """Write an ONNX file whose maps (n, side, side) show ``points`` (n, 2), in pixels of its input of the same side.
+
+    ``changes`` to its contract, as above; its schema is that of so many points.
+    """
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the train extra")
+    helper, number = onnx.helper, onnx.TensorProto
+    maps = encode(points, (side, side), 2.0).astype(np.float32)
+    schema = next(name for name, schema in SCHEMAS.items() if len(schema.points) == len(maps))
+    graph = helper.make_graph(
+        [
+            # Nothing times the input: as many maps as pictures come.
+            helper.make_node("ReduceMean", ["gray"], ["mean"], axes=[1, 2, 3], keepdims=1),
+            helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+            helper.make_node("Add", ["zero", "shown"], ["maps"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("gray", number.FLOAT, ["batch", 1, side, side])],
+        [helper.make_tensor_value_info("maps", number.FLOAT, ["batch", len(maps), side, side])],
+        [
+            helper.make_tensor("nothing", number.FLOAT, [1], [0.0]),
+            helper.make_tensor("shown", number.FLOAT, [1, *maps.shape], maps.ravel()),
+        ],
+    )
+    fitting = {"image_size": side, "schema": schema, "head": "heatmap", "decode": "subpixel"}
+    return _write(file, graph, None, {**fitting, **changes})
+
+
+def _write(file: Path, graph: Any, metadata: Mapping[str, str] | None, changes: Mapping[str, object]) -> Path:
+    import onnx
+
+    helper = onnx.helper
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     if metadata is None:
-        kept = contract(name=file.stem, image_size=SIZE).model_dump(by_alias=True)
+        kept = contract(name=file.stem).model_dump(by_alias=True)
         metadata = {METADATA_KEY: json.dumps({**kept, **changes})}
     helper.set_model_props(model, dict(metadata))
     file.write_bytes(model.SerializeToString())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from aop_pose.pipelines.yolo.isolation import isolate
+from aop_pose.pipelines.isolation import isolate
 from aop_pose.runtime import usable_cores
 
 

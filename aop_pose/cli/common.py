@@ -16,6 +16,7 @@ _RESUME = {
     "pseudo-label": "the same command again continues where this one stopped",
     "train": "the same command with --resume continues from the last finished epoch",
     "pretrain": "the same command with --resume continues from the last finished epoch",
+    "benchmark": "the same command with --resume continues with the run that was broken off",
 }
 
 

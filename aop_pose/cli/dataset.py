@@ -139,15 +139,24 @@ def phantom(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same frames.")] = 0,
     size: Annotated[int, typer.Option("--size", help="Width and height in pixels.")] = 256,
     device: Annotated[
-        str | None, typer.Option("--device", help="One device only. Default: drawn for each frame.")
+        str | None, typer.Option("--device", help="aop: one device only. Default: drawn for each frame.")
     ] = None,
+    schema: Annotated[str, typer.Option("--schema", help="aop: transperineal frames; head: planes of a head.")] = "aop",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
-    """Make up transperineal frames with exact landmarks and masks.
+    """Make up transperineal frames with exact landmarks and masks, or head planes with exact axes.
 
     Example: aop-pose dataset phantom phantoms/ --count 100 --seed 0
     """
-    from aop_pose.phantom.write import write_phantoms
+    from aop_pose.errors import UsageError
+    from aop_pose.phantom.write import write_head_phantoms, write_phantoms
 
-    written = write_phantoms(out, count, seed, size=size, device=device, overwrite=overwrite)
+    if schema not in ("aop", "head"):
+        raise UsageError(f"--schema: expected aop or head, found {schema!r}")
+    if schema == "head" and device is not None:
+        raise UsageError(f"--device: expected none with --schema head, found {device!r}")
+    if schema == "head":
+        written = write_head_phantoms(out, count, seed, size=size, overwrite=overwrite)
+    else:
+        written = write_phantoms(out, count, seed, size=size, device=device, overwrite=overwrite)
     typer.echo(f"{count} phantoms in {written}")

@@ -24,14 +24,21 @@ def demo(
 
     from aop_pose.artefacts import shipped_phantoms
     from aop_pose.cli.measuring import measure_to
+    from aop_pose.errors import UsageError
     from aop_pose.formats.iugc import read_iugc
     from aop_pose.geometry import angle_of_progression
-    from aop_pose.io.outputs import CONTACT_SHEET
+    from aop_pose.io.outputs import CONTACT_SHEET, sources_of_run
     from aop_pose.io.overlay import contact_sheet, write_overlay
     from aop_pose.io.overlay_names import overlay_name
     from aop_pose.io.table import read_results
 
     phantoms = shipped_phantoms()
+    # An earlier demo may be of another installation: the last names of its folder tell it.
+    own = [Path(source).parts[-2:] for source in sources_of_run(out)] == [(phantoms / "images").parts[-2:]]
+    if out.is_dir() and any(out.iterdir()) and not own:
+        raise UsageError(
+            f"--out: expected a new or empty folder, or one of an earlier demo, found other files in {out}"
+        )
     code = measure_to([phantoms / "images"], out, overwrite=True)
     truth = {
         frame.filename: float(angle_of_progression(*frame.keypoints.coords))

@@ -40,6 +40,10 @@ def evaluate(
             "nearly the same where --images is given, else each frame alone.",
         ),
     ] = "auto",
+    group_regex: Annotated[
+        str,
+        typer.Option("--group-regex", help="Finds the patient in the name of a frame, as its first bracket."),
+    ] = "",
     images: Annotated[
         Path | None,
         typer.Option("--images", help="Folder of the pictures: worst frames, error against contrast, groups."),
@@ -51,13 +55,16 @@ def evaluate(
     page, opens without a network). A true frame that was not measured is missing: it is left out of the plain
     figures, and counts as an error of the picture's diagonal (and of 180 degrees) in those that end in
     _with_missing. A column of TRUTH called device, scanner, machine, vendor, centre, center, hospital or site
-    gives a row for each of its values. With --images the page holds pictures of frames.
+    gives a row for each of its values. With --images the page holds pictures of frames. For the head, lengths are
+    compared in millimetres too where TRUTH (pixel_size_mm) or RESULTS know the size of a pixel, and HC with the
+    expert's where TRUTH has head_circumference_mm.
 
     Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512 --images frames/
     """
     from rich.console import Console
 
-    from aop_pose.cli.comparing import Pictures, grouping_of, is_results, read_results_rows, read_truth, table_in
+    from aop_pose.comparing import Pictures, grouping_of, is_results, read_results_rows, read_truth, table_in
+    from aop_pose.evaluation.manifest import manifest
     from aop_pose.evaluation.match import match
     from aop_pose.evaluation.metrics import frame_errors, summarise
     from aop_pose.evaluation.page import Heading, page
@@ -72,13 +79,14 @@ def evaluate(
     reference = read_truth(second, schema)
     pictures = None if images is None else Pictures.of(reference.names, images)
     matched = match(rows, reference, schema, None if pictures is None else pictures.sizes)
-    errors = frame_errors(matched.predicted, matched.truth, matched.sizes, scale, schema)
+    errors = frame_errors(matched.predicted, matched.truth, matched.sizes, scale, schema, matched.millimetres)
     figures = summarise(errors)
-    grouping = grouping_of(group, reference, pictures)
+    grouping = grouping_of(group, group_regex, reference, pictures)
     compared = study(matched, errors, grouping, None if pictures is None else pictures.contrasts)
     heading = Heading(str(results), str(truth), RESEARCH_USE, second_is_a_result=is_results(second, schema))
     worst = worst_pictures(compared, pictures.pixels) if pictures is not None else []
-    write_report(out, compared, figures, page(compared, figures, heading, worst))
+    made_by = manifest(matched.models, first, second)
+    write_report(out, compared, figures, page(compared, figures, heading, worst), made_by)
     for note in (*matched.notes, *compared.notes):
         typer.echo(f"aop-pose: note: {note}", err=True)
     Console().print(summary_table(figures, compared, title=f"{results} against {truth}"))

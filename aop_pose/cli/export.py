@@ -16,7 +16,8 @@ def export(
         typer.Option("--threshold", min=0, max=1, help="Score below which a frame shows no anatomy; else the run's."),
     ] = None,
     decode: Annotated[
-        str | None, typer.Option("--decode", help="best (as Ultralytics decodes) or weighted; else the run's.")
+        str | None,
+        typer.Option("--decode", help="yolo: best or weighted; unet: argmax, soft-argmax or subpixel; else the run's."),
     ] = None,
 ) -> None:
     """Write a trained network as one ONNX file that carries its whole contract.
@@ -25,10 +26,12 @@ def export(
     """
     from aop_pose.errors import UsageError
     from aop_pose.pipelines import method_of, pipeline
+    from aop_pose.runtime import DECODE_RULES
 
-    if decode not in (None, "best", "weighted"):
-        raise UsageError(f"--decode: expected best or weighted, found {decode!r}")
     if out.suffix != ".onnx":
         raise UsageError(f"--out: expected a name that ends in .onnx, found {out}")
+    known = [rule for rules in DECODE_RULES.values() for rule in rules]
+    if decode is not None and decode not in known:
+        raise UsageError(f"--decode: expected one of {', '.join(known)}, found {decode!r}")
     exported = pipeline(method_of(run)).export(run, out, threshold, decode)
     typer.echo(f"{out}: {exported.model_id}, {out.stat().st_size / 1e6:.1f} MB, schema {exported.schema.name}")

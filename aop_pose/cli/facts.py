@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import Any
 
-import aop_pose
 from aop_pose.cli.common import RESEARCH_USE
 from aop_pose.runtime import Predictor
+from aop_pose.versions import measuring_versions
+
+NOT_CALIBRATED = "none"
+"""Stands where the calibration would: no interval is printed."""
 
 
 def run_facts(predictor: Predictor, device: str) -> dict[str, Any]:
@@ -18,14 +19,14 @@ def run_facts(predictor: Predictor, device: str) -> dict[str, Any]:
     return {
         "notice": RESEARCH_USE,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "aop_pose": aop_pose.__version__,
-        "onnxruntime": version("onnxruntime"),
-        "python": platform.python_version(),
+        **measuring_versions(),
         "device": device,
+        "artefact_sha256": predictor.sha256 or None,
         "schema": contract.schema_name,
         "image_size": contract.image_size,
         "decode": contract.decode,
         "threshold": contract.threshold,
-        "calibration": contract.calibration,
+        "calibration": NOT_CALIBRATED if contract.calibration is None else contract.calibration.facts,
+        "gate": NOT_CALIBRATED if contract.gate is None else contract.gate.facts,
         "training_run": contract.training_run.get("name"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -13,7 +14,7 @@ from aop_pose.cli.common import RESEARCH_USE
 def info(
     as_json: bool = typer.Option(False, "--json", help="Print it as JSON."),
 ) -> None:
-    """Show versions, devices, shipped artefacts, the licence.
+    """Show versions, devices, pipelines, shipped artefacts with their cards, the licence.
 
     Example: aop-pose info --json
     """
@@ -21,29 +22,24 @@ def info(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    for name, value in facts.items():
-        if name != "artefacts":
-            typer.echo(f"{name.replace('_', ' '):<16}{_line(value)}")
-    for artefact in facts["artefacts"]:
-        default = f", default for {artefact['default_for']}" if artefact["default_for"] else ""
-        typer.echo(f"{'artefact':<16}{artefact['model_id']} (schema {artefact['schema']}{default})")
-        typer.echo(f"{'':<16}card: {artefact['card']}")
+    for name, text in _lines(facts):
+        typer.echo(f"{name.replace('_', ' '):<16}{text}")
 
 
 def _facts() -> dict[str, Any]:
     import platform
 
-    import onnxruntime
-
-    from aop_pose import __version__
+    from aop_pose.pipelines import described
+    from aop_pose.runtime import devices, usable_cores
+    from aop_pose.versions import TRAINING, installed, measuring_versions
 
     return {
-        "aop_pose": __version__,
-        "python": platform.python_version(),
+        **measuring_versions(),
         "platform": platform.platform(),
-        "onnxruntime": onnxruntime.__version__,
-        "providers": onnxruntime.get_available_providers(),
-        "training": _training(),
+        "cores": usable_cores(),
+        "devices": devices(),
+        "training": installed(TRAINING),
+        "pipelines": described(),
         "licence": "AGPL-3.0-or-later",
         "use": RESEARCH_USE,
         **_artefacts(),
@@ -52,7 +48,7 @@ def _facts() -> dict[str, Any]:
 
 def _artefacts() -> dict[str, Any]:
     """The shipped artefacts; a broken installation is a fact to show, not a reason to show nothing."""
-    from aop_pose.artefacts import manifest, shipped_weights
+    from aop_pose.artefacts import manifest, problem, shipped_weights
     from aop_pose.errors import UsageError
 
     try:
@@ -62,29 +58,31 @@ def _artefacts() -> dict[str, Any]:
         return {"problem": str(error), "artefacts": []}
     return {
         "artefacts": [
-            {**entry.model_dump(by_alias=True), "model_id": entry.model_id, "card": str(folder / entry.card)}
+            {
+                **entry.model_dump(by_alias=True),
+                "model_id": entry.model_id,
+                "card": str(folder / entry.card),
+                "problem": problem(entry, folder) or None,
+            }
             for entry in entries
         ]
     }
 
 
-def _training() -> dict[str, str | None]:
-    """Versions of what training needs, from the installed records: importing them would take seconds."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, str | None] = {}
-    for names in (("torch",), ("ultralytics-opencv-headless", "ultralytics")):
-        found[names[-1]] = None
-        for name in names:
-            try:
-                found[names[-1]] = version(name)
-                break
-            except PackageNotFoundError:
-                continue
-    return found
-
-
-def _line(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {version or 'not installed'}" for name, version in value.items())
-    return ", ".join(value) if isinstance(value, list) else str(value)
+def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in facts.items():
+        if name == "pipelines":
+            for method, about in value.items():
+                needs = f"; not installed: {', '.join(about['not_installed'])}" if about["not_installed"] else ""
+                yield "pipeline", f"{method} (presets {', '.join(about['presets'])}{needs})"
+        elif name == "artefacts":
+            for artefact in value:
+                default = f", default for {artefact['default_for']}" if artefact["default_for"] else ""
+                yield "artefact", f"{artefact['model_id']} (schema {artefact['schema']}{default})"
+                yield "", f"card: {artefact['card']}"
+                if artefact["problem"]:
+                    yield "", f"problem: {artefact['problem']}"
+        elif isinstance(value, dict):
+            yield name, ", ".join(f"{package} {version or 'not installed'}" for package, version in value.items())
+        else:
+            yield name, ", ".join(value) if isinstance(value, list) else str(value or "not installed")

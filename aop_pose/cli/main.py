@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "train:train",
     "pseudo-label": "pseudo_label:pseudo_label",
     "export": "export:export",
+    "benchmark": "benchmark:benchmark",
     "dataset": "dataset:app",
     "scribbles": "scribbles:scribbles",
     "weights": "weights:app",

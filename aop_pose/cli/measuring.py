@@ -21,6 +21,8 @@ def measure_to(
     overlay: bool = True,
     batch: int = 8,
     device: str = "cpu",
+    coverage: float = 0.9,
+    gate: bool = True,
     overwrite: bool = False,
 ) -> int:
     """Measure into ``out``; returns the exit code: 3 where some file was unreadable, else 0."""
@@ -44,6 +46,8 @@ def measure_to(
             pixel_size=pixel_size,
             overlay=overlay,
             batch=batch,
+            coverage=coverage,
+            gate=gate,
             overwrite=overwrite,
             facts=run_facts(predictor, device),
             on_start=progress.start,

@@ -21,6 +21,13 @@ def predict(
     overlay: Annotated[bool, typer.Option(help="Draw a picture per frame.")] = True,
     batch: Annotated[int, typer.Option("--batch", min=1, max=256, help="Frames per pass of the network.")] = 8,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    coverage: Annotated[
+        float,
+        typer.Option("--coverage", help="Share of intervals that hold the true value, if the artefact is calibrated."),
+    ] = 0.9,
+    gate: Annotated[
+        bool, typer.Option(help="Withhold numbers where the artefact's gate doubts that the picture can be measured.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
     """Measure every frame of files, folders and globs; one row each, whatever happens.
@@ -42,6 +49,8 @@ def predict(
             overlay=overlay,
             batch=batch,
             device=device,
+            coverage=coverage,
+            gate=gate,
             overwrite=overwrite,
         )
     )

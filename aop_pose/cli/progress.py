@@ -69,14 +69,21 @@ class EpochProgress(_Bar):
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def batch(self, step: Step) -> None:
-        if not self.bar.tasks:
-            self.bar.add_task("", total=step.epochs * step.batches, loss="")
-        self.bar.update(
-            self.bar.tasks[0].id,
-            description=f"epoch {step.epoch} of {step.epochs}",
-            completed=(step.epoch - 1) * step.batches + step.batch,
-            loss=f"loss {step.loss:.3f}",
-        )
+        done = (step.epoch - 1) * step.batches + step.batch
+        words = f"epoch {step.epoch} of {step.epochs}"
+        self._show(words, done, step.epochs * step.batches, f"loss {step.loss:.3f}")
+
+    def frames(self, done: int, total: int) -> None:
+        self._show("labelling", done, total, f"{done} of {total} frames")
+
+    def _show(self, words: str, done: int, total: int, beside: str) -> None:
+        task = self.bar.tasks[0] if self.bar.tasks else None
+        # Less than before: another stage has begun, and the time left is told by its own speed.
+        if task is not None and done < task.completed:
+            self.bar.remove_task(task.id)
+            task = None
+        number = self.bar.add_task(words, total=total, loss="") if task is None else task.id
+        self.bar.update(number, description=words, completed=done, total=total, loss=beside)
 
     def epoch(self, row: dict[str, float]) -> None:
         checked = "".join(

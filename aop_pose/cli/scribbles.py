@@ -11,10 +11,11 @@ from aop_pose.cli.common import RESEARCH_USE
 
 def scribbles(
     data: Path = typer.Argument(help="Folder of the pictures: DATA/Filename, else DATA/images/Filename."),
-    out: Path = typer.Option(..., "--out", help="Folder for the pictures and tables; replaces earlier ones."),
+    out: Path = typer.Option(..., "--out", help="Folder for the pictures and tables."),
     labels: str = typer.Option(
         "labels.csv", "--labels", help="Label file Filename,PS1,PS2,FH1[,AoP], as given, else below DATA."
     ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace what an earlier run left in --out."),
 ) -> None:
     """Draw the strokes that PS1, PS2 and FH1 give for the symphysis (PS) and the head (FH).
 
@@ -26,13 +27,15 @@ def scribbles(
     from aop_pose.errors import UsageError
     from aop_pose.formats.iugc import read_iugc
     from aop_pose.formats.labels import resolve
-    from aop_pose.scribbles.sheet import write_strokes
+    from aop_pose.io.folder import appearing
+    from aop_pose.scribbles.sheet import WRITTEN, write_strokes
 
     file = resolve(labels, data)
     frames = read_iugc(file, data)
     if not frames:
         raise UsageError(f"{file}: expected at least one labelled frame, found none")
-    sheet = write_strokes(frames, out)
+    with appearing(out, overwrite, data, WRITTEN) as folder:
+        sheet = write_strokes(frames, folder)
     for left in sheet.left_out:
         typer.echo(f"aop-pose: left out {left.filename}: {left.reason}", err=True)
     typer.echo(f"{sheet.drawn} of {len(frames)} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}")

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from aop_pose.errors import UsageError
+
+_OPTIONS = {"frames": "list"}
+"""Arguments of the verbs whose option has another name."""
 
 Data = Annotated[Path, typer.Option("--data", help="Folder with the pictures.", exists=True, file_okay=False)]
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
 Method = Annotated[str, typer.Option("--method", help="Pipeline.")]
 Labels = Annotated[str, typer.Option("--labels", help="Label file, as given or below --data.")]
 Init = Annotated[str, typer.Option("--init", help="auto, scratch, a checkpoint or a run folder.")]
-Preset = Annotated[str | None, typer.Option("--preset", help="paper, fast, or a YAML file.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="A preset of the method, or a YAML file.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or the number of a CUDA device.")]
@@ -34,6 +40,36 @@ def train(
         Path | None,
         typer.Option("--boxes", help="YOLO detection folder: PS and FH boxes that are learned beside the points."),
     ] = None,
+    pseudo: Annotated[
+        str | None,
+        typer.Option("--pseudo", help="pseudo.csv: its kept frames fill half of each batch, by weight."),
+    ] = None,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Weigh pseudo-labels anew each epoch; else by the file.")
+    ] = False,
+    listed: Annotated[
+        str | None,
+        typer.Option(
+            "--list",
+            help="One file name a line: only these frames of --pseudo; with --recipe the frames without labels "
+            "(default: every picture below --data that --labels and --val do not name).",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="progressive: boxes, pose, pseudo-labels and weighted training in one go."),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", min=1, help="Rounds of pseudo-labels: each after the first labels anew (default 1)."),
+    ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option("--segmenter", help="With --recipe: auto, scribbleprompt, scribble-unet, classical or geometry."),
+    ] = None,
+    confidence: Annotated[
+        str | None, typer.Option("--confidence", help="What pseudo-labels are weighed by; see pseudo-label --help.")
+    ] = None,
     init: Init = "auto",
     preset: Preset = None,
     changes: Changes = None,
@@ -47,7 +83,9 @@ def train(
     """
     settings: dict[str, Any] = {"labels": labels, "init": init, "preset": preset, "changes": changes or []}
     settings |= {"seed": seed, "device": device, "resume": resume}
-    _run(method, "train", data, out, settings, val=val, boxes=boxes)
+    extra = {"pseudo": pseudo, "dynamic": dynamic, "frames": listed, "recipe": recipe, "rounds": rounds}
+    extra |= {"segmenter": segmenter, "confidence": confidence}
+    _run(method, "train", data, out, settings, val=val, boxes=boxes, **extra)
     typer.echo(f"export it with: {shlex.join(['aop-pose', 'export', str(out), '--out', f'{out.name}.onnx'])}")
 
 
@@ -57,10 +95,16 @@ def pretrain(
     method: Method = "yolo",
     labels: Labels = "labels.csv",
     segmenter: Annotated[
-        str, typer.Option("--segmenter", help="auto, scribbleprompt, scribble-unet, classical or geometry.")
-    ] = "auto",
+        str | None,
+        typer.Option("--segmenter", help="yolo: auto (default), scribbleprompt, scribble-unet, classical or geometry."),
+    ] = None,
     boxes: Annotated[
-        Path | None, typer.Option("--boxes", help="YOLO detection folder with corrected boxes; no segmenter then.")
+        Path | None,
+        typer.Option("--boxes", help="yolo: YOLO detection folder with corrected boxes; no segmenter then."),
+    ] = None,
+    listed: Annotated[
+        str | None,
+        typer.Option("--list", help="unet: one file name a line; else every picture below --data."),
     ] = None,
     init: Init = "auto",
     preset: Preset = None,
@@ -69,17 +113,19 @@ def pretrain(
     device: Device = "cpu",
     resume: Resume = False,
 ) -> None:
-    """Teach a detector where symphysis and head are, from strokes that the landmarks give.
+    """Teach a network something easier first; train from the result with aop-pose train --init RUN.
 
-    The run folder's boxes/ can be corrected by hand and given back with --boxes. Train from the result with
-    aop-pose train --init RUN.
+    yolo: a detector learns where symphysis and head are, from strokes that the landmarks give. The run folder's boxes/
+    can be corrected by hand and given back with --boxes. unet: a network fills in hidden patches of frames without
+    labels (masked autoencoding).
 
     Example: aop-pose pretrain --data psfhs --labels labelled.csv --out runs/boxes
     """
     settings: dict[str, Any] = {"labels": labels, "init": init, "preset": preset, "changes": changes or []}
     settings |= {"seed": seed, "device": device, "resume": resume}
-    _run(method, "pretrain", data, out, settings, segmenter=segmenter, boxes=boxes)
-    again = ["aop-pose", "train", "--data", str(data), "--labels", labels, "--init", str(out), "--out", "RUN"]
+    _run(method, "pretrain", data, out, settings, segmenter=segmenter, boxes=boxes, frames=listed)
+    again = ["aop-pose", "train", "--method", method, "--data", str(data), "--labels", labels]
+    again += ["--init", str(out), "--out", "RUN"]
     typer.echo(f"train from it with: {shlex.join(again)}")
 
 
@@ -89,7 +135,10 @@ def _run(method: str, verb: str, data: Path, out: Path, settings: dict[str, Any]
     from aop_pose.pipelines.job import Job
 
     work: Callable[..., dict[str, Any]] = getattr(pipeline(method), verb)
+    options = {name: value for name, value in options.items() if value not in (None, False)}
+    for name in options.keys() - signature(work).parameters.keys():
+        raise UsageError(f"--{_OPTIONS.get(name, name)}: {verb} --method {method} does not take it")
     with EpochProgress() as bar:
-        job = Job(data, out, say=bar.say, on_epoch=bar.epoch, on_batch=bar.batch, **settings)
+        job = Job(data, out, say=bar.say, on_epoch=bar.epoch, on_batch=bar.batch, on_frames=bar.frames, **settings)
         record = work(job, **options)
     typer.echo(f"{out}: finished in {record['wall_seconds'] / 60:.1f} min")

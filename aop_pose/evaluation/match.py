@@ -11,9 +11,10 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UsageError
+from aop_pose.evaluation.biometry import Millimetres, millimetres_of, pixel_size_of
 from aop_pose.evaluation.rows import Row, index_of, number, points_of, status_of
 from aop_pose.geometry import angle_of_progression
-from aop_pose.schemas import AOP, Schema
+from aop_pose.schemas import AOP, HEAD, Schema
 
 ANGLE_TOLERANCE_DEG = 0.1
 """A larger gap between a stated angle and that of the points is said."""
@@ -74,6 +75,8 @@ class Matched:
     columns: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     models: tuple[str, ...] = ()
     """Every model that the matched rows name."""
+    millimetres: Millimetres | None = None
+    """What is known of a head in millimetres; None where nothing is, and for other schemas."""
 
 
 def truth_of_results(rows: Sequence[Row], schema: Schema) -> Truth:
@@ -122,6 +125,7 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarra
     predicted = np.full(truth.coords.shape, np.nan)
     sizes = np.full((len(truth.names), 2), np.nan)
     stated = np.full(len(truth.names), np.nan)
+    pixel_sizes = np.full(len(truth.names), np.nan)
     intervals = np.full((len(truth.names), 2), np.nan)
     statuses, holes = ["no row"] * len(truth.names), []
     models: dict[str, None] = {}
@@ -135,6 +139,7 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarra
         statuses[position] = status
         sizes[position] = _size(row, where)
         stated[position] = number(row, "aop_deg", where)
+        pixel_sizes[position] = pixel_size_of(row, where)
         intervals[position] = number(row, "aop_low", where), number(row, "aop_high", where)
         models[row.get("model") or ""] = None
         if status == "ok" and complete:
@@ -146,6 +151,7 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarra
     if schema is AOP:
         _check_angles("truth: AoP", truth.stated_angles, truth.coords, truth.names, notes)
         _check_angles("results: aop_deg", stated, predicted, truth.names, notes)
+    millimetres = millimetres_of(truth.columns, pixel_sizes, truth.names, notes) if schema is HEAD else None
     sides = {"results": sizes, "truth": truth.sizes, "picture": pictures}
     known = {side: stated for side, stated in sides.items() if stated is not None}
     for (one, its), (other, theirs) in combinations(known.items(), 2):
@@ -164,6 +170,7 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarra
         intervals=intervals,
         columns=truth.columns,
         models=tuple(filter(None, models)),
+        millimetres=millimetres,
     )
 
 

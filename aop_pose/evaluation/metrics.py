@@ -1,62 +1,32 @@
 """Errors of predicted points against true points, and the figures of ``metrics.json``.
 
 Every figure is a mean (median, percentile, share) over measured frames. Its twin ``NAME_with_missing`` counts
-a frame without a prediction as well: each of its pixel errors is the diagonal of its picture, its angle error
-is 180 degrees. A bias has no twin, because a missing frame has no sign.
+a frame without a prediction as well: each of its errors of length is the diagonal of its picture, its angle
+error is 180 degrees. A bias has no twin, because a missing frame has no sign.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import attrs
 import numpy as np
 
 from aop_pose import geometry
 from aop_pose.errors import UsageError
+from aop_pose.evaluation.biometry import Millimetres
+from aop_pose.evaluation.quantities import QUANTITIES, Quantity
 from aop_pose.schemas import AOP, Schema
 
 SDR_THRESHOLDS = (5, 10, 15, 20)
 """Pixels; a point is detected where its error is at most the threshold (SDR: successful detection rate)."""
 
+CLOSE_PERCENT = 2.5
+UNDER_2_5 = "under_2_5_percent"
+"""The share of lengths whose error is below ``CLOSE_PERCENT`` of the true length."""
+
 Figures = dict[str, float | int | str | None]
-
-
-@attrs.frozen
-class Quantity:
-    """A number measured on the points of a schema, scored beside the points themselves."""
-
-    name: str
-    unit: str
-    """``deg``, or ``px`` (then it is put on the scale that is asked for)."""
-    of: Callable[[np.ndarray], np.ndarray]
-    """Points (frames, points, 2) in pixels -> values (frames,), NaN where undefined."""
-    missing: float | None = None
-    """Error of a frame without a prediction; None = the diagonal of its picture."""
-
-
-def _distance(first: int, second: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda coords: geometry.point_distance(coords[:, first], coords[:, second])
-
-
-def _angle(coords: np.ndarray) -> np.ndarray:
-    return geometry.angle_of_progression(coords[:, 0], coords[:, 1], coords[:, 2])
-
-
-def _circumference(coords: np.ndarray) -> np.ndarray:
-    ofd, bpd = _distance(0, 1)(coords), _distance(2, 3)(coords)
-    return geometry.head_circumference(bpd, ofd)
-
-
-QUANTITIES: dict[str, tuple[Quantity, ...]] = {
-    "aop": (Quantity("aop", "deg", _angle, missing=180.0),),
-    "head": (
-        Quantity("ofd", "px", _distance(0, 1)),
-        Quantity("bpd", "px", _distance(2, 3)),
-        Quantity("hc", "px", _circumference),
-    ),
-}
 
 
 @attrs.frozen(eq=False)
@@ -73,10 +43,14 @@ class FrameErrors:
     """Euclidean, shape (frames, points), in pixels of the asked-for scale."""
     diagonals: np.ndarray
     """Of the pictures, shape (frames,), in pixels of the asked-for scale; NaN where the size is unknown."""
+    quantities: tuple[Quantity, ...]
+    """Those of the schema that are known in their unit on some frame."""
     true_values: Mapping[str, np.ndarray]
-    """Each quantity on the true points, shape (frames,)."""
+    """By ``Quantity.key``: of the true points, or as the truth file states it; shape (frames,)."""
     differences: Mapping[str, np.ndarray]
-    """Predicted minus true for each quantity, shape (frames,)."""
+    """By ``Quantity.key``: predicted minus true, shape (frames,)."""
+    losses: Mapping[str, np.ndarray]
+    """By ``Quantity.key``: the error that a frame without a prediction counts as, shape (frames,)."""
 
 
 def frame_errors(
@@ -85,6 +59,7 @@ def frame_errors(
     sizes: np.ndarray,
     scale: float | None = None,
     schema: Schema = AOP,
+    millimetres: Millimetres | None = None,
 ) -> FrameErrors:
     """Compare points frame by frame.
 
@@ -92,6 +67,7 @@ def frame_errors(
     frame with a NaN point in ``predicted`` has no prediction. ``sizes`` is (frames, 2): width, height;
     NaN where unknown.
     ``scale`` multiplies the pixels of each frame by scale / longer side; None leaves them as they are.
+    With ``millimetres`` lengths are compared in them too, whatever the scale.
     Interchangeable points of the schema are compared in the better of their two orders. ValueError for other
     shapes, UsageError where a scale is asked for and a measured frame has no size.
     """
@@ -112,20 +88,31 @@ def frame_errors(
     predicted = np.where(measured[:, None, None], align_interchangeable(predicted, truth, schema), np.nan)
     factor = np.ones(frames) if scale is None else scale / sizes.max(axis=1, initial=0)
     offsets = np.abs(predicted - truth) * factor[:, None, None]
-    true_values, differences = {}, {}
-    for quantity in QUANTITIES[schema.name]:
-        unit = factor if quantity.unit == "px" else np.ones(frames)
-        true_values[quantity.name] = quantity.of(truth) * unit
-        differences[quantity.name] = quantity.of(predicted) * unit - true_values[quantity.name]
+    diagonals = np.linalg.norm(sizes, axis=-1)
+    units = {"deg": np.ones(frames), "px": factor}
+    if millimetres is not None:
+        units["mm"] = millimetres.per_pixel
+    quantities = tuple(quantity for quantity in QUANTITIES[schema.name] if quantity.unit in units)
+    true_values, differences, losses = {}, {}, {}
+    for quantity in quantities:
+        unit, key = units[quantity.unit], quantity.key
+        true_values[key] = quantity.of(truth) * unit
+        if quantity.stated and millimetres is not None and millimetres.circumference is not None:
+            # Without the size of a pixel nothing can be compared with it.
+            true_values[key] = np.where(np.isfinite(unit), millimetres.circumference, np.nan)
+        differences[key] = quantity.of(predicted) * unit - true_values[key]
+        losses[key] = diagonals * unit if quantity.missing is None else np.full(frames, quantity.missing)
     return FrameErrors(
         schema=schema,
         scale=scale,
         measured=measured,
         offsets=offsets,
         distances=np.linalg.norm(offsets, axis=-1),
-        diagonals=np.linalg.norm(sizes, axis=-1) * factor,
+        diagonals=diagonals * factor,
+        quantities=quantities,
         true_values=true_values,
         differences=differences,
+        losses=losses,
     )
 
 
@@ -151,7 +138,8 @@ def metrics(
     """The figures of ``metrics.json`` for arrays as :func:`frame_errors` takes them.
 
     MRE: mean radial error. MAE: mean absolute error of a coordinate. SDR: share of points, in [0, 1]. Angle
-    figures are absolute errors in degrees, their bias is predicted minus true. ``scale`` is "original" where
+    figures are absolute errors in degrees, their bias is predicted minus true. ``UNDER_2_5`` of a length is the
+    share of frames whose error is below 2.5 % of the true length. ``scale`` is "original" where
     none is given. A figure over no frames is None.
     """
     return summarise(frame_errors(predicted, truth, sizes, scale, schema))
@@ -165,15 +153,15 @@ def summarise(errors: FrameErrors) -> Figures:
     filled_offsets[missing] = errors.diagonals[missing, None, None]
     figures = _point_figures(errors.distances[measured], errors.offsets[measured], errors.schema)
     twins = _point_figures(filled_distances, filled_offsets, errors.schema)
-    for quantity in QUANTITIES[errors.schema.name]:
-        difference = errors.differences[quantity.name]
+    for quantity in errors.quantities:
+        difference, true = errors.differences[quantity.key], errors.true_values[quantity.key]
         known = np.isfinite(difference)
-        figures |= _quantity_figures(quantity, np.abs(difference[known]))
-        figures[f"{quantity.name}_bias_{quantity.unit}"] = _mean(difference[known])
-        lost = errors.diagonals if quantity.missing is None else np.full(len(difference), quantity.missing)
+        figures |= _quantity_figures(quantity, np.abs(difference[known]), true[known])
+        figures[quantity.figure("bias")] = _mean(difference[known])
         # A frame whose truth has no value (coincident points) cannot be wrong, so it has no twin either.
-        scored = np.isfinite(errors.true_values[quantity.name])
-        twins |= _quantity_figures(quantity, np.where(known, np.abs(difference), lost)[scored])
+        scored = np.isfinite(true)
+        counted = np.where(known, np.abs(difference), errors.losses[quantity.key])
+        twins |= _quantity_figures(quantity, counted[scored], true[scored])
     return {
         **figures,
         **{f"{name}_with_missing": value for name, value in twins.items()},
@@ -193,13 +181,20 @@ def _point_figures(distances: np.ndarray, offsets: np.ndarray, schema: Schema) -
     return figures
 
 
-def _quantity_figures(quantity: Quantity, errors: np.ndarray) -> Figures:
-    name, unit = quantity.name, quantity.unit
-    return {
-        f"{name}_mae_{unit}": _mean(errors),
-        f"{name}_median_{unit}": rounded(np.median(errors)) if errors.size else None,
-        f"{name}_p95_{unit}": rounded(np.percentile(errors, 95)) if errors.size else None,
+def _quantity_figures(quantity: Quantity, errors: np.ndarray, true: np.ndarray) -> Figures:
+    figures: Figures = {
+        quantity.figure("mae"): _mean(errors),
+        quantity.figure("median"): rounded(np.median(errors)) if errors.size else None,
+        quantity.figure("p95"): rounded(np.percentile(errors, 95)) if errors.size else None,
     }
+    if quantity.unit != "deg":
+        figures[f"{quantity.key}_{UNDER_2_5}"] = _mean(is_close(errors, true))
+    return figures
+
+
+def is_close(errors: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Whether absolute errors (n,) of lengths are below ``CLOSE_PERCENT`` of the true lengths (n,), bool."""
+    return errors < CLOSE_PERCENT / 100 * true
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 
 import attrs
 import numpy as np
@@ -13,11 +12,12 @@ from aop_pose import __version__
 from aop_pose.evaluation import page_tables as tables
 from aop_pose.evaluation import plots
 from aop_pose.evaluation.bootstrap import LEAST_GROUPS
-from aop_pose.evaluation.metrics import Figures
+from aop_pose.evaluation.html import document
+from aop_pose.evaluation.metrics import CLOSE_PERCENT, UNDER_2_5, Figures
 from aop_pose.evaluation.quality import QUALITY_WORDS
-from aop_pose.evaluation.study import SHARES_WITHIN_DEG, TARGET_COVERAGE, Study, main_quantity
+from aop_pose.evaluation.study import SHARES_WITHIN_DEG, TARGET_COVERAGE, Study, main_quantity, reference_words
 from aop_pose.evaluation.worst import Picture
-from aop_pose.schemas import AOP
+from aop_pose.schemas import AOP, HEAD
 
 _MOST_NAMES = 6
 
@@ -35,7 +35,6 @@ class Heading:
 
 def page(study: Study, figures: Figures, heading: Heading, pictures: Sequence[Picture]) -> str:
     """The whole page as HTML."""
-    style = files("aop_pose.evaluation").joinpath("page.css").read_text(encoding="utf-8")
     body = [
         _head(study, figures, heading),
         _tiles(study),
@@ -43,22 +42,17 @@ def page(study: Study, figures: Figures, heading: Heading, pictures: Sequence[Pi
         tables.landmarks(study),
         f'<div class="pair">{tables.figures_table(study)}{tables.thresholds(study)}</div>'
         if study.errors.schema is AOP
-        else tables.figures_table(study),
+        else tables.length_table(study),
         _how(study, heading),
         '<section class="second">',
         _error_plots(study),
+        tables.pixel_table(study),
         tables.subsets(study),
         _worst(study, pictures),
         f"<footer><b>{escape(heading.notice)}</b> Made by aop-pose {__version__} evaluate.</footer>",
         "</section>",
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>Agreement report: {escape(heading.results)}</title><style>{style}</style></head>"
-        f"<body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return document(f"Agreement report: {heading.results}", body)
 
 
 def _head(study: Study, figures: Figures, heading: Heading) -> str:
@@ -97,13 +91,13 @@ def _interval_warning(study: Study) -> list[str]:
 
 def _tiles(study: Study) -> str:
     main = main_quantity(study.errors)
-    name, unit, title = main.name, main.unit, plots.title_of(main.name)
-    show = tables.degrees if unit == "deg" else tables.pixels
+    title, show = main.title, tables.SHOWN[main.unit]
     tiles = [
-        (f"{title} mean absolute error", f"{name}_mae_{unit}", show),
-        (f"{title} bias", f"{name}_bias_{unit}", show),
-        ("ICC(2,1)", f"{name}_icc_2_1", tables.thousandths),
-        *((f"{title} within {share}°", f"{name}_within_{share}_deg", tables.percent) for share in SHARES_WITHIN_DEG),
+        (f"{title} mean absolute error", main.figure("mae"), show),
+        (f"{title} bias", main.figure("bias"), show),
+        ("ICC(2,1)", f"{main.key}_icc_2_1", tables.thousandths),
+        *((f"{title} within {share}°", main.figure(f"within_{share}"), tables.percent) for share in SHARES_WITHIN_DEG),
+        (f"{title} error under {CLOSE_PERCENT} %", f"{main.key}_{UNDER_2_5}", tables.percent),
         ("Mean radial error", "mre_px", tables.pixels),
     ]
     if "aop_interval_coverage" in study.estimates:
@@ -117,31 +111,40 @@ def _tiles(study: Study) -> str:
 
 
 def _first_plots(study: Study) -> str:
-    if f"{main_quantity(study.errors).name}_icc_2_1" not in study.estimates:
+    if f"{main_quantity(study.errors).key}_icc_2_1" not in study.estimates:
         return '<p class="warn">No frame was measured: there is nothing to plot.</p>'
-    readers = "Intraclass correlation with its interval."
-    if study.errors.schema is AOP:
+    altman = "Bland-Altman{of}: line = bias, dashed = limits of agreement, bands = their intervals."
+    if study.errors.schema is HEAD:
+        # Both formulas of the circumference; heads differ so much in size that their ICC is always near 1.
+        drawn = "".join(
+            _plot(plots.bland_altman(study, quantity), altman.format(of=f" of {quantity.title}"))
+            for quantity in study.errors.quantities
+            if quantity.reference_title == "HC" and quantity.unit == main_quantity(study.errors).unit
+        )
+    else:
+        readers = "Intraclass correlation with its interval."
         readers += " Readers' figures are of other frames and other readers: an orientation, not a test."
-    altman = "Bland-Altman: line = bias, dashed = limits of agreement, bands = their intervals."
-    drawn = _plot(plots.bland_altman(study), altman) + _plot(plots.icc_beside_readers(study), readers)
+        drawn = _plot(plots.bland_altman(study, main_quantity(study.errors)), altman.format(of=""))
+        drawn += _plot(plots.icc_beside_readers(study), readers)
     return f'<section class="plots">{drawn}</section>'
 
 
 def _error_plots(study: Study) -> str:
     main = main_quantity(study.errors)
-    if not np.isfinite(study.errors.differences[main.name]).any():
+    if not np.isfinite(study.errors.differences[main.key]).any():
         return ""
-    unit = "°" if main.unit == "deg" else "px"
-    title = plots.title_of(main.name)
     bars = "line = mean of a third of the frames, band = its interval."
     thirds = {by: [subset for subset in study.subsets if subset.by == by] for by in {s.by for s in study.subsets}}
-    true = study.errors.true_values[main.name]
+    true = study.errors.true_values[main.key]
     drawn = [
         _plot(
             plots.error_against(
-                study, true, f"{title} of the reference, {unit}", thirds.get(f"{title} (reference)", [])
+                study,
+                true,
+                f"{main.reference_title} of the reference, {main.sign.strip()}",
+                thirds.get(reference_words(main), []),
             ),
-            f"Error against {title}; {bars}",
+            f"Error of {main.title} against {main.reference_title}; {bars}",
         )
     ]
     if study.quality is not None:
@@ -173,6 +176,17 @@ def _worst(study: Study, pictures: Sequence[Picture]) -> str:
     )
 
 
+def _head_words(study: Study) -> str:
+    millimetres = study.matched.millimetres
+    words = "The two ends of an axis are interchangeable: each axis is scored in the better order. "
+    words += "HC: π (BPD + OFD) / 2; HC (Ramanujan): perimeter of the ellipse with these axes (Ramanujan 1914)."
+    if millimetres is None:
+        return f"{words} No pixel size is known, so nothing is given in millimetres."
+    if millimetres.circumference is None:
+        return f"{words} The reference of each is the same formula on the true points."
+    return f"{words} The reference of both in millimetres is the expert's circumference."
+
+
 def _how(study: Study, heading: Heading) -> str:
     notes = [*study.matched.notes, *study.notes]
     words = [
@@ -182,6 +196,8 @@ def _how(study: Study, heading: Heading) -> str:
         "ICC: Shrout and Fleiss 1979, single ratings; limits of agreement: bias ± 1.96 SD, Bland and Altman 1986; "
         "kappa: Cohen 1960. MRE mean radial error; SDR share of points within so many pixels.",
     ]
+    if study.errors.schema is HEAD:
+        words.append(_head_words(study))
     if heading.second_is_a_result:
         words.insert(1, "The reference is another method or reader: neither side is the truth.")
     if "aop_interval_coverage" in study.estimates:

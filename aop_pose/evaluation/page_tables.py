@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
 
 from aop_pose.evaluation.bootstrap import Estimate
-from aop_pose.evaluation.metrics import SDR_THRESHOLDS
-from aop_pose.evaluation.plots import title_of
-from aop_pose.evaluation.study import SHARES_WITHIN_DEG, THRESHOLDS_DEG, Study, main_quantity, quantities
+from aop_pose.evaluation.html import table
+from aop_pose.evaluation.metrics import CLOSE_PERCENT, SDR_THRESHOLDS, UNDER_2_5
+from aop_pose.evaluation.quantities import Quantity
+from aop_pose.evaluation.study import SHARES_WITHIN_DEG, THRESHOLDS_DEG, Study, main_quantity
 
 NOTHING = "\N{EN DASH}"
 _UNKNOWN = Estimate(np.nan)
@@ -30,34 +31,51 @@ def landmarks(study: Study) -> str:
         cells = [cell(study.estimates.get(key, _UNKNOWN), show) for key, show in keys]
         rows.append([point or "all points", *cells])
     heads = ["", "MRE, px", *(f"SDR {threshold} px" for threshold in SDR_THRESHOLDS)]
-    return _table(f"Landmarks, in pixels {scale}", heads, rows)
+    return table(f"Landmarks, in pixels {scale}", heads, rows)
 
 
-def figures_table(study: Study) -> str:
-    """Errors and agreement of each quantity."""
-    units = {"deg": ("°", degrees), "px": ("px", pixels)}
+def length_table(study: Study) -> str:
+    """Errors and agreement of lengths in millimetres; in pixels where none are known."""
+    millimetres = [quantity for quantity in study.errors.quantities if quantity.unit == "mm"]
+    return figures_table(study, "Agreement in millimetres", millimetres) if millimetres else _in_pixels(study)
+
+
+def pixel_table(study: Study) -> str:
+    """The same in pixels, where ``length_table`` is in millimetres."""
+    return _in_pixels(study) if main_quantity(study.errors).unit == "mm" else ""
+
+
+def _in_pixels(study: Study) -> str:
+    scale = "" if study.errors.scale is None else f", longer side = {study.errors.scale:g}"
+    pixels = [quantity for quantity in study.errors.quantities if quantity.unit == "px"]
+    return figures_table(study, f"Agreement in pixels{scale}", pixels)
+
+
+def figures_table(study: Study, title: str = "Agreement", quantities: Sequence[Quantity] | None = None) -> str:
+    """Errors and agreement of each quantity, all of them where none are named."""
+    quantities = study.errors.quantities if quantities is None else quantities
     lines: list[tuple[str, str, Callable[[float], str] | None]] = [
-        ("Mean absolute error", "mae_{unit}", None),
-        ("Median absolute error", "median_{unit}", None),
-        ("95th percentile", "p95_{unit}", None),
-        ("Bias", "bias_{unit}", None),
-        ("Standard deviation", "sd_{unit}", None),
-        ("Limit of agreement, lower", "loa_low_{unit}", None),
-        ("Limit of agreement, upper", "loa_high_{unit}", None),
-        *((f"Within {share}°", f"within_{share}_deg", percent) for share in SHARES_WITHIN_DEG),
-        ("ICC(2,1), absolute agreement", "icc_2_1", thousandths),
-        ("ICC(3,1), consistency", "icc_3_1", thousandths),
-        ("Pearson r", "pearson_r", thousandths),
-        ("Stated intervals hold", "interval_coverage", percent),
-        ("Stated intervals, mean width", "interval_width_deg", degrees),
+        ("Mean absolute error", "{name}_mae_{unit}", None),
+        ("Median absolute error", "{name}_median_{unit}", None),
+        ("95th percentile", "{name}_p95_{unit}", None),
+        ("Bias", "{name}_bias_{unit}", None),
+        ("Standard deviation", "{name}_sd_{unit}", None),
+        ("Limit of agreement, lower", "{name}_loa_low_{unit}", None),
+        ("Limit of agreement, upper", "{name}_loa_high_{unit}", None),
+        *((f"Within {share}°", f"{{name}}_within_{share}_deg", percent) for share in SHARES_WITHIN_DEG),
+        (f"Error under {CLOSE_PERCENT} %", f"{{key}}_{UNDER_2_5}", percent),
+        ("ICC(2,1), absolute agreement", "{key}_icc_2_1", thousandths),
+        ("ICC(3,1), consistency", "{key}_icc_3_1", thousandths),
+        ("Pearson r", "{key}_pearson_r", thousandths),
+        ("Stated intervals hold", "{key}_interval_coverage", percent),
+        ("Stated intervals, mean width", "{key}_interval_width_deg", degrees),
     ]
     rows = []
     for label, key, show in lines:
-        names = [(f"{q.name}_{key.format(unit=q.unit)}", show or units[q.unit][1]) for q in quantities(study.errors)]
+        names = [(key.format(name=q.name, key=q.key, unit=q.unit), show or SHOWN[q.unit]) for q in quantities]
         if any(name in study.estimates for name, _ in names):
             rows.append([label, *(cell(study.estimates.get(name, _UNKNOWN), how) for name, how in names)])
-    titles = [title_of(q.name) for q in quantities(study.errors)]
-    return _table("Agreement", ["", *titles], rows)
+    return table(title, ["", *(quantity.title for quantity in quantities)], rows)
 
 
 def thresholds(study: Study) -> str:
@@ -71,7 +89,7 @@ def thresholds(study: Study) -> str:
     ]
     true = study.errors.true_values["aop"][np.isfinite(study.errors.differences["aop"])]
     rows.insert(0, ["Frames at or above", *(f"{int((true >= t).sum())} of {len(true)}" for t in THRESHOLDS_DEG)])
-    return _table("AoP at or above", ["", *(f"{t}°" for t in THRESHOLDS_DEG)], rows)
+    return table("AoP at or above", ["", *(f"{t}°" for t in THRESHOLDS_DEG)], rows)
 
 
 def subsets(study: Study) -> str:
@@ -79,11 +97,10 @@ def subsets(study: Study) -> str:
     if not study.subsets:
         return ""
     main = main_quantity(study.errors)
-    show = degrees if main.unit == "deg" else pixels
-    title = title_of(main.name)
+    show = SHOWN[main.unit]
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
-        f"{title} error": (f"{main.name}_mae_{main.unit}", show),
-        "bias": (f"{main.name}_bias_{main.unit}", show),
+        f"{main.title} error": (main.figure("mae"), show),
+        "bias": (main.figure("bias"), show),
         "MRE": ("mre_px", pixels),
     }
     if "aop_interval_coverage" in study.estimates:
@@ -95,16 +112,7 @@ def subsets(study: Study) -> str:
         before = subset.by
         rows.append([f"{by}{escape(subset.label)}", str(subset.n), str(subset.n_missing), str(subset.n_groups), *cells])
     heads = ["", "frames", "missing", "groups", *columns]
-    return _table("Where the errors sit", heads, rows, "table dense" if len(rows) > _MOST_ROWS else "table")
-
-
-def _table(title: str, heads: Iterable[str], rows: Sequence[Sequence[str]], style: str = "table") -> str:
-    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = "".join(f"<tr><th>{row[0]}</th>{''.join(f'<td>{text}</td>' for text in row[1:])}</tr>" for row in rows)
-    return (
-        f'<section class="{style}"><h2>{escape(title)}</h2><div class="scroll"><table><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div></section>"
-    )
+    return table("Where the errors sit", heads, rows, "table dense" if len(rows) > _MOST_ROWS else "table")
 
 
 def cell(estimate: Estimate, show: Callable[[float], str]) -> str:
@@ -113,7 +121,7 @@ def cell(estimate: Estimate, show: Callable[[float], str]) -> str:
         return NOTHING
     if estimate.interval is None:
         return _minus(show(estimate.value))
-    low, high = (_minus(show(end)).rstrip("°% px") for end in estimate.interval)
+    low, high = (_minus(show(end)).rstrip("°% pxm") for end in estimate.interval)
     return f"{_minus(show(estimate.value))} <small>[{low}, {high}]</small>"
 
 
@@ -129,6 +137,10 @@ def pixels(value: float) -> str:
     return f"{value:.2f} px"
 
 
+def millimetres(value: float) -> str:
+    return f"{value:.2f} mm"
+
+
 def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
@@ -139,3 +151,7 @@ def plain(value: float) -> str:
 
 def thousandths(value: float) -> str:
     return f"{value:.3f}"
+
+
+SHOWN: dict[str, Callable[[float], str]] = {"deg": degrees, "px": pixels, "mm": millimetres}
+"""How a value of a unit is written."""

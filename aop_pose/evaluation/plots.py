@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aop_pose.evaluation.bootstrap import Estimate
+from aop_pose.evaluation.quantities import Quantity
 from aop_pose.evaluation.study import Study, Subset, main_quantity
 from aop_pose.evaluation.svg import Axis, Chart
 
@@ -16,30 +17,22 @@ HUMAN_READERS = (
 )
 """What, source, and intraclass correlation of the angle of progression."""
 
-_TITLES = {"aop": "AoP", "hc": "HC"}
 
-
-def title_of(name: str) -> str:
-    """A quantity as the field writes it."""
-    return _TITLES.get(name, name.upper())
-
-
-def bland_altman(study: Study) -> str:
+def bland_altman(study: Study, quantity: Quantity) -> str:
     """Difference against mean of the two raters, with bias and limits of agreement in their intervals."""
-    main = main_quantity(study.errors)
-    difference = study.errors.differences[main.name]
+    difference = study.errors.differences[quantity.key]
     known = np.isfinite(difference)
-    second, difference = study.errors.true_values[main.name][known], difference[known]
+    second, difference = study.errors.true_values[quantity.key][known], difference[known]
     middle = second + difference / 2
     lines = {
-        "+1.96 SD": study.estimates[f"{main.name}_loa_high_{main.unit}"],
-        "bias": study.estimates[f"{main.name}_bias_{main.unit}"],
-        "\N{MINUS SIGN}1.96 SD": study.estimates[f"{main.name}_loa_low_{main.unit}"],
+        "+1.96 SD": study.estimates[quantity.figure("loa_high")],
+        "bias": study.estimates[quantity.figure("bias")],
+        "\N{MINUS SIGN}1.96 SD": study.estimates[quantity.figure("loa_low")],
     }
-    unit = "°" if main.unit == "deg" else "px"
+    unit = quantity.sign.strip()
     ends = [end for estimate in lines.values() for end in (estimate.value, *(estimate.interval or ()))]
     chart = Chart(
-        f"Bland-Altman plot of {title_of(main.name)}",
+        f"Bland-Altman plot of {quantity.title}",
         Axis.over(f"mean of the two, {unit}", middle),
         Axis.over(f"results \N{MINUS SIGN} reference, {unit}", [*difference, *ends]),
     )
@@ -59,17 +52,16 @@ def bland_altman(study: Study) -> str:
 def error_against(study: Study, values: np.ndarray, label: str, thirds: Sequence[Subset]) -> str:
     """Absolute error against some value of each frame, with the mean error of each third in its interval."""
     main = main_quantity(study.errors)
-    unit = "°" if main.unit == "deg" else "px"
-    error = np.abs(study.errors.differences[main.name])
+    error = np.abs(study.errors.differences[main.key])
     known = np.isfinite(error) & np.isfinite(values)
     chart = Chart(
         f"Absolute error against {label}",
         Axis.over(label, values[known]),
-        Axis.over(f"absolute error, {unit}", [0, *error[known]]),
+        Axis.over(f"absolute error, {main.sign.strip()}", [0, *error[known]]),
     )
     everywhere = values[np.isfinite(values)]
     edges = [everywhere.min(), *np.quantile(everywhere, [1 / 3, 2 / 3]), everywhere.max()] if len(everywhere) else []
-    estimates = [subset.estimates.get(f"{main.name}_mae_{main.unit}", Estimate(np.nan)) for subset in thirds]
+    estimates = [subset.estimates.get(main.figure("mae"), Estimate(np.nan)) for subset in thirds]
     # No thirds of a few frames; pairs of edges then outnumber them.
     spans = list(zip(edges[:-1], edges[1:], estimates, strict=False))
     for low, high, estimate in spans:
@@ -84,7 +76,7 @@ def error_against(study: Study, values: np.ndarray, label: str, thirds: Sequence
 
 def icc_beside_readers(study: Study) -> str:
     """Both intraclass correlations with their intervals, and those of human readers from the literature."""
-    name = main_quantity(study.errors).name
+    name = main_quantity(study.errors).key
     rows: list[tuple[str, str, Estimate, str]] = [
         ("These results, ICC(2,1)", "absolute agreement", study.estimates[f"{name}_icc_2_1"], "here"),
         ("These results, ICC(3,1)", "consistency", study.estimates[f"{name}_icc_3_1"], "here"),

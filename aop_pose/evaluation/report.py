@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.bootstrap import Estimate
-from aop_pose.evaluation.metrics import QUANTITIES, SDR_THRESHOLDS, Figures, FrameErrors, rounded
-from aop_pose.evaluation.plots import title_of
+from aop_pose.evaluation.metrics import CLOSE_PERCENT, SDR_THRESHOLDS, UNDER_2_5, Figures, FrameErrors, rounded
 from aop_pose.evaluation.quality import QUALITY_WORDS
+from aop_pose.evaluation.quantities import SIGNS
 from aop_pose.evaluation.study import SHARES_WITHIN_DEG, Study, Subset
 from aop_pose.io.atomic import replacing
 from aop_pose.results import as_text
@@ -29,14 +29,17 @@ PER_FRAME_FILE = "per_frame.csv"
 REPORT_FILE = "report.html"
 
 
-def write_report(out: Path, study: Study, figures: Figures, html: str) -> None:
-    """Write the three files into ``out``; each appears only when complete and replaces an earlier one."""
+def write_report(out: Path, study: Study, figures: Figures, html: str, manifest: Mapping[str, object]) -> None:
+    """Write the three files into ``out``; each appears only when complete and replaces an earlier one.
+
+    ``manifest`` (see there) says in ``metrics.json`` what made the numbers.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out: expected a folder, found the file {out}")
     texts = {
         PER_FRAME_FILE: _as_csv(per_frame(study)),
         REPORT_FILE: html,
-        METRICS_FILE: json.dumps(with_intervals(figures, study), indent=2) + "\n",
+        METRICS_FILE: json.dumps({**with_intervals(figures, study), "manifest": manifest}, indent=2) + "\n",
     }
     try:
         for name, text in texts.items():
@@ -91,9 +94,9 @@ def per_frame(study: Study) -> list[dict[str, object]]:
         row["error_px"] = float(np.mean(errors.distances[position]))
         for index, point in enumerate(errors.schema.points):
             row[f"error_px_{point.lower()}"] = float(errors.distances[position, index])
-        for quantity in QUANTITIES[errors.schema.name]:
-            row[f"{quantity.name}_true_{quantity.unit}"] = float(errors.true_values[quantity.name][position])
-            row[f"{quantity.name}_error_{quantity.unit}"] = float(errors.differences[quantity.name][position])
+        for quantity in errors.quantities:
+            row[quantity.figure("true")] = float(errors.true_values[quantity.key][position])
+            row[quantity.figure("error")] = float(errors.differences[quantity.key][position])
         row["group"] = int(groups[position])
         if study.quality is not None:
             row["contrast"] = float(study.quality[position])
@@ -132,30 +135,36 @@ def _lines(errors: FrameErrors) -> list[tuple[str, str, str]]:
     lines += [(f"  {point}", f"mre_px_{point.lower()}", "px") for point in errors.schema.points]
     lines += [("MAE per coordinate", "mae_px", "px")]
     lines += [(f"SDR within {threshold} px", f"sdr_{threshold}", "%") for threshold in SDR_THRESHOLDS]
-    for quantity in QUANTITIES[errors.schema.name]:
-        name, unit = title_of(quantity.name), quantity.unit
+    # Lengths in the unit that says most; metrics.json and the page have both.
+    unit = errors.quantities[-1].unit
+    for quantity in (quantity for quantity in errors.quantities if quantity.unit == unit):
+        title, key = quantity.title, quantity.key
         lines += [
-            (f"{name} mean abs. error", f"{quantity.name}_mae_{unit}", unit),
-            (f"{name} median", f"{quantity.name}_median_{unit}", unit),
-            (f"{name} 95th percentile", f"{quantity.name}_p95_{unit}", unit),
-            (f"{name} bias", f"{quantity.name}_bias_{unit}", unit),
-            (f"{name} lower limit", f"{quantity.name}_loa_low_{unit}", unit),
-            (f"{name} upper limit", f"{quantity.name}_loa_high_{unit}", unit),
-            (f"{name} ICC(2,1)", f"{quantity.name}_icc_2_1", ""),
-            (f"{name} ICC(3,1)", f"{quantity.name}_icc_3_1", ""),
-            (f"{name} Pearson r", f"{quantity.name}_pearson_r", ""),
+            (f"{title} mean abs. error", quantity.figure("mae"), unit),
+            (f"{title} median", quantity.figure("median"), unit),
+            (f"{title} 95th percentile", quantity.figure("p95"), unit),
+            (f"{title} bias", quantity.figure("bias"), unit),
+            (f"{title} lower limit", quantity.figure("loa_low"), unit),
+            (f"{title} upper limit", quantity.figure("loa_high"), unit),
+            (f"{title} ICC(2,1)", f"{key}_icc_2_1", ""),
+            (f"{title} ICC(3,1)", f"{key}_icc_3_1", ""),
+            (f"{title} Pearson r", f"{key}_pearson_r", ""),
         ]
         if unit == "deg":
             lines += [
-                (f"{name} within {share}°", f"{quantity.name}_within_{share}_deg", "%") for share in SHARES_WITHIN_DEG
+                (f"{title} within {share}°", quantity.figure(f"within_{share}"), "%") for share in SHARES_WITHIN_DEG
             ]
+        else:
+            lines.append((f"{title} under {CLOSE_PERCENT} %", f"{key}_{UNDER_2_5}", "%"))
     return lines
 
 
 def _shown(value: float | int | str | None, unit: str) -> str:
     if not isinstance(value, float) or not math.isfinite(value):
         return "-"
-    return {"": f"{value:.3f}", "px": f"{value:.2f} px", "deg": f"{value:.2f}°", "%": f"{100 * value:.1f} %"}[unit]
+    if unit in SIGNS:
+        return f"{value:.2f}{SIGNS[unit]}"
+    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.3f}"
 
 
 def _as_csv(rows: Sequence[dict[str, object]]) -> str:

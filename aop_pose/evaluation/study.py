@@ -11,7 +11,8 @@ from aop_pose.evaluation import agreement
 from aop_pose.evaluation.bootstrap import Estimate, Resampling
 from aop_pose.evaluation.grouping import Grouping, subset_columns
 from aop_pose.evaluation.match import Matched
-from aop_pose.evaluation.metrics import QUANTITIES, SDR_THRESHOLDS, FrameErrors, Quantity
+from aop_pose.evaluation.metrics import SDR_THRESHOLDS, UNDER_2_5, FrameErrors, is_close
+from aop_pose.evaluation.quantities import Quantity
 
 THRESHOLDS_DEG = (110, 120, 140)
 """Angles of progression at which the literature decides."""
@@ -55,13 +56,9 @@ class Study:
     notes: tuple[str, ...]
 
 
-def quantities(errors: FrameErrors) -> tuple[Quantity, ...]:
-    return QUANTITIES[errors.schema.name]
-
-
 def main_quantity(errors: FrameErrors) -> Quantity:
-    """The one that is plotted: the angle, or the head's circumference."""
-    return quantities(errors)[-1]
+    """The one that is plotted: the angle, or the head's circumference, in millimetres where they are known."""
+    return errors.quantities[-1]
 
 
 def study(matched: Matched, errors: FrameErrors, grouping: Grouping, quality: np.ndarray | None = None) -> Study:
@@ -69,7 +66,7 @@ def study(matched: Matched, errors: FrameErrors, grouping: Grouping, quality: np
     measured = errors.measured
     resampling = Resampling(grouping.ids[measured])
     estimates = dict(_point_estimates(errors, resampling))
-    for quantity in quantities(errors):
+    for quantity in errors.quantities:
         estimates |= _quantity_estimates(errors, quantity, grouping)
     estimates |= _coverage_estimates(matched, errors, grouping.ids, np.full(len(measured), True))
     cuts = _cuts(matched, errors, quality)
@@ -112,39 +109,39 @@ def _point_estimates(errors: FrameErrors, resampling: Resampling) -> Iterator[tu
 
 
 def _quantity_estimates(errors: FrameErrors, quantity: Quantity, grouping: Grouping) -> dict[str, Estimate]:
-    name, unit = quantity.name, quantity.unit
-    difference = errors.differences[name]
+    key, figure = quantity.key, quantity.figure
+    difference = errors.differences[key]
     known = np.isfinite(difference)
     if not known.any():
         return {}
-    second, difference = errors.true_values[name][known], difference[known]
+    second, difference = errors.true_values[key][known], difference[known]
     first, absolute = second + difference, np.abs(difference)
     resampling = Resampling(grouping.ids[known])
-    mean, bias, *within = resampling.means(
-        np.column_stack([absolute, difference, *(absolute <= share for share in SHARES_WITHIN_DEG)])
-    )
+    if quantity.unit == "deg":
+        shares = {figure(f"within_{share}"): absolute <= share for share in SHARES_WITHIN_DEG}
+    else:
+        shares = {f"{key}_{UNDER_2_5}": is_close(absolute, second)}
+    mean, bias, *within = resampling.means(np.column_stack([absolute, difference, *shares.values()]))
     estimates = {
-        f"{name}_mae_{unit}": mean,
-        f"{name}_median_{unit}": resampling.quantile(absolute, 0.5),
-        f"{name}_p95_{unit}": resampling.quantile(absolute, 0.95),
-        f"{name}_bias_{unit}": bias,
+        figure("mae"): mean,
+        figure("median"): resampling.quantile(absolute, 0.5),
+        figure("p95"): resampling.quantile(absolute, 0.95),
+        figure("bias"): bias,
+        **dict(zip(shares, within, strict=True)),
     }
-    if unit == "deg":
-        names = [f"{name}_within_{share}_deg" for share in SHARES_WITHIN_DEG]
-        estimates |= dict(zip(names, within, strict=True))
     spread = resampling.sums(agreement.difference_columns(difference))
-    estimates[f"{name}_sd_{unit}"] = resampling.estimate(spread, agreement.deviation)
-    estimates[f"{name}_loa_low_{unit}"] = resampling.estimate(spread, agreement.limit(-1))
-    estimates[f"{name}_loa_high_{unit}"] = resampling.estimate(spread, agreement.limit(+1))
+    estimates[figure("sd")] = resampling.estimate(spread, agreement.deviation)
+    estimates[figure("loa_low")] = resampling.estimate(spread, agreement.limit(-1))
+    estimates[figure("loa_high")] = resampling.estimate(spread, agreement.limit(+1))
     ratings = resampling.sums(agreement.rating_columns(np.column_stack([first, second])))
-    estimates[f"{name}_icc_2_1"] = resampling.estimate(ratings, agreement.icc_2_1)
-    estimates[f"{name}_icc_3_1"] = resampling.estimate(ratings, agreement.icc_3_1)
+    estimates[f"{key}_icc_2_1"] = resampling.estimate(ratings, agreement.icc_2_1)
+    estimates[f"{key}_icc_3_1"] = resampling.estimate(ratings, agreement.icc_3_1)
     moments = resampling.sums(agreement.moment_columns(first, second))
-    estimates[f"{name}_pearson_r"] = resampling.estimate(moments, agreement.pearson)
-    for threshold in THRESHOLDS_DEG if unit == "deg" else ():
+    estimates[f"{key}_pearson_r"] = resampling.estimate(moments, agreement.pearson)
+    for threshold in THRESHOLDS_DEG if quantity.unit == "deg" else ():
         table = resampling.sums(agreement.table_columns(first, second, threshold))
         for statistic, formula in agreement.TABLE_STATISTICS.items():
-            estimates[f"{name}_at_{threshold}_{statistic}"] = resampling.estimate(table, formula)
+            estimates[f"{key}_at_{threshold}_{statistic}"] = resampling.estimate(table, formula)
     return estimates
 
 
@@ -165,11 +162,15 @@ def _cuts(matched: Matched, errors: FrameErrors, quality: np.ndarray | None) -> 
         for text in sorted(set(texts)):
             yield column, text or "(empty)", np.array([other == text for other in texts])
     main = main_quantity(errors)
-    name, sign = ("AoP", "°") if main.name == "aop" else (main.name.upper(), " px")
-    yield from _thirds(f"{name} (reference)", errors.true_values[main.name], sign)
+    yield from _thirds(reference_words(main), errors.true_values[main.key], main.sign)
     if quality is not None:
         yield from _thirds("contrast", quality, "")
-    yield from _thirds("stated interval, width", stated_coverage(matched, errors)[1], sign)
+    yield from _thirds("stated interval, width", stated_coverage(matched, errors)[1], main.sign)
+
+
+def reference_words(quantity: Quantity) -> str:
+    """What the frames are cut by where it is the true value of a quantity."""
+    return f"{quantity.reference_title} (reference)"
 
 
 def _thirds(by: str, values: np.ndarray, sign: str) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -187,7 +188,7 @@ def _thirds(by: str, values: np.ndarray, sign: str) -> Iterator[tuple[str, str, 
 
 def _subset(matched: Matched, errors: FrameErrors, grouping: Grouping, by: str, label: str, mask: np.ndarray) -> Subset:
     main = main_quantity(errors)
-    difference = errors.differences[main.name]
+    difference = errors.differences[main.key]
     known = mask & np.isfinite(difference)
     measured = mask & errors.measured
     estimates: dict[str, Estimate] = {}
@@ -196,7 +197,7 @@ def _subset(matched: Matched, errors: FrameErrors, grouping: Grouping, by: str, 
             errors.distances[measured].mean(axis=1, keepdims=True)
         )
     if known.any():
-        names = (f"{main.name}_mae_{main.unit}", f"{main.name}_bias_{main.unit}")
+        names = (main.figure("mae"), main.figure("bias"))
         columns = np.column_stack([np.abs(difference[known]), difference[known]])
         estimates |= dict(zip(names, Resampling(grouping.ids[known]).means(columns), strict=True))
     estimates |= _coverage_estimates(matched, errors, grouping.ids, mask)

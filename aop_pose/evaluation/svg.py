@@ -63,6 +63,16 @@ class Chart:
         places = (f"M{self.across(x):.1f} {self.down(y):.1f}h0" for x, y in zip(xs, ys, strict=True))
         self._marks.append(f'<path class="{style}" d="{"".join(places)}"/>')
 
+    def curve(self, xs: Sequence[float] | np.ndarray, ys: Sequence[float] | np.ndarray, style: str) -> None:
+        """Straight lines from point to point; a value that is not finite leaves a gap."""
+        pen, steps = "M", []
+        for x, y in zip(xs, ys, strict=True):
+            known = math.isfinite(x) and math.isfinite(y)
+            if known:
+                steps.append(f"{pen}{self.across(x):.1f} {self.down(y):.1f}")
+            pen = "L" if known else "M"
+        self._marks.append(f'<path class="{style}" d="{"".join(steps)}"/>')
+
     def line(self, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
         ends = self.across(x1), self.down(y1), self.across(x2), self.down(y2)
         x1, y1, x2, y2 = ends

@@ -32,7 +32,7 @@ class Picture:
 
 def worst_frames(study: Study) -> np.ndarray:
     """Positions of the measured frames with the largest errors of the main quantity, largest first."""
-    difference = np.abs(study.errors.differences[main_quantity(study.errors).name])
+    difference = np.abs(study.errors.differences[main_quantity(study.errors).key])
     order = np.argsort(-difference, kind="stable")
     return order[np.isfinite(difference[order])][:WORST]
 
@@ -40,16 +40,15 @@ def worst_frames(study: Study) -> np.ndarray:
 def worst_pictures(study: Study, picture_of: PictureOf) -> list[Picture]:
     """The worst frames drawn: the reference dashed, the results solid."""
     main = main_quantity(study.errors)
-    sign = "°" if main.unit == "deg" else " px"
     pictures = []
     for position in worst_frames(study):
-        error = study.errors.differences[main.name][position]
-        reference = study.errors.true_values[main.name][position]
+        error = study.errors.differences[main.key][position]
+        reference = study.errors.true_values[main.key][position]
         pictures.append(
             Picture(
                 svg=_drawn(study, int(position), picture_of(int(position))),
                 name=study.matched.names[position],
-                error=f"{error:+.1f}{sign} at {reference:.1f}{sign}".replace("-", "\N{MINUS SIGN}"),
+                error=f"{error:+.1f}{main.sign} at {reference:.1f}{main.sign}".replace("-", "\N{MINUS SIGN}"),
             )
         )
     return pictures

@@ -17,11 +17,16 @@ from aop_pose.formats.masks import pictures_in
 from aop_pose.formats.pictures import read_gray, volume_shape
 from aop_pose.formats.registry import LABELS, label_file
 from aop_pose.formats.rows import Row, RowError, header_of, number, read_rows
-from aop_pose.geometry import angle_of_progression
+from aop_pose.geometry import angle_of_progression, implausible_axes, point_distance, ramanujan_perimeter
 from aop_pose.schemas import AOP, HEAD
 
 MAX_ANGLE_DIFFERENCE = 0.1
 """Degrees by which the AoP column may differ from the angle of its points."""
+
+
+MAX_CIRCUMFERENCE_DIFFERENCE = 0.05
+"""Share by which head_circumference_mm may differ from the ellipse on its points: an outline is not quite one
+(HC18: at most 0.012), but a wrong pixel size is further off."""
 
 
 def check(path: Path, data: Path | None = None) -> Report:
@@ -130,11 +135,23 @@ def _iugc_messages(row: Row, size: tuple[int, ...] | None) -> Iterator[str]:
 
 
 def _head_messages(row: Row, size: tuple[int, ...] | None) -> Iterator[str]:
-    _, coords, _ = head.parse_row(row)
+    _, coords, (pixel_size, circumference) = head.parse_row(row)
     yield from outside(coords, HEAD.points, size)
     for first, second in HEAD.interchangeable:
         if (coords[HEAD.index(first)] == coords[HEAD.index(second)]).all():
             yield f"expected {first} and {second} apart, found both at one place"
+    problem = implausible_axes(coords)
+    if problem:
+        yield f"expected the axes of one head, found that {problem}"
+    if pixel_size is not None and circumference is not None:
+        ofd, bpd = (float(point_distance(*ends)) * pixel_size for ends in (coords[:2], coords[2:]))
+        found = float(ramanujan_perimeter(bpd, ofd))
+        # Of axes without length the perimeter is not a number, and that is said above.
+        if abs(circumference - found) > MAX_CIRCUMFERENCE_DIFFERENCE * circumference:
+            yield (
+                f"head_circumference_mm: expected about {found:.1f} from the points and pixel_size_mm, "
+                f"found {circumference:g}"
+            )
 
 
 def _volume_messages(row: Row, size: tuple[int, ...] | None, names: Sequence[str]) -> Iterator[str]:

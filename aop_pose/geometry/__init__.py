@@ -9,8 +9,10 @@ from aop_pose.geometry.angles import angle_of_progression, aop_sensitivity
 from aop_pose.geometry.head import (
     ellipse_axes,
     head_circumference,
+    implausible_axes,
     point_distance,
     ramanujan_perimeter,
+    regularise_axes,
 )
 from aop_pose.geometry.outlines import (
     FETAL_HEAD,
@@ -30,10 +32,12 @@ __all__ = [
     "ellipse_axes",
     "head_circumference",
     "head_symphysis_distance",
+    "implausible_axes",
     "landmarks_from_masks",
     "largest_contour",
     "point_distance",
     "ramanujan_perimeter",
+    "regularise_axes",
     "symphysis_ends",
     "tangent_point",
 ]

@@ -1,4 +1,4 @@
-"""Fetal head biometry: the axes of an ellipse, their lengths and the circumference."""
+"""Fetal head biometry: the axes of an ellipse, their lengths, the circumference, and what four points can mean."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ _MISSING = np.full(2, np.nan)
 _FEWEST_ELLIPSE_POINTS = 5
 # Narrower than this part of its length, an outline is a straight line to OpenCV's single precision.
 _FLAT = 1e-6
+LEAST_CEPHALIC_INDEX = 0.5
+"""BPD / OFD. Heads lie between about 0.65 and 0.98 (HC18: 0.66 to 0.96): below this, one axis is not a head's."""
+LEAST_AXES_ANGLE = 60.0
+"""Degrees between the lines of OFD and BPD, which are at right angles on an ellipse."""
+_CROSSING = 0.25
+"""The axes of an ellipse halve each other: they must at least cross in the middle half of each."""
 
 
 def point_distance(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -71,3 +77,62 @@ def _is_flat(points: np.ndarray) -> bool:
     """True where all points lie on one straight line."""
     spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
     return bool(spread[1] <= _FLAT * spread[0])
+
+
+def regularise_axes(points: ArrayLike) -> np.ndarray:
+    """The axes of an ellipse nearest to four points: one centre, at right angles.
+
+    ``points`` has shape (..., 4, 2): OFD1, OFD2, BPD1, BPD2 in pixels (x right, y down) or millimetres; so has
+    the result, ends in the same order. Nearest is by the sum of the squared distances of the four points, of
+    which this is the exact minimum: the centre is their mean; with the half axes a of OFD and b of BPD, b'
+    being b turned back by 90 degrees, the direction of OFD is the first principal axis of {a, b'}, and each
+    half axis is projected onto its direction. No axis gets longer. NaN for all four where one is missing, and
+    where no direction is nearest (a and b parallel and equally long).
+    """
+    points = np.asarray(points, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        centre = points.mean(axis=-2, keepdims=True)
+        ofd, bpd = ((points[..., end + 1, :] - points[..., end, :]) / 2 for end in (0, 2))
+        turned = np.stack([bpd[..., 1], -bpd[..., 0]], axis=-1)
+        # Twice the angle of a principal axis: sum of the squares of the vectors as complex numbers.
+        cosine = (ofd[..., 0] ** 2 - ofd[..., 1] ** 2) + (turned[..., 0] ** 2 - turned[..., 1] ** 2)
+        sine = 2 * (ofd.prod(axis=-1) + turned.prod(axis=-1))
+        undefined = ~np.isfinite(points).all(axis=(-2, -1)) | ((cosine == 0) & (sine == 0))
+        angle = np.arctan2(sine, cosine) / 2
+        along = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        ofd, turned = (along * (half * along).sum(axis=-1, keepdims=True) for half in (ofd, turned))
+        bpd = np.stack([-turned[..., 1], turned[..., 0]], axis=-1)
+        fitted = centre + np.stack([-ofd, ofd, -bpd, bpd], axis=-2)
+    return np.where(undefined[..., None, None], np.nan, fitted)
+
+
+def implausible_axes(points: ArrayLike) -> str:
+    """Why four points are not the axes of one head, empty where they may be or where one is missing.
+
+    ``points`` (4, 2) are OFD1, OFD2, BPD1, BPD2 on square pixels or in millimetres. The axes must enclose at
+    least ``LEAST_AXES_ANGLE`` degrees, cross in the middle half of each, and BPD must be at least
+    ``LEAST_CEPHALIC_INDEX`` of OFD and not longer than it. Longer, the names of the axes were mistaken or one
+    of them is wrong: they are not exchanged here, because nothing says which.
+    """
+    points = np.asarray(points, np.float64)
+    with np.errstate(all="ignore"):
+        ofd, bpd, between = points[1] - points[0], points[3] - points[2], points[2] - points[0]
+        lengths = np.hypot(ofd[0], ofd[1]), np.hypot(bpd[0], bpd[1])
+        ratio, crossed = lengths[1] / lengths[0], _cross(ofd, bpd)
+        angle = np.degrees(np.arctan2(abs(crossed), abs(ofd @ bpd)))
+        places = np.array([_cross(between, bpd), _cross(between, ofd)]) / crossed
+    if not (np.isfinite([ratio, crossed]).all() and ratio > 0):
+        return ""
+    if angle < LEAST_AXES_ANGLE:
+        return f"OFD and BPD enclose {angle:.0f} degrees, expected at least {LEAST_AXES_ANGLE:.0f}"
+    if not (np.abs(places - 0.5) <= 0.5 - _CROSSING).all():
+        return "OFD and BPD do not cross in the middle half of each"
+    if ratio > 1:
+        return f"BPD is longer than OFD ({ratio:.3f} times)"
+    if ratio < LEAST_CEPHALIC_INDEX:
+        return f"BPD is {ratio:.3f} of OFD, expected at least {LEAST_CEPHALIC_INDEX:g}"
+    return ""
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.float64:
+    return a[0] * b[1] - a[1] * b[0]

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aop_pose.errors import AopPoseError
 from aop_pose.io.atomic import replacing
@@ -35,6 +36,18 @@ def write_document(path: str | Path, table: str | Path, facts: Mapping[str, obje
             stream.write("\n]}\n")
     except OSError as error:
         raise AopPoseError(f"{path} cannot be written: {error.strerror}; run again to continue") from None
+
+
+def read_facts(path: str | Path) -> dict[str, Any] | None:
+    """The facts of a document that ``write_document`` wrote, without reading its rows; None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            # They stand on the first line, before the rows.
+            first = json.loads(stream.readline().rstrip().rstrip(",") + "}")
+    except (OSError, ValueError):
+        return None
+    facts = first.get("run") if isinstance(first, dict) else None
+    return facts if isinstance(facts, dict) else None
 
 
 def _typed(column: str, text: str) -> str | int | float | None:

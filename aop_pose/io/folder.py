@@ -10,19 +10,21 @@ from pathlib import Path
 
 from aop_pose.errors import UsageError
 
-# What a data set of ours holds: a folder with anything else is never replaced.
-_OURS = {"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "train.csv", "val.csv"}
+DATA_SET = frozenset({"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "train.csv", "val.csv"})
+"""What a data set of ours holds: a folder with anything else is never replaced by one."""
 
 
 @contextmanager
-def appearing(dst: Path, overwrite: bool, source: Path | None = None) -> Iterator[Path]:
+def appearing(
+    dst: Path, overwrite: bool, source: Path | None = None, ours: frozenset[str] = DATA_SET
+) -> Iterator[Path]:
     """Yield an empty folder beside ``dst`` that takes its name on success and is removed on any error.
 
     UsageError where ``dst`` cannot be written, has something in it and ``overwrite`` is not set, would take
-    ``source`` with it, or holds files that are no data set.
+    ``source`` with it, or holds anything but what ``ours`` names.
     """
     dst = dst.resolve()
-    _check(dst, overwrite, source)
+    _check(dst, overwrite, source, ours)
     part = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.part")
     old = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.old")
     try:
@@ -41,7 +43,7 @@ def appearing(dst: Path, overwrite: bool, source: Path | None = None) -> Iterato
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _check(dst: Path, overwrite: bool, source: Path | None) -> None:
+def _check(dst: Path, overwrite: bool, source: Path | None, ours: frozenset[str]) -> None:
     if dst.exists() and not dst.is_dir():
         raise UsageError(f"{dst}: expected a folder to write to, found a file")
     inside = [path.name for path in dst.iterdir()] if dst.exists() else []
@@ -51,6 +53,7 @@ def _check(dst: Path, overwrite: bool, source: Path | None) -> None:
         raise UsageError(f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite")
     if source is not None and source.resolve().is_relative_to(dst):
         raise UsageError(f"{dst}: --overwrite would remove the source {source}; choose another folder")
-    foreign = sorted(set(inside) - _OURS)
+    foreign = sorted(set(inside) - ours)
     if foreign:
-        raise UsageError(f"{dst}: expected a data set to replace, found {foreign[0]!r}; choose another folder")
+        what = "a data set" if ours is DATA_SET else "an earlier result"
+        raise UsageError(f"{dst}: expected {what} to replace, found {foreign[0]!r}; choose another folder")

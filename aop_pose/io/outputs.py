@@ -11,6 +11,7 @@ from typing import Any
 
 from aop_pose.errors import UsageError
 from aop_pose.io.atomic import remove_leftovers, replacing
+from aop_pose.io.document import read_facts
 
 TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", ".started.json"
 CONTACT_SHEET = "contact_sheet.png"
@@ -46,6 +47,13 @@ def claim(out: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
     except OSError as error:
         raise UsageError(f"--out: {out} cannot be written: {error.strerror}; choose another folder") from None
     return resume
+
+
+def sources_of_run(out: Path) -> list[str]:
+    """What the run in a folder measured, finished or not; nothing where there is no run."""
+    known = read_facts(out / DOCUMENT) or _identity_before(out / STARTED)
+    sources = known.get("sources")
+    return [str(source) for source in sources] if isinstance(sources, list) else []
 
 
 def _remove_run(out: Path) -> None:

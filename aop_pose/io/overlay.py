@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from aop_pose.frame import Frame
+from aop_pose.geometry import regularise_axes
 from aop_pose.io.atomic import replacing
 from aop_pose.io.lettering import Colour, put_text, text_size, wrap
 from aop_pose.results import Measurement, Result
@@ -27,7 +28,10 @@ _WHITE = (255, 255, 255)
 _GRAY = (190, 190, 190)
 _YELLOW = (90, 225, 255)
 _AMBER = (60, 170, 255)
-_NAMED_COLOURS: dict[str, Colour] = {"PS1": (70, 70, 255), "PS2": (70, 230, 70), "FH1": (255, 150, 60)}
+_BLUE, _GREEN, _RED = (255, 150, 60), (70, 230, 70), (70, 70, 255)
+_NAMED_COLOURS: dict[str, Colour] = {
+    "PS1": _RED, "PS2": _GREEN, "FH1": _BLUE, "OFD1": _BLUE, "OFD2": _BLUE, "BPD1": _GREEN, "BPD2": _GREEN,
+}  # fmt: skip
 _TEXT_SCALE = 0.5
 _HEADLINE_SCALE = 0.65
 _MARK = 5
@@ -114,7 +118,7 @@ def write_overlay(path: str | Path, picture: np.ndarray) -> None:
 
 
 def colours(points: Sequence[str]) -> list[Colour]:
-    """A colour for each point: those of the AoP landmarks are fixed, others are spread over the hues."""
+    """A colour for each point: those of AoP and of the head are fixed, others are spread over the hues."""
     spread = [colorsys.hsv_to_rgb(number / max(len(points), 1), 0.6, 1.0) for number in range(len(points))]
     rest = [(round(255 * blue), round(255 * green), round(255 * red)) for red, green, blue in spread]
     return [_NAMED_COLOURS.get(point, other) for point, other in zip(points, rest, strict=True)]
@@ -123,14 +127,20 @@ def colours(points: Sequence[str]) -> list[Colour]:
 def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: tuple[int, int]) -> None:
     assert result.keypoints is not None
     schema = result.keypoints.schema
+    paints = dict(zip(schema.points, colours(schema.points), strict=True))
     for first, second in schema.lines:
-        _line(picture, places[schema.index(first)], places[schema.index(second)])
+        # A line between points of one colour is an axis, and has it too.
+        colour = paints[first] if paints[first] == paints[second] else _WHITE
+        _line(picture, places[schema.index(first)], places[schema.index(second)], colour)
+    if "hc_px" in result.measurements or "hc_mm" in result.measurements:
+        _ellipse(picture, places)
     if "aop_deg" in result.measurements:
         _arc(picture, *(places[schema.index(point)] for point in ("PS1", "PS2", "FH1")))
     last = np.array(size) - 1.0
     border = np.minimum(_MARK + 1, last / 2)
     found: list[tuple[str, np.ndarray, Colour]] = []
-    for name, place, colour in zip(schema.points, places, colours(schema.points), strict=True):
+    for name, place in zip(schema.points, places, strict=True):
+        colour = paints[name]
         if not np.isfinite(place).all():
             continue
         outside = bool(((place < 0) | (place > last)).any())
@@ -173,9 +183,18 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
+def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour) -> None:
     if np.isfinite(start).all() and np.isfinite(end).all():
-        _polyline(picture, np.stack([start, end]), _WHITE)
+        _polyline(picture, np.stack([start, end]), colour)
+
+
+def _ellipse(picture: np.ndarray, ends: np.ndarray) -> None:
+    """The outline whose length the circumference is: the ellipse on the axes nearest to the four points."""
+    ofd1, ofd2, bpd1, bpd2 = regularise_axes(ends)
+    turn = np.linspace(0, 2 * math.pi, 145)[:, None]
+    outline = (ofd1 + ofd2) / 2 + (ofd2 - ofd1) / 2 * np.cos(turn) + (bpd2 - bpd1) / 2 * np.sin(turn)
+    if np.isfinite(outline).all():
+        _polyline(picture, outline, _YELLOW)
 
 
 def _arc(picture: np.ndarray, corner: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:

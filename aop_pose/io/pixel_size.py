@@ -47,7 +47,8 @@ def parse_pixel_size(text: str) -> PixelSizes:
 
     The CSV has ``Filename`` and ``pixel_size_mm``, or ``pixel_size_x_mm`` and ``pixel_size_y_mm``; HC18's own
     header (``filename``, ``pixel size(mm)``) and upper or lower case are fine, further columns are not read.
-    A Filename is a source (path below the given folder) or a file name alone.
+    A Filename is a source (path below the given folder) or a file name alone; a row without a size, as head-csv
+    has it where the size is unknown, says nothing.
 
     Raises UsageError that names file and line.
     """
@@ -103,7 +104,10 @@ def _read_table(path: Path) -> PixelSizes:
         name = printable(row[name_at].strip()).replace("\\", "/").removeprefix("./")
         if not name:
             raise UsageError(f"{path}:{line}: expected a file name, found nothing")
-        numbers = [_number(row[at], path, line) for at in size_at if at is not None]
+        cells = [row[at] for at in size_at if at is not None]
+        if not any(cell.strip() for cell in cells):
+            continue
+        numbers = [_number(cell, path, line) for cell in cells]
         size = PixelSize(numbers[0], numbers[-1], single=len(numbers) == 1)
         if sizes.setdefault(name, size) != size:
             raise UsageError(f"{path}:{line}: {name} stands twice with different sizes; keep one")

@@ -1,7 +1,16 @@
-"""Made-up transperineal frames with exact answers: ``make_phantom``, and ``write_phantoms`` for a folder."""
+"""Made-up frames with exact answers: transperineal (``make_phantom``) and head planes (``make_head_phantom``)."""
 
 from aop_pose.phantom.devices import DEVICES
+from aop_pose.phantom.head import HeadPhantom, make_head_phantom
 from aop_pose.phantom.phantom import Phantom, make_phantom
-from aop_pose.phantom.write import write_phantoms
+from aop_pose.phantom.write import write_head_phantoms, write_phantoms
 
-__all__ = ["DEVICES", "Phantom", "make_phantom", "write_phantoms"]
+__all__ = [
+    "DEVICES",
+    "HeadPhantom",
+    "Phantom",
+    "make_head_phantom",
+    "make_phantom",
+    "write_head_phantoms",
+    "write_phantoms",
+]

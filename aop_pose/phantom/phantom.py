@@ -10,7 +10,7 @@ from aop_pose.frame import Frame
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
 from aop_pose.keypoints import Keypoints
 from aop_pose.phantom.anatomy import AOP_RANGE, Anatomy, draw_anatomy
-from aop_pose.phantom.devices import DEVICES, Fan
+from aop_pose.phantom.devices import DEVICES, Device, Fan
 from aop_pose.phantom.scan import compress, draw_border, envelope, scan_convert
 from aop_pose.phantom.tissue import BeamGrid, build_tissue
 from aop_pose.schemas import AOP
@@ -48,11 +48,7 @@ def make_phantom(
     scanner = DEVICES[device or drawn_device]
     fan = scanner.fan(rng)
     anatomy = draw_anatomy(rng, scanner, fan, drawn_aop if aop is None else aop)
-    # Two samples a pixel down, a beam every second pixel at the bottom: finer than the pulse.
-    grid = BeamGrid.of(fan, samples=480, beams=224)
-    tissue = build_tissue(rng, scanner, fan, grid, anatomy)
-    pixels = scan_convert(fan, compress(rng, scanner, envelope(rng, scanner, grid, tissue)), size)
-    draw_border(scanner, fan, pixels)
+    pixels = _picture(rng, scanner, fan, anatomy, size)
     spacing = fan.width_mm / size
     points = np.array(anatomy.points) / spacing - 0.5
     return Phantom(
@@ -62,6 +58,24 @@ def make_phantom(
         device=scanner.name,
         anatomy=anatomy,
     )
+
+
+def make_empty(seed: int, index: int = 0, device: str | None = None, size: int = 256) -> np.ndarray:
+    """A frame of layers and clutter with neither symphysis nor head, uint8 (size, size); arguments as above."""
+    check_request(seed, index, device, size)
+    rng = np.random.default_rng([seed, index])
+    scanner = DEVICES[device or str(rng.choice(list(DEVICES)))]
+    fan = scanner.fan(rng)
+    return _picture(rng, scanner, fan, None, size)
+
+
+def _picture(rng: np.random.Generator, scanner: Device, fan: Fan, anatomy: Anatomy | None, size: int) -> np.ndarray:
+    # Two samples a pixel down, a beam every second pixel at the bottom: finer than the pulse.
+    grid = BeamGrid.of(fan, samples=480, beams=224)
+    tissue = build_tissue(rng, scanner, fan, grid, anatomy)
+    pixels = scan_convert(fan, compress(rng, scanner, envelope(rng, scanner, grid, tissue)), size)
+    draw_border(scanner, fan, pixels)
+    return pixels
 
 
 def check_request(seed: int, index: int, device: str | None, size: int) -> None:

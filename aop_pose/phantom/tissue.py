@@ -98,13 +98,15 @@ class _Shell:
         return np.clip(0.5 - self.distance / softness, 0, 1)
 
 
-def build_tissue(rng: np.random.Generator, device: Device, fan: Fan, grid: BeamGrid, anatomy: Anatomy) -> Tissue:
-    """Maternal layers, bladder, symphysis, head and clutter of one frame."""
-    head = _Shell.of(grid, anatomy.head)
-    layers = _maternal(rng, fan, grid, anatomy.head, head)
-    _bladder(rng, grid, anatomy, head, layers)
-    _symphysis(rng, grid, _Shell.of(grid, anatomy.symphysis), layers)
-    _head(rng, grid, anatomy.head, head, layers)
+def build_tissue(rng: np.random.Generator, device: Device, fan: Fan, grid: BeamGrid, anatomy: Anatomy | None) -> Tissue:
+    """Maternal layers, bladder, symphysis, head and clutter of one frame; layers and clutter alone without anatomy."""
+    ellipse = _far_below(fan) if anatomy is None else anatomy.head
+    head = _Shell.of(grid, ellipse)
+    layers = _maternal(rng, fan, grid, ellipse, head)
+    if anatomy is not None:
+        _bladder(rng, grid, anatomy, head, layers)
+        _symphysis(rng, grid, _Shell.of(grid, anatomy.symphysis), layers)
+        _head(rng, grid, anatomy.head, head, layers)
     _clutter(rng, fan, grid, layers)
     _lost_contact(rng, fan, grid, layers)
     lost = np.cumsum(layers.loss, axis=0, dtype=np.float32)
@@ -112,6 +114,11 @@ def build_tissue(rng: np.random.Generator, device: Device, fan: Fan, grid: BeamG
     lost = np.asarray(cv2.GaussianBlur(lost, (0, 0), sigmaX=grid.x.shape[1] / 110.0, sigmaY=0.8))
     scatter = MIDDLE_DB + (layers.db - MIDDLE_DB) * device.contrast
     return Tissue(scatter_db=scatter, mirror=layers.mirror, loss_db=lost)
+
+
+def _far_below(fan: Fan) -> Ellipse:
+    """A head so far below the picture that no layer bends around it."""
+    return Ellipse(fan.apex_x, fan.apex_y + 10 * fan.far, 50.0, 40.0, 0.0)
 
 
 def _maternal(rng: np.random.Generator, fan: Fan, grid: BeamGrid, ellipse: Ellipse, head: _Shell) -> _Layers:

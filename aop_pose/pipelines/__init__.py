@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol, cast
 
 from aop_pose.artefacts import load
@@ -14,7 +15,10 @@ from aop_pose.runtime import Predictor
 
 PIPELINES = {
     "yolo": "aop_pose.pipelines.yolo.pipeline",
+    "unet": "aop_pose.pipelines.unet.pipeline",
 }
+PACKAGES = {"yolo": ("torch", "ultralytics"), "unet": ("torch", "torchvision", "lightning")}
+"""What each needs to be installed for training and for checkpoints."""
 
 
 class Pipeline(Protocol):
@@ -30,12 +34,24 @@ def pipeline(method: str) -> Pipeline:
     """The pipeline of that name; UsageError lists those there are, or says how to install what they need."""
     if method not in PIPELINES:
         raise UsageError(f"--method: expected one of {', '.join(PIPELINES)}, found {method!r}")
-    if any(find_spec(package) is None for package in ("torch", "ultralytics")):
+    if missing := [package for package in PACKAGES[method] if find_spec(package) is None]:
         raise UsageError(
-            "training and checkpoints need torch and ultralytics, which are not installed; "
-            "install them with: pip install '.[train]'"
+            f"training and checkpoints of --method {method} need {' and '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed; install with: pip install '.[train]'"
         )
     return cast(Pipeline, import_module(PIPELINES[method]))
+
+
+def described() -> dict[str, dict[str, Any]]:
+    """What each pipeline still needs to be installed, and its presets; nothing of it is imported."""
+    here = Path(__file__).parent
+    return {
+        method: {
+            "not_installed": [package for package in PACKAGES[method] if find_spec(package) is None],
+            "presets": sorted(path.stem for path in here.joinpath(module.split(".")[2], "presets").glob("*.yaml")),
+        }
+        for method, module in PIPELINES.items()
+    }
 
 
 def load_weights(
@@ -58,7 +74,7 @@ def load_weights(
 
 
 def method_of(path: Path) -> str:
-    """Which pipeline made a run folder, or the run folder around a checkpoint; a lone checkpoint is Ultralytics'."""
+    """Which pipeline made a run folder, the run folder around a checkpoint, or a lone checkpoint."""
     from aop_pose.pipelines.run import RECORD, read_record
 
     folder = path if path.is_dir() else path.parent.parent
@@ -66,4 +82,18 @@ def method_of(path: Path) -> str:
         return str(read_record(folder)["method"])
     if not path.is_file():
         raise UsageError(f"weights: expected a run folder, a checkpoint or an artefact, found nothing at {path}")
-    return "yolo"
+    return _method_inside(path)
+
+
+def _method_inside(path: Path) -> str:
+    """What a checkpoint says of itself: those of this project are plain tensors, Ultralytics' are pickled networks."""
+    if find_spec("torch") is None:
+        return "yolo"
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError):
+        return "yolo"
+    method = content.get("method") if isinstance(content, dict) else None
+    return method if method in PIPELINES else "yolo"

@@ -9,6 +9,9 @@ import attrs
 
 from aop_pose.errors import UsageError
 
+LABELS = "labels.csv"
+"""The label file where none is named."""
+
 
 def _silent(*_: object) -> None:
     """Say nothing."""
@@ -36,7 +39,7 @@ class Job:
     """Folder with the pictures."""
     out: Path
     """Run folder to write."""
-    labels: str = "labels.csv"
+    labels: str = LABELS
     """Label file, as given or below ``data``."""
     init: str = "auto"
     """Where the first weights come from: auto, scratch, a checkpoint or a run folder."""
@@ -54,6 +57,8 @@ class Job:
     """Takes each row of metrics.csv."""
     on_batch: Callable[[Step], None] = attrs.field(default=_silent, repr=False)
     """Called after every batch."""
+    on_frames: Callable[[int, int], None] = attrs.field(default=_silent, repr=False)
+    """Called after every frame that a stage labels: how many so far, and of how many."""
 
     @device.validator
     def _check_device(self, attribute: attrs.Attribute, value: str) -> None:

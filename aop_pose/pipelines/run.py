@@ -54,7 +54,7 @@ class RunFolder:
                 one with other settings.
         """
         run = cls(path)
-        settings = config.model_dump()
+        settings = config.model_dump(mode="json")
         if resume:
             run.record = read_record(path)
             run._check_same(method, settings, facts)

@@ -89,6 +89,19 @@ def spread_of_candidates(points: np.ndarray, weights: np.ndarray) -> float:
     return math.sqrt(float(weights @ squares))
 
 
+def spread_of_maps(shares: np.ndarray) -> float:
+    """Root mean square distance of a map's pixels from their mean, weighted by ``shares`` (n, h, w), in pixels.
+
+    Each map adds up to 1; the mean over the n maps is taken of the squares. Of a Gaussian of standard deviation s in
+    each direction it is s times the root of 2.
+    """
+    squares = 0.0
+    for marginal in (shares.sum(axis=1), shares.sum(axis=2)):
+        places = np.arange(marginal.shape[1])
+        squares += float((marginal @ places**2 - (marginal @ places) ** 2).mean())
+    return math.sqrt(max(squares, 0.0))
+
+
 def spread_over_passes(points: np.ndarray) -> float:
     """Mean distance of points (passes, n, 2) from their mean over the passes, over points and passes; unit kept."""
     return float(np.linalg.norm(points - points.mean(axis=0), axis=-1).mean())

@@ -42,7 +42,8 @@ def unlabelled_frames(images: Path, listed: str | Path | None, labels: Sequence[
         raise UsageError(f"--images: expected a folder, found none at {images}")
     named = _named_by(labels, images)
     if listed is not None:
-        return Unlabelled(_listed(resolve(listed, images), images, named))
+        file = resolve(listed, images)
+        return Unlabelled(_entries(file, read_list(file), images, named))
     found = discover([images / IMAGES if (images / IMAGES).is_dir() else images])
     left = [entry for entry in found.entries if entry.path.resolve() not in named]
     if not left:
@@ -52,8 +53,18 @@ def unlabelled_frames(images: Path, listed: str | Path | None, labels: Sequence[
     return Unlabelled(left, found.ignored, len(found.entries) - len(left))
 
 
-def _listed(file: Path, images: Path, named: dict[Path, Path]) -> list[Entry]:
-    entries = [Entry(_place(images, name), name) for name in read_list(file)]
+def tabled_frames(images: Path, table: str | Path, labels: Sequence[str | Path]) -> Unlabelled:
+    """The frames of every row of a ``pseudo.csv``, dropped ones too, so that they can be labelled again.
+
+    The table and the label files are taken as given, else below ``images``. UsageError where a label file names one of
+    the frames.
+    """
+    file = resolve(table, images)
+    return Unlabelled(_entries(file, _names(file), Path(images), _named_by(labels, Path(images))))
+
+
+def _entries(file: Path, names: Sequence[str], images: Path, named: dict[Path, Path]) -> list[Entry]:
+    entries = [Entry(_place(images, name), name) for name in names]
     both = [(entry.source, named[place]) for entry in entries if (place := entry.path.resolve()) in named]
     if both:
         name, labels = both[0]
@@ -67,9 +78,13 @@ def _named_by(labels: Sequence[str | Path], images: Path) -> dict[Path, Path]:
     named: dict[Path, Path] = {}
     for given in labels:
         file = resolve(given, images)
-        for name in parse_rows(file, ("Filename",), lambda row: filename(row.cells["Filename"])):
+        for name in _names(file):
             named.setdefault(_place(images, name).resolve(), file)
     return named
+
+
+def _names(file: Path) -> list[str]:
+    return list(parse_rows(file, ("Filename",), lambda row: filename(row.cells["Filename"])))
 
 
 def _place(images: Path, name: str) -> Path:

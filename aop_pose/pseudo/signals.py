@@ -17,10 +17,11 @@ from aop_pose.pseudo.confidence import (
     cosine_confidence,
     shannon_entropy,
     spread_of_candidates,
+    spread_of_maps,
     spread_over_passes,
 )
 from aop_pose.pseudo.noise import Noise, draw
-from aop_pose.runtime import Contract, Predictor
+from aop_pose.runtime import Contract, Predictor, read_output
 
 DRAWS = 8
 
@@ -33,7 +34,7 @@ class Reading:
     """(n, 2), also where the score is low; NaN where the output is not finite."""
     score: float
     spread: float
-    """Of the places a point may have: for a pose head ``spread_of_candidates``."""
+    """Of the places a point may have: ``spread_of_candidates`` of a pose head, ``spread_of_maps`` of a heatmap head."""
     scores: np.ndarray
     """One number for each place the network considered."""
 
@@ -47,8 +48,19 @@ def _read_pose(output: np.ndarray, contract: Contract) -> Reading:
     return Reading(points, score, spread, output[4])
 
 
-READERS: dict[str, Callable[[np.ndarray, Contract], Reading]] = {"pose": _read_pose}
-"""Head of the contract -> how its raw output is read. A heatmap head gives the maps as ``scores``."""
+def _read_heatmap(output: np.ndarray, contract: Contract) -> Reading:
+    points, scores = read_output(output, contract)
+    if not (np.isfinite(output).all() and np.isfinite(points).all()):
+        return Reading(points, 0.0, math.nan, np.zeros_like(output))
+    maps = np.clip(output, 0, None).astype(np.float64)
+    shares = maps / maps.sum(axis=(1, 2), keepdims=True)
+    stride = contract.image_size / output.shape[-1]
+    return Reading(points, float(scores.min()), spread_of_maps(shares) * stride, shares)
+
+
+READERS: dict[str, Callable[[np.ndarray, Contract], Reading]] = {"pose": _read_pose, "heatmap": _read_heatmap}
+"""Head of the contract -> how its raw output is read. A heatmap head gives the maps, each divided by its sum, as
+``scores``: their Shannon entropy is that of where each point lies, mean over the points, plus log n."""
 
 
 @attrs.frozen(eq=False)

@@ -16,7 +16,17 @@ from aop_pose.io.atomic import replacing
 from aop_pose.scribbles.draw import draw_strokes
 from aop_pose.scribbles.sector import find_sector
 from aop_pose.scribbles.strokes import strokes_for
-from aop_pose.scribbles.tables import stroke_rows, write_left_out, write_strokes_table
+from aop_pose.scribbles.tables import (
+    LEFT_OUT_TABLE,
+    STROKES_TABLE,
+    stroke_rows,
+    write_left_out,
+    write_strokes_table,
+)
+
+PICTURES = "pictures"
+WRITTEN = frozenset({PICTURES, STROKES_TABLE, LEFT_OUT_TABLE})
+"""What ``write_strokes`` leaves in its folder."""
 
 
 @attrs.define
@@ -33,10 +43,10 @@ def write_strokes(frames: Iterable[LabelledFrame], out: Path) -> Sheet:
     """Write ``out/strokes.csv``, ``out/left_out.csv`` and ``out/pictures/STEM.png``.
 
     A frame stands in one table or the other. ``positive`` is 1 inside the structure and 0 outside it, the ends are in
-    pixels of the frame. Existing files of the same names are replaced.
+    pixels of the frame. ``out`` holds nothing yet.
     """
     frames = list(frames)
-    pictures = out / "pictures"
+    pictures = out / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     sheet, rows = Sheet(), []
     for frame, stem in zip(frames, unique_stems(frame.filename for frame in frames), strict=True):

@@ -10,6 +10,7 @@ from aop_pose.formats.labels import Skipped
 from aop_pose.io.atomic import replacing
 from aop_pose.scribbles.strokes import Strokes
 
+STROKES_TABLE, LEFT_OUT_TABLE = "strokes.csv", "left_out.csv"
 STROKE_COLUMNS = ("Filename", "name", "structure", "positive", "x1", "y1", "x2", "y2")
 LEFT_OUT_COLUMNS = ("Filename", "reason")
 
@@ -27,12 +28,12 @@ def stroke_rows(filename: str, strokes: Strokes) -> list[tuple[str, ...]]:
 
 def write_strokes_table(folder: Path, rows: Iterable[Sequence[str]]) -> None:
     """``strokes.csv`` in a folder; it appears only when complete."""
-    _write_table(folder / "strokes.csv", STROKE_COLUMNS, rows)
+    _write_table(folder / STROKES_TABLE, STROKE_COLUMNS, rows)
 
 
 def write_left_out(folder: Path, left_out: Iterable[Skipped]) -> None:
     """``left_out.csv`` in a folder; it appears only when complete."""
-    _write_table(folder / "left_out.csv", LEFT_OUT_COLUMNS, [(left.filename, left.reason) for left in left_out])
+    _write_table(folder / LEFT_OUT_TABLE, LEFT_OUT_COLUMNS, [(left.filename, left.reason) for left in left_out])
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

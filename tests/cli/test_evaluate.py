@@ -126,6 +126,49 @@ def test_head_results_are_scored_up_to_the_order_of_the_ends(capsys, files):
     )
 
 
+HEAD_TABLE = "source,index,width,height,status,OFD1_x,OFD1_y,OFD2_x,OFD2_y,BPD1_x,BPD1_y,BPD2_x,BPD2_y,hc_px,hc_mm\n"
+HEAD_LABELS = (
+    "Filename,ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y,pixel_size_mm,head_circumference_mm\n"
+)
+
+
+def test_heads_are_scored_in_millimetres_by_patient(capsys, files):
+    names = [f"{number:03}_{scan}HC.png" for number in range(24) for scan in ("", "2")]
+    points = "0,50,100,50,50,10,50,90"
+    (files / "head.csv").write_text(HEAD_TABLE + "".join(f"{name},0,300,400,ok,{points},283,56.6\n" for name in names))
+    (files / "truth.csv").write_text(HEAD_LABELS + "".join(f"{name},{points},0.1,28.0\n" for name in names))
+    code, out, err = run(capsys, files, "--group-regex", r"^(\d+)_", results="head.csv")
+    figures = json.loads((files / "out" / "metrics.json").read_text())
+    assert (code, figures["n_groups"], figures["ofd_mae_mm"]) == (0, 24, 0)
+    assert figures["groups"] == r"frames of one patient, by name (^(\d+)_)"
+    assert figures["hc_bias_mm"] == pytest.approx(9 * np.pi - 28, abs=1e-6)
+    assert figures["hc_ramanujan_mm_under_2_5_percent"] == 1
+    assert figures["hc_mae_mm_ci"] == [figures["hc_mae_mm"]] * 2
+    assert "HC (Ramanujan) mean abs. error" in out
+    # The table's millimetres are of 0.2 mm a pixel, those of the truth of 0.1.
+    assert "results: millimetres are of another pixel size" in err
+    with open(files / "out" / "per_frame.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["group"] for row in rows[:4]] == ["0", "0", "1", "1"]
+    assert rows[0]["hc_true_mm"] == "28.0000"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--group-regex", "x(y)"), "--group-regex: 'x(y)' does not match 'a.png'"),
+        (("--group-regex", "^a"), "--group-regex: expected a bracket around the patient"),
+        (("--group-regex", "(", "--group", "auto"), "--group-regex: expected a regular expression"),
+        (("--group-regex", "^(.)", "--group", "patient"), "expected one of --group and --group-regex"),
+    ],
+)
+def test_a_patient_that_no_name_tells_writes_nothing(capsys, files, options, message):
+    code, out, err = run(capsys, files, *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert not (files / "out").exists()
+
+
 def test_a_table_that_is_neither_results_nor_labels_is_one_line(capsys, files):
     (files / "other.csv").write_text("source,aop\na.png,90\n")
     code, _, err = run(capsys, files, results="other.csv")

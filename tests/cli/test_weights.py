@@ -7,6 +7,7 @@ import pytest
 
 from aop_pose import artefacts
 from aop_pose.cli import main
+from aop_pose.pipelines import PIPELINES
 
 
 @pytest.fixture
@@ -62,15 +63,23 @@ def test_verify_finds_changed_bytes(capsys, shelf):
 def test_info_says_the_same_as_json_and_as_text(capsys, shelf):
     assert main.run(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert "CPUExecutionProvider" in facts["providers"]
-    assert set(facts["training"]) == {"torch", "ultralytics"}
+    assert facts["devices"][0] == "cpu"
+    assert {"torch", "ultralytics"} <= set(facts["training"])
+    assert list(facts["pipelines"]) == list(PIPELINES)
+    assert "fast" in facts["pipelines"]["yolo"]["presets"]
     assert "research use" in facts["use"]
     assert [artefact["name"] for artefact in facts["artefacts"]] == ["aop-fast", "aop-best"]
     assert facts["artefacts"][0]["card"] == str(shelf / "aop-fast.md")
     assert main.run(["info"]) == 0
     out = capsys.readouterr().out
-    for value in (facts["aop_pose"], facts["python"], facts["use"], facts["artefacts"][1]["model_id"]):
+    for value in (facts["aop_pose"], facts["numpy"], facts["use"], facts["artefacts"][1]["model_id"], *PIPELINES):
         assert value in out
+
+
+def test_info_names_an_artefact_whose_bytes_changed(capsys, shelf):
+    (shelf / "aop-best.onnx").write_bytes(b"x")
+    assert main.run(["info"]) == 0
+    assert capsys.readouterr().out.count("problem: expected sha256") == 1
 
 
 def test_info_of_a_broken_installation_says_what_is_broken(capsys, shelf):

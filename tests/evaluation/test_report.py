@@ -27,22 +27,22 @@ def evaluated():
     sizes = np.array([[300.0, 400.0]] * 2)
     matched = Matched(AOP, ("a.png", "b, c.png"), ("ok", "no row"), predicted, TRUTH, sizes, ())
     errors = frame_errors(predicted, TRUTH, sizes)
-    return study(matched, errors, every_frame_alone(2)), summarise(errors), "<html></html>"
+    return study(matched, errors, every_frame_alone(2)), summarise(errors), "<html></html>", {"models": ["m@1"]}
 
 
 def test_all_files_stand_and_nothing_else(tmp_path, evaluated):
     write_report(tmp_path / "new" / "folder", *evaluated)
     out = tmp_path / "new" / "folder"
     assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "per_frame.csv", "report.html"]
-    compared, figures, html = evaluated
+    compared, figures, html, _ = evaluated
     written = json.loads((out / "metrics.json").read_text())
-    assert written == with_intervals(figures, compared)
+    assert written == {**with_intervals(figures, compared), "manifest": {"models": ["m@1"]}}
     assert written["mre_px"] == 5
     assert (out / "report.html").read_text() == html
 
 
 def test_what_was_there_stays_as_it_was_and_the_new_keys_follow(evaluated):
-    compared, figures, _ = evaluated
+    compared, figures, *_ = evaluated
     entries = with_intervals(figures, compared)
     assert list(entries)[: len(figures)] == list(figures)
     assert {name: entries[name] for name in figures} == figures
@@ -59,7 +59,7 @@ def test_an_evaluation_in_which_nothing_was_measured_is_still_written(tmp_path):
     matched = Matched(AOP, ("a.png", "b.png"), ("abstained",) * 2, predicted, TRUTH, sizes, ())
     compared = study(matched, errors, every_frame_alone(2))
     html = page(compared, summarise(errors), Heading("r", "t", "research"), [])
-    write_report(tmp_path, compared, summarise(errors), html)
+    write_report(tmp_path, compared, summarise(errors), html, {})
     assert "No frame was measured" in html
     assert json.loads((tmp_path / "metrics.json").read_text())["mre_px"] is None
 
@@ -95,7 +95,7 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path, evaluated):
 
 
 def test_the_table_says_scale_and_missing(evaluated):
-    compared, figures, _ = evaluated
+    compared, figures, *_ = evaluated
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(summary_table(figures, compared, "title"))
     text = console.export_text()

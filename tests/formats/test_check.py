@@ -100,18 +100,35 @@ def test_head_tables_are_checked_too(tmp_path):
     save(tmp_path / "a.png", picture(0))
     save(tmp_path / "b.png", picture(1))
     rows = [
-        "a.png,1,2,30,4,5,6,7,8,0.1",
-        "b.png,1,2,99,4,5,6,7,8,0.1",
+        "a.png,1,20,41,20,21,5,21,35,0.1",
+        "b.png,1,20,99,20,50,-20,50,60,0.1",
         "a.png,1,2,1,2,5,6,7,8,0",
         "b.png,1,2,1,2,5,6,7,8,0.2",
     ]
     (tmp_path / "labels.csv").write_text("\n".join([",".join(COLUMNS) + ",pixel_size_mm", *rows]) + "\n")
     assert messages(check(tmp_path), tmp_path) == [
-        "labels.csv:3: OFD2: expected a point inside 60x40, found (99, 4)",
+        "labels.csv:3: OFD2: expected a point inside 60x40, found (99, 20)",
+        "labels.csv:3: BPD1: expected a point inside 60x40, found (50, -20)",
+        "labels.csv:3: BPD2: expected a point inside 60x40, found (50, 60)",
         "labels.csv:4: expected each picture once, found a.png again (first in line 2)",
         "labels.csv:4: pixel_size_mm: expected a positive number, found '0'",
         "labels.csv:5: expected each picture once, found b.png again (first in line 3)",
         "labels.csv:5: expected OFD1 and OFD2 apart, found both at one place",
+    ]
+
+
+def test_axes_of_no_head_and_a_circumference_of_another_are_named(tmp_path):
+    rows = [f"{name}.png,10,20,50,20,{axis}" for name, axis in zip("abcd", 4 * ["30,5,30,35"], strict=True)]
+    # The ellipse with the axes 40 and 30 has a perimeter of 110.52: 11.05 mm.
+    rows = [f"{row},0.1,{mm}" for row, mm in zip(rows, ("11.1", "11.6", "12.0", ""), strict=True)]
+    rows.append("e.png,30,5,30,35,10,20,50,20,,")
+    for name in "abcde":
+        save(tmp_path / f"{name}.png", picture(ord(name)))
+    header = ",".join([*COLUMNS, "pixel_size_mm", "head_circumference_mm"])
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    assert messages(check(tmp_path), tmp_path) == [
+        "labels.csv:4: head_circumference_mm: expected about 11.1 from the points and pixel_size_mm, found 12",
+        "labels.csv:6: expected the axes of one head, found that BPD is longer than OFD (1.333 times)",
     ]
 
 

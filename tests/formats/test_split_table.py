@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
+from aop_pose.formats.head import OPTIONAL
 from aop_pose.formats.split_table import split_table
 from tests.formats.made_up import iugc_folder, picture, save
 
@@ -99,3 +100,16 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path):
     (source / "images" / "01.png").write_text("hello")
     with pytest.raises(UsageError, match=r"01\.png.*dataset check"):
         split_table(source, tmp_path / "out", 0.3, 0)
+
+
+def test_no_woman_of_hc18_stands_on_both_sides(shared_data, tmp_path):
+    labels = shared_data / "hc18" / "labelled.csv"
+    done = split_table(labels, tmp_path, 0.2, 0, group_regex=r"^(\d+)_")
+    assert (done.train + done.val, done.val) == (848, 170)
+    women = []
+    for name in ("train.csv", "val.csv"):
+        with open(tmp_path / name, newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert set(OPTIONAL) <= set(rows[0])
+        women.append({row["Filename"].split("_")[0] for row in rows})
+    assert not women[0] & women[1]

@@ -1,5 +1,6 @@
 """Head biometry against known ellipses and numbers worked out by hand."""
 
+import csv
 import math
 
 import cv2
@@ -78,3 +79,93 @@ def test_ramanujan_equals_the_perimeter_by_integration(ratio):
     t = np.linspace(0, 2 * math.pi, 2000, endpoint=False)
     perimeter = np.hypot(100 * np.sin(t), 100 * ratio * np.cos(t)).mean() * 2 * math.pi
     assert geometry.ramanujan_perimeter(200 * ratio, 200) == pytest.approx(perimeter, rel=1e-9)
+
+
+CROSS = np.array([(0, 50), (120, 50), (60, 5), (60, 95)], float)
+
+
+def of_half_axes(centre, along: float, ofd: float, bpd: float) -> np.ndarray:
+    """The four ends of perpendicular axes; ``along`` is the direction of OFD in radians."""
+    u = np.array([math.cos(along), math.sin(along)])
+    v = np.array([-u[1], u[0]])
+    return np.array(centre) + np.array([-ofd * u, ofd * u, -bpd * v, bpd * v])
+
+
+@given(
+    centre=st.tuples(st.floats(0, 500), st.floats(0, 500)),
+    along=st.floats(-4, 4),
+    ofd=st.floats(1, 300),
+    bpd=st.floats(-300, -1) | st.floats(1, 300),
+)
+@reproducible
+def test_axes_that_are_those_of_an_ellipse_stay(centre, along, ofd, bpd):
+    points = of_half_axes(centre, along, ofd, bpd)
+    assert geometry.regularise_axes(points) == pytest.approx(points, abs=1e-9 * 1000)
+
+
+def test_regularised_axes_are_the_nearest_of_all_directions():
+    rng = np.random.default_rng(5)
+    many = CROSS + rng.normal(0, 12, (40, 4, 2))
+    fitted = geometry.regularise_axes(many)
+    for points, result in zip(many, fitted, strict=True):
+        middle = points.mean(axis=0)
+        nearest = math.inf
+        for along in np.linspace(0, math.pi, 7200, endpoint=False):
+            u = np.array([math.cos(along), math.sin(along)])
+            v = np.array([-u[1], u[0]])
+            ofd, bpd = (points[1] - points[0]) @ u / 2, (points[3] - points[2]) @ v / 2
+            nearest = min(nearest, ((points - of_half_axes(middle, along, ofd, bpd)) ** 2).sum())
+        assert ((points - result) ** 2).sum() == pytest.approx(nearest, rel=1e-5)
+        assert result.mean(axis=0) == pytest.approx(middle)
+        assert result[:2].mean(axis=0) == pytest.approx(result[2:].mean(axis=0))
+        assert (result[1] - result[0]) @ (result[3] - result[2]) == pytest.approx(0, abs=1e-8)
+
+
+def test_swapped_ends_stay_swapped_and_no_axis_gets_longer():
+    points = CROSS + np.random.default_rng(1).normal(0, 8, (30, 4, 2))
+    fitted = geometry.regularise_axes(points)
+    assert geometry.regularise_axes(points[:, [1, 0, 3, 2]]) == pytest.approx(fitted[:, [1, 0, 3, 2]])
+    for first, second in ((0, 1), (2, 3)):
+        before, after = (geometry.point_distance(p[:, first], p[:, second]) for p in (points, fitted))
+        assert (after <= before + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(0, 0), (10, 0), (5, math.nan), (5, 5)],
+        [(0, 0), (10, 0), (0, 5), (10, 5)],
+        [(3, 3)] * 4,
+    ],
+)
+def test_no_nearest_axes_are_nan(points):
+    fitted = geometry.regularise_axes([points, CROSS])
+    assert np.isnan(fitted[0]).all()
+    assert fitted[1] == pytest.approx(CROSS)
+
+
+@pytest.mark.parametrize(
+    ("points", "problem"),
+    [
+        (CROSS, ""),
+        (CROSS[[1, 0, 3, 2]], ""),
+        (CROSS[[2, 3, 0, 1]], "BPD is longer than OFD (1.333 times)"),
+        ([(0, 50), (120, 50), (60, 25), (60, 75)], "BPD is 0.417 of OFD, expected at least 0.5"),
+        ([(0, 50), (120, 50), (120, 5), (120, 95)], "OFD and BPD do not cross in the middle half of each"),
+        ([(0, 50), (120, 50), (60, 150), (60, 240)], "OFD and BPD do not cross in the middle half of each"),
+        ([(0, 0), (100, 0), (10, -40), (90, 40)], "OFD and BPD enclose 45 degrees, expected at least 60"),
+        ([(0, 0), (100, 0), (0, 10), (90, 10)], "OFD and BPD enclose 0 degrees, expected at least 60"),
+        ([(0, 0), (0, 0), (0, 10), (90, 10)], ""),
+        ([(0, 0), (100, 0), (math.nan, 10), (90, 10)], ""),
+    ],
+)
+def test_what_four_points_can_be(points, problem):
+    assert geometry.implausible_axes(points) == problem
+
+
+def test_real_heads_are_plausible(shared_data):
+    with open(shared_data / "hc18" / "labelled.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [f"{axis}_{end}_{along}" for axis in ("ofd", "bpd") for end in (1, 2) for along in "xy"]
+    points = np.array([[float(row[name]) for name in names] for row in rows]).reshape(-1, 4, 2)
+    assert not any(map(geometry.implausible_axes, points))

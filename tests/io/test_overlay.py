@@ -109,15 +109,28 @@ def test_reason_and_note_are_written_in_the_band() -> None:
     assert (short[-30:, 256:].max(axis=-1) > 200).sum() > 100
 
 
-def test_head_axes(tmp_path: Path) -> None:
-    points = [(20, 20), (80, 80), (20, 80), (80, 20)]
-    values = {"ofd_px": 85.0, "bpd_px": 85.0, "ofd_mm": 12.0}
+def test_head_axes_are_blue_and_green_and_their_ellipse_is_drawn(tmp_path: Path) -> None:
+    points = [(10, 50), (90, 50), (50, 20), (50, 80)]
+    values = {"ofd_px": 80.0, "bpd_px": 60.0, "ofd_mm": 12.0, "hc_px": 219.9}
     result = Result(
         "x.png", 0, "ok", keypoints=Keypoints(HEAD, points, [1] * 4),
         measurements={name: Measurement(name, value, name[-2:]) for name, value in values.items()},
     )  # fmt: skip
-    assert len(set(colours(HEAD.points))) == 4
-    write_overlay(tmp_path / "sub" / "x.png", draw_overlay(plain(100, 100, 30), result))
+    frame = plain(100, 100, 30)
+    drawn = draw_overlay(frame, result).astype(int)
+
+    def at(x: float, y: float) -> tuple[int, int, int]:
+        column, row = scaling(frame).to_overlay(np.array([x, y], float)).round().astype(int)
+        return tuple(drawn[row, column])
+
+    blue, green, red = at(30, 50)
+    assert blue > 200 > green > red
+    blue, green, red = at(50, 35)
+    assert green > 200 > max(blue, red)
+    turn = np.radians(40)
+    blue, green, red = at(50 + 40 * np.cos(turn), 50 + 30 * np.sin(turn))
+    assert min(green, red) > 150 > blue
+    write_overlay(tmp_path / "sub" / "x.png", drawn.astype(np.uint8))
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["x.png"]
     assert cv2.imread(str(tmp_path / "sub" / "x.png")) is not None
 

@@ -52,6 +52,14 @@ def test_hc18_table_with_further_columns(tmp_path: Path) -> None:
     assert spacing(table(tmp_path, text), "000_HC.png") == (0.069136, 0.069136)
 
 
+def test_a_row_without_a_size_says_nothing(tmp_path: Path) -> None:
+    sizes = table(tmp_path, "Filename,pixel_size_mm,head_circumference_mm\n1.png,0.1,\n2.png,,170\n")
+    assert spacing(sizes, "1.png") == (0.1, 0.1)
+    assert spacing(sizes, "2.png") is None
+    with pytest.raises(UsageError, match=r"sizes.csv:2: expected a positive number"):
+        table(tmp_path, "Filename,pixel_size_x_mm,pixel_size_y_mm\n1.png,0.1,\n")
+
+
 def test_two_axes(tmp_path: Path) -> None:
     sizes = table(tmp_path, "Filename,pixel_size_x_mm,pixel_size_y_mm\n1.png,0.1,0.2\n")
     frame = with_pixel_size(Frame(PIXELS, source="1.png", aspect=3.0), sizes)

@@ -18,7 +18,7 @@ socket.getaddrinfo = refuse
 socket.socket.connect = refuse
 from PIL import Image
 original = Image.open
-from aop_pose.pipelines.yolo.isolation import isolate
+from aop_pose.pipelines.isolation import isolate
 isolate()
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.events import events

@@ -86,7 +86,8 @@ def test_the_count_is_what_ultralytics_moves():
     """Also where the start's head is wider: that of a detector of 80 classes has 80 features, ours 64."""
     from ultralytics.nn.tasks import DetectionModel, PoseModel
 
-    from aop_pose.pipelines.yolo.start import Start, transfer
+    from aop_pose.pipelines.start import Start
+    from aop_pose.pipelines.yolo.start import transfer
 
     for classes in (2, 80):
         given = DetectionModel("yolo11n.yaml", nc=classes, verbose=False)

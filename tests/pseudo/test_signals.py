@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
+from aop_pose.heatmaps import encode, to_map
 from aop_pose.pseudo.noise import Noise
 from aop_pose.pseudo.signals import check_head, judge, rng_for
 from aop_pose.runtime import Predictor
@@ -102,5 +103,29 @@ def test_a_head_that_nothing_reads_is_an_error():
     predictor = fake_predictor()
     check_head(predictor)
     strange = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"head": "crystal"}))
-    with pytest.raises(UsageError, match="expected a network with the head pose, found crystal"):
+    with pytest.raises(UsageError, match="expected a network with the head pose or heatmap, found crystal"):
         check_head(strange)
+
+
+def mapped(sigma):
+    """A heatmap network that always shows the same points, each by a Gaussian of ``sigma`` map pixels."""
+    maps = encode(to_map(POINTS, 4), (64, 64), sigma)
+    return lambda inputs: np.repeat(maps[None], len(inputs), axis=0).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
+def test_the_spread_of_maps_is_that_of_their_gaussians(sigma):
+    found = judged(mapped(sigma), textured(0), STILL, head="heatmap", decode="subpixel")
+    np.testing.assert_allclose(found.points, POINTS, atol=0.2)
+    # Root mean square distance from the centre of a round Gaussian: sigma times the root of 2, at 4 pixels a map pixel.
+    assert found.signals.candidate_spread * 256 == pytest.approx(4 * sigma * np.sqrt(2), rel=0.05)
+    # Shannon entropy of a discrete Gaussian, log(2 pi e sigma^2), plus log 3 for three maps read as one.
+    nats = np.log(2 * np.pi * np.e * sigma**2) + np.log(3)
+    assert found.signals.score_entropy == pytest.approx(nats / np.log(3 * 64 * 64), rel=0.02)
+    assert found.signals.cosine_scores == pytest.approx(0.5)
+
+
+def test_maps_that_are_not_finite_give_no_points():
+    broken = judged(lambda inputs: mapped(2.0)(inputs) * np.nan, textured(0), head="heatmap", decode="subpixel")
+    assert np.isnan(broken.points).all()
+    assert broken.signals.score == 0

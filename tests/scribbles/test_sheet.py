@@ -61,6 +61,24 @@ def test_unreadable_picture_is_left_out_and_told(data, tmp_path):
     assert {row["Filename"] for row in table(out / "strokes.csv")} == {"a.png"}
 
 
+def test_an_earlier_run_is_replaced_whole_and_only_when_asked(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["scribbles", str(data), "--out", str(out)]
+    label(data, f"a.png,{GOOD}", f"b.png,{GOOD}")
+    assert run(command) == 0
+    label(data, f"a.png,{GOOD}")
+    assert run(command) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    assert len(list((out / "pictures").iterdir())) == 2
+    assert run([*command, "--overwrite"]) == 0
+    assert [path.name for path in (out / "pictures").iterdir()] == ["a.png"]
+    assert {row["Filename"] for row in table(out / "strokes.csv")} == {"a.png"}
+    (out / "notes.txt").write_text("mine")
+    assert run([*command, "--overwrite"]) == 2
+    assert "expected an earlier result to replace, found 'notes.txt'" in capsys.readouterr().err
+    assert (out / "notes.txt").is_file()
+
+
 @pytest.mark.parametrize("rows", [[], ["missing.png," + GOOD]])
 def test_nothing_is_written_on_wrong_usage(data, tmp_path, rows):
     label(data, *rows)

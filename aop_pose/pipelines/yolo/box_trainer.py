@@ -31,9 +31,11 @@ class BoxTrainer(ExactTraining):
             "train": "train", "val": "val", "names": dict(enumerate(CLASSES)), "nc": len(CLASSES), "channels": 3,
         }  # fmt: skip
 
-    def adapt_loss(self, criterion: Any) -> None:
+    def make_loss(self, model: Any) -> Any:
+        criterion = super().make_loss(model)
         if self.config.box_loss == "mse":
             criterion.bbox_loss = SquaredBoxLoss(criterion.reg_max).to(self.device)
+        return criterion
 
     def check(self, model: torch.nn.Module) -> dict[str, float]:
         return dict(zip(self.checked, overlaps(model, self.checks, self.config, self.device), strict=True))

@@ -56,4 +56,11 @@ class YoloConfig(Config):
     """Score below which a frame counts as showing no anatomy."""
     box_loss: Literal["ciou", "mse"] = "ciou"
     """Box term of detection pre-training: Ultralytics' own, or equation 10 of the paper."""
+    keypoint_loss: Literal["oks", "mse"] = "oks"
+    """Keypoint term: Ultralytics' own, or equation 12 of the paper; ``loss.SquaredPointLoss`` says in which unit."""
+    weighted_terms: Literal["all", "points", "points-only"] = "all"
+    """What a pseudo-label's weight multiplies: its whole loss, or its keypoint term alone while its box and class
+    terms count in full (``points``) or not at all (``points-only``: equation 13 as printed has none)."""
+    dynamic_draws: int = Field(default=1, ge=1)
+    """Passes after noise for each weight that is computed anew during training."""
     decode: Literal["best", "weighted"] = "best"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import random
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,12 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.errors import AopPoseError
 from aop_pose.pipelines.job import Job, Step
+from aop_pose.pipelines.precision import precision_of
 from aop_pose.pipelines.run import METRICS, RunFolder
+from aop_pose.pipelines.start import Start
+from aop_pose.pipelines.table import append_row, best_row, keep_rows
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.dataset import MemoryDataset
-from aop_pose.pipelines.yolo.start import Start
 from aop_pose.runtime import usable_cores
 
 STATE = "resume.pt"
@@ -61,8 +61,9 @@ class ExactTraining(DetectionTrainer):
         """One value for each name in ``checked``."""
         raise AssertionError("a subclass gives it")
 
-    def adapt_loss(self, criterion: Any) -> None:
-        """Change the loss of the network that trains, where the stock one is not wanted."""
+    def make_loss(self, model: Any) -> Any:
+        """The loss of the network that trains: the stock one, or what a subclass puts in its place."""
+        return model.init_criterion()
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> MemoryDataset:
         training = mode == "train"
@@ -80,11 +81,10 @@ class ExactTraining(DetectionTrainer):
         torch.set_num_threads(usable_cores())
         # Only now: a criterion given earlier would be lost, and the averaged copy must not carry it.
         model = unwrap_model(self.model)
-        model.criterion = model.init_criterion()
-        self.adapt_loss(model.criterion)
+        model.criterion = self.make_loss(model)
         if self.device.type == "cpu":
             self.model = self.model.to(memory_format=torch.channels_last)
-            if precision_of(self.config, "cpu") == "bf16":
+            if precision_of(self.config.precision, "cpu") == "bf16":
                 pass_in_bfloat16(self.model)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -128,13 +128,9 @@ class ExactTraining(DetectionTrainer):
         row |= {
             key: float(value)
             for key, value in metrics.items()
-            if key in self.checked or key.startswith(("train/", "lr/"))
+            if key in self.checked or key.startswith(("train/", "lr/", "pseudo/"))
         }
-        fresh = not self.csv.exists()
-        with self.csv.open("a", encoding="utf-8") as file:
-            if fresh:
-                file.write(",".join(row) + "\n")
-            file.write(",".join(f"{value:.6g}" for value in row.values()) + "\n")
+        append_row(self.csv, row)
         self.job.on_epoch(row)
 
     def save_model(self) -> bool:
@@ -172,7 +168,7 @@ class ExactTraining(DetectionTrainer):
 def carry_out(trainer: ExactTraining, run: RunFolder, **facts: Any) -> dict[str, Any]:
     """Train to the end and finish the run folder; returns what run.json says."""
     job, config = trainer.job, trainer.config
-    run.save(precision=precision_of(config, job.device), device=job.device, **facts)
+    run.save(precision=precision_of(config.precision, job.device), device=job.device, **facts)
     try:
         trainer.train()
     except RuntimeError as error:
@@ -182,35 +178,6 @@ def carry_out(trainer: ExactTraining, run: RunFolder, **facts: Any) -> dict[str,
     run.finish(best=best, torch_threads=torch.get_num_threads())
     job.say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}")
     return run.record
-
-
-def best_row(table: Path, columns: Sequence[str]) -> dict[str, float | None]:
-    """The row of metrics.csv whose weights were kept (see ``ExactTraining.checked``); what was not checked is None."""
-    with table.open(encoding="utf-8") as file:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    sign = -1 if columns[0].endswith("iou") else 1
-    checked = [row for row in rows if np.isfinite(row[columns[0]])]
-    # Of equal epochs Ultralytics keeps the last.
-    kept = min(reversed(checked), key=lambda row: sign * row[columns[0]]) if checked else rows[-1]
-    return {key: kept[key] if np.isfinite(kept[key]) else None for key in ("epoch", *columns)}
-
-
-def keep_rows(csv: Path, rows: int) -> None:
-    """Cut a table back to its header and the first ``rows`` rows."""
-    if csv.is_file():
-        lines = csv.read_text(encoding="utf-8").splitlines(keepends=True)
-        csv.write_text("".join(lines[: rows + 1]), encoding="utf-8")
-
-
-def precision_of(config: YoloConfig, device: str) -> str:
-    """``bf16`` where asked for, or where ``auto`` finds a processor that multiplies it natively."""
-    if config.precision != "auto":
-        return config.precision
-    if device == "cpu":
-        return (
-            "bf16" if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
-        )
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
 
 
 def pass_in_bfloat16(model: Any) -> None:
@@ -228,7 +195,7 @@ def pass_in_bfloat16(model: Any) -> None:
 def ultralytics_settings(config: YoloConfig, job: Job) -> dict[str, Any]:
     """This project's settings in Ultralytics' words."""
     # Ultralytics refuses bfloat16 on a CPU; there the forward pass is wrapped instead (pass_in_bfloat16).
-    bfloat16 = job.device != "cpu" and precision_of(config, job.device) == "bf16"
+    bfloat16 = job.device != "cpu" and precision_of(config.precision, job.device) == "bf16"
     return {
         "model": f"{config.model}.yaml", "data": "in-memory.yaml", "save_dir": str(job.out.resolve()),
         "exist_ok": True, "device": job.device, "seed": job.seed, "deterministic": True, "workers": 4,

@@ -12,6 +12,7 @@ import torch
 from ultralytics.nn.modules.head import Pose
 
 from aop_pose.errors import UsageError
+from aop_pose.pipelines.start import read_checkpoint
 from aop_pose.schemas import AOP
 
 
@@ -46,23 +47,6 @@ class TorchNetwork:
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         self.module.eval()
         return self.module(torch.from_numpy(inputs).to(self.device)).float().cpu().numpy()
-
-
-def read_checkpoint(path: Path, what: str) -> Any:
-    """Any network of Ultralytics from a file, in float32 and evaluation mode.
-
-    Only through its allow-listed loader, which ``isolation.isolate`` turns on: a file that holds anything else is
-    refused unexecuted, with a UsageError that begins with ``what``.
-    """
-    from ultralytics.nn.tasks import load_checkpoint as load
-
-    try:
-        with warnings.catch_warnings():
-            # torch warns of numbers in a pickle that its restricted reader skips.
-            warnings.simplefilter("ignore", UserWarning)
-            return load(path)[0]
-    except Exception as error:
-        raise UsageError(f"{what}: {path} is not an Ultralytics checkpoint ({type(error).__name__})") from None
 
 
 def load_checkpoint(path: Path) -> Any:

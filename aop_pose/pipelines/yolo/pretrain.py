@@ -32,13 +32,13 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
         UsageError: labels, boxes, settings or run folder do not fit.
         AopPoseError: the run broke off.
     """
-    from aop_pose.pipelines.yolo.isolation import isolate
+    from aop_pose.pipelines.isolation import isolate
 
     isolate()
+    from aop_pose.pipelines.start import find_start
     from aop_pose.pipelines.yolo.box_trainer import BoxTrainer
     from aop_pose.pipelines.yolo.boxes import box_parts, read_boxes, write_boxes
     from aop_pose.pipelines.yolo.exact import carry_out
-    from aop_pose.pipelines.yolo.start import find_start
 
     config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     frames, chosen, given = [], None, None

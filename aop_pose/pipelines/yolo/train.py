@@ -1,27 +1,37 @@
-"""``train --method yolo``: labelled frames (and phantoms) -> a pose network."""
+"""``train --method yolo``: labelled frames (and phantoms, and pseudo-labelled ones) -> a pose network."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import LabelledFrame, resolve
 from aop_pose.formats.masks import mask_boxes
-from aop_pose.formats.split import hold_out, near_duplicate_groups
 from aop_pose.io.read import read_frame
 from aop_pose.pipelines.config import load_config
+from aop_pose.pipelines.frames import split_frames
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RunFolder, fingerprint
 from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
+from aop_pose.pipelines.yolo.pseudo import Confidence, PseudoSet, find_pseudo
 from aop_pose.schemas import AOP
 
 
-def train(job: Job, val: str | None = None, boxes: Path | None = None) -> dict[str, Any]:
+def train(
+    job: Job,
+    val: str | None = None,
+    boxes: Path | None = None,
+    pseudo: str | Path | None = None,
+    dynamic: bool = False,
+    frames: str | Path | None = None,
+) -> dict[str, Any]:
     """Train a pose network on labelled frames; returns what run.json says.
 
     Args:
@@ -29,18 +39,27 @@ def train(job: Job, val: str | None = None, boxes: Path | None = None) -> dict[s
         val: label file that chooses the best epoch; without it a share of the labelled frames does, in whole groups.
         boxes: a YOLO detection folder (``pretrain`` writes one) with boxes of PS and FH on the labelled pictures. They
             are learned beside the points, as classes of their own (Li et al., equation 11).
+        pseudo: a ``pseudo.csv``, as given or below ``job.data``: its kept frames fill half of each batch, their loss
+            times their weight (equation 13). An epoch is one pass over the labelled frames and phantoms.
+        dynamic: weights of pseudo-labels are computed anew each epoch, instead of those in the file.
+        frames: a list, as given or below ``job.data``: only these of the pseudo-labelled frames.
 
     Raises:
         UsageError: labels, settings, start or run folder do not fit; nothing was written.
         AopPoseError: the run broke off.
     """
-    from aop_pose.pipelines.yolo.isolation import isolate
+    from aop_pose.pipelines.isolation import isolate
 
     isolate()
+    from aop_pose.pipelines.start import find_start
     from aop_pose.pipelines.yolo.exact import carry_out
-    from aop_pose.pipelines.yolo.start import find_start, transfer
+    from aop_pose.pipelines.yolo.start import transfer
     from aop_pose.pipelines.yolo.trainer import FrameTrainer, class_names
+    from aop_pose.pipelines.yolo.weighted import WeightedTrainer
 
+    for option, given in (("--dynamic", dynamic), ("--list", frames is not None)):
+        if given and pseudo is None:
+            raise UsageError(f"{option}: expected --pseudo beside it, whose frames it is about")
     config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     labelled = read_iugc(resolve(job.labels, job.data), job.data)
     chosen = read_iugc(resolve(val, job.data), job.data) if val is not None else None
@@ -52,6 +71,12 @@ def train(job: Job, val: str | None = None, boxes: Path | None = None) -> dict[s
 
         examples = add_boxes(examples, [frame.filename for frame in labelled], boxes)
         auxiliary = {"boxes": str(boxes), "boxed_frames": sum(bool(example.classes) for example in examples)}
+    trusted: list[Any] = []
+    confidence: Confidence | None = None
+    about: dict[str, Any] = {}
+    if pseudo is not None:
+        taken = {"--labels": labelled, "--val": chosen or []}
+        trusted, confidence, about = read_trusted(find_pseudo(pseudo, job.data, frames, taken), config, job, dynamic)
     start = find_start(job.init, config.model)
     moved = transfer(start, config.model, len(class_names(examples)))
     facts = {
@@ -60,37 +85,42 @@ def train(job: Job, val: str | None = None, boxes: Path | None = None) -> dict[s
             "labels": job.labels, "val": val, "frames": len(training), "phantoms": config.phantoms,
             "checked_frames": len(checking),
             "chosen_by": "the last epoch" if not checking else "--val" if val else "held-out groups of the labels",
-            "fingerprint": fingerprint(part for example in examples + checks for part in _parts(example)),
-            **auxiliary,
+            "fingerprint": fingerprint(part for example in examples + trusted + checks for part in _parts(example)),
+            **auxiliary, **about,
         },
     }  # fmt: skip
     run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
     job.say(f"start: {start.words}; {moved[0]} of {moved[1]} tensors transferred")
     job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
+    if trusted:
+        how = f"by {confidence.rule} anew each epoch" if confidence else "as the file gives them"
+        job.say(f"pseudo-labels: {len(trusted)} frames, half of each batch; weights {how}")
     if auxiliary:
-        others = "; on the others PS and FH count as background" if auxiliary["boxed_frames"] < len(training) else ""
+        others = (
+            "; on the others PS and FH count as background"
+            if auxiliary["boxed_frames"] < len(training + trusted)
+            else ""
+        )
         job.say(f"auxiliary boxes: on {auxiliary['boxed_frames']} of {len(training)} labelled frames{others}")
     examples += phantom_examples(config.phantoms, job.seed, boxed=bool(auxiliary))
-    trainer = FrameTrainer(config, job, start, examples, checks)
+    if trusted:
+        trainer = WeightedTrainer(config, job, start, examples + trusted, checks, confidence)
+    else:
+        trainer = FrameTrainer(config, job, start, examples, checks)
     return carry_out(trainer, run, start=start.words, tensors_transferred=list(moved))
 
 
-def split_frames(
-    labelled: list[LabelledFrame], val: list[LabelledFrame] | None, holdout: float, seed: int
-) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
-    """Frames that train and frames that choose the epoch; UsageError names a frame that stands in both files."""
-    if not labelled:
-        raise UsageError("--labels: expected at least one labelled frame, found none")
-    if val is not None:
-        shared = sorted({frame.path.resolve() for frame in labelled} & {frame.path.resolve() for frame in val})
-        if shared:
-            raise UsageError(f"--val: {shared[0].name} stands in --labels too ({len(shared)} such frames)")
-        return labelled, val
-    if not holdout:
-        return labelled, []
-    held = hold_out(near_duplicate_groups([frame.path for frame in labelled]), holdout, seed)
-    kept = [frame for frame, out in zip(labelled, held, strict=True) if not out]
-    return kept, [frame for frame, out in zip(labelled, held, strict=True) if out]
+def read_trusted(
+    found: PseudoSet, config: YoloConfig, job: Job, dynamic: bool
+) -> tuple[list[Any], Confidence | None, dict[str, Any]]:
+    """Pseudo-labelled examples, the rule that weighs them anew or None, and what run.json says of them."""
+    from aop_pose.pipelines.yolo.sampler import check_halves
+
+    check_halves(config.batch)
+    examples = read_examples([one.frame for one in found.frames])
+    trusted = [attrs.evolve(example, weight=one.weight) for example, one in zip(examples, found.frames, strict=True)]
+    confidence = Confidence.of(found.origin, config, job.seed) if dynamic else None
+    return trusted, confidence, {"pseudo": found.facts(confidence)}
 
 
 def read_examples(frames: Sequence[LabelledFrame]) -> list[Any]:
@@ -122,4 +152,5 @@ def phantom_examples(count: int, seed: int, boxed: bool = False) -> list[Any]:
 
 def _parts(example: Any) -> list[bytes]:
     parts = [example.name.encode(), example.pixels.tobytes(), example.points.tobytes()]
-    return parts + ([bytes(example.classes), example.boxes.tobytes()] if example.classes else [])
+    parts += [bytes(example.classes), example.boxes.tobytes()] if example.classes else []
+    return parts + ([struct.pack("<d", example.weight)] if example.weight is not None else [])

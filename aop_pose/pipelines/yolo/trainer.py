@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from ultralytics.models.yolo.pose import PoseTrainer
-from ultralytics.utils.loss import KeypointLoss
 
 from aop_pose.decode import decode_pose
 from aop_pose.formats.labels import CLASSES
@@ -18,6 +17,7 @@ from aop_pose.letterbox import fit
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.dataset import Example, FrameDataset
 from aop_pose.pipelines.yolo.exact import ExactTraining
+from aop_pose.pipelines.yolo.loss import FrameWeight, VisiblePointLoss, WeightedPoseLoss
 from aop_pose.pipelines.yolo.network import TorchNetwork
 from aop_pose.schemas import AOP
 
@@ -39,9 +39,15 @@ class FrameTrainer(ExactTraining, PoseTrainer):
             "kpt_oks_sigmas": [self.config.oks_sigma] * points,
         }  # fmt: skip
 
-    def adapt_loss(self, criterion: Any) -> None:
+    def make_loss(self, model: Any) -> Any:
+        squared = self.config.keypoint_loss == "mse"
+        if squared or any(example.weight is not None for example in self.examples):
+            self.table = {example.name: frame_weight(example.weight, self.config) for example in self.examples}
+            return WeightedPoseLoss(model, self.table, self.config.image_size, squared)
+        criterion = super().make_loss(model)
         if self.data["nc"] > 1:
             criterion.keypoint_loss = VisiblePointLoss(criterion.keypoint_loss.sigmas)
+        return criterion
 
     def check(self, model: torch.nn.Module) -> dict[str, float]:
         return errors(model, self.checks, self.config, self.device)
@@ -56,20 +62,12 @@ def class_names(examples: Sequence[Example]) -> dict[int, str]:
     return dict(enumerate((AOP.name, *CLASSES) if any(example.classes for example in examples) else (AOP.name,)))
 
 
-class VisiblePointLoss(KeypointLoss):
-    """Ultralytics' term over the anchors that have points to find.
-
-    An anchor of an auxiliary box has none. It gives no gradient in the stock term either, but counts in its mean, so
-    that boxes would weaken the points.
-    """
-
-    def forward(
-        self, pred_kpts: torch.Tensor, gt_kpts: torch.Tensor, kpt_mask: torch.Tensor, area: torch.Tensor
-    ) -> torch.Tensor:
-        known = kpt_mask.any(dim=1)
-        if not known.any():
-            return pred_kpts[known].sum()
-        return super().forward(pred_kpts[known], gt_kpts[known], kpt_mask[known], area[known])
+def frame_weight(weight: float | None, config: YoloConfig) -> FrameWeight:
+    """What a frame's loss is multiplied by; ``weight`` None = labelled."""
+    if weight is None:
+        return FrameWeight()
+    detection = {"all": weight, "points": 1.0, "points-only": 0.0}[config.weighted_terms]
+    return FrameWeight(points=weight, detection=detection)
 
 
 def errors(

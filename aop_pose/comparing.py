@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from aop_pose.errors import UsageError
 from aop_pose.evaluation.grouping import AUTO, Grouping, every_frame_alone, grouped_by
 from aop_pose.evaluation.match import Truth, truth_of_results
 from aop_pose.evaluation.quality import contrast
@@ -18,7 +19,7 @@ from aop_pose.formats import head, iugc
 from aop_pose.formats.labels import find_picture
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.rows import Row, header_of, number, parse_rows
-from aop_pose.formats.split import near_duplicate_groups_of, thumbnail
+from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
 from aop_pose.schemas import AOP, HEAD, Schema
 
 _LABELS = {AOP.name: iugc.COLUMNS, HEAD.name: head.COLUMNS}
@@ -53,10 +54,18 @@ class Pictures:
         return read_gray(self.paths[position])
 
 
-def grouping_of(group: str, truth: Truth, pictures: Pictures | None) -> Grouping:
-    """What ``--group`` asks for."""
+def grouping_of(group: str, regex: str, truth: Truth, pictures: Pictures | None) -> Grouping:
+    """What ``--group`` and ``--group-regex`` ask for; UsageError where both do."""
     if group != AUTO:
+        if regex:
+            raise UsageError(f"expected one of --group and --group-regex, found --group {group} beside it")
         return grouped_by(truth.columns, group)
+    if regex:
+        patients = groups_by_name(truth.names, regex)
+        words = f"frames of one patient, by name ({regex})"
+        if pictures is None:
+            return Grouping(patients, words)
+        return Grouping(merge_groups(patients, pictures.groups), f"{words}, and pictures that are nearly the same")
     if pictures is None:
         return every_frame_alone(len(truth.names))
     return Grouping(pictures.groups, "pictures that are nearly the same")

@@ -1,0 +1,158 @@
+"""From finished runs to one table: figures of each method with intervals, and paired tests between methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import fmean, stdev
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aop_pose.benchmark.plan import Plan
+from aop_pose.evaluation.bootstrap import Estimate, Resampling, sign_flip_test
+from aop_pose.evaluation.holm import holm
+
+METRICS = ("mre_px", "aop_mae_deg")
+"""What is compared, in the order of the two errors that a run keeps of each frame."""
+
+
+@attrs.frozen
+class MethodRow:
+    """What a method reached, over its finished seeds."""
+
+    method: str
+    seeds: tuple[int, ...]
+    epochs: int
+    start: str
+    """Where its first weights came from."""
+    errors: dict[str, Estimate]
+    """Mean over frames and seeds of each of ``METRICS``."""
+    by_seed: dict[str, list[float]]
+    missing: float
+    """Frames that were not measured, mean over the seeds."""
+    training_minutes: float
+    training_memory_mb: float
+    """Largest over the seeds, as that of measuring."""
+    measuring_memory_mb: float
+    ms_per_frame: float
+    artefact_mb: float
+
+    def seed_spread(self, metric: str) -> float | None:
+        """Standard deviation over the seeds; None for one."""
+        values = self.by_seed[metric]
+        return stdev(values) if len(values) > 1 else None
+
+
+@attrs.frozen
+class Pair:
+    """First method minus second, over the seeds that both have finished."""
+
+    first: str
+    second: str
+    metric: str
+    seeds: int
+    difference: Estimate
+    p: float | None
+    """Sign-flip test over groups; None where there are too few groups."""
+    p_holm: float | None
+    """Corrected for all pairs and metrics of the table."""
+
+
+@attrs.frozen(eq=False)
+class Comparison:
+    """A benchmark as its table shows it."""
+
+    plan: Plan
+    runs: Sequence[dict[str, Any]]
+    methods: tuple[MethodRow, ...]
+    pairs: tuple[Pair, ...]
+    n_frames: int
+    n_groups: int
+    withheld: str
+    """Why there are no intervals and tests, "" where they are."""
+    notes: tuple[str, ...]
+
+
+def compare(
+    plan: Plan, runs: Sequence[dict[str, Any]], names: Sequence[str], groups: np.ndarray, notes: tuple[str, ...] = ()
+) -> Comparison:
+    """Compare finished runs (``one_run``) on the frames ``names`` (n,), which ``groups`` (n,) keep together."""
+    resampling = Resampling(groups)
+    by_method = {method: [run for run in runs if run["method"] == method] for method in plan.methods}
+    finished = {method: found for method, found in by_method.items() if found}
+    rows = tuple(_row(method, found, names, resampling) for method, found in finished.items())
+    return Comparison(
+        plan=plan,
+        runs=runs,
+        methods=rows,
+        pairs=_pairs(finished, names, groups, resampling),
+        n_frames=len(names),
+        n_groups=resampling.n_groups,
+        withheld=resampling.withheld,
+        notes=(*notes, *_notes(plan, rows)),
+    )
+
+
+def _errors(run: dict[str, Any], names: Sequence[str]) -> np.ndarray:
+    """(frames, metrics)"""
+    return np.array([run["errors"][name] for name in names], dtype=np.float64)
+
+
+def _row(method: str, runs: list[dict[str, Any]], names: Sequence[str], resampling: Resampling) -> MethodRow:
+    errors = np.stack([_errors(run, names) for run in runs])
+    estimates = resampling.means(errors.mean(axis=0))
+    return MethodRow(
+        method=method,
+        seeds=tuple(run["seed"] for run in runs),
+        epochs=runs[0]["epochs"],
+        start=", ".join(dict.fromkeys(str(run["training"].get("start", "not stated")) for run in runs)),
+        errors=dict(zip(METRICS, estimates, strict=True)),
+        by_seed={metric: errors.mean(axis=1)[:, place].tolist() for place, metric in enumerate(METRICS)},
+        missing=fmean(run["figures"]["n_missing"] for run in runs),
+        training_minutes=fmean(run["training"]["wall_seconds"] for run in runs) / 60,
+        training_memory_mb=max(run["training"]["peak_memory_mb"] for run in runs),
+        measuring_memory_mb=max(run["measuring"]["peak_memory_mb"] for run in runs),
+        ms_per_frame=fmean(run["measuring"]["ms_per_frame"] for run in runs),
+        artefact_mb=fmean(run["artefact"]["bytes"] for run in runs) / 1e6,
+    )
+
+
+def _pairs(
+    finished: dict[str, list[dict[str, Any]]], names: Sequence[str], groups: np.ndarray, resampling: Resampling
+) -> tuple[Pair, ...]:
+    pairs = []
+    for first, second in combinations(finished, 2):
+        ours, theirs = ({run["seed"]: run for run in finished[method]} for method in (first, second))
+        shared = sorted(ours.keys() & theirs.keys())
+        if not shared:
+            continue
+        gap = np.mean([_errors(ours[seed], names) - _errors(theirs[seed], names) for seed in shared], axis=0)
+        for place, (metric, estimate) in enumerate(zip(METRICS, resampling.means(gap), strict=True)):
+            p = None if resampling.withheld else sign_flip_test(gap[:, place], groups)
+            pairs.append(Pair(first, second, metric, len(shared), estimate, p, None))
+    tested = [pair.p for pair in pairs if pair.p is not None]
+    if len(tested) < len(pairs):
+        return tuple(pairs)
+    return tuple(attrs.evolve(pair, p_holm=p) for pair, p in zip(pairs, holm(tested), strict=True))
+
+
+def _notes(plan: Plan, rows: Sequence[MethodRow]) -> list[str]:
+    notes = []
+    if len({row.start for row in rows}) > 1:
+        notes.append(
+            "methods started from different weights: " + "; ".join(f"{row.method}: {row.start}" for row in rows)
+        )
+    unfinished = [f"{row.method} {len(row.seeds)} of {plan.seeds}" for row in rows if len(row.seeds) < plan.seeds]
+    unfinished += [f"{method} 0 of {plan.seeds}" for method in plan.methods if method not in {r.method for r in rows}]
+    if unfinished:
+        notes.append(f"runs that are not finished: {', '.join(unfinished)}")
+    if plan.budget.seconds is not None:
+        notes += [
+            f"{row.method} took {row.training_minutes:.1f} min of training, "
+            f"{60 * row.training_minutes / plan.budget.seconds - 1:+.0%} against the budget"
+            for row in rows
+            if abs(60 * row.training_minutes / plan.budget.seconds - 1) > 0.1
+        ]
+    return notes

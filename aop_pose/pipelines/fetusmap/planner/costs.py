@@ -1,0 +1,123 @@
+"""What each unit of a graph keeps, makes and costs, by running it alone without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, fx
+from torch.utils.flop_counter import FlopCounterMode
+
+from aop_pose.pipelines.fetusmap.planner.graph import Graph
+from aop_pose.pipelines.fetusmap.planner.memory import LiveBytes, like_meta, on_meta
+
+# Seconds are arithmetic plus traffic: a device does about this many operations in the time it moves one byte.
+OPERATIONS_PER_BYTE = 20
+
+
+@attrs.frozen
+class Cost:
+    """One unit's needs, in bytes beyond parameters.
+
+    Attributes:
+        made: its value; 0 if that is a view of ``storage``'s.
+        storage: label of the unit whose storage the value has, itself unless it is a view.
+        saves: bit mask of the units whose storages autograd keeps for its backward pass.
+        internal: what autograd keeps that is no unit's value (masks, indices, statistics).
+        forward, backward: alive at the worst moment beside what stood before; backward, with gradients of inputs.
+        seconds: of the forward pass, in the operations that would take as long.
+        reruns: whether its backward pass needs something that only running it makes.
+        differentiable: whether a gradient passes it.
+        random: whether it draws random numbers.
+    """
+
+    made: int
+    storage: int
+    saves: int
+    internal: int
+    forward: int
+    backward: int
+    seconds: float
+    reruns: bool
+    differentiable: bool
+    random: bool
+
+
+def unit_costs(graph: Graph, inputs: Sequence[Tensor]) -> list[Cost]:
+    """Costs of all units for inputs of these shapes."""
+    root = on_meta(graph.root)
+    values: dict[fx.Node, Any] = {}
+    interpreter = fx.Interpreter(root, garbage_collect_values=False, graph=graph.graph)
+    interpreter.args_iter = iter(like_meta(inputs))
+    interpreter.env = values
+    for node in graph.graph.nodes:
+        if node.op in ("placeholder", "get_attr") or node in graph.prologue:
+            values[node] = interpreter.run_node(node)
+    owner: dict[int, int] = {}  # storage -> the unit that made it
+    costs = []
+    for label, unit in enumerate(graph.units):
+        costs.append(_cost(graph, label, interpreter, owner))
+        owner.setdefault(id(values[unit.value].untyped_storage()), label)
+    return costs
+
+
+def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int, int]) -> Cost:
+    unit = graph.units[label]
+    values = interpreter.env
+    # Each unit starts from leaves, so that its backward pass is its own.
+    read = [graph.units[before].value for before in unit.inputs]
+    for node in read:
+        values[node] = values[node].detach().requires_grad_(values[node].requires_grad)
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved[id(tensor.untyped_storage())] = tensor.untyped_storage()
+        return tensor
+
+    with LiveBytes() as count:
+        with FlopCounterMode(display=False) as flops, torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+            for node in unit.nodes:
+                values[node] = interpreter.run_node(node)
+        forward = count.peak
+        value = values[unit.value]
+        storage = owner.get(id(value.untyped_storage()), label)
+        made = count.size_of(value)
+        fresh = {key: held for key, held in saved.items() if key in count.counted and key not in owner}
+        internal = sum(held.nbytes() for key, held in fresh.items() if key != id(value.untyped_storage()))
+        saves = sum(1 << owner[key] for key in saved if key in owner)
+        if id(value.untyped_storage()) in fresh:
+            saves |= 1 << label
+        parts = [values[node] for node in read] + list(interpreter.module.parameters())
+        backward = _backward(value, parts, count) if value.requires_grad else 0
+    traffic = made + sum(values[node].nbytes for node in read) if storage == label else 0
+    differentiable = value.requires_grad
+    values[unit.value] = value.detach().requires_grad_(differentiable)
+    return Cost(
+        made=made,
+        storage=storage,
+        saves=saves,
+        internal=internal,
+        forward=forward,
+        backward=backward,
+        seconds=flops.get_total_flops() + OPERATIONS_PER_BYTE * traffic,
+        reruns=bool(fresh),
+        differentiable=differentiable,
+        random=count.random,
+    )
+
+
+def _backward(value: Tensor, parts: Sequence[Tensor], count: LiveBytes) -> int:
+    """Bytes alive at the worst moment of the unit's backward pass, beyond what its forward pass left.
+
+    Args:
+        parts: inputs of the unit and its parameters, whose gradients are dropped again.
+    """
+    gradient = torch.empty_like(value)
+    before = count.live
+    count.peak = before
+    value.backward(gradient)
+    for tensor in parts:
+        tensor.grad = None
+    return count.peak - before

@@ -1,0 +1,218 @@
+"""A module run by a plan: segment by segment, some recomputed, some reversed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor, fx, nn
+from torch.utils.checkpoint import checkpoint
+
+from aop_pose.pipelines.fetusmap.planner.graph import Graph
+from aop_pose.pipelines.fetusmap.planner.reversible import ReversibleBlock, reverse, unchanged_buffers
+
+Action = Literal["keep", "recompute", "reverse"]
+
+
+@attrs.frozen
+class Stage:
+    """A segment ready to run.
+
+    Attributes:
+        labels: its units in order.
+        reads: units before it whose values it reads.
+        gives: units in it whose values are read later or returned.
+        last: units before it whose values nothing after it reads.
+        again: units it reads that one earlier segment alone has read: skips.
+        modules: those it calls that hold buffers.
+    """
+
+    action: Action
+    labels: tuple[int, ...]
+    reads: tuple[int, ...]
+    gives: tuple[int, ...]
+    last: tuple[int, ...]
+    again: frozenset[int]
+    modules: tuple[nn.Module, ...]
+
+
+class Planned(nn.Module):
+    """Runs a network as planned; results and gradients are those of the network itself.
+
+    Recomputation draws the same random numbers and leaves running statistics alone. ``network`` is the network
+    itself: its state dictionary is the one to store.
+
+    Args:
+        graph: the network's graph, reversible blocks in place.
+        segments: action and labels of each segment, in the order in which they run.
+    """
+
+    def __init__(self, graph: Graph, segments: Sequence[tuple[Action, Sequence[int]]]) -> None:
+        super().__init__()
+        self.network = graph.root
+        self.graph = graph
+        self.stages = [_stage(graph, segments, position) for position in range(len(segments))]
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """The network's outputs."""
+        call = _Call(self.graph, inputs)
+        values: dict[int, Tensor] = {}
+        for stage in self.stages:
+            read = [_skip(values[label]) if label in stage.again else values[label] for label in stage.reads]
+            given = self._run(stage, call, read)
+            for label in stage.last:
+                del values[label]
+            values.update(zip(stage.gives, given, strict=True))
+            del given, read
+        return call.output(values)
+
+    def _run(self, stage: Stage, call: _Call, read: list[Tensor]) -> Sequence[Tensor]:
+        if stage.action == "reverse":
+            [features] = read
+            del read
+            return [reverse(features, [call.block(label) for label in stage.labels])]
+
+        def segment(*tensors: Tensor) -> list[Tensor]:
+            return call.run(stage, tensors)
+
+        if stage.action == "keep" or not torch.is_grad_enabled():
+            return segment(*read)
+        return checkpoint(segment, *read, use_reentrant=False, context_fn=_contexts(stage.modules))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Planned:
+        """A planned copy of the network; the graph, which holds no data, is shared."""
+        segments = [(stage.action, stage.labels) for stage in self.stages]
+        copied = Planned(attrs.evolve(self.graph, root=copy.deepcopy(self.network, memo)), segments)
+        copied.training = self.training
+        return copied
+
+
+class _Call:
+    """One forward pass: the inputs, and the sizes read off tensors, which recomputation needs again."""
+
+    def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
+        self.graph = graph
+        self.modules = dict(graph.root.named_modules(remove_duplicate=False))
+        self.constants: dict[fx.Node, Any] = {}
+        supplied = iter(inputs)
+        for node in graph.graph.nodes:
+            if node.op == "placeholder":
+                self.constants[node] = next(supplied, *node.args)
+        for node in graph.prologue:
+            self.constants[node] = self._evaluate(node, {})
+
+    def block(self, label: int) -> ReversibleBlock:
+        return self.modules[str(self.graph.units[label].value.target)]
+
+    def run(self, stage: Stage, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Values the stage gives, from those it reads."""
+        values = {self.graph.units[label].value: tensor for label, tensor in zip(stage.reads, tensors, strict=True)}
+        inside = set(stage.labels)
+        for position, label in enumerate(stage.labels):
+            unit = self.graph.units[label]
+            for node in unit.nodes:
+                result = self._evaluate(node, values)
+                (values if isinstance(result, Tensor) else self.constants)[node] = result
+                del result
+            for node in unit.nodes:
+                if node is not unit.value:
+                    values.pop(node, None)
+            for before in unit.inputs:
+                later = any(before in self.graph.units[other].inputs for other in stage.labels[position + 1 :])
+                if before in inside and before not in stage.gives and not later:
+                    del values[self.graph.units[before].value]
+        return [values[self.graph.units[label].value] for label in stage.gives]
+
+    def _evaluate(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        def find(operand: fx.Node) -> Any:
+            if operand in values:
+                return values[operand]
+            if operand in self.constants:
+                return self.constants[operand]
+            return _attribute(self.graph.root, str(operand.target))  # get_attr: a parameter or a buffer
+
+        args = fx.node.map_arg(node.args, find)
+        kwargs = fx.node.map_arg(node.kwargs, find)
+        if node.op == "call_module":
+            return self.modules[str(node.target)](*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def output(self, values: dict[int, Tensor]) -> Any:
+        found = {self.graph.units[label].value: tensor for label, tensor in values.items()}
+        [end] = [node for node in self.graph.graph.nodes if node.op == "output"]
+        return fx.node.map_arg(
+            end.args[0], lambda node: found[node] if node in found else self._evaluate_output(node, found)
+        )
+
+    def _evaluate_output(self, node: fx.Node, found: dict[fx.Node, Tensor]) -> Any:
+        return self.constants[node] if node in self.constants else _attribute(self.graph.root, str(node.target))
+
+
+def _skip(value: Tensor) -> Tensor:
+    """The value, its gradient freed from the one of the whole concatenation that it is a view of.
+
+    A skip's gradient waits until the backward pass reaches the encoder; as a view it would keep the gradient of the
+    decoder's part alive until then.
+    """
+    if not value.requires_grad:
+        return value
+    alias = value.view_as(value)
+    alias.register_hook(_own_storage)
+    return alias
+
+
+def _own_storage(gradient: Tensor) -> Tensor:
+    return gradient.clone() if gradient.untyped_storage().nbytes() > gradient.nbytes else gradient
+
+
+def _attribute(root: nn.Module, path: str) -> Any:
+    for name in path.split("."):
+        root = getattr(root, name)
+    return root
+
+
+def _stage(graph: Graph, segments: Sequence[tuple[Action, Sequence[int]]], position: int) -> Stage:
+    action, labels = segments[position]
+    earlier = {before for _, others in segments[:position] for label in others for before in graph.units[label].inputs}
+    later = {label for _, others in segments[position + 1 :] for label in others}
+    read_later = {before for label in later for before in graph.units[label].inputs} | graph.outputs
+    reads = sorted({before for label in labels for before in graph.units[label].inputs} - set(labels))
+    called = {
+        graph.root.get_submodule(str(node.target))
+        for label in labels
+        for node in graph.units[label].nodes
+        if node.op == "call_module"
+    }
+    modules = {part for module in called for part in module.modules() if part._buffers}
+    return Stage(
+        action,
+        tuple(labels),
+        tuple(reads),
+        gives=tuple(label for label in labels if label in read_later),
+        last=tuple(label for label in reads if label not in read_later),
+        # Only where two units in all read it: of three gradients the order in which they are added would change.
+        again=frozenset(label for label in reads if label in earlier and graph.successors[label].bit_count() == 2),
+        modules=tuple(modules),
+    )
+
+
+def _contexts(modules: Sequence[nn.Module]) -> Callable[[], tuple[Any, Any]]:
+    """Contexts of the first run and of the recomputation, which starts from the buffers the first began with."""
+
+    def make() -> tuple[Any, Any]:
+        changing = [module for module in modules if module.training]
+        start = {
+            id(buffer): buffer.detach().clone()
+            for module in changing
+            for buffer in module._buffers.values()
+            if buffer is not None
+        }
+        return contextlib.nullcontext(), unchanged_buffers(changing, start)
+
+    return make

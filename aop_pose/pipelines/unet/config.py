@@ -1,0 +1,131 @@
+"""Settings of the heatmap U-Net."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from aop_pose.pipelines.config import Config
+from aop_pose.pipelines.precision import Precision
+from aop_pose.schemas import SCHEMAS, Schema
+
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PRESET = "fast"
+
+
+class UnetConfig(Config):
+    """One field a setting; the presets say where each number comes from."""
+
+    points: Literal["aop", "head"] = "aop"
+    """The schema: which points are learned, and from which label file (``iugc`` or ``head-csv``)."""
+    image_size: int = Field(default=256, ge=32)
+    encoder: Literal["unet", "yolo11n"] = "unet"
+    """``yolo11n``: backbone and neck of that network in the place of encoder and decoder, so that it can start from
+    COCO; of the sizes below only the first of ``widths`` counts then."""
+    channels: Literal[1, 3] = 1
+    """Of the first convolution; 3 sees the gray picture three times, as networks made for colour do."""
+    stem: Literal[1, 2, 4] = 4
+    """Input pixels per pixel of the first block: strided convolutions in front of it."""
+    widths: tuple[int, ...] = (32, 64, 128, 160)
+    """Channels of each encoder block, and of the decoder block that mirrors it."""
+    bottleneck: int = Field(default=192, ge=1)
+    bias: bool = False
+    """Biases in the 3 x 3 convolutions, whose batch normalisation has its own."""
+    attention: bool = False
+    """Attention gates on the skip connections (Oktay et al. 2018)."""
+    head: Literal["heatmap", "coordinates"] = "heatmap"
+    map_stride: int = Field(default=4, ge=1)
+    """Input pixels per pixel of a heatmap."""
+    activation: Literal["linear", "sigmoid", "softmax"] = "softmax"
+    """Of the maps. ``softmax`` makes each map sum to 1 and scales it so that a perfect answer peaks at 1."""
+    loss: Literal["mse", "cross-entropy"] = "cross-entropy"
+    coordinate_weight: float = Field(default=0.0, ge=0)
+    """Of a further loss: how far the map's mean position is off (see ``heatmap_losses.position_error``)."""
+    sigma: float = Field(default=2.0, gt=0)
+    """Of the heatmaps, in their pixels."""
+    region: Literal["none", "triangle", "ellipse"] = "none"
+    """A further map that is learned and not exported: the triangle of the three points, the ellipse of two axes."""
+    region_weight: float = Field(default=1.0, ge=0)
+    epochs: int = Field(default=150, ge=1)
+    batch: int = Field(default=16, ge=1)
+    optimizer: Literal["Adam", "AdamW"] = "AdamW"
+    lr: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["constant", "step", "cosine"] = "cosine"
+    step_epochs: int = Field(default=15, ge=1)
+    step_factor: float = Field(default=0.5, gt=0, le=1)
+    warmup_epochs: int = Field(default=3, ge=0)
+    averaging: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
+    clip: float = Field(default=0.0, ge=0)
+    """Largest norm of the gradient; 0 = not cut."""
+    degrees: float = Field(default=0.0, ge=0, le=180)
+    translate: float = Field(default=0.0, ge=0, le=1)
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    shear: float = Field(default=0.0, ge=0, le=45)
+    flip: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a left-right mirror."""
+    flip_vertical: float = Field(default=0.0, ge=0, le=1)
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    gamma: float = Field(default=0.0, ge=0, lt=1)
+    speckle: float = Field(default=0.0, ge=0, le=1)
+    phantoms: int = Field(default=0, ge=0)
+    """Made-up frames added to the training frames (schema aop)."""
+    holdout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the labelled frames, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
+    patient: str | None = None
+    """Regular expression with a bracket around the patient in a file name; his frames stay together."""
+    save_every: int = Field(default=0, ge=0)
+    """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
+    precision: Precision = "auto"
+    gpus: int = Field(default=1, ge=1)
+    """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
+    threshold: float = Field(default=0.1, ge=0, le=1)
+    """Least peak of the maps below which a frame counts as showing no anatomy."""
+    decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
+    mask_share: float = Field(default=0.6, gt=0, lt=1)
+    """Pre-training: share of the patches that are hidden."""
+    mask_patch: int = Field(default=16, ge=1)
+    """Pre-training: side of a patch in pixels of the input."""
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        whole = self.stem * 2 ** len(self.widths)
+        if self.encoder != "unet" and (self.stem, self.map_stride, self.head, self.image_size % 32) != (
+            4,
+            4,
+            "heatmap",
+            0,
+        ):
+            raise ValueError(
+                f"encoder {self.encoder} goes with head heatmap, stem and map_stride 4 and image_size a multiple of 32"
+            )
+        if self.coordinate_weight and (self.activation != "softmax" or self.points != "aop"):
+            # The two ends of an axis have no names: the mean of a map that shows both is neither.
+            raise ValueError("coordinate_weight goes with activation softmax and points aop")
+        if not self.widths or self.image_size % whole:
+            raise ValueError(f"image_size has to be a multiple of {whole} (stem x 2 per encoder block)")
+        if self.map_stride % self.stem or self.image_size % self.map_stride:
+            raise ValueError(f"map_stride has to be a multiple of stem ({self.stem}) that divides image_size")
+        if self.image_size % self.mask_patch or self.mask_patch % self.stem:
+            raise ValueError("mask_patch has to be a multiple of stem that divides image_size")
+        if (self.activation == "softmax") != (self.loss == "cross-entropy"):
+            raise ValueError("loss cross-entropy goes with activation softmax, and mse with linear or sigmoid")
+        if self.region not in ("none", {"aop": "triangle", "head": "ellipse"}[self.points]):
+            raise ValueError(f"region {self.region} does not belong to points {self.points}")
+        if self.phantoms and self.points != "aop":
+            raise ValueError("phantoms show the points of aop")
+        return self
+
+    @property
+    def schema_of_points(self) -> Schema:
+        return SCHEMAS[self.points]
+
+    @property
+    def map_size(self) -> int:
+        """Side of a heatmap in its pixels."""
+        return self.image_size // self.map_stride

@@ -1,0 +1,1 @@
+"""How far to trust a number: when to withhold it (gate) and how wide its interval is (calibration)."""

@@ -1,0 +1,111 @@
+"""Networks the planner was not written for."""
+
+import torch
+from torch import nn
+
+
+def convolution_pass(inputs, outputs, track=True, inplace=True):
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs, track_running_stats=track),
+        nn.ReLU(inplace=inplace),
+    ]
+
+
+class Residual(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.body = nn.Sequential(*convolution_pass(channels, channels), *convolution_pass(channels, channels)[:2])
+
+    def forward(self, features):
+        return torch.relu(features + self.body(features))
+
+
+class ResidualChain(nn.Sequential):
+    """A stem, residual blocks, one map: running statistics, sums, functional activations."""
+
+    def __init__(self, blocks=4, channels=8):
+        super().__init__(
+            nn.Conv2d(1, channels, 3, padding=1),
+            *(Residual(channels) for _ in range(blocks)),
+            nn.Conv2d(channels, 1, 1),
+        )
+
+
+class PlainChain(nn.Sequential):
+    """Passes with equal channels in a row: all of them can be reversed."""
+
+    def __init__(self, passes=6, channels=8):
+        layers = [part for _ in range(passes) for part in convolution_pass(channels, channels)]
+        super().__init__(nn.Conv2d(1, channels, 3, padding=1), *layers, nn.Conv2d(channels, 1, 1))
+
+
+class TwoSkips(nn.Module):
+    """A U-Net with two skips whose sizes are read off the skips, padded, and a strided way down."""
+
+    def __init__(self, widths=(8, 12, 16)):
+        super().__init__()
+        one, two, three = widths
+        self.a = nn.Sequential(*convolution_pass(1, one, inplace=False))
+        self.b = nn.Sequential(nn.Conv2d(one, two, 3, stride=2, padding=1), nn.InstanceNorm2d(two), nn.LeakyReLU())
+        self.c = nn.Sequential(nn.Conv2d(two, three, 3, stride=2, padding=1), nn.GELU())
+        self.d = nn.Sequential(*convolution_pass(three + two, two))
+        self.e = nn.Sequential(*convolution_pass(two + one, one), *convolution_pass(one, one))
+        self.head = nn.Conv2d(one, 1, 1)
+
+    def forward(self, picture):
+        full = self.a(picture)
+        half = self.b(full)
+        deep = self.c(half)
+        deep = nn.functional.interpolate(deep, size=half.shape[2:], mode="bilinear", align_corners=False)
+        half = self.d(torch.cat([deep, half], 1))
+        half = nn.functional.interpolate(half, size=full.shape[2:], mode="nearest")
+        return self.head(self.e(torch.cat([half, full], 1)))
+
+
+class Dropouts(nn.Module):
+    """Random numbers in two branches that meet again."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels, 3, padding=1)
+        self.left = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Dropout(0.5), nn.Sigmoid())
+        self.right = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Dropout2d(0.5), nn.Tanh())
+        self.end = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.Dropout(0.3), nn.Conv2d(channels, 1, 1)
+        )
+
+    def forward(self, picture):
+        features = self.stem(picture)
+        return self.end(self.left(features) * self.right(features))
+
+
+class Shared(nn.Module):
+    """One convolution and one norm with running statistics called four times; a parameter used directly."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels, 3, padding=1)
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.activation = nn.ReLU()
+        self.scale = nn.Parameter(torch.full((1, channels, 1, 1), 0.5))
+
+    def forward(self, picture):
+        features = self.stem(picture)
+        for _ in range(4):
+            features = features + self.activation(self.norm(self.convolution(features))) * self.scale
+        return {"map": features.mean(1, keepdim=True), "features": features}
+
+
+NETWORKS = {
+    "residual chain": ResidualChain,
+    "chain of passes": PlainChain,
+    "two skips": TwoSkips,
+    "dropout": Dropouts,
+    "shared modules": Shared,
+}
+
+
+def picture(size=32, batch=2):
+    return torch.randn(batch, 1, size, size, generator=torch.Generator().manual_seed(0))

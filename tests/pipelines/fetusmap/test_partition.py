@@ -1,0 +1,133 @@
+"""The recurrence against all partitions, and its terms against steps that are run."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from aop_pose.pipelines.fetusmap.planner import dry_peak
+from aop_pose.pipelines.fetusmap.planner.costs import unit_costs
+from aop_pose.pipelines.fetusmap.planner.graph import build, is_valid, members, trace
+from aop_pose.pipelines.fetusmap.planner.memory import on_meta
+from aop_pose.pipelines.fetusmap.planner.partition import STEPS, Partitioner, Segment, lower_sets
+from aop_pose.pipelines.fetusmap.planner.planned import Planned
+from tests.pipelines.fetusmap.networks import NETWORKS, picture
+
+
+class Chain(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.Sigmoid(), nn.Conv2d(8, 1, 1)
+        )
+
+
+class Branches(nn.Module):
+    """Two branches and a skip: lower sets that are no beginnings of the traced order."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(1, 6, 3, padding=1)
+        self.d, self.e = nn.Conv2d(8, 1, 3, padding=1), nn.Conv2d(6, 1, 3, padding=1)
+
+    def forward(self, picture):
+        left, right = torch.tanh(self.a(picture)), torch.sigmoid(self.b(picture))
+        return self.d(left) * self.e(right)
+
+
+SMALL = {"chain": Chain, "branches": Branches}
+
+
+def partitioner(module, slowdown, every=True):
+    inputs = [picture(16, 1)]
+    root = on_meta(module)
+    graph = build(root, trace(root), inputs)
+    costs = unit_costs(graph, inputs)
+    return Partitioner(graph, costs, 3 * sum(cost.seconds for cost in costs) * (slowdown - 1), every), graph
+
+
+def sequences(graph, family, before=0):
+    """Every way to fill up the graph with valid segments that end in lower sets of the family: slow reference."""
+    if before == graph.whole:
+        yield []
+    for after in family:
+        if after != before and before & ~after == 0 and is_valid(graph, after & ~before):
+            for rest in sequences(graph, family, after):
+                yield [after & ~before, *rest]
+
+
+def all_lower_sets(graph):
+    """Subsets that hold all their units depend on, by trying every subset."""
+    subsets = range(graph.whole + 1)
+    return [s for s in subsets if all(s >> b & 1 for label in members(s) for b in graph.units[label].inputs)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("slowdown", [1.05, 1.35])
+@pytest.mark.parametrize("every", [True, False])
+def test_the_recurrence_finds_the_best_of_all_partitions(name, slowdown, every):
+    planner, graph = partitioner(SMALL[name](), slowdown, every)
+    best = None
+    for masks in sequences(graph, planner.family):
+        for actions in itertools.product((False, True), repeat=len(masks)):
+            segments = [Segment(mask, action) for mask, action in zip(masks, actions, strict=True)]
+            before, parts = 0, 0
+            for segment in segments:
+                cost = planner.segment_cost(before, before | segment.units, segment.recompute)
+                parts += planner.parts(cost.seconds)
+                before |= segment.units
+            if parts <= STEPS:
+                peak = planner.priced(segments).peak
+                best = peak if best is None else min(best, peak)
+    assert planner.best().peak == best
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_lower_sets_are_those_found_by_trying_every_subset(name):
+    _, graph = partitioner(SMALL[name](), 1.2)
+    assert set(lower_sets(graph, ordered=False, every=True)) == set(all_lower_sets(graph))
+    assert set(lower_sets(graph, ordered=False)) <= set(all_lower_sets(graph))
+
+
+def test_the_pruned_family_has_lower_sets_out_of_order():
+    planner, graph = partitioner(Branches(), 1.2, every=False)
+    beginnings = {(1 << count) - 1 for count in range(len(graph.units) + 1)}
+    assert set(planner.family) > beginnings
+
+
+@pytest.mark.parametrize("name", ["dropout", "shared modules"])
+def test_random_numbers_and_running_statistics_keep_the_traced_order(name):
+    planner, graph = partitioner(NETWORKS[name](), 1.2, every=False)
+    assert planner.family == [(1 << count) - 1 for count in range(len(graph.units) + 1)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_partition_is_among_the_best_by_steps_that_are_run(name):
+    """Not only by the recurrence's own sums: every partition is run, without data, and its peak counted."""
+    module = SMALL[name]()
+    planner, graph = partitioner(module, 1.35)
+    inputs = [picture(16, 1)]
+
+    def peak(segments):
+        planned = Planned(graph, [("recompute" if s.recompute else "keep", members(s.units)) for s in segments])
+        return dry_peak(planned, inputs)
+
+    found = planner.best()
+    peaks = []
+    for masks in sequences(graph, lower_sets(graph, ordered=True)):
+        peaks.append(peak([Segment(mask, len(members(mask)) > 1) for mask in masks]))
+    assert peak(found.segments) <= 1.1 * min(peaks)
+    assert found.peak == pytest.approx(peak(found.segments), rel=0.1)
+
+
+def test_validity_by_hand():
+    """Of a -> b -> c with a skip a -> c, {a, b} lets an edge leave from a; {b, c} and {a} do not."""
+
+    class Skip(nn.Module):
+        def forward(self, x):
+            a = torch.tanh(x)
+            return a * torch.sigmoid(a)
+
+    graph = build(Skip(), trace(Skip()), [picture(4, 1)])
+    assert [unit.inputs for unit in graph.units] == [(), (0,), (0, 1)]
+    assert [is_valid(graph, mask) for mask in (0b011, 0b110, 0b001, 0b111, 0)] == [False, True, True, True, False]

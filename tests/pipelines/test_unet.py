@@ -1,0 +1,365 @@
+"""The heatmap U-Net: the papers' parameter counts, one draw for picture and points, resume, start, refusals."""
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the train extra")
+pytest.importorskip("lightning", reason="lightning comes with the train extra")
+
+from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.io.read import read_frame  # noqa: E402
+from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
+from aop_pose.pipelines.config import load_config  # noqa: E402
+from aop_pose.pipelines.unet.config import PRESETS, UnetConfig  # noqa: E402
+from aop_pose.pipelines.unet.data import Augmentation, FrameDataset, inside  # noqa: E402
+from aop_pose.pipelines.unet.network import MaskedNetwork, build  # noqa: E402
+from tests.fakes import textured  # noqa: E402
+from tests.pipelines.test_contract import Killed, kill_at, rows_of  # noqa: E402
+from tests.pipelines.unet_tiny import train_unet, write_heads  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def head_set(tmp_path_factory):
+    return write_heads(tmp_path_factory.mktemp("heads") / "set")
+
+
+def config_of(preset="fast", *changes):
+    return load_config(UnetConfig, PRESETS, preset, changes)
+
+
+def parameters(network):
+    return sum(value.numel() for value in network.parameters())
+
+
+@pytest.mark.parametrize(("bias", "count"), [("false", 31_037_763), ("true", 31_043_651)])
+def test_the_baseline_has_the_papers_parameters(bias, count):
+    assert parameters(build(config_of("iugc2025", f"bias={bias}"))) == count
+
+
+def test_presets_say_what_the_papers_do():
+    iugc, head = config_of("iugc2025"), config_of("head_biometry")
+    assert (iugc.image_size, iugc.channels, iugc.map_size, iugc.sigma) == (512, 3, 64, 2.0)
+    assert (iugc.optimizer, iugc.lr, iugc.weight_decay, iugc.epochs, iugc.batch) == ("Adam", 1e-4, 1e-4, 150, 4)
+    assert (iugc.step_epochs, iugc.step_factor, iugc.save_every, iugc.loss) == (15, 0.5, 50, "mse")
+    assert (head.image_size, head.channels, head.map_size, head.sigma, head.activation) == (256, 1, 256, 5.0, "sigmoid")
+    assert (head.optimizer, head.lr, head.epochs, head.batch, head.save_every) == ("Adam", 1e-3, 30, 8, 1)
+    assert len(head.widths) == 2
+    # The artefact of the shipped head network has to stay below 8 MB in float32.
+    assert 4 * parameters(build(config_of("head_fast"))) < 7.9e6
+
+
+@pytest.mark.parametrize("preset", ["attention", "fast", "head_biometry", "head_fast"])
+def test_a_preset_gives_maps_of_its_size_with_peaks_in_reach(preset):
+    config = config_of(preset)
+    network = build(config).eval()
+    with torch.no_grad():
+        maps = network.answer(torch.rand(1, 1, config.image_size, config.image_size))
+    assert maps.shape == (1, len(config.schema_of_points.points), config.map_size, config.map_size)
+    assert maps.dtype == torch.float32
+    if config.activation == "softmax":
+        # A map that knows nothing: 2 pi sigma^2 over the number of pixels, below the threshold.
+        np.testing.assert_allclose(maps.sum(dim=(2, 3)), 2 * np.pi * config.sigma**2, rtol=1e-4)
+        assert 2 * np.pi * config.sigma**2 / config.map_size**2 < config.threshold
+
+
+def test_the_31_million_preset_trains_a_step():
+    """On one frame at its full 512 x 512; nothing more is claimed of it without a GPU."""
+    from aop_pose.pipelines.unet.artefact import contract_of
+    from aop_pose.pipelines.unet.data import Example
+    from aop_pose.pipelines.unet.module import LandmarkTraining
+
+    config = config_of("iugc2025", "batch=1")
+    example = Example("a", textured(0, 512, 512), np.array([[250.0, 80.0], [120.0, 130.0], [400.0, 160.0]]))
+    training = LandmarkTraining(config, build(config), 0, [example], [], contract_of(config, "a", {}))
+    optimizer = training.configure_optimizers()["optimizer"]
+    gray, points, _ = training.frames[0]
+    before = training.network.out.weight.detach().clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = training.loss_of(training.network, gray[None], points[None])
+    loss.backward()
+    optimizer.step()
+    assert 0 < float(loss.detach()) < 10
+    # Adam's first step is the learning rate, whatever the gradient.
+    assert float((training.network.out.weight.detach() - before).abs().max()) == pytest.approx(1e-4, rel=0.05)
+
+
+def test_attention_gates_shape_the_skips():
+    config = config_of("attention", "image_size=64", "widths=[8,16]", "bottleneck=16")
+    network = build(config).eval()
+    gate = network.body.gates[0]
+    skip, signal = torch.rand(1, 16, 8, 8), torch.rand(1, 16, 8, 8)
+    share = torch.sigmoid(gate.share(torch.relu(gate.of_skip(skip) + gate.of_signal(signal))))
+    torch.testing.assert_close(gate(skip, signal), skip * share)
+    assert parameters(network) > parameters(
+        build(config_of("attention", "image_size=64", "widths=[8,16]", "bottleneck=16", "attention=false"))
+    )
+
+
+# --- augmentation ---
+
+KINDS = ["degrees=25", "translate=0.15", "scale=0.3", "shear=12", "flip=1", "flip_vertical=1"]
+OFF = [
+    f"{name}=0"
+    for name in (
+        "degrees", "translate", "scale", "shear", "flip", "flip_vertical", "brightness", "contrast", "gamma", "speckle",
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "all"])
+def test_picture_and_points_move_by_one_draw(kind):
+    """Soft dots in the picture are found again where the moved points say."""
+    config = config_of("fast", *OFF, *(KINDS if kind == "all" else [kind]))
+    points = torch.tensor([[90.3, 120.7], [150.0, 100.2], [130.6, 160.9]], dtype=torch.float64)
+    rows, columns = np.mgrid[:256, :256]
+    picture = sum(np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 50) for x, y in points.tolist())
+    augmentation = Augmentation(config)
+    farthest = 0.0
+    for seed in range(5):
+        torch.manual_seed(seed)
+        moved, places = augmentation(torch.from_numpy(picture)[None].float().clamp(0, 1), points)
+        farthest = max(farthest, float((places - points).abs().max()))
+        for x, y in places.tolist():
+            # The upper half of the dot: the ground around a moved picture is gray.
+            near = np.clip(moved[0].numpy() - 0.5, 0, None) * ((columns - x) ** 2 + (rows - y) ** 2 < 12**2)
+            found = (near * columns).sum() / near.sum(), (near * rows).sum() / near.sum()
+            np.testing.assert_allclose(found, (x, y), atol=0.12)
+    assert farthest > 3
+
+
+@pytest.mark.parametrize("kind", ["brightness=0.5", "contrast=0.5", "gamma=0.5", "speckle=0.5"])
+def test_gray_values_change_and_points_do_not(kind):
+    augmentation = Augmentation(config_of("fast", *OFF, kind))
+    gray, points = torch.rand(1, 64, 64), torch.rand(3, 2, dtype=torch.float64) * 60
+    torch.manual_seed(1)
+    changed, same = augmentation(gray, points)
+    assert (changed - gray).abs().max() > 0.01
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    torch.testing.assert_close(same, points)
+
+
+def test_everything_off_changes_nothing():
+    gray, points = torch.rand(1, 64, 64), torch.rand(3, 2, dtype=torch.float64)
+    same, places = Augmentation(config_of("fast", *OFF))(gray, points)
+    torch.testing.assert_close(same, gray)
+    torch.testing.assert_close(places, points)
+
+
+def test_draws_follow_from_seed_epoch_and_index_alone():
+    from aop_pose.pipelines.unet.data import Example
+
+    example = Example(
+        "a", np.arange(64 * 64, dtype=np.uint8).reshape(64, 64), np.array([[10.0, 20], [30, 40], [50, 9]])
+    )
+    config = config_of("fast", "image_size=64", "widths=[8,16]")
+    one, other = FrameDataset([example] * 3, config, 0, epoch=2), FrameDataset([example] * 3, config, 0, epoch=2)
+    state = torch.random.get_rng_state()
+    last = one[2]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.testing.assert_close(last[0], [other[i] for i in range(3)][2][0])
+    other.epoch = 3
+    assert not torch.equal(other[2][0], last[0])
+    assert not torch.equal(one[1][0], last[0])
+
+
+def test_a_point_moved_out_is_not_learned():
+    seen = inside(torch.tensor([[[-0.5, 63.5], [-0.6, 3.0], [10.0, 63.6]]]), 64)
+    assert seen.tolist() == [[1.0, 0.0, 0.0]]
+
+
+# --- region ---
+
+
+def test_the_triangle_is_opencvs():
+    from aop_pose.pipelines.unet.region import region_of
+
+    points = np.array([[5.0, 8.0], [50.0, 20.0], [22.0, 55.0]])
+    for order in ([0, 1, 2], [2, 1, 0]):
+        mask = region_of(torch.from_numpy(points[order])[None], 64, "triangle")[0].numpy()
+        drawn = cv2.fillConvexPoly(np.zeros((64, 64), np.uint8), points[order].astype(np.int32), 1)
+        assert (mask != drawn).mean() < 0.02
+        assert mask.sum() == pytest.approx(abs(np.linalg.det(points[1:] - points[0])) / 2, rel=0.02)
+
+
+def test_the_ellipse_has_the_axes_and_not_the_order_of_their_ends():
+    from aop_pose.pipelines.unet.region import region_of
+
+    points = torch.tensor([[[10.0, 30.0], [50.0, 30.0], [30.0, 18.0], [30.0, 42.0]]], dtype=torch.float64)
+    mask = region_of(points, 64, "ellipse")
+    assert float(mask.sum()) == pytest.approx(np.pi * 20 * 12, rel=0.01)
+    assert (mask[0, 30, 10], mask[0, 30, 9], mask[0, 42, 30], mask[0, 43, 30]) == (1, 0, 1, 0)
+    torch.testing.assert_close(region_of(points[:, [1, 0, 3, 2]], 64, "ellipse"), mask)
+
+
+# --- training ---
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (), ("region=triangle",), ("head=coordinates",), ("averaging=0", "schedule=step"),
+        ("loss=mse", "activation=sigmoid", "optimizer=Adam"), ("attention=true", "clip=1", "phantoms=2"),
+    ],
+)  # fmt: skip
+def test_every_switch_trains_exports_and_predicts(phantom_set, tmp_path, changes):
+    train_unet(phantom_set, tmp_path / "run", "epochs=1", *changes)
+    exported = pipeline("unet").export(tmp_path / "run", tmp_path / "made.onnx")
+    assert exported.contract.head == ("coordinates" if "head=coordinates" in changes else "heatmap")
+    pictures = [read_frame(path).pixels for path in sorted((phantom_set / "images").iterdir())]
+    for one, other in zip(load_weights(str(tmp_path / "run")).find(pictures), exported.find(pictures), strict=True):
+        np.testing.assert_allclose(one.keypoints.coords, other.keypoints.coords, atol=0.05)
+
+
+@pytest.mark.parametrize("head", ["heatmap", "coordinates"])
+def test_head_biometry_trains_exports_and_measures(head_set, tmp_path, head):
+    from aop_pose import measure_array
+
+    changes = ("epochs=1", f"head={head}", "save_every=1")
+    record = train_unet(head_set, tmp_path / "run", *changes, preset="head_fast")
+    assert record["schema"] == "head"
+    assert (tmp_path / "run" / "weights" / "epoch_001.pt").is_file()
+    assert (tmp_path / "run" / "samples" / "epoch_001.png").is_file()
+    exported = pipeline("unet").export(tmp_path / "run", tmp_path / "head.onnx")
+    assert exported.schema.name == "head"
+    result = measure_array(exported, read_frame(head_set / "images" / "000_0.png").pixels, (0.5, 0.5))
+    assert result.keypoints.coords.shape == (4, 2)
+    assert result.status != "ok" or result.measurements["hc_mm"].value > 0
+
+
+def test_a_resumed_run_equals_a_straight_one(phantom_set, tmp_path):
+    train_unet(phantom_set, tmp_path / "straight", "epochs=4")
+    with pytest.raises(Killed):
+        train_unet(phantom_set, tmp_path / "broken", "epochs=4", on_batch=kill_at(3, 2))
+    train_unet(phantom_set, tmp_path / "broken", "epochs=4", resume=True)
+    assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "straight")
+    for name in ("best.pt", "last.pt"):
+        states = [
+            torch.load(tmp_path / run / "weights" / name, weights_only=True)["state"] for run in ("straight", "broken")
+        ]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_it_learns_what_it_is_shown(phantom_set, tmp_path):
+    """Overfitted to a few phantoms, the points are found: maps, targets and decoding speak of the same pixels."""
+    changes = (
+        "epochs=60", "holdout=0", "averaging=0.5", "lr=0.01", "widths=[16,24]", "bottleneck=32", "weight_decay=0",
+        *OFF,
+    )  # fmt: skip
+    train_unet(phantom_set, tmp_path / "run", *changes)
+    from aop_pose.formats.iugc import read_iugc
+
+    frames = read_iugc(phantom_set / "labels.csv", phantom_set)
+    found = load_weights(str(tmp_path / "run")).find([read_frame(frame.path).pixels for frame in frames])
+    errors = [
+        np.linalg.norm(f.keypoints.coords - t.keypoints.coords, axis=1) for f, t in zip(found, frames, strict=True)
+    ]
+    assert np.mean(errors) < 2.0
+
+
+def test_masked_autoencoding_counts_hidden_patches_alone():
+    from aop_pose.pipelines.unet.module import MaskedTraining, hidden_patches
+
+    config = config_of("fast", "image_size=64", "widths=[8,16]", "bottleneck=16")
+    mask = hidden_patches(config, 5, torch.Generator().manual_seed(0))
+    assert mask.shape == (5, 1, 4, 4)
+    assert mask.sum(dim=(1, 2, 3)).tolist() == [10.0] * 5
+    training = MaskedTraining(config, MaskedNetwork(config), 0, [], [])
+    seen = []
+
+    def network(gray):
+        seen.append(gray)
+        return torch.zeros(len(gray), 16, 16, 16)
+
+    gray = torch.rand(5, 1, 64, 64)
+    large = torch.nn.functional.interpolate(mask, scale_factor=16)
+    torch.testing.assert_close(training._masked_error(network, gray, mask), (gray**2)[large > 0].mean())
+    assert not (seen[0] * large).any()
+    torch.testing.assert_close(seen[0] * (1 - large), gray * (1 - large))
+
+
+def test_pretraining_reads_a_list_and_no_labels(phantom_set, tmp_path):
+    names = sorted(path.name for path in (phantom_set / "images").iterdir())[:4]
+    (tmp_path / "list.txt").write_text("\n".join(names) + "\n")
+    record = train_unet(
+        phantom_set, tmp_path / "run", "epochs=1", verb="pretrain", options={"frames": str(tmp_path / "list.txt")}
+    )
+    assert record["data"]["frames"] + record["data"]["checked_frames"] == 4
+    with pytest.raises(UsageError, match="reads no labels"):
+        train_unet(phantom_set, tmp_path / "other", "epochs=1", verb="pretrain", labels="labels2.csv")
+    with pytest.raises(UsageError, match="expected the stage train, found pretrain"):
+        load_weights(str(tmp_path / "run"))
+
+
+# --- refusals ---
+
+
+def test_a_start_of_another_shape_is_listed(phantom_set, tmp_path):
+    train_unet(phantom_set, tmp_path / "first", "epochs=1", verb="pretrain")
+    with pytest.raises(UsageError, match=r"body.bottleneck.0.weight: \(16, 16, 3, 3\) -> \(24, 16, 3, 3\)"):
+        train_unet(phantom_set, tmp_path / "run", "epochs=1", "bottleneck=24", init=str(tmp_path / "first"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_coordinate_head_starts_from_an_encoder(phantom_set, tmp_path):
+    train_unet(phantom_set, tmp_path / "first", "epochs=1", verb="pretrain")
+    record = train_unet(phantom_set, tmp_path / "run", "epochs=1", "head=coordinates", init=str(tmp_path / "first"))
+    moved, tensors = record["tensors_transferred"]
+    assert tensors - moved == 4
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+def test_a_pickle_is_refused_before_it_runs(phantom_set, tmp_path):
+    torch.save({"method": "unet", "state": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(UsageError, match="not a checkpoint of --method unet"):
+        train_unet(phantom_set, tmp_path / "run", "epochs=1", init=str(tmp_path / "evil.pt"))
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["image_size=100"], "image_size has to be a multiple of 64"),
+        (["map_stride=2"], "map_stride has to be a multiple of stem"),
+        (["loss=mse"], "cross-entropy goes with activation softmax"),
+        (["region=ellipse"], "region ellipse does not belong to points aop"),
+        (["points=head", "phantoms=3"], "phantoms show the points of aop"),
+        (["mask_patch=6"], "mask_patch has to be a multiple"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes, said):
+    with pytest.raises(UsageError, match=said):
+        config_of("fast", *changes)
+
+
+def test_a_patients_frames_stay_together(head_set):
+    from aop_pose.formats.head import read_head
+    from aop_pose.pipelines.frames import split_frames
+
+    frames = [head.frame for head in read_head(head_set / "labels.csv", head_set)]
+    training, checking = split_frames(frames, None, 0.3, 0, patient=r"^([0-9]+)_")
+    assert checking
+    assert not {f.filename[:3] for f in training} & {f.filename[:3] for f in checking}
+
+
+def test_an_option_of_another_method_is_refused(phantom_set, tmp_path):
+    from aop_pose.cli.common import command_from
+    from aop_pose.cli.train import pretrain, train
+
+    for function, option in ((train, ["--boxes", str(tmp_path)]), (pretrain, ["--segmenter", "auto"])):
+        command = command_from(function, function.__name__)
+        arguments = ["--method", "unet", "--data", str(phantom_set), "--out", str(tmp_path / "run"), *option]
+        with pytest.raises(UsageError, match=f"{option[0]}: {function.__name__} --method unet does not take it"):
+            command.main(arguments, standalone_mode=False)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,48 @@
+"""The smallest U-Net runs, for the tests of its pipeline."""
+
+from pathlib import Path
+
+TINY = (
+    "image_size=64", "widths=[8,16]", "bottleneck=16", "batch=4", "holdout=0.3", "precision=fp32", "warmup_epochs=1",
+    "threshold=0.0",
+)  # fmt: skip
+
+
+def train_unet(data: Path, out: Path, *changes: str, verb: str = "train", options=None, **settings):
+    """Train on the tiny set with settings of the fewest possible steps."""
+    from aop_pose.pipelines import pipeline
+    from aop_pose.pipelines.job import Job
+
+    job = Job(data, out, changes=[*TINY, *changes], **{"init": "scratch", **settings})
+    return getattr(pipeline("unet"), verb)(job, **(options or {}))
+
+
+def write_heads(folder: Path, count: int = 8, size: int = 96) -> Path:
+    """Bright ellipses on dark ground, with a ``head-csv`` beside them; two frames a patient."""
+    import cv2
+    import numpy as np
+
+    from aop_pose.formats.head import HeadFrame, write_head
+    from aop_pose.formats.labels import LabelledFrame
+    from aop_pose.keypoints import Keypoints
+    from aop_pose.schemas import HEAD
+
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(3)
+    frames = []
+    for number in range(count):
+        centre, angle = rng.uniform(40, 56, 2), rng.uniform(0, np.pi)
+        half = np.array([rng.uniform(26, 32), rng.uniform(19, 24)])
+        along = np.array([np.cos(angle), np.sin(angle)])
+        across = np.array([-along[1], along[0]])
+        points = np.stack([centre - half[0] * along, centre + half[0] * along])
+        points = np.concatenate([points, [centre - half[1] * across, centre + half[1] * across]])
+        picture = rng.integers(0, 60, (size, size)).astype(np.uint8)
+        outline = (tuple(map(float, centre)), tuple(map(float, 2 * half)), float(np.degrees(angle)))
+        cv2.ellipse(picture, outline, 220, 2)
+        name = f"{number // 2:03}_{number % 2}.png"
+        cv2.imwrite(str(folder / "images" / name), picture)
+        labelled = LabelledFrame(name, folder / "images" / name, size, size, Keypoints.from_points(HEAD, points))
+        frames.append(HeadFrame(labelled, 0.5, None))
+    write_head(frames, folder / "labels.csv")
+    return folder

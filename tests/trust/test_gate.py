@@ -1,0 +1,85 @@
+"""The gate, fitted on made-up frames: what it lets through, and what it says where it does not."""
+
+import numpy as np
+import pytest
+
+from aop_pose.phantom import negatives
+from aop_pose.trust.evidence import Look, gather
+from aop_pose.trust.fitting import FRAMES, Sample, fit_gate
+from aop_pose.trust.second_look import widen
+
+POINTS = np.array([[120.0, 70.0], [75.0, 85.0], [160.0, 110.0]])
+
+
+def frame(rng, symphysis=True, head=True):
+    """Speckle with a bright bar from PS1 to PS2 and a bright line along the tangent."""
+    y, x = np.mgrid[:256, :256]
+    pixels = 60 + 20 * rng.standard_normal((256, 256))
+    if symphysis:
+        pixels[(np.abs(y - 70 + (x - 120) / 3) < 6) & (x > 75) & (x < 120)] += 120
+    if head:
+        pixels[np.abs(np.hypot(x - 150, y - 190) - 80) < 4] += 120
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def sample(kind, number, score=0.9, **shows):
+    rng = np.random.default_rng([number, len(kind)])
+    points = POINTS + rng.normal(size=POINTS.shape)
+    second = Look(points + 0.3, score)
+    return Sample(kind, number, gather(frame(rng, **shows), Look(points, score), second))
+
+
+@pytest.fixture(scope="module")
+def gate():
+    samples = []
+    for number in range(30):
+        samples += [
+            sample(FRAMES, number),
+            sample("symphysis painted out", number, symphysis=False),
+            sample("head painted out", number, head=False),
+        ]
+    return fit_gate(samples, {FRAMES: 30, "symphysis painted out": 30, "head painted out": 30})
+
+
+def test_frames_pass_and_others_do_not(gate):
+    assert gate.judge(sample(FRAMES, 100).evidence).reason == ""
+    without = gate.judge(sample("symphysis painted out", 101, symphysis=False).evidence)
+    assert without.reason.startswith("withheld: one structure missing: no symphysis is seen")
+    assert without.trust < gate.threshold
+    headless = gate.judge(sample("head painted out", 102, head=False).evidence)
+    assert "no fetal head is seen where FH1 lies" in headless.reason
+    neither = gate.judge(sample("noise", 103, symphysis=False, head=False).evidence)
+    assert "not the standard plane" in neither.reason
+
+
+def test_what_is_stored_is_what_judges(gate):
+    again = type(gate).model_validate_json(gate.model_dump_json())
+    evidence = sample(FRAMES, 104).evidence
+    assert again.judge(evidence) == gate.judge(evidence)
+
+
+def test_the_stated_risk_is_kept_in_the_fit(gate):
+    assert gate.fitted["let_through"]["head painted out"] <= 2 * gate.risk
+
+
+def test_a_second_look_has_its_origin_where_it_says():
+    pixels = np.zeros((100, 200), np.uint8)
+    pixels[30, 40] = 255
+    wider, (x, y) = widen(pixels)
+    assert wider[30 + int(y), 40 + int(x)] == 255
+    assert wider.shape == (124, 224)
+
+
+def test_painting_out_changes_the_region_and_nothing_far_from_it():
+    rng = np.random.default_rng(0)
+    pixels = frame(rng)
+    region = np.zeros((256, 256), bool)
+    region[60:95, 70:125] = True
+    filled = negatives.paint_out(pixels, region, rng)
+    assert (filled[150:] == pixels[150:]).all()
+    assert filled[65:90, 75:120].mean() < pixels[65:90, 75:120].mean() - 10
+
+
+def test_a_cut_frame_keeps_half_of_the_symphysis():
+    pixels = np.arange(256, dtype=np.uint8)[None].repeat(256, axis=0)
+    assert (negatives.cut_sector(pixels, POINTS[:2])[0, :5] == [98, 99, 100, 101, 102]).all()

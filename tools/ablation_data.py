@@ -1,0 +1,102 @@
+"""What the arms of the ablation of pseudo-labels take in: their budget, their tables, and phantoms to rehearse on."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from aop_pose.evaluation.metrics import metrics
+from aop_pose.formats.iugc import ANGLE, COLUMNS, KEEP, read_iugc, write_iugc
+from aop_pose.formats.labels import LabelledFrame
+from aop_pose.phantom.write import write_phantoms
+from aop_pose.pseudo.label import COLUMNS_OF_TABLE
+
+LABELLED, UNLABELLED, ANSWERS, VAL = "labelled.csv", "unlabelled.txt", "unlabelled_answers.csv", "val.csv"
+
+
+@attrs.frozen
+class Budget:
+    """Frames, batches and steps of the arms."""
+
+    labelled: int
+    answers: int
+    batch: int
+    pose_epochs: int
+    """Of B's pose training."""
+    epochs: int
+    """Of C: passes over the labelled frames, which are half of each batch."""
+
+    @property
+    def further(self) -> int:
+        """Steps of every arm that goes on from B."""
+        return self.epochs * math.ceil(self.labelled / (self.batch // 2))
+
+    @property
+    def all_steps(self) -> int:
+        """Of B's pose training and C together."""
+        return self.pose_epochs * math.ceil(self.labelled / self.batch) + self.further
+
+    def epochs_of(self, arm: str) -> int:
+        """Whole epochs that come nearest to the arm's steps."""
+        if arm == "K":
+            return max(1, round(self.further / math.ceil(self.labelled / self.batch)))
+        if arm == "F":
+            return max(1, round(self.all_steps / math.ceil((self.labelled + self.answers) / self.batch)))
+        return self.epochs
+
+    def warmup(self, arm: str, epochs: float) -> float:
+        """Warm-up of K that has as many steps as ``epochs`` epochs of C."""
+        return epochs * self.epochs_of(arm) / self.epochs if arm == "K" else epochs
+
+
+def with_weight_one(file: Path) -> None:
+    """Set the weight of every kept row of a ``pseudo.csv`` to 1."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    _write(file, [{**row, "weight": "1" if row[KEEP] == "1" else row["weight"]} for row in rows])
+
+
+def write_answers(frames: Sequence[LabelledFrame], file: Path) -> None:
+    """Labelled frames as a ``pseudo.csv`` whose rows are all kept with weight 1."""
+    write_iugc(frames, file)
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = [{column: row[column] for column in (*COLUMNS, ANGLE)} for row in csv.DictReader(stream)]
+    _write(file, [{**row, KEEP: "1", "weight": "1"} for row in rows])
+
+
+def _write(file: Path, rows: Sequence[dict[str, str]]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS_OF_TABLE, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def quality(pseudo: Path, data: Path) -> dict[str, Any]:
+    """How good pseudo-labels are, for the record alone: kept frames, MRE (512 scale) and AoP error of them."""
+    answers = {frame.filename: frame for frame in read_iugc(data / ANSWERS, data)}
+    kept = [frame for frame in read_iugc(pseudo, data) if frame.filename in answers]
+    found = np.stack([frame.keypoints.coords for frame in kept])
+    truth = np.stack([answers[frame.filename].keypoints.coords for frame in kept])
+    figures = metrics(found, truth, np.array([(frame.width, frame.height) for frame in kept]), scale=512)
+    return {"frames": len(answers), "kept": len(kept), **{key: figures[key] for key in ("mre_px", "aop_mae_deg")}}
+
+
+def write_rehearsal(data: Path, labelled: int = 16, unlabelled: int = 16, val: int = 8) -> None:
+    """Phantoms laid out as psfhs is: labelled frames, unlabelled ones with answers, and frames to measure on."""
+    part = data.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    write_phantoms(part, count=labelled + unlabelled + val, seed=0, size=96)
+    frames = read_iugc(part / "labels.csv", part)
+    hidden = frames[labelled : labelled + unlabelled]
+    write_iugc(frames[:labelled], part / LABELLED)
+    write_iugc(hidden, part / ANSWERS)
+    write_iugc(frames[labelled + unlabelled :], part / VAL)
+    (part / UNLABELLED).write_text("".join(f"{frame.filename}\n" for frame in hidden), encoding="utf-8")
+    part.rename(data)

@@ -1,0 +1,206 @@
+"""Fit the gate that withholds numbers, and write it into a copy of an artefact; prints its table as Markdown.
+
+It learns from frames without their labels, from the same frames turned upside down, cut, or with a structure painted
+out (masks say where it was), from half of the patients of HC18, noise and made-up pictures of everyday. MRI slices and
+phantoms without anatomy are kept out of the fit. The table counts pictures that were in no fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import cv2
+import gate_pictures as pictures
+import numpy as np
+from gate_pictures import UNSEEN, Picture
+
+from aop_pose.artefacts import rewrite
+from aop_pose.comparing import read_truth
+from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.evaluation.ranking import risk_coverage
+from aop_pose.formats.name_list import read_list
+from aop_pose.frame import Frame
+from aop_pose.geometry import angle_of_progression
+from aop_pose.io.fitness import unfit_reason
+from aop_pose.io.in_order import in_order
+from aop_pose.measuring import Measurer, Seen, look
+from aop_pose.results import Result
+from aop_pose.runtime import Predictor, load, usable_cores
+from aop_pose.schemas import AOP
+from aop_pose.trust.evidence import Look, gather
+from aop_pose.trust.fitting import FRAMES, RISK, Sample, fit_gate
+from aop_pose.trust.gate import Gate
+
+MADE_OF = 626
+"""At most so many frames that pictures of the fit are made of by turning, cutting and painting out."""
+BATCH = 8
+
+
+@attrs.frozen(eq=False)
+class Checked:
+    """A picture that was in no fit, and what came out."""
+
+    picture: Picture
+    result: Result
+    trust: float
+    """0 where no points were found, or where the picture was unfit."""
+
+
+def samples_of(predictor: Predictor, given: Iterable[Picture]) -> Iterator[Sample | None]:
+    """What the gate may learn from; None for a picture that is withheld without it."""
+
+    def several(group: Sequence[Picture]) -> list[Sample | None]:
+        seen = look(predictor, [picture.pixels for picture in group])
+        return [_sample(picture, one) for picture, one in zip(group, seen, strict=True)]
+
+    yield from itertools.chain.from_iterable(in_order(several, _grouped(given), usable_cores()))
+
+
+def _grouped(given: Iterable[Picture]) -> Iterator[list[Picture]]:
+    rest = iter(given)
+    while group := list(itertools.islice(rest, BATCH)):
+        yield group
+
+
+def _sample(picture: Picture, seen: Seen) -> Sample | None:
+    keypoints, second = seen.found.keypoints, seen.second
+    height, width = picture.pixels.shape
+    if keypoints is None or second is None or keypoints.outside(width, height):
+        return None
+    if unfit_reason(Frame(picture.pixels, source=picture.name)):
+        return None
+    return Sample(picture.kind, picture.group, gather(picture.pixels, Look(keypoints.coords, seen.found.score), second))
+
+
+def fit(predictor: Predictor, given: Sequence[Picture], risk: float) -> Gate:
+    samples = [sample for sample in samples_of(predictor, given) if sample is not None]
+    return fit_gate(samples, dict(Counter(picture.kind for picture in given)), risk)
+
+
+def check(predictor: Predictor, given: Sequence[Picture]) -> list[Checked]:
+    """Measure as ``aop-pose predict`` does."""
+    measurer, gate = Measurer(predictor), predictor.contract.gate
+    samples = samples_of(predictor, given)
+
+    def several(group: Sequence[Picture]) -> list[Result]:
+        return measurer.results([Frame(picture.pixels, source=picture.name) for picture in group])
+
+    results = itertools.chain.from_iterable(in_order(several, _grouped(given), usable_cores()))
+    return [
+        Checked(picture, result, 0.0 if sample is None else gate.judge(sample.evidence).trust)
+        for picture, result, sample in zip(given, results, samples, strict=True)
+    ]
+
+
+def table(checked: Sequence[Checked]) -> list[str]:
+    """Share of each kind that is measured or withheld."""
+    lines = ["| pictures | number | measured | withheld |", "| --- | ---: | ---: | ---: |"]
+    kinds = list(dict.fromkeys(one.picture.kind for one in checked))
+    fitted = [kind for kind in kinds if kind not in (FRAMES, *UNSEEN)]
+    rows = [(kind, [kind]) for kind in (FRAMES, *fitted)]
+    rows += [("**all fitted kinds**", fitted), *((kind, [kind]) for kind in UNSEEN), ("**all unseen kinds**", UNSEEN)]
+    for words, of in rows:
+        those = [one for one in checked if one.picture.kind in of]
+        measured = sum(one.result.status == "ok" for one in those)
+        share = measured / len(those)
+        lines.append(f"| {words} | {len(those)} | {measured} ({share:.1%}) | {1 - share:.1%} |")
+    return lines
+
+
+def curve(checked: Sequence[Checked], truth: dict[str, np.ndarray]) -> list[str]:
+    """Over thresholds: share of frames measured, their angle error, share of the other pictures measured."""
+    good = [one for one in checked if one.picture.kind == FRAMES and one.result.keypoints is not None]
+    others = np.array([one.trust for one in checked if one.picture.kind != FRAMES])
+    trust = np.array([one.trust for one in good])
+    errors = np.array([
+        abs(angle_of_progression(*one.result.keypoints.coords) - angle_of_progression(*truth[one.picture.name]))
+        for one in good
+    ])  # fmt: skip
+    over = risk_coverage(trust, errors)
+    lines = ["| frames measured | their AoP error | other pictures measured |", "| ---: | ---: | ---: |"]
+    for coverage in (1.0, 0.99, 0.98, 0.95, 0.9, 0.75, 0.5):
+        least = np.sort(trust)[::-1][int(np.ceil(coverage * len(trust) - 1e-9)) - 1]
+        lines.append(f"| {coverage:.0%} | {over.at(coverage):.2f}° | {(others >= least).mean():.2%} |")
+    best = risk_coverage(-errors, errors).area
+    return [*lines, "", f"AURC of the angle error {over.area:.2f}° (ranked by the error itself {best:.2f}°)."]
+
+
+def wrong_ones(checked: Sequence[Checked], folder: Path) -> list[str]:
+    """Pictures written to look at, frames withheld and others measured; and a line for each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    wrong = [one for one in checked if (one.picture.kind == FRAMES) != (one.result.status == "ok")]
+    for number, one in enumerate(sorted(wrong, key=lambda one: one.picture.kind)):
+        shown = cv2.cvtColor(one.picture.pixels, cv2.COLOR_GRAY2BGR)
+        for x, y in [] if one.result.keypoints is None else one.result.keypoints.coords:
+            cv2.circle(shown, (round(x), round(y)), 3, (0, 255, 255), 1)
+        cv2.imwrite(str(folder / f"{number:03}.png"), shown)
+        lines.append(f"{number:03} {one.picture.kind}, {one.picture.name}: {one.result.reason or 'measured'}")
+    return lines
+
+
+def run(given: argparse.Namespace) -> None:
+    predictor = load(given.artefact, threads=1)
+    if predictor.schema is not AOP:
+        raise UsageError(f"expected an artefact of schema aop, found {predictor.schema.name}: no other gate is known")
+    bare = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"gate": None}))
+    data = given.data
+    names = [name for listed in given.frames for name in read_list(data / listed)]
+    truth = read_truth(data / given.check, AOP)
+    both = sorted(set(names) & set(truth.names))
+    if both:
+        raise UsageError(f"--check: expected frames that are in no list of --frames, found {both[0]} in both")
+    learned = [*pictures.of_frames(bare, data, names, 0, MADE_OF), *pictures.head_planes(given.hc18, 0)]
+    gate = fit(bare, [*learned, *pictures.made_up(0)], given.risk)
+    if given.threshold is not None:
+        gate = gate.model_copy(update={"threshold": given.threshold})
+    new = rewrite(given.artefact, predictor.contract.model_copy(update={"gate": gate}), given.out)
+    shown = [*pictures.of_frames(bare, data, list(truth.names), 1), *pictures.head_planes(given.hc18, 1)]
+    checked = check(load(given.out, threads=1), [*shown, *pictures.made_up(1), *pictures.unseen(given.mri, 1)])
+    coefficients = ", ".join(f"{name} {value:+.2f}" for name, value in gate.coefficients.items())
+    passing = ", ".join(f"{kind} {share:.1%}" for kind, share in gate.fitted["let_through"].items())
+    print(f"{new.model_id}: threshold {gate.threshold:.4f} for a stated risk of {gate.risk:.1%}")
+    print(f"coefficients on standardised signals: {coefficients}; in cross-validation measured: {passing}\n")
+    print("\n".join(table(checked)))
+    print("\nRisk over coverage:\n")
+    print("\n".join(curve(checked, dict(zip(truth.names, truth.coords, strict=True)))))
+    if given.wrong is not None:
+        (given.wrong / "list.txt").write_text("\n".join(wrong_ones(checked, given.wrong)) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Example: python tools/fit_gate.py aop-fast.onnx --data ../shared/data/psfhs --hc18 ../shared/data/hc18 "
+        "--mri ../shared/data/fetal_mri --out gated.onnx",
+    )
+    parser.add_argument("artefact", type=Path, metavar="FILE.onnx")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="images/, masks/ and the lists")
+    parser.add_argument("--frames", nargs="+", default=["unlabelled.txt"], metavar="LIST", help="frames to learn from")
+    parser.add_argument("--check", default="val.csv", metavar="FILE", help="labelled frames to check on")
+    parser.add_argument("--hc18", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--mri", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--risk", type=float, default=RISK, help="share of wrong pictures that may get through")
+    parser.add_argument("--threshold", type=float, help="in the place of the one that the risk gives")
+    parser.add_argument("--wrong", type=Path, metavar="DIR", help="write the pictures that came out wrong, to look at")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="the artefact with its gate")
+    given = parser.parse_args()
+    started = time.monotonic()
+    try:
+        run(given)
+    except AopPoseError as error:
+        print(f"fit_gate: error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"fit_gate: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Table 4 of FetusMapV2 again: input size, memory, parameters and step time of UNet, GCP, REV and GCP+REV."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.pipelines.fetusmap.network import PAPER_SIZES, PAPER_WIDTHS, UNet3d
+from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, plan_memory, step_peak
+from aop_pose.pipelines.fetusmap.planner.memory import mean_square
+from aop_pose.pipelines.fetusmap.planner.plan import Method
+
+ROWS: list[tuple[str, Method]] = [("UNet", "plain"), ("UGCP", "gcp"), ("UREV", "rev"), ("UGCPREV", "gcp+rev")]
+LARGE = (256, 160, 160)  # the paper's UNet-L
+GIB = 2**30
+COPIES = 4  # weights, gradients and Adam's two moments
+
+
+def seconds_of(modules: Sequence[nn.Module], size: Sequence[int], device: str, repeats: int) -> list[list[float]]:
+    """Seconds of each training step; the networks take turns, so that a busy machine slows them alike."""
+    volume = torch.randn(1, 1, *size, device=device)
+    times: list[list[float]] = [[] for _ in modules]
+    for turn in range(repeats + 1):
+        for module, taken in zip(modules, times, strict=True):
+            begin = time.perf_counter()
+            mean_square(module(volume)).backward()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first turn warms up
+                taken.append(time.perf_counter() - begin)
+    return times
+
+
+def memory_table(
+    widths: Sequence[int], size: Sequence[int], check: Sequence[int], slowdown: float, device: str, repeats: int
+) -> str:
+    """Markdown: memory at ``size`` by a step without data; memory and time of real steps at ``check``."""
+    network = UNet3d(widths=widths)
+    if any(axis % network.stride for axis in (*size, *check)):
+        raise UsageError(f"sizes: expected multiples of {network.stride}, found {tuple(size)} and {tuple(check)}")
+    plans: list[Plan] = [
+        plan_memory(network, [torch.empty(1, 1, *size, device="meta")], method, slowdown) for _, method in ROWS
+    ]
+    modules = [plan.apply(network).to(device) if plan.method != "plain" else network.to(device) for plan in plans]
+    volume = torch.randn(1, 1, *check, device=device)
+    times = seconds_of(modules, check, device, repeats)
+    lines = [
+        f"| method | input | activations GiB | total GiB | of UNet | parameters MiB | reversed | at {list(check)}: "
+        "counted / estimated MiB | median s a step (least-most) | x UNet |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    base = statistics.median(times[0])
+    plain_total = 0.0
+    for (name, _), plan, module, taken in zip(ROWS, plans, modules, times, strict=True):
+        parameters = sum(parameter.nbytes for parameter in module.parameters())
+        total = (plan.planned_bytes + COPIES * parameters) / GIB
+        plain_total = plain_total or total
+        counted, estimated = step_peak(module, [volume]), dry_peak(module, [volume])
+        lines.append(
+            f"| {name} | {list(size)} | {plan.planned_bytes / GIB:.2f} ({-100 * plan.saving:+.1f} %) | {total:.2f} "
+            f"| {100 * total / plain_total:.0f} % | {parameters / 2**20:.2f} | {len(plan.reversed_passes)} "
+            f"| {counted / 2**20:.1f} / {estimated / 2**20:.1f} | {statistics.median(taken):.2f} "
+            f"({min(taken):.2f}-{max(taken):.2f}) | {statistics.median(taken) / base:.2f} |"
+        )
+    large = dry_peak(network, [torch.empty(1, 1, *LARGE, device="meta")]) / GIB
+    fixed = COPIES * sum(parameter.nbytes for parameter in network.parameters()) / GIB
+    lines.append(
+        f"| UNet-L (estimate) | {list(LARGE)} | {large:.2f} | {large + fixed:.2f} "
+        f"| {100 * (large + fixed) / plain_total:.0f} % | {fixed * 1024 / COPIES:.2f} | 0 | - | - | - |"
+    )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Example: python tools/memory_table.py --check 32 32 32 --repeats 5"
+    )
+    parser.add_argument("--widths", type=int, nargs="+", default=list(PAPER_WIDTHS))
+    parser.add_argument("--size", type=int, nargs=3, default=list(PAPER_SIZES["plain"]), help="depth height width")
+    parser.add_argument("--check", type=int, nargs=3, default=[32, 32, 32], help="size of the steps really run")
+    parser.add_argument("--slowdown", type=float, default=1.3, help="the longest a step may take, x the plain one")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--budget", type=float, help="also say the largest input that fits so many GiB")
+    arguments = parser.parse_args()
+    try:
+        if arguments.device == "cpu":
+            torch.set_num_threads(1)
+        print(
+            memory_table(
+                arguments.widths,
+                arguments.size,
+                arguments.check,
+                arguments.slowdown,
+                arguments.device,
+                arguments.repeats,
+            )
+        )
+        if arguments.budget is not None:
+            network = UNet3d(widths=arguments.widths)
+            for name, method in ROWS:
+                size = max_input_size(network, arguments.size, arguments.budget, network.stride, method=method)
+                print(f"{name}: the largest input in {arguments.budget} GiB is {size}")
+    except AopPoseError as error:
+        print(f"memory_table: error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

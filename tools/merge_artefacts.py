@@ -1,0 +1,120 @@
+"""Several heatmap artefacts -> one whose maps are the mean of theirs, with weights stored in half precision.
+
+The members have to promise the same (schema, input size, decoding rule). Weights are stored in 16 bits and
+calculated with in 32; how far that moves the points of a frame is printed. The file is an artefact like any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from aop_pose import runtime
+from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.io.atomic import replacing
+from aop_pose.io.discover import discover
+from aop_pose.io.read import read_frames
+
+SAME = ("schema_name", "head", "image_size", "decode")
+LARGE = 256
+"""Tensors of fewer numbers stay in 32 bits: they weigh nothing and hold scales."""
+
+
+def merge(members: list[onnx.ModelProto]) -> onnx.ModelProto:
+    """One graph with one input ``gray`` and one output ``maps``, the mean of the members' outputs."""
+    merged = None
+    for number, member in enumerate(members):
+        part = compose.add_prefix(member, f"m{number}/")
+        merged = part if merged is None else compose.merge_models(merged, part, io_map=[])
+    assert merged is not None
+    graph = merged.graph
+    outputs = [value.name for value in graph.output]
+    shapes = graph.output[0].type, graph.input[0].type
+    inputs = {value.name for value in graph.input}
+    for node in graph.node:
+        node.input[:] = ["gray" if name in inputs else name for name in node.input]
+    graph.node.append(helper.make_node("Mean", outputs, ["maps"], name="mean"))
+    del graph.input[:]
+    del graph.output[:]
+    graph.input.append(onnx.ValueInfoProto(name="gray", type=shapes[1]))
+    graph.output.append(onnx.ValueInfoProto(name="maps", type=shapes[0]))
+    return merged
+
+
+def halve(model: onnx.ModelProto) -> None:
+    """Store the large tensors in 16 bits, each cast back when the file is loaded."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE:
+            name = tensor.name
+            short = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(short, f"{name}/half"))
+            casts.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT, name=f"{name}/cast"))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def contract_of(contracts: list[runtime.Contract], name: str) -> runtime.Contract:
+    """What the merged network promises; UsageError where the members differ or are no heatmap networks."""
+    first = contracts[0]
+    for other in contracts:
+        if other.head != "heatmap":
+            raise UsageError(f"{other.name}: expected the head heatmap, found {other.head}")
+        for field in SAME:
+            if getattr(other, field) != getattr(first, field):
+                raise UsageError(
+                    f"{other.name}: expected {field} {getattr(first, field)} as {first.name} has, found "
+                    f"{getattr(other, field)}"
+                )
+    runs: dict[str, Any] = {"members": [contract.training_run for contract in contracts], "weights": "float16"}
+    return first.model_copy(update={"name": name, "training_run": runs, "calibration": None, "gate": None})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Example: python tools/merge_artefacts.py a.onnx b.onnx --out aop-best.onnx --frames psfhs/images",
+    )
+    parser.add_argument("members", type=Path, nargs="+", help="artefacts with the head heatmap; one is only halved")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--frames", type=Path, required=True, help="frames on which 16 bits are compared with 32")
+    options = parser.parse_args()
+    try:
+        predictors = [runtime.load(path) for path in options.members]
+        contract = contract_of([predictor.contract for predictor in predictors], options.out.stem)
+        model = merge([onnx.load(path) for path in options.members])
+        halve(model)
+        helper.set_model_props(model, {runtime.METADATA_KEY: contract.model_dump_json(by_alias=True)})
+        onnx.checker.check_model(model)
+        with replacing(options.out) as part:
+            onnx.save(model, part)
+        moved = compare(predictors, runtime.load(options.out), options.frames)
+    except AopPoseError as error:
+        print(f"merge_artefacts: error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB; 16 bits move a point by {moved:.4f} px at most")
+    return 0
+
+
+def compare(members: list[runtime.Predictor], merged: runtime.Predictor, frames: Path, count: int = 32) -> float:
+    """Largest distance in pixels of the input between points of the mean maps and of the merged network."""
+    pictures = [frame.pixels for entry in discover([frames]).entries[:count] for frame in read_frames(entry)]
+    farthest = 0.0
+    for picture in pictures:
+        maps = np.mean([member.answers([picture])[0].output for member in members], axis=0)
+        whole = runtime.read_output(maps, merged.contract)[0]
+        short = runtime.read_output(merged.answers([picture])[0].output, merged.contract)[0]
+        farthest = max(farthest, float(np.abs(whole - short).max()))
+    return farthest
+
+
+if __name__ == "__main__":
+    sys.exit(main())
