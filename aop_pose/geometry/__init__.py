@@ -5,7 +5,7 @@ has no answer (missing or coincident points, an empty outline) gives NaN and nev
 degrees; lengths are in the unit of the points, so that points given in millimetres give millimetres.
 """
 
-from aop_pose.geometry.angles import angle_of_progression, aop_sensitivity
+from aop_pose.geometry.angles import angle_of_progression, aop_gradient, aop_sensitivity
 from aop_pose.geometry.head import (
     ellipse_axes,
     head_circumference,
@@ -28,6 +28,7 @@ __all__ = [
     "FETAL_HEAD",
     "SYMPHYSIS",
     "angle_of_progression",
+    "aop_gradient",
     "aop_sensitivity",
     "ellipse_axes",
     "head_circumference",

@@ -31,14 +31,33 @@ def aop_sensitivity(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.ndarra
 
     With the rays a = PS2 - PS1 and b = FH1 - PS1 the norms are |a - b| / (|a| |b|), 1 / |a| and 1 / |b|.
     """
+    return np.linalg.norm(aop_gradient(ps1, ps2, fh1), axis=-1)
+
+
+def aop_gradient(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.ndarray:
+    """Degrees of AoP per pixel that PS1, PS2 and FH1 move along x and y.
+
+    Points of shape (..., 2); the result has shape (..., 3, 2), landmarks in the order PS1, PS2, FH1. At exactly 0 or
+    180 degrees, where the angle folds, it is the gradient on the side of growing turn. NaN where the AoP is NaN.
+
+    A ray turns by 1 / its length per pixel across it; what both rays share, PS1, turns them both, the other way.
+    """
     to_symphysis, to_head = _rays(ps1, ps2, fh1)
-    _, _, undefined = _cross_and_dot(to_symphysis, to_head)
+    cross, _, undefined = _cross_and_dot(to_symphysis, to_head)
+    side = np.where(cross < 0, -1.0, 1.0)[..., None]
     with np.errstate(all="ignore"):
-        symphysis_length, head_length, chord = (
-            np.hypot(ray[..., 0], ray[..., 1]) for ray in (to_symphysis, to_head, to_symphysis - to_head)
+        of_ps2, of_fh1 = (
+            sign * side * _across(ray) / np.hypot(ray[..., 0], ray[..., 1])[..., None]
+            for sign, ray in ((-1, to_symphysis), (1, to_head))
         )
-        slopes = np.stack([chord / symphysis_length / head_length, 1 / symphysis_length, 1 / head_length], axis=-1)
-    return np.where(undefined[..., None], np.nan, np.degrees(slopes))
+        gradient = np.stack([-of_ps2 - of_fh1, of_ps2, of_fh1], axis=-2)
+    return np.where(undefined[..., None, None], np.nan, np.degrees(gradient))
+
+
+def _across(ray: np.ndarray) -> np.ndarray:
+    """The unit vector at a right angle to a ray (..., 2), a quarter turn from x towards y."""
+    turned = np.stack([-ray[..., 1], ray[..., 0]], axis=-1)
+    return turned / np.hypot(ray[..., 0], ray[..., 1])[..., None]
 
 
 def _rays(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

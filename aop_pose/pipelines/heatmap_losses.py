@@ -10,8 +10,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
+from aop_pose.geometry import aop_gradient
+
 HUBER = 6.0
 """Below that distance, in 512ths of the side, an error counts by its square: labels are not better than that."""
+HUBER_DEG = 3.0
+"""The same for the angle, in degrees."""
 PointLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(prediction, target), both (B, n, ...) -> loss (B, n)."""
 
@@ -57,10 +61,30 @@ def position_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Te
     The Huber loss of each coordinate in 512ths of the map's side, the pixels of the challenges, quadratic below
     ``HUBER``; the mean over the points, weighted by ``weights`` (B, n).
     """
-    shares = functional.softmax(logits.flatten(2), dim=2).view_as(logits)
     unit = 512 / logits.shape[-1]
-    off = functional.smooth_l1_loss(soft_argmax(shares) * unit, places * unit, beta=HUBER, reduction="none").mean(dim=2)
+    positions = mean_position(logits)
+    off = functional.smooth_l1_loss(positions * unit, places * unit, beta=HUBER, reduction="none").mean(dim=2)
     return (off * weights).sum() / weights.sum().clamp_min(1.0)
+
+
+def angle_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """How far the mean positions turn the angle of progression, to the first order, a scalar.
+
+    The Huber loss of the degrees, quadratic below ``HUBER_DEG``; mean over the frames all of whose points are to be
+    learned. ``geometry.aop_gradient`` at the true points says what each displacement costs, so that the formula of the
+    angle stays there.
+    """
+    points = places.detach().cpu().double().numpy()
+    slopes = torch.from_numpy(aop_gradient(points[:, 0], points[:, 1], points[:, 2])).nan_to_num(nan=0.0).to(places)
+    degrees = ((mean_position(logits) - places) * slopes).sum(dim=(1, 2))
+    off = functional.smooth_l1_loss(degrees, torch.zeros_like(degrees), beta=HUBER_DEG, reduction="none")
+    whole = weights.amin(dim=1)
+    return (off * whole).sum() / whole.sum().clamp_min(1.0)
+
+
+def mean_position(logits: torch.Tensor) -> torch.Tensor:
+    """Points (B, n, 2) in pixels of the map: the mean position under the softmax of each map."""
+    return soft_argmax(functional.softmax(logits.flatten(2), dim=2).view_as(logits))
 
 
 def least_over_swaps(

@@ -70,14 +70,18 @@ class Calibration(BaseModel):
     @property
     def facts(self) -> dict[str, Any]:
         """All but the scores."""
-        told = {name: {"difficulty": one.difficulty, **one.measured} for name, one in self.quantities.items()}
+        told: dict[str, Any] = {}
+        for name, one in self.quantities.items():
+            told[name] = {"difficulty": one.difficulty, **one.measured}
         return {"method": self.method, "data": self.data, "frames": self.frames, "groups": self.groups, **told}
 
     def at(self, coverage: float) -> Intervals:
         """UsageError for a coverage that is none, or too high for so few groups."""
         if not 0 < coverage < 1:
             raise UsageError(f"--coverage: expected a share between 0 and 1, found {coverage:g}")
-        radii = {name: scores.radius(coverage) for name, scores in self.quantities.items()}
+        radii: dict[str, float] = {}
+        for name, scores in self.quantities.items():
+            radii[name] = scores.radius(coverage)
         if any(map(math.isinf, radii.values())):
             most = self.groups / (self.groups + 1)
             raise UsageError(

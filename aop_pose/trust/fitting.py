@@ -68,7 +68,7 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
     signals = np.empty((len(samples), len(SIGNALS)))
     for number in range(FOLDS):
         learned = _learn([sample for sample, out in zip(samples, fold == number, strict=True) if not out])
-        for i in np.flatnonzero(fold == number):
+        for i in np.flatnonzero(fold == number).tolist():
             signals[i] = learned.signals(samples[i].evidence)
     good = kinds == FRAMES
     means, scales = signals[good].mean(axis=0), np.maximum(signals[good].std(axis=0), 1e-3)

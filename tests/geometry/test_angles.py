@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aop_pose import geometry
@@ -153,3 +153,17 @@ def test_sensitivity_predicts_the_spread_of_simulated_errors():
     spread = geometry.angle_of_progression(*np.moveaxis(points + errors, 1, 0)).std()
     predicted = math.hypot(*(geometry.aop_sensitivity(*points) * sigma))
     assert spread == pytest.approx(predicted, rel=0.02)
+
+
+@reproducible
+@given(points=three_points())
+def test_the_gradient_is_the_slope_of_the_angle(points):
+    points = np.array(points, dtype=np.float64)
+    assume(2 < geometry.angle_of_progression(*points) < 178)
+    gradient, step = geometry.aop_gradient(*points), 1e-4
+    for landmark in range(3):
+        for axis in range(2):
+            moved = np.stack([points, points])
+            moved[:, landmark, axis] += [-step, step]
+            before, after = (geometry.angle_of_progression(*one) for one in moved)
+            assert gradient[landmark, axis] == pytest.approx((after - before) / (2 * step), rel=1e-3, abs=1e-4)

@@ -8,9 +8,10 @@ pytest.importorskip("ultralytics", reason="ultralytics comes with the train extr
 import numpy as np  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.geometry import angle_of_progression  # noqa: E402
 from aop_pose.pipelines import load_weights, method_of, pipeline  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
-from aop_pose.pipelines.heatmap_losses import position_error  # noqa: E402
+from aop_pose.pipelines.heatmap_losses import HUBER_DEG, angle_error, encode, position_error  # noqa: E402
 from aop_pose.pipelines.start import Start  # noqa: E402
 from aop_pose.pipelines.unet.config import PRESETS, UnetConfig  # noqa: E402
 from aop_pose.pipelines.unet.network import build  # noqa: E402
@@ -41,7 +42,7 @@ def test_a_start_fills_backbone_and_neck_and_nothing_else():
 def test_a_start_of_another_size_is_refused():
     from ultralytics.nn.tasks import PoseModel
 
-    with pytest.raises(UsageError, match="expected all .* backbone and neck tensors"):
+    with pytest.raises(UsageError, match=r"expected all .* backbone and neck tensors"):
         YoloBody("yolo11n", 16).fill(Start(PoseModel("yolo11s-pose.yaml", verbose=False), "a file"))
 
 
@@ -79,13 +80,24 @@ def test_the_position_loss_is_the_huber_loss_of_the_mean_position():
     assert float(found) == pytest.approx(total / weights.sum(), rel=1e-9)
 
 
+def test_the_angle_loss_is_the_change_of_the_angle_for_small_errors():
+    """Sharp maps beside the truth: the Huber loss of the true turn; a frame with a lost point is left out."""
+    truth = torch.tensor([[[40.0, 20.0], [20.0, 26.0], [50.0, 50.0]]] * 2)
+    found = truth + torch.tensor([[0.0, -0.2], [0.3, 0.2], [-0.2, 0.3]])
+    logits = 200 * encode(found, 64, 2.0).log().clamp_min(-50) / 50
+    weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+    turned = abs(angle_of_progression(*found[0].numpy()) - angle_of_progression(*truth[0].numpy()))
+    assert 0.5 < turned < HUBER_DEG
+    assert float(angle_error(logits, truth, weights)) == pytest.approx(turned**2 / (2 * HUBER_DEG), rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ("head=coordinates", "goes with head heatmap"),
         ("image_size=272", "multiple of 32"),
         ("stem=2", "stem and map_stride 4"),
-        ("activation=sigmoid", "coordinate_weight goes with activation softmax"),
+        ("activation=sigmoid", "angle_weight go with activation softmax"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(change, words):

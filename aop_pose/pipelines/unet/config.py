@@ -44,6 +44,8 @@ class UnetConfig(Config):
     loss: Literal["mse", "cross-entropy"] = "cross-entropy"
     coordinate_weight: float = Field(default=0.0, ge=0)
     """Of a further loss: how far the map's mean position is off (see ``heatmap_losses.position_error``)."""
+    angle_weight: float = Field(default=0.0, ge=0)
+    """Of a further loss, per degree: how far these positions turn the angle (see ``heatmap_losses.angle_error``)."""
     sigma: float = Field(default=2.0, gt=0)
     """Of the heatmaps, in their pixels."""
     region: Literal["none", "triangle", "ellipse"] = "none"
@@ -73,6 +75,8 @@ class UnetConfig(Config):
     contrast: float = Field(default=0.0, ge=0, le=1)
     gamma: float = Field(default=0.0, ge=0, lt=1)
     speckle: float = Field(default=0.0, ge=0, le=1)
+    blur: float = Field(default=0.0, ge=0)
+    """Largest sigma, in pixels of the input, of a Gaussian blur that one frame in four gets."""
     phantoms: int = Field(default=0, ge=0)
     """Made-up frames added to the training frames (schema aop)."""
     holdout: float = Field(default=0.1, ge=0, lt=1)
@@ -104,9 +108,9 @@ class UnetConfig(Config):
             raise ValueError(
                 f"encoder {self.encoder} goes with head heatmap, stem and map_stride 4 and image_size a multiple of 32"
             )
-        if self.coordinate_weight and (self.activation != "softmax" or self.points != "aop"):
+        if (self.coordinate_weight or self.angle_weight) and (self.activation != "softmax" or self.points != "aop"):
             # The two ends of an axis have no names: the mean of a map that shows both is neither.
-            raise ValueError("coordinate_weight goes with activation softmax and points aop")
+            raise ValueError("coordinate_weight and angle_weight go with activation softmax and points aop")
         if not self.widths or self.image_size % whole:
             raise ValueError(f"image_size has to be a multiple of {whole} (stem x 2 per encoder block)")
         if self.map_stride % self.stem or self.image_size % self.map_stride:

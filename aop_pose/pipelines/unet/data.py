@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import attrs
@@ -14,6 +15,9 @@ from torchvision.transforms import v2
 from aop_pose.keypoints import to_centres, to_edges
 from aop_pose.letterbox import PAD_VALUE, Letterbox, fit
 from aop_pose.pipelines.unet.config import UnetConfig
+
+BLURRED = 0.25
+"""Share of the frames that are blurred, where any is."""
 
 
 @attrs.frozen(eq=False)
@@ -54,6 +58,8 @@ class Augmentation:
             ) if probability
         ]  # fmt: skip
         changes = config.brightness or config.contrast
+        blur = v2.GaussianBlur(2 * math.ceil(2 * config.blur) + 1, (0.3, max(0.3, config.blur)))
+        self.blur = v2.RandomApply([blur], p=BLURRED) if config.blur else None
         self.jitter = v2.ColorJitter(config.brightness, config.contrast) if changes else None
 
     def __call__(self, gray: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,6 +74,8 @@ class Augmentation:
             places = torch.from_numpy(to_centres(edges.numpy()))
         if self.jitter is not None:
             picture = self.jitter(picture)
+        if self.blur is not None:
+            picture = self.blur(picture)
         return self._varied(picture.as_subclass(torch.Tensor)), places.as_subclass(torch.Tensor)
 
     def _varied(self, gray: torch.Tensor) -> torch.Tensor:

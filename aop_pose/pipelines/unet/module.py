@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from aop_pose.evaluation.metrics import align_interchangeable
 from aop_pose.geometry import angle_of_progression
 from aop_pose.pipelines.heatmap_losses import (
+    angle_error,
     coordinate_error,
     cross_entropy,
     encode,
@@ -136,6 +137,8 @@ class LandmarkTraining(Training):
             loss = least_over_swaps(cross_entropy, maps, targets, self.pairs, seen)
         if config.coordinate_weight:
             loss = loss + config.coordinate_weight * position_error(maps, places, seen)
+        if config.angle_weight:
+            loss = loss + config.angle_weight * angle_error(maps, places, seen)
         if config.region != "none":
             region = region_of(places, config.map_size, config.region)
             loss = loss + config.region_weight * functional.binary_cross_entropy_with_logits(raw[:, count], region)

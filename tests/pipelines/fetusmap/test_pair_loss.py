@@ -118,7 +118,7 @@ def rotations():
         yield turn * np.sign(np.linalg.det(turn))
 
 
-@pytest.mark.parametrize("turn", rotations())
+@pytest.mark.parametrize("turn", list(rotations()))
 def test_left_is_left_however_the_fetus_lies(turn):
     points = fetus() @ turn.T + [5, -40, 12]
     crest, nose, neck = points[0], points[3], points[5]
