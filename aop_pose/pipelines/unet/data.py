@@ -43,14 +43,18 @@ class Augmentation:
     def __init__(self, config: UnetConfig):
         self.config = config
         moves = config.degrees or config.translate or config.scale or config.shear
-        self.affine = v2.RandomAffine(
-            config.degrees,
-            translate=(config.translate, config.translate),
-            scale=(1 - config.scale, 1 + config.scale),
-            shear=config.shear or None,
-            interpolation=v2.InterpolationMode.BILINEAR,
-            fill=PAD_VALUE / 255,
-        ) if moves else None  # fmt: skip
+        self.affines = [
+            v2.RandomAffine(
+                config.degrees,
+                translate=(config.translate, config.translate),
+                scale=(1 - config.scale, 1 + config.scale),
+                shear=config.shear or None,
+                interpolation=v2.InterpolationMode.BILINEAR,
+                fill=fill,
+            )
+            # What comes in from outside is black as around the sector, or gray as around a letterboxed picture.
+            for fill in (0.0, PAD_VALUE / 255)
+        ] if moves else []  # fmt: skip
         self.mirrors = [
             mirror(probability)
             for mirror, probability in (
@@ -68,9 +72,9 @@ class Augmentation:
         picture, places = tv_tensors.Image(gray), tv_tensors.KeyPoints(points, canvas_size=size)
         for mirror in self.mirrors:
             picture, places = mirror(picture, places)
-        if self.affine is not None:
+        if self.affines:
             edges = tv_tensors.KeyPoints(to_edges(places.numpy()), canvas_size=size)
-            picture, edges = self.affine(picture, edges)
+            picture, edges = self.affines[int(torch.randint(2, ()))](picture, edges)
             places = torch.from_numpy(to_centres(edges.numpy()))
         if self.jitter is not None:
             picture = self.jitter(picture)
