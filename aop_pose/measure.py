@@ -63,12 +63,12 @@ def measure(
     refusal = _why_refused(spacing, aspect)
     if refusal:
         return Measured({}, refusal)
-    refusal = _why_implausible(keypoints, spacing)
-    if refusal:
-        return Measured({}, refusal)
     # Coordinates too large for a product overflow to values that are not finite, which are left out below.
     with np.errstate(over="ignore", invalid="ignore"):
-        values = measure_schema(keypoints, spacing, head_outline)
+        refusal = _why_implausible(keypoints, spacing)
+        values = {} if refusal else measure_schema(keypoints, spacing, head_outline)
+    if refusal:
+        return Measured({}, refusal)
     measurements = {
         name: Measurement(name, value, unit=name.rsplit("_", 1)[-1], produced_by=produced_by)
         for name, value in values.items()

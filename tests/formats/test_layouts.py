@@ -77,7 +77,7 @@ def iugc2025(folder):
 
 
 def hc18(folder):
-    rows = ["filename,pixel size(mm),head circumference (mm)", "010_HC.png,0.2,100", "011_HC.png,0.1,90"]
+    rows = ["filename,pixel size(mm),head circumference (mm)", "010_HC.png,0.2,63.6", "011_HC.png,0.1,31.8"]
     (folder / "training_set").mkdir(parents=True)
     (folder / "training_set_pixel_size_and_HC.csv").write_text("\n".join(rows) + "\n")
     save(folder / "training_set" / "010_HC.png", picture(0, 200, 150))
@@ -189,7 +189,7 @@ def test_hc18_axes_lie_in_the_middle_of_the_drawn_line(tmp_path):
     rows, _ = convert_by_card("hc18", tmp_path)
     found = [float(rows[0][column]) for column in list(rows[0])[1:9]]
     np.testing.assert_allclose(found, [40, 75, 160, 75, 100, 35, 100, 115], atol=0.5)
-    assert (rows[0]["pixel_size_mm"], rows[0]["head_circumference_mm"]) == ("0.2", "100")
+    assert (rows[0]["pixel_size_mm"], rows[0]["head_circumference_mm"]) == ("0.2", "63.6")
 
 
 def test_hc18_outlines_that_were_filled_give_the_same_axes(tmp_path):
