@@ -31,6 +31,8 @@ def merge(members: list[onnx.ModelProto]) -> onnx.ModelProto:
     merged = None
     for number, member in enumerate(members):
         part = compose.add_prefix(member, f"m{number}/")
+        # Each member's contract; the merged network gets one of its own.
+        del part.metadata_props[:]
         merged = part if merged is None else compose.merge_models(merged, part, io_map=[])
     assert merged is not None
     graph = merged.graph

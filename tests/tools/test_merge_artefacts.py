@@ -1,0 +1,72 @@
+"""Several heatmap artefacts in one: the mean of their maps, and what cannot be merged."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="onnx comes with the train extra")
+
+import merge_artefacts  # noqa: E402
+
+from aop_pose import runtime  # noqa: E402
+from tests.fakes import textured  # noqa: E402
+from tests.tiny_artefact import write_artefact, write_heatmap_artefact  # noqa: E402
+
+POINTS = np.array([[40.0, 20.0], [20.0, 26.0], [50.0, 50.0]])
+
+
+@pytest.fixture
+def frames(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(2):
+        cv2.imwrite(str(folder / f"{number}.png"), textured(number, 64, 64))
+    return folder
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["merge_artefacts.py", *map(str, arguments)])
+    return merge_artefacts.main()
+
+
+def test_the_merged_maps_are_the_mean_of_the_members(monkeypatch, tmp_path, frames, capsys):
+    moved = [POINTS, POINTS + [4.0, 0.0], POINTS + [2.0, 6.0]]
+    members = [
+        write_heatmap_artefact(tmp_path / f"m{number}.onnx", points, decode="soft-argmax")
+        for number, points in enumerate(moved)
+    ]
+    out = tmp_path / "all.onnx"
+    assert run(monkeypatch, *members, "--out", out, "--frames", frames) == 0
+    merged = runtime.load(out)
+    picture = [textured(5, 64, 64)] * 3
+    mean = np.mean([runtime.load(member).answers(picture)[0].output for member in members], axis=0)
+    for answer in merged.answers(picture):
+        np.testing.assert_allclose(answer.output, mean, atol=1e-3)
+    np.testing.assert_allclose(merged.find(picture)[0].keypoints.coords, POINTS + [2.0, 2.0], atol=0.05)
+    assert merged.contract.name == "all"
+    assert len(merged.contract.training_run["members"]) == 3
+    assert "16 bits move a point by 0.0" in capsys.readouterr().out
+
+
+def test_sixteen_bits_halve_the_file(monkeypatch, tmp_path, frames):
+    member = write_heatmap_artefact(tmp_path / "m.onnx", POINTS)
+    out = tmp_path / "short.onnx"
+    assert run(monkeypatch, member, "--out", out, "--frames", frames) == 0
+    assert out.stat().st_size < 0.6 * member.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (lambda file: write_heatmap_artefact(file, POINTS, decode="argmax"), "expected decode subpixel"),
+        (lambda file: write_heatmap_artefact(file, POINTS / 2, side=32), "expected image_size 64"),
+        (lambda file: write_artefact(file), "expected the head heatmap, found pose"),
+    ],
+)
+def test_members_that_promise_otherwise_are_refused(monkeypatch, tmp_path, frames, capsys, other, words):
+    member, out = write_heatmap_artefact(tmp_path / "m.onnx", POINTS), tmp_path / "all.onnx"
+    assert run(monkeypatch, member, other(tmp_path / "o.onnx"), "--out", out, "--frames", frames) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()
