@@ -65,7 +65,7 @@ def memory_table(
         plain_total = plain_total or total
         counted, estimated = step_peak(module, [volume]), dry_peak(module, [volume])
         lines.append(
-            f"| {name} | {list(size)} | {plan.planned_bytes / GIB:.2f} ({0.0 - 100 * plan.saving:+.1f} %) | {total:.2f} "
+            f"| {name} | {list(size)} | {plan.planned_bytes / GIB:.2f} ({0 - 100 * plan.saving:+.1f} %) | {total:.2f} "
             f"| {100 * total / plain_total:.0f} % | {parameters / 2**20:.2f} | {len(plan.reversed_passes)} "
             f"| {counted / 2**20:.1f} / {estimated / 2**20:.1f} | {statistics.median(taken):.2f} "
             f"({min(taken):.2f}-{max(taken):.2f}) | {statistics.median(taken) / base:.2f} |"

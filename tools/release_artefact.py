@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
 
 from aop_pose import artefacts, runtime
 from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.pipelines.artefact import without_folders
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 def release(file: Path, name: str, run: Path, default_for: str | None, weights: Path = WEIGHTS) -> artefacts.Artefact:
     """Copy ``file`` to ``weights/NAME.onnx``, ``run/run.json`` to ``weights/NAME.run.json``; enter them.
+
+    The record names files and not the folders that they lay in.
 
     UsageError where the artefact has another name in its contract, or the run folder or the card is missing.
     """
@@ -45,7 +49,8 @@ def release(file: Path, name: str, run: Path, default_for: str | None, weights: 
         raise UsageError(f"--default-for {default_for}: {taken[0]} is that already; release it without first")
     if file.resolve() != target.resolve():
         shutil.copyfile(file, target)
-    shutil.copyfile(record, kept)
+    facts = without_folders(json.loads(record.read_text(encoding="utf-8")))
+    kept.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     artefacts.write_manifest(sorted([*others, entry], key=lambda one: one.name), weights)
     return entry
 

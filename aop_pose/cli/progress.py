@@ -87,7 +87,7 @@ class EpochProgress(_Bar):
 
     def epoch(self, row: dict[str, float]) -> None:
         checked = "".join(
-            f"  {name.removeprefix('val/')} {value:.3g}"
+            f"  {'val loss' if name == 'val/loss' else name.removeprefix('val/')} {value:.3g}"
             for name, value in row.items()
             if name.startswith("val/") and math.isfinite(value)
         )

@@ -125,6 +125,7 @@ def pretrain(
     settings |= {"seed": seed, "device": device, "resume": resume}
     _run(method, "pretrain", data, out, settings, segmenter=segmenter, boxes=boxes, frames=listed)
     again = ["aop-pose", "train", "--method", method, "--data", str(data), "--labels", labels]
+    again += ["--preset", preset] if preset is not None else []
     again += ["--init", str(out), "--out", "RUN"]
     typer.echo(f"train from it with: {shlex.join(again)}")
 

@@ -38,15 +38,15 @@ def run_facts(folder: Path) -> dict[str, Any] | None:
         return None
     record = read_record(folder)
     run = {"name": folder.name, **{key: record.get(key) for key in KEPT}, "config": record["config"]}
-    run["data"] = _without_folders(run["data"])
+    run["data"] = without_folders(run["data"])
     facts: dict[str, Any] = json.loads(json.dumps(run))
     return facts
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """Absolute paths cut to names: an artefact is handed on, and says what it was made from, not where that lay."""
     if isinstance(value, dict):
-        return {key: _without_folders(one) for key, one in value.items()}
+        return {key: without_folders(one) for key, one in value.items()}
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 

@@ -16,7 +16,7 @@ from aop_pose.errors import UsageError
 class Config(BaseModel):
     """Base of every pipeline's configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 C = TypeVar("C", bound=Config)
@@ -57,7 +57,10 @@ def validate(kind: type[C], values: dict[str, Any], where: str) -> C:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or where
+        if not first["loc"]:
+            # Settings that do not go together: the whole configuration would be said again.
+            raise UsageError(f"{where}: {first['ctx']['error']}") from None
+        name = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {name}: {first['msg']}; found {first['input']!r}") from None
 
 

@@ -20,11 +20,13 @@ def split_frames(
     with the frames of a patient where ``patient``, a regular expression, finds him in the file name.
 
     Raises:
-        UsageError: no labelled frame, or one that stands in both files (it is named).
+        UsageError: no labelled frame in a file, or one that stands in both files (it is named).
     """
     if not labelled:
         raise UsageError("--labels: expected at least one labelled frame, found none")
     if val is not None:
+        if not val:
+            raise UsageError("--val: expected at least one labelled frame, found none")
         shared = sorted({frame.path.resolve() for frame in labelled} & {frame.path.resolve() for frame in val})
         if shared:
             raise UsageError(f"--val: {shared[0].name} stands in --labels too ({len(shared)} such frames)")

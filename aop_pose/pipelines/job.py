@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,8 +14,18 @@ LABELS = "labels.csv"
 """The label file where none is named."""
 
 
+def leads() -> bool:
+    """False in a further process that a training on several GPUs has started: it calculates, and writes nothing."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
 def _silent(*_: object) -> None:
     """Say nothing."""
+
+
+def _once(given: Callable[..., None]) -> Callable[..., None]:
+    """What a person is told, by one process alone."""
+    return given if leads() else _silent
 
 
 @attrs.frozen
@@ -51,13 +62,13 @@ class Job:
     device: str = attrs.field(default="cpu", converter=lambda given: "0" if given == "cuda" else given)
     """``cpu``, ``cuda`` or the number of a CUDA device; UsageError where there is none of that number."""
     resume: bool = False
-    say: Callable[[str], None] = attrs.field(default=_silent, repr=False)
+    say: Callable[[str], None] = attrs.field(default=_silent, converter=_once, repr=False)
     """Takes a line for a person."""
-    on_epoch: Callable[[dict[str, float]], None] = attrs.field(default=_silent, repr=False)
+    on_epoch: Callable[[dict[str, float]], None] = attrs.field(default=_silent, converter=_once, repr=False)
     """Takes each row of metrics.csv."""
-    on_batch: Callable[[Step], None] = attrs.field(default=_silent, repr=False)
+    on_batch: Callable[[Step], None] = attrs.field(default=_silent, converter=_once, repr=False)
     """Called after every batch."""
-    on_frames: Callable[[int, int], None] = attrs.field(default=_silent, repr=False)
+    on_frames: Callable[[int, int], None] = attrs.field(default=_silent, converter=_once, repr=False)
     """Called after every frame that a stage labels: how many so far, and of how many."""
 
     @device.validator
@@ -71,3 +82,19 @@ class Job:
             raise UsageError(
                 f"--device: expected cpu, cuda or the number of a CUDA device ({devices} here), found {value!r}"
             )
+
+
+def gpus_of(device: str, count: int) -> list[int]:
+    """The ``count`` CUDA devices from ``device`` (as ``Job`` has it) on; none for ``cpu``. UsageError: too few."""
+    if device == "cpu":
+        if count > 1:
+            raise UsageError(f"gpus: expected 1 with --device cpu, found {count}; name the first with --device cuda")
+        return []
+    import torch
+
+    numbers = [int(device) + number for number in range(count)]
+    if numbers[-1] >= torch.cuda.device_count():
+        raise UsageError(
+            f"gpus: expected at most {torch.cuda.device_count() - int(device)} from --device {device} on, found {count}"
+        )
+    return numbers

@@ -23,6 +23,7 @@ import yaml
 import aop_pose
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import Config
+from aop_pose.pipelines.job import leads
 from aop_pose.runtime import usable_cores
 
 RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
@@ -37,7 +38,10 @@ PACKAGES = (
 
 
 class RunFolder:
-    """Where a training run writes. ``run.json`` says ``"finished": true`` only at the end."""
+    """Where a training run writes. ``run.json`` says ``"finished": true`` only at the end.
+
+    Of several processes of one training, only the one that leads opens, writes and finishes it.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -54,6 +58,8 @@ class RunFolder:
                 one with other settings.
         """
         run = cls(path)
+        if not leads():
+            return run
         settings = config.model_dump(mode="json")
         if resume:
             run.record = read_record(path)
@@ -97,6 +103,8 @@ class RunFolder:
         self.save(finished=True, **facts)
 
     def _write_text(self, name: str, text: str) -> None:
+        if not leads():
+            return
         part = self.path / f"{name}.part"
         part.write_text(text, encoding="utf-8")
         os.replace(part, self.path / name)
@@ -156,7 +164,7 @@ def git_commit() -> str | None:
 
 
 def draw_curves(table: Path, picture: Path) -> None:
-    """Losses and checked errors over epochs, from metrics.csv."""
+    """Losses and checked errors over epochs, from metrics.csv; losses of both kinds of frames in one panel."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -166,16 +174,18 @@ def draw_curves(table: Path, picture: Path) -> None:
         rows = list(csv.DictReader(file))
     epochs = [float(row["epoch"]) for row in rows]
     columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    panels = {"train loss": [name for name in columns if name.startswith("train/")]}
-    # Each checked number has its own unit, so its own panel; one that was never checked has none.
-    panels |= {name: [name] for name in columns if name.startswith("val/") and np.isfinite(columns[name]).any()}
+    checked = [name for name in columns if name.startswith("val/") and np.isfinite(columns[name]).any()]
+    panels = {"loss": [name for name in columns if name.startswith("train/") or name in {*checked} & {"val/loss"}]}
+    # Each other checked number has its own unit, so its own panel; one that was never checked has none.
+    panels |= {name: [name] for name in checked if name not in panels["loss"]}
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), layout="constrained", squeeze=False)
     for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
         for name in names:
-            axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=name.split("/")[1])
-        axis.set(title=title.removeprefix("val/"), xlabel="epoch", ylim=(0, None))
+            axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=name)
+        axis.set(title=title.removeprefix("val/"), xlabel="epoch")
+        axis.set_ylim(0, axis.get_ylim()[1] * 1.05)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        if len(names) > 1:
+        if title == "loss":
             axis.legend(fontsize=8)
     part = picture.with_suffix(".part.png")
     figure.savefig(part, dpi=110)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def unlabelled_frames(images: Path, listed: str | Path | None, labels: Sequence[
     file names are left out of a folder.
 
     Raises:
-        UsageError: a listed frame is named by a label file; nothing is left; a file is missing or malformed.
+        UsageError: a listed frame is named by a label file, or is listed under two names; nothing is left; a file is
+            missing or malformed.
     """
     images = Path(images)
     if not images.is_dir():
@@ -70,6 +72,11 @@ def _entries(file: Path, names: Sequence[str], images: Path, named: dict[Path, P
         name, labels = both[0]
         more = f" (and {len(both) - 1} more)" if len(both) > 1 else ""
         raise UsageError(f"{file}: expected frames without labels, found {name}{more} also in {labels}; take it out")
+    places: dict[str, str] = {}
+    for entry in entries:
+        first = places.setdefault(os.path.normpath(entry.path), entry.source)
+        if first != entry.source:
+            raise UsageError(f"{file}: expected each picture once, found {entry.source}, which is {first}")
     return entries
 
 

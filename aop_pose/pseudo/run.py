@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import KEEP
+from aop_pose.formats.iugc import COLUMNS, KEEP
+from aop_pose.formats.pictures import picture_size
 from aop_pose.io.atomic import replacing
 from aop_pose.io.discover import Entry
 from aop_pose.io.in_order import in_order
@@ -159,15 +160,16 @@ class _Files:
             return {}
         return known if isinstance(known, dict) else {}
 
-    def read(self, wanted: set[str]) -> Iterator[Row]:
+    def read(self, wanted: Collection[str]) -> Iterator[Row]:
         with open(self.rows, newline="", encoding="utf-8") as stream:
             yield from (row for row in csv.DictReader(stream) if row["Filename"] in wanted)
 
 
 def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, Any]) -> Summary:
-    wanted = {entry.source for entry in entries}
+    wanted = {entry.source: entry.path for entry in entries}
     least = cut.least([float(row["weight"]) for row in files.read(wanted) if row[KEEP] == "1"])
     counts: Counter[str] = Counter()
+    sizes: set[tuple[int, int]] = set()
     with replacing(files.out) as part:
         with open(part, "w", newline="", encoding="utf-8") as stream:
             table = csv.DictWriter(stream, COLUMNS_OF_TABLE, lineterminator="\n")
@@ -180,6 +182,8 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
                     counts["unreadable" if row["reason"].startswith(UNREADABLE) else "other"] += 1
                 else:
                     counts["kept"] += 1
+                if row[COLUMNS[1]]:
+                    sizes.add(picture_size(wanted[row["Filename"]]))
                 table.writerow(row)
             stream.flush()
             os.fsync(stream.fileno())
@@ -187,6 +191,8 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
         summary = Summary(kept + sum(counts.values()), kept, dict(counts))
         with replacing(files.document) as document:
             told = {**about, "least_weight": least, "rows": summary.rows, "kept": kept, "dropped": summary.reasons}
+            # So that a table is not taken for one of other pictures of the same names.
+            told["sizes"] = [f"{width}x{height}" for width, height in sorted(sizes)]
             document.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     files.rows.unlink()
     files.started.unlink()

@@ -17,6 +17,7 @@ from aop_pose.formats.iugc import COLUMNS  # noqa: E402
 from aop_pose.pipelines.yolo.rounds import choose, rule_of  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE, Rule  # noqa: E402
 from aop_pose.pseudo.noise import Noise  # noqa: E402
+from aop_pose.pseudo.read import read_origin  # noqa: E402
 from aop_pose.pseudo.run import Cut  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
 from tests.pipelines.teachers import answering_inside  # noqa: E402
@@ -134,20 +135,41 @@ def test_the_least_error_is_chosen_and_of_equals_the_last(tmp_path, errors, chos
 
 def test_frames_are_weighed_as_the_table_was(tmp_path):
     table = tmp_path / "pseudo.csv"
-    assert rule_of(None, table) == (Rule(), Cut())
-    table.write_text("")
+    assert rule_of(None, read_origin(table)) == rule_of(None) == (Rule(), Cut())
     told = {
         "confidence": "noise", "draws": 3, "seed": 4, "min_score": 0.2, "cut": {"above": None, "quantile": 0.1},
         "noise": {"shift": 0.1, "rotation": 1, "scale": 0, "gamma": 0, "speckle": 0}, "model": "x@1", "kept": 3,
     }  # fmt: skip
     (tmp_path / "pseudo.run.json").write_text(json.dumps(told))
-    rule, cut = rule_of(None, table)
+    rule, cut = rule_of(None, read_origin(table))
     assert rule == Rule("noise", 3, 4, 0.2, Noise(0.1, 1, 0, 0, 0))
     assert cut == Cut(quantile=0.1)
-    assert rule_of("entropy", table)[0].confidence == "entropy"
+    assert rule_of("entropy", read_origin(table))[0] == Rule("entropy", 3, 4, 0.2, Noise(0.1, 1, 0, 0, 0))
     with pytest.raises(UsageError, match="--confidence: expected one of steady"):
         rule_of("magic")
-    for damaged in ("{", "[1]", json.dumps({**told, "noise": {"shake": 1}}), json.dumps({**told, "cut": 1})):
-        (tmp_path / "pseudo.run.json").write_text(damaged)
-        with pytest.raises(UsageError, match=r"pseudo\.run\.json: expected how the pseudo-labels"):
-            rule_of(None, table)
+
+
+def test_a_stage_stands_in_the_record_before_it_can_finish(pseudo_set, tmp_path, monkeypatch):
+    """A kill -9 between a finished stage and the next line would leave the page without its entry."""
+    from aop_pose.pipelines.yolo import stages
+
+    real, seen = stages.pseudo_label, []
+
+    def look(*arguments, **options):
+        seen.append(json.loads((tmp_path / "run" / "run.json").read_text())["stages"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(stages, "pseudo_label", look)
+    in_rounds(pseudo_set, tmp_path / "run", 2)
+    assert list(seen[0]) == ["1-weighted-1", "2-pseudo-2.csv"]
+
+
+def test_a_frame_set_aside_from_the_labels_is_told_as_such(pseudo_set, tmp_path):
+    data = tmp_path / "set"
+    shutil.copytree(pseudo_set, data)
+    with (data / "pseudo.csv").open("a") as file:
+        for number in range(LABELLED):
+            file.write(f'000{number}.png,"(60, 20)","(30, 30)","(70, 50)",100,1,,0.9,1.5,0.49,1\n')
+    with pytest.raises(UsageError) as caught:
+        in_rounds(data, tmp_path / "run", 2)
+    assert "--val" not in str(caught.value)

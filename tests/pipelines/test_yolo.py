@@ -77,6 +77,25 @@ def test_a_resumed_run_equals_a_straight_one(phantom_set, tmp_path):
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
 
 
+def test_a_run_killed_after_its_last_epoch_is_only_finished(phantom_set, tmp_path, tiny_run, monkeypatch):
+    """It trains no epoch more, and none again."""
+    from aop_pose.pipelines.run import RunFolder
+
+    def kill(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", kill)
+        with pytest.raises(Killed):
+            train_tiny(phantom_set, tmp_path / "run", "epochs=2")
+    epochs = []
+    record = train_tiny(phantom_set, tmp_path / "run", "epochs=2", resume=True, on_epoch=epochs.append)
+    assert (epochs, record["finished"]) == ([], True)
+    straight, resumed = weights_of(tiny_run), weights_of(tmp_path / "run")
+    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+    assert {file.name for file in (tmp_path / "run" / "weights").iterdir()} == {"best.pt", "last.pt"}
+
+
 def test_the_seed_decides_the_run(phantom_set, tmp_path, tiny_run):
     train_tiny(phantom_set, tmp_path / "same", "epochs=2")
     train_tiny(phantom_set, tmp_path / "other", "epochs=2", seed=1)
@@ -195,6 +214,14 @@ def test_a_broken_run_folder_is_one_line(tmp_path, text):
 def test_a_frame_in_labels_and_val_is_named(phantom_set, tmp_path):
     with pytest.raises(UsageError, match=r"000\d*\.png|\.png stands in --labels too"):
         train_tiny(phantom_set, tmp_path / "run", "epochs=1", options={"val": "labels.csv"})
+
+
+def test_a_val_file_without_a_frame_is_named(phantom_set, tmp_path):
+    """Else the last epoch would be kept where the user asked for the best one."""
+    (tmp_path / "val.csv").write_text("Filename,PS1,PS2,FH1\n")
+    with pytest.raises(UsageError, match="--val: expected at least one labelled frame"):
+        train_tiny(phantom_set, tmp_path / "run", options={"val": str(tmp_path / "val.csv")})
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_but_an_artefact_of_ours_is_loaded(tmp_path):

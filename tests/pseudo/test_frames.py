@@ -45,6 +45,13 @@ def test_a_list_that_names_a_labelled_frame_is_an_error_that_names_it(data, list
         unlabelled_frames(data, "list.txt", ["labels.csv", "val.csv"])
 
 
+def test_a_picture_that_is_listed_under_two_names(data):
+    """Its table would be refused later, when a recipe has trained for hours."""
+    (data / "list.txt").write_text("003.png\n002.png\nimages/003.png\n")
+    with pytest.raises(UsageError, match=r"list\.txt: expected each picture once, found images/003\.png, which is 003"):
+        unlabelled_frames(data, "list.txt", [])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

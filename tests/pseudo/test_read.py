@@ -7,9 +7,10 @@ import pytest
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.pseudo.label import COLUMNS_OF_TABLE
+from aop_pose.pseudo.label import COLUMNS_OF_TABLE, Rule
 from aop_pose.pseudo.noise import Noise
-from aop_pose.pseudo.read import read_origin, read_pseudo
+from aop_pose.pseudo.read import Origin, read_origin, read_pseudo
+from aop_pose.pseudo.run import Cut
 from tests.fakes import write_frames
 
 HEADER = ",".join(COLUMNS_OF_TABLE)
@@ -54,6 +55,21 @@ def test_a_name_that_stands_twice_is_named_with_both_lines(tmp_path, keep):
         read_pseudo(table(tmp_path, row("000.png"), row("001.png"), row("000.png", keep=keep)), tmp_path)
 
 
+def test_a_picture_that_stands_under_two_names(tmp_path):
+    with pytest.raises(UsageError, match=r"pseudo\.csv:4: .*000\.png again \(first in line 2\)"):
+        read_pseudo(table(tmp_path, row("000.png"), row("001.png"), row("images/000.png")), tmp_path)
+
+
+def test_a_picture_of_another_size_than_was_labelled(tmp_path):
+    """Also where the points lie within it."""
+    file = table(tmp_path, row("000.png"))
+    (tmp_path / "pseudo.run.json").write_text('{"sizes": ["128x128", "256x256"]}')
+    assert len(read_pseudo(file, tmp_path)) == 1
+    (tmp_path / "pseudo.run.json").write_text('{"sizes": ["200x200"]}')
+    with pytest.raises(UsageError, match=r"pseudo\.csv:2: 000\.png: expected a picture of 200x200 .* found 256x256"):
+        read_pseudo(file, tmp_path)
+
+
 def test_no_frame_kept(tmp_path):
     with pytest.raises(UsageError, match="keep = 1, found none in 2 rows"):
         read_pseudo(table(tmp_path, row("000.png", keep=0), row("001.png", keep=0)), tmp_path)
@@ -83,14 +99,19 @@ def test_a_picture_that_is_not_there(tmp_path):
 
 def test_the_document_beside_a_table(tmp_path):
     file = table(tmp_path, row("000.png"))
-    assert (read_origin(file).model, read_origin(file).confidence, read_origin(file).noise) == (None, None, None)
+    assert read_origin(file) == Origin()
+    assert (Origin().model, Origin().confidence, Origin().rule, Origin().cut) == (None, None, Rule(), Cut())
     noise = {"shift": 0.01, "rotation": 1.0, "scale": 0.0, "gamma": 0.0, "speckle": 0.0}
     about = {"model": "fast@12345678", "confidence": "paper", "draws": 8, "noise": noise, "rows": 1}
     document = tmp_path / "pseudo.run.json"
     document.write_text(json.dumps(about))
     origin = read_origin(file)
     assert (origin.model, origin.confidence, origin.noise) == ("fast@12345678", "paper", Noise(**noise))
-    for damaged in ('{"confidence": "hope"}', '{"noise": {"wind": 1}}', '{"noise": {"shift": -1}}', "{", "[]", "3"):
+    damages = (
+        '{"confidence": "hope"}', '{"noise": {"wind": 1}}', '{"noise": {"shift": -1}}', "{", "[]", "3", '{"cut": 1}',
+        '{"draws": 0}', '{"draws": "many"}', '{"cut": {"above": 0.5, "quantile": 0.5}}',
+    )  # fmt: skip
+    for damaged in damages:
         document.write_text(damaged)
         with pytest.raises(UsageError, match=r"pseudo\.run\.json: expected"):
             read_origin(file)

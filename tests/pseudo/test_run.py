@@ -200,6 +200,7 @@ def test_the_run_is_told_beside_the_table(tmp_path):
     told = json.loads((tmp_path / "pseudo.run.json").read_text())
     assert (told["model"], told["device"], told["confidence"], told["draws"]) == ("fake@00000000", "cpu", "steady", 2)
     assert (told["rows"], told["kept"], told["noise"]["rotation"]) == (2, 2, 6.0)
+    assert told["sizes"] == ["256x256"]
 
 
 def test_a_frame_labelled_since_the_interruption_has_no_row(tmp_path):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from aop_pose.pipelines.config import Config
@@ -29,7 +30,7 @@ class UnetConfig(Config):
     """Of the first convolution; 3 sees the gray picture three times, as networks made for colour do."""
     stem: Literal[1, 2, 4] = 4
     """Input pixels per pixel of the first block: strided convolutions in front of it."""
-    widths: tuple[int, ...] = (32, 64, 128, 160)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128, 160)
     """Channels of each encoder block, and of the decoder block that mirrors it."""
     bottleneck: int = Field(default=192, ge=1)
     bias: bool = False
@@ -95,6 +96,17 @@ class UnetConfig(Config):
     """Pre-training: share of the patches that are hidden."""
     mask_patch: int = Field(default=16, ge=1)
     """Pre-training: side of a patch in pixels of the input."""
+
+    @field_validator("patient")
+    @classmethod
+    def _check_patient(cls, pattern: str | None) -> str | None:
+        try:
+            brackets = re.compile(pattern or "()").groups
+        except re.error as error:
+            raise ValueError(f"expected a regular expression ({error})") from None
+        if not brackets:
+            raise ValueError("expected a bracket around the patient")
+        return pattern
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from aop_pose.errors import AopPoseError
-from aop_pose.pipelines.job import Job, Step
+from aop_pose.pipelines.job import Job, Step, gpus_of
 from aop_pose.pipelines.precision import precision_of
 from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder
 from aop_pose.pipelines.table import append_row, best_row, keep_rows
@@ -56,7 +56,8 @@ class Keeper(Callback):
         self.job.on_batch(step)
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        loss = float(trainer.strategy.reduce(torch.tensor(module.losses).mean()))
+        # Between GPUs only what lies on them is exchanged.
+        loss = float(trainer.strategy.reduce(torch.tensor(module.losses, device=module.device).mean()))
         if not math.isfinite(loss):
             raise AopPoseError(f"epoch {trainer.current_epoch + 1}: the loss is {loss}; lower lr and start again")
         values = {name: float(trainer.callback_metrics.get(name, math.nan)) for name in module.checked}
@@ -74,6 +75,7 @@ class Keeper(Callback):
             self._save(module, "best.pt")
         if every and epoch % every == 0:
             self._save(module, f"epoch_{epoch:03}.pt")
+        if (every and epoch % every == 0) or epoch == module.config.epochs:
             write_samples(module, self.job.out / SAMPLES / f"epoch_{epoch:03}.png")
         self.job.on_epoch(row)
 
@@ -122,6 +124,9 @@ def carry_out(module: Training, job: Job, run: RunFolder, stage: str, **facts: A
         raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}; --resume goes on with it") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if not trainer.is_global_zero:
+        # A process that Lightning started for one more GPU: what follows is the work of the one that leads.
+        raise SystemExit(0)
     best = best_row(job.out / METRICS, module.checked)
     state.unlink(missing_ok=True)
     run.finish(best=best, torch_threads=torch.get_num_threads())
@@ -133,10 +138,9 @@ def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     config = module.config
     on_cpu = job.device == "cpu"
-    devices = 1 if on_cpu else [int(job.device) + number for number in range(config.gpus)]
     return Trainer(
         accelerator="cpu" if on_cpu else "gpu",
-        devices=devices,
+        devices=gpus_of(job.device, config.gpus) or 1,
         strategy="ddp" if not on_cpu and config.gpus > 1 else "auto",
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=config.epochs,

@@ -129,8 +129,10 @@ class CoordinateNetwork(nn.Module):
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:
         deepest, _ = self.body(gray)
-        shares = self.out(functional.avg_pool2d(deepest, self.cell).flatten(1))
-        return torch.sigmoid(shares).view(-1, self.count, 2)
+        pooled = functional.avg_pool2d(deepest, self.cell).flatten(1).float()
+        # In bfloat16 a share of the input would be a multiple of 1/256 of it.
+        with torch.autocast(gray.device.type, enabled=False):
+            return torch.sigmoid(self.out(pooled)).view(-1, self.count, 2)
 
     def answer(self, gray: torch.Tensor) -> torch.Tensor:
         """The points in pixels of the input, float32, as the contract's head ``coordinates`` promises them."""

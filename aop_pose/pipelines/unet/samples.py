@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from aop_pose.io.atomic import replacing
+from aop_pose.io.lettering import Colour
+from aop_pose.io.overlay import colours
 from aop_pose.runtime import read_output
 
 COUNT = 4
 SIDE = 256
-COLOURS = ((60, 60, 255), (60, 220, 60), (255, 120, 40), (40, 220, 255))
-"""Blue, green, red of each point in turn: red, green, blue, yellow."""
 
 
 def write_samples(module: Any, file: Path) -> None:
@@ -24,7 +24,7 @@ def write_samples(module: Any, file: Path) -> None:
     if contract is None:
         return
     dataset = module.checks if len(module.checks) else module.frames
-    rows = []
+    rows, paints = [], colours(contract.schema_of_points.points)
     training = module.kept.training
     module.kept.eval()
     for index in range(min(COUNT, len(dataset))):
@@ -35,22 +35,20 @@ def write_samples(module: Any, file: Path) -> None:
         picture = cv2.cvtColor(dataset.pictures[index].numpy(), cv2.COLOR_GRAY2BGR)
         zoom = SIDE / picture.shape[0]
         panel = cv2.resize(picture, (SIDE, SIDE))
-        for number, (true, found) in enumerate(zip(dataset.points[index].numpy(), points, strict=True)):
-            colour = COLOURS[number % len(COLOURS)]
+        for colour, true, found in zip(paints, dataset.points[index].numpy(), points, strict=True):
             cv2.circle(panel, _pixel(true, zoom), 3, colour, -1)
             if np.isfinite(found).all():
                 cv2.drawMarker(panel, _pixel(found, zoom), colour, cv2.MARKER_TILTED_CROSS, 11, 1)
-        rows.append(np.hstack([panel, _heat(output)]) if contract.head == "heatmap" else panel)
+        rows.append(np.hstack([panel, _heat(output, paints)]) if contract.head == "heatmap" else panel)
     module.kept.train(training)
     file.parent.mkdir(exist_ok=True)
     with replacing(file) as part:
         part.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
 
 
-def _heat(maps: np.ndarray) -> np.ndarray:
+def _heat(maps: np.ndarray, paints: list[Colour]) -> np.ndarray:
     """The maps in the colours of their points, (SIDE, SIDE, 3)."""
-    colours = np.array([COLOURS[number % len(COLOURS)] for number in range(len(maps))], np.float32)
-    mixed = np.tensordot(np.clip(maps, 0, 1), colours, axes=(0, 0))
+    mixed = np.tensordot(np.clip(maps, 0, 1), np.array(paints, np.float32), axes=(0, 0))
     return cv2.resize(np.clip(mixed, 0, 255).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
 
 

@@ -16,7 +16,7 @@ from aop_pose.formats.split import hold_out, near_duplicate_groups
 from aop_pose.io.read import read_frame
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.frames import split_frames
-from aop_pose.pipelines.job import LABELS, Job
+from aop_pose.pipelines.job import LABELS, Job, gpus_of
 from aop_pose.pipelines.run import RunFolder, fingerprint
 from aop_pose.pipelines.unet.config import DEFAULT_PRESET, PRESETS, UnetConfig
 from aop_pose.pseudo.frames import unlabelled_frames
@@ -41,6 +41,7 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
     from aop_pose.pipelines.unet.module import LandmarkTraining, network_for
 
     config = load_config(UnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
+    gpus_of(job.device, config.gpus)
     labelled = read_labels(config, job.labels, job.data)
     chosen = read_labels(config, val, job.data) if val is not None else None
     training, checking = split_frames(labelled, chosen, config.holdout, job.seed, config.patient)
@@ -85,6 +86,7 @@ def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
     from aop_pose.pipelines.unet.module import MaskedTraining, network_for
 
     config = load_config(UnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
+    gpus_of(job.device, config.gpus)
     if job.labels != LABELS:
         raise UsageError("--labels: pretrain --method unet reads no labels; name the frames with --list")
     if config.phantoms:

@@ -149,6 +149,14 @@ class ExactTraining(DetectionTrainer):
         os.replace(part, self.wdir / STATE)
         return True
 
+    @property
+    def saved_all(self) -> bool:
+        """True where the run that is taken up had saved its last epoch: Ultralytics would train one more."""
+        path = self.wdir / STATE
+        if not (self.job.resume and path.is_file()):
+            return False
+        return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1 >= self.config.epochs
+
     def resume_training(self, ckpt: Any) -> None:
         path = self.wdir / STATE
         if not (self.job.resume and path.is_file()):
@@ -170,12 +178,14 @@ def carry_out(trainer: ExactTraining, run: RunFolder, **facts: Any) -> dict[str,
     job, config = trainer.job, trainer.config
     run.save(precision=precision_of(config.precision, job.device), device=job.device, **facts)
     try:
-        trainer.train()
+        if not trainer.saved_all:
+            trainer.train()
     except RuntimeError as error:
         raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}; --resume goes on with it") from error
     best = best_row(trainer.csv, trainer.checked)
-    (trainer.wdir / STATE).unlink(missing_ok=True)
     run.finish(best=best, torch_threads=torch.get_num_threads())
+    # Only now: without it a run that is killed before it is finished would begin again.
+    (trainer.wdir / STATE).unlink(missing_ok=True)
     job.say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}")
     return run.record
 

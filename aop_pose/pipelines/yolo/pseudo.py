@@ -14,7 +14,7 @@ from aop_pose.formats.labels import LabelledFrame, find_picture, resolve
 from aop_pose.formats.name_list import read_list
 from aop_pose.formats.rows import filename, parse_rows
 from aop_pose.pipelines.yolo.config import YoloConfig
-from aop_pose.pseudo.confidence import CONFIDENCES, DEFAULT
+from aop_pose.pseudo.confidence import CONFIDENCES
 from aop_pose.pseudo.noise import Noise
 from aop_pose.pseudo.read import Origin, PseudoFrame, read_origin, read_pseudo
 from aop_pose.pseudo.signals import judge, rng_for
@@ -92,7 +92,7 @@ class Confidence:
     @classmethod
     def of(cls, origin: Origin, config: YoloConfig, seed: int) -> Confidence:
         """The rule and the noise that made the table; those of ``pseudo-label`` where it does not say."""
-        return cls(origin.confidence or DEFAULT, origin.noise or Noise(), config.dynamic_draws, seed)
+        return cls(origin.rule.confidence, origin.noise, config.dynamic_draws, seed)
 
     def weights(self, network: Network, config: YoloConfig, pictures: Mapping[str, np.ndarray], epoch: int) -> Any:
         """Weight by name of gray pictures (H, W) uint8: the network against itself after noise, equation 14.

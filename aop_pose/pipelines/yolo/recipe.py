@@ -142,11 +142,13 @@ def train_in_rounds(
     config = _settings(job)
     labelled = Labelled.read(job, val, config)
     table = resolve(pseudo, job.data)
-    find_pseudo(table, job.data, frames, {"--labels": labelled.training, "--val": labelled.checking})
+    # Without --val the checking frames stand in --labels too.
+    others = {"--labels": labelled.training, "--val" if val is not None else "--labels, set aside": labelled.checking}
+    found = find_pseudo(table, job.data, frames, others)
     named = [job.labels, *([val] if val is not None else [])]
     # Of a list only its own frames are trained on, so others need no new labels.
     again = unlabelled_frames(job.data, frames, named) if frames else tabled_frames(job.data, table, named)
-    rule, cut = rule_of(confidence, table)
+    rule, cut = rule_of(confidence, found.origin)
     if boxes is not None:
         from aop_pose.pipelines.yolo.boxes import add_boxes
 

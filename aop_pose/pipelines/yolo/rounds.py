@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -14,12 +13,12 @@ import attrs
 from aop_pose.errors import UsageError
 from aop_pose.io.atomic import replacing
 from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, read_record
-from aop_pose.pipelines.yolo.stages import Stages, document_of
+from aop_pose.pipelines.yolo.stages import Stages
 from aop_pose.pipelines.yolo.train import train
 from aop_pose.pseudo.confidence import CONFIDENCES
 from aop_pose.pseudo.frames import Unlabelled
 from aop_pose.pseudo.label import Rule
-from aop_pose.pseudo.noise import Noise
+from aop_pose.pseudo.read import Origin
 from aop_pose.pseudo.run import Cut
 
 ERROR = "val/mre_px"
@@ -115,30 +114,12 @@ def keep(run: RunFolder, choice: Choice) -> dict[str, Any]:
     }
 
 
-def rule_of(confidence: str | None, table: Path | None = None) -> tuple[Rule, Cut]:
-    """How frames are labelled: as ``table`` was where its ``.run.json`` says so, else by default.
+def rule_of(confidence: str | None, origin: Origin | None = None) -> tuple[Rule, Cut]:
+    """How frames are labelled: as a table was of which ``origin`` tells, else by default.
 
-    UsageError for a confidence that there is not, or a document that is not understood.
+    UsageError for a confidence that there is not.
     """
     if confidence is not None and confidence not in CONFIDENCES:
         raise UsageError(f"--confidence: expected one of {', '.join(CONFIDENCES)}, found {confidence!r}")
-    rule, cut = Rule(), Cut()
-    if table is not None:
-        rule, cut = _as_recorded(table)
-    return (attrs.evolve(rule, confidence=confidence) if confidence is not None else rule), cut
-
-
-def _as_recorded(table: Path) -> tuple[Rule, Cut]:
-    try:
-        told: Mapping[str, Any] = document_of(table)
-        if not told:
-            return Rule(), Cut()
-        known = {field.name: told[field.name] for field in attrs.fields(Rule) if field.name in told}
-        known["noise"] = Noise(**told["noise"])
-        return Rule(**known), Cut(**told["cut"])
-    except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
-        file = table.with_suffix(".run.json")
-        raise UsageError(
-            f"{file}: expected how the pseudo-labels beside it were made, found {type(error).__name__}: {error}; "
-            "remove it to label by default rules"
-        ) from None
+    origin = origin or Origin()
+    return (attrs.evolve(origin.rule, confidence=confidence) if confidence is not None else origin.rule), origin.cut

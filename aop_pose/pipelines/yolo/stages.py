@@ -90,6 +90,8 @@ class Stages:
         within = Path(start).parent == self.folder
         told = self.run.record.setdefault("stages", {}).setdefault(name, {"seconds": 0.0})
         told["from"] = Path(start).name if within else start
+        # A stage may finish and the process be killed before the next line is written: the page needs its entry.
+        self.run.save()
         before, begin = told["seconds"], time.time()
         try:
             yield

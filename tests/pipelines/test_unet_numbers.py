@@ -1,0 +1,72 @@
+"""What a training of the U-Net shows and says, and in which numbers its coordinates are calculated."""
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the train extra")
+pytest.importorskip("lightning", reason="lightning comes with the train extra")
+
+from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.pipelines.config import load_config  # noqa: E402
+from aop_pose.pipelines.run import draw_curves  # noqa: E402
+from aop_pose.pipelines.unet.config import PRESETS, UnetConfig  # noqa: E402
+from aop_pose.pipelines.unet.network import build  # noqa: E402
+from tests.pipelines.unet_tiny import train_unet, write_heads  # noqa: E402
+
+
+def test_coordinates_are_not_rounded_in_bfloat16():
+    network = build(load_config(UnetConfig, PRESETS, "fast", ["head=coordinates", "image_size=64"]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        shares = network(torch.rand(8, 1, 64, 64))
+    assert shares.dtype == torch.float32
+    assert (shares != shares.bfloat16().float()).float().mean() > 0.9
+
+
+def test_settings_that_do_not_go_together_are_one_short_line():
+    with pytest.raises(UsageError) as caught:
+        load_config(UnetConfig, PRESETS, "head_fast", ["points=aop"])
+    assert str(caught.value) == "head_fast: region ellipse does not belong to points aop"
+
+
+def test_sample_predictions_are_drawn_at_the_end_in_the_colours_of_an_overlay(tmp_path):
+    train_unet(write_heads(tmp_path / "set"), tmp_path / "run", "epochs=2", "points=head", "batch=4")
+    (sample,) = (tmp_path / "run" / "samples").iterdir()
+    assert sample.name == "epoch_002.png"
+    colours = {tuple(pixel) for pixel in cv2.imread(str(sample))[:, :256].reshape(-1, 3).tolist()}
+    assert {(255, 150, 60), (70, 230, 70)} <= colours
+    assert (40, 220, 255) not in colours
+
+
+@pytest.mark.parametrize(
+    ("header", "titles"),
+    [
+        ("epoch,train/loss,val/mre_px,val/loss", [["train/loss", "val/loss"], ["val/mre_px"]]),
+        ("epoch,train/box_loss,train/pose_loss,val/mre_px", [["train/box_loss", "train/pose_loss"], ["val/mre_px"]]),
+    ],
+)
+def test_losses_of_training_and_validation_share_a_panel(tmp_path, monkeypatch, header, titles):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    kept = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), kept(self, *a, **k))[1])
+    numbers = np.arange(1, 4)[:, None] * np.ones(header.count(",") + 1)
+    lines = [",".join(map(str, row)) for row in numbers]
+    (tmp_path / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert [[line.get_label() for line in axis.lines] for axis in drawn[0].axes] == titles
+    assert all(axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > 3 for axis in drawn[0].axes)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("widths=[0,8]", "widths.0: .* greater than or equal to 1"), ("widths=[8,-1]", "widths.1: "),
+        ("sigma=.inf", "sigma: .* finite"), ("patient=(", r"patient: .* regular expression"),
+        ("patient=abc", "patient: .* bracket around the patient"),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_training_could_use_is_named(change, said):
+    with pytest.raises(UsageError, match=said):
+        load_config(UnetConfig, PRESETS, "fast", [change])
