@@ -162,14 +162,3 @@ def test_a_stage_stands_in_the_record_before_it_can_finish(pseudo_set, tmp_path,
     monkeypatch.setattr(stages, "pseudo_label", look)
     in_rounds(pseudo_set, tmp_path / "run", 2)
     assert list(seen[0]) == ["1-weighted-1", "2-pseudo-2.csv"]
-
-
-def test_a_frame_set_aside_from_the_labels_is_told_as_such(pseudo_set, tmp_path):
-    data = tmp_path / "set"
-    shutil.copytree(pseudo_set, data)
-    with (data / "pseudo.csv").open("a") as file:
-        for number in range(LABELLED):
-            file.write(f'000{number}.png,"(60, 20)","(30, 30)","(70, 50)",100,1,,0.9,1.5,0.49,1\n')
-    with pytest.raises(UsageError) as caught:
-        in_rounds(data, tmp_path / "run", 2)
-    assert "--val" not in str(caught.value)
