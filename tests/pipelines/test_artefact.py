@@ -6,7 +6,8 @@ from aop_pose.pipelines.artefact import run_facts
 
 
 def test_a_contract_names_files_and_not_the_folders_they_lay_in(tmp_path):
-    data = {"labels": str(tmp_path / "all.csv"), "val": "sub/val.csv", "frames": 3, "pseudo": {"file": "/a/b/pseudo.csv"}}
+    pseudo = {"file": "/a/b/pseudo.csv"}
+    data = {"labels": str(tmp_path / "all.csv"), "val": "sub/val.csv", "frames": 3, "pseudo": pseudo}
     record = {"method": "unet", "config": {}, "data": data}
     (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
     facts = run_facts(tmp_path)

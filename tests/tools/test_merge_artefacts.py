@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("onnx", reason="onnx comes with the train extra")
 
-import merge_artefacts  # noqa: E402
+import merge_artefacts
 
-from aop_pose import runtime  # noqa: E402
-from tests.fakes import textured  # noqa: E402
-from tests.tiny_artefact import write_artefact, write_heatmap_artefact  # noqa: E402
+from aop_pose import runtime
+from tests.fakes import textured
+from tests.tiny_artefact import write_artefact, write_heatmap_artefact
 
 POINTS = np.array([[40.0, 20.0], [20.0, 26.0], [50.0, 50.0]])
 
@@ -32,7 +32,7 @@ def run(monkeypatch, *arguments):
 
 
 def test_the_merged_maps_are_the_mean_of_the_members(monkeypatch, tmp_path, frames, capsys):
-    moved = [POINTS, POINTS + [4.0, 0.0], POINTS + [2.0, 6.0]]
+    moved = [POINTS, np.add(POINTS, (4.0, 0.0)), np.add(POINTS, (2.0, 6.0))]
     members = [
         write_heatmap_artefact(tmp_path / f"m{number}.onnx", points, decode="soft-argmax")
         for number, points in enumerate(moved)
@@ -44,7 +44,7 @@ def test_the_merged_maps_are_the_mean_of_the_members(monkeypatch, tmp_path, fram
     mean = np.mean([runtime.load(member).answers(picture)[0].output for member in members], axis=0)
     for answer in merged.answers(picture):
         np.testing.assert_allclose(answer.output, mean, atol=1e-3)
-    np.testing.assert_allclose(merged.find(picture)[0].keypoints.coords, POINTS + [2.0, 2.0], atol=0.05)
+    np.testing.assert_allclose(merged.find(picture)[0].keypoints.coords, np.add(POINTS, (2.0, 2.0)), atol=0.05)
     assert merged.contract.name == "all"
     assert len(merged.contract.training_run["members"]) == 3
     assert "16 bits move a point by 0.0" in capsys.readouterr().out
