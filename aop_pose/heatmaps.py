@@ -67,6 +67,25 @@ def peaks(maps: np.ndarray, dimensions: int = 2) -> np.ndarray:
     return np.clip(np.nan_to_num(highest, nan=0.0, posinf=0.0, neginf=0.0), 0, 1)
 
 
+def spreads(maps: np.ndarray, dimensions: int = 2) -> np.ndarray:
+    """How wide each map (..., n, h, w) is: the standard deviation of the place it shows, in shares of its first side.
+
+    The map, cut at 0 and divided by its sum, is read as a distribution; (..., n), NaN where nothing is positive.
+    """
+    maps = np.asarray(maps)
+    lead, shape = maps.shape[:-dimensions], maps.shape[-dimensions:]
+    flat = np.clip(np.nan_to_num(maps.reshape(-1, *shape).astype(np.float64), nan=0.0, posinf=0.0), 0, None)
+    total = flat.reshape(len(flat), -1).sum(axis=1)
+    shown = total > 0
+    flat[~shown] = 1.0
+    variance = np.zeros(len(flat))
+    for marginal in _marginals(flat):
+        shares, places = marginal / marginal.sum(axis=1, keepdims=True), np.arange(marginal.shape[1])
+        variance += shares @ places**2 - (shares @ places) ** 2
+    found = np.sqrt(np.clip(variance, 0, None)) / shape[0]
+    return np.asarray(np.where(shown, found, np.nan).reshape(lead))
+
+
 def decode_ends(maps: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
     """The two ends of an axis from its two maps (2, h, w), whichever map shows which.
 

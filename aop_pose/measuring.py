@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aop_pose.evaluation.conformal import check_coverage
 from aop_pose.frame import Frame
 from aop_pose.io.fitness import unfit_reason
 from aop_pose.measure import measure
@@ -31,7 +32,13 @@ class Seen:
         """What is known of the difficulty; ``side``: the picture's longer one. Something must have been found."""
         assert self.found.keypoints is not None
         again = None if self.second is None else self.second.points / side
-        return Case(self.found.keypoints.coords / side, again, self.found.score)
+        return Case(self.found.keypoints.coords / side, again, self.found.score, self.found.spread)
+
+    @property
+    def first(self) -> Look:
+        """The first look; something must have been found."""
+        assert self.found.keypoints is not None
+        return Look(self.found.keypoints.coords, self.found.keypoints.scores, self.found.spread)
 
 
 def look(predictor: Predictor, pictures: Sequence[np.ndarray], second: bool = True) -> list[Seen]:
@@ -44,7 +51,7 @@ def look(predictor: Predictor, pictures: Sequence[np.ndarray], second: bool = Tr
     lenient = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"threshold": 0.0}))
     for i, found, (_, origin) in zip(again, lenient.find([pixels for pixels, _ in widened]), widened, strict=True):
         if found.keypoints is not None:
-            looks[i] = Look(found.keypoints.coords - origin, found.score)
+            looks[i] = Look(found.keypoints.coords - origin, found.keypoints.scores, found.spread)
     return [Seen(found, looks.get(i)) for i, found in enumerate(first)]
 
 
@@ -62,6 +69,7 @@ class Measurer:
     """Whether the artefact's gate, where it has one, withholds numbers."""
 
     def __attrs_post_init__(self) -> None:
+        check_coverage(self.coverage)
         if self.predictor.contract.calibration is not None:
             self.predictor.contract.calibration.at(self.coverage)
 
@@ -117,7 +125,7 @@ class Measurer:
             return ""
         if seen.second is None or not np.isfinite(seen.second.points).all():
             return "withheld: disagreement between passes: nothing is found on a second look"
-        return gate.judge(gather(frame.pixels, Look(keypoints.coords, seen.found.score), seen.second)).reason
+        return gate.judge(gather(frame.pixels, seen.first, seen.second)).reason
 
 
 def measure_array(

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from aop_pose.decode import decode_pose
 from aop_pose.errors import UsageError
-from aop_pose.heatmaps import RULES, read_maps
+from aop_pose.heatmaps import RULES, read_maps, spreads
 from aop_pose.keypoints import Keypoints
 from aop_pose.letterbox import Letterbox, fit
 from aop_pose.schemas import SCHEMAS, Schema
@@ -84,6 +84,8 @@ class Found:
     keypoints: Keypoints | None
     score: float
     reason: str = ""
+    spread: np.ndarray | None = None
+    """(n,) how wide each map is (``heatmaps.spreads``); None where the head has none."""
 
 
 class Network(Protocol):
@@ -134,7 +136,8 @@ class Predictor:
         if not score >= self.contract.threshold:
             reason = f"no anatomy found (best score {score:.3f}, needed {self.contract.threshold:g})"
             return Found(None, score, reason)
-        return Found(Keypoints(self.schema, answer.box.backward(points), scores), score)
+        spread = spreads(answer.output) if self.contract.head == "heatmap" else None
+        return Found(Keypoints(self.schema, answer.box.backward(points), scores), score, spread=spread)
 
 
 def read_output(output: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.ndarray]:

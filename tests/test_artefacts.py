@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aop_pose import artefacts, runtime
@@ -213,3 +214,24 @@ def test_release_refuses_what_would_not_be_traceable(release_tool, exported, she
     with pytest.raises(UsageError, match="aop-fast is that already"):
         release_tool.release(file, "aop-tiny", run, "aop", shelf)
     assert [one.name for one in artefacts.manifest(shelf)] == ["aop-fast"]
+
+
+def test_rewriting_changes_the_contract_and_not_the_network(tmp_path):
+    first = runtime.load(write_artefact(tmp_path / "a.onnx"))
+    before = (tmp_path / "a.onnx").read_bytes()
+    changed = artefacts.rewrite(
+        tmp_path / "a.onnx", first.contract.model_copy(update={"threshold": 0.6}), tmp_path / "new" / "b.onnx"
+    )
+    assert (changed.contract.threshold, first.contract.threshold) == (0.6, 0.25)
+    assert changed.contract.model_dump(exclude={"threshold"}) == first.contract.model_dump(exclude={"threshold"})
+    assert changed.sha256 != first.sha256
+    assert (tmp_path / "a.onnx").read_bytes() == before
+    inputs = np.random.default_rng(0).random((2, 1, 44, 44), np.float32)
+    np.testing.assert_array_equal(changed.network(inputs), first.network(inputs))
+
+
+def test_an_artefact_may_be_rewritten_in_its_place(tmp_path):
+    file = write_artefact(tmp_path / "a.onnx")
+    artefacts.rewrite(file, runtime.load(file).contract.model_copy(update={"threshold": 0.6}), file)
+    assert runtime.load(file).contract.threshold == 0.6
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aop_pose.heatmaps import decode, decode_ends, encode, peaks, read_maps, to_input, to_map
+from aop_pose.heatmaps import decode, decode_ends, encode, peaks, read_maps, spreads, to_input, to_map
 
 SIGMAS = st.floats(0.8, 6)
 
@@ -145,3 +145,14 @@ def test_maps_of_a_schema_are_read_in_pixels_of_the_input():
     for pair in ([0, 1], [2, 3]):
         assert sorted(map(tuple, found[pair].round(1))) == sorted(map(tuple, points[pair]))
     assert scores.min() > 0.9
+
+
+def test_the_spread_of_two_pixels_and_of_a_gaussian():
+    """Two equal pixels four apart lie 2 from their middle: 2 / 8; a Gaussian's two axes give sqrt(2) sigma."""
+    maps = np.zeros((2, 8, 8))
+    maps[0, 3, [1, 5]] = 7.0
+    maps[1] = -1.0
+    np.testing.assert_allclose(spreads(maps), [0.25, np.nan])
+    wide = encode(np.array([[31.3, 30.0]]), (64, 64), 1.5)
+    np.testing.assert_allclose(spreads(wide), np.sqrt(2) * 1.5 / 64, rtol=1e-3)
+    assert spreads(np.full((1, 2, 4, 4), np.nan)).shape == (1, 2)

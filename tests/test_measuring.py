@@ -33,6 +33,12 @@ def test_a_coverage_beyond_the_calibration_is_refused_before_anything_is_measure
         Measurer(guarded(calibration=calibration()), coverage=0.99)
 
 
+@pytest.mark.parametrize("coverage", [0.0, 1.0, 1.5, -1.0, float("nan"), float("inf")])
+def test_a_coverage_that_is_none_is_refused_without_a_calibration_too(coverage):
+    with pytest.raises(UsageError, match="--coverage: expected a share between 0 and 1"):
+        Measurer(fake_predictor(), coverage=coverage)
+
+
 def test_the_gate_withholds_numbers_and_keeps_points(gate):  # noqa: F811
     predictor = guarded(gate=gate)
     withheld = measure_array(predictor, textured(0))

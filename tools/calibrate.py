@@ -23,15 +23,17 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.bootstrap import Estimate, Resampling
 from aop_pose.evaluation.conformal import (
     FOLDS,
+    check_coverage,
     check_groups,
     conformal_quantile,
     cross_conformal_radii,
+    folds_of,
     frame_weights,
     narrowest,
 )
 from aop_pose.evaluation.grouping import subset_columns
 from aop_pose.evaluation.ranking import spearman
-from aop_pose.formats.labels import find_picture
+from aop_pose.formats.labels import find_picture, resolve
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thumbnail
 from aop_pose.frame import Frame
@@ -96,7 +98,7 @@ def measure_all(predictor: Predictor, file: Path, data: Path, pattern: str | Non
         {name: np.array([answer[name].value for answer in answers]) for name in names},
         {
             name: np.array([DIFFICULTIES[name](case) for case in cases])
-            for name in names_for(len(predictor.schema.points))
+            for name in names_for(len(predictor.schema.points), predictor.contract.head == "heatmap")
         },
         {name: [texts[i] for i in kept] for name, texts in truth.columns.items()},
         len(done) - len(kept),
@@ -205,17 +207,21 @@ def contains(share: Estimate, coverage: float) -> bool:
 
 
 def run(given: argparse.Namespace) -> None:
+    check_coverage(given.coverage)
     predictor = load(given.artefact, threads=1)
-    found = measure_all(predictor, given.data / given.labels, given.data, given.group_regex)
+    found = measure_all(predictor, resolve(given.labels, given.data), given.data, given.group_regex)
     check_groups(found.groups)
+    fold = folds_of(found.groups)
+    check_coverage(given.coverage, min(len(np.unique(found.groups[fold != out])) for out in range(FOLDS)))
     others = None
     if given.check is not None:
-        others = measure_all(predictor, given.data / given.check, given.data, given.group_regex)
+        others = measure_all(predictor, resolve(given.check, given.data), given.data, given.group_regex)
+    labels = Path(given.labels).name
     print(
-        f"{len(found.groups)} frames of {given.labels} in {len(np.unique(found.groups))} groups ({found.withheld} not"
+        f"{len(found.groups)} frames of {labels} in {len(np.unique(found.groups))} groups ({found.withheld} not\n"
+        "measured). Assumed: the groups are exchangeable with that of a new frame; frames of another machine or\n"
+        "population are not, and for them nothing is promised.\n"
     )
-    print("measured). Assumed: the groups are exchangeable with that of a new frame; frames of another machine or")
-    print("population are not, and for them nothing is promised.\n")
     quantities = {}
     for quantity, name in QUANTITIES[predictor.schema.name].items():
         scores = scores_of(found, name, quantity != name, given.coverage)
@@ -223,7 +229,7 @@ def run(given: argparse.Namespace) -> None:
         quantities[quantity] = scores.model_copy(update={"measured": facts})
         print("\n".join(lines) + "\n")
     calibration = Calibration(
-        data=f"{given.data.resolve().name}/{given.labels}",
+        data=f"{given.data.resolve().name}/{labels}",
         frames=len(found.groups),
         groups=len(np.unique(found.groups)),
         quantities=quantities,
@@ -240,8 +246,8 @@ def main() -> int:
     )
     parser.add_argument("artefact", type=Path, metavar="FILE.onnx")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the label file and its pictures")
-    parser.add_argument("--labels", required=True, metavar="FILE", help="below DIR: frames that trained nothing")
-    parser.add_argument("--check", metavar="FILE", help="below DIR: further frames that trained nothing, to check on")
+    parser.add_argument("--labels", required=True, metavar="FILE", help="frames that trained nothing; or below DIR")
+    parser.add_argument("--check", metavar="FILE", help="further such frames, to check the coverage on")
     parser.add_argument("--group-regex", metavar="REGEX", help="patient in a file name; default: near-duplicates")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="at which difficulties are compared")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="the calibrated artefact")

@@ -34,7 +34,7 @@ from aop_pose.measuring import Measurer, Seen, look
 from aop_pose.results import Result
 from aop_pose.runtime import Predictor, load, usable_cores
 from aop_pose.schemas import AOP
-from aop_pose.trust.evidence import Look, gather
+from aop_pose.trust.evidence import gather
 from aop_pose.trust.fitting import FRAMES, RISK, Sample, fit_gate
 from aop_pose.trust.gate import Gate
 
@@ -72,11 +72,13 @@ def _grouped(given: Iterable[Picture]) -> Iterator[list[Picture]]:
 def _sample(picture: Picture, seen: Seen) -> Sample | None:
     keypoints, second = seen.found.keypoints, seen.second
     height, width = picture.pixels.shape
-    if keypoints is None or second is None or keypoints.outside(width, height):
+    if keypoints is None or not keypoints.complete or keypoints.outside(width, height):
+        return None
+    if second is None or not np.isfinite(second.points).all():
         return None
     if unfit_reason(Frame(picture.pixels, source=picture.name)):
         return None
-    return Sample(picture.kind, picture.group, gather(picture.pixels, Look(keypoints.coords, seen.found.score), second))
+    return Sample(picture.kind, picture.group, gather(picture.pixels, seen.first, second))
 
 
 def fit(predictor: Predictor, given: Sequence[Picture], risk: float) -> Gate:
@@ -164,10 +166,13 @@ def run(given: argparse.Namespace) -> None:
     new = rewrite(given.artefact, predictor.contract.model_copy(update={"gate": gate}), given.out)
     shown = [*pictures.of_frames(bare, data, list(truth.names), 1), *pictures.head_planes(given.hc18, 1)]
     checked = check(load(given.out, threads=1), [*shown, *pictures.made_up(1), *pictures.unseen(given.mri, 1)])
-    coefficients = ", ".join(f"{name} {value:+.2f}" for name, value in gate.coefficients.items())
+    coefficients = "; ".join(
+        f"{name} {' '.join(f'{one:+.2f}' for one in values)}" for name, values in gate.coefficients.items()
+    )
     passing = ", ".join(f"{kind} {share:.1%}" for kind, share in gate.fitted["let_through"].items())
     print(f"{new.model_id}: threshold {gate.threshold:.4f} for a stated risk of {gate.risk:.1%}")
-    print(f"coefficients on standardised signals: {coefficients}; in cross-validation measured: {passing}\n")
+    print(f"coefficients on standardised signals, added below 0, -1, -2: {coefficients}")
+    print(f"in cross-validation measured: {passing}\n")
     print("\n".join(table(checked)))
     print("\nRisk over coverage:\n")
     print("\n".join(curve(checked, dict(zip(truth.names, truth.coords, strict=True)))))

@@ -70,7 +70,7 @@ def evaluate(
     from aop_pose.evaluation.page import Heading, page
     from aop_pose.evaluation.report import METRICS_FILE, PER_FRAME_FILE, REPORT_FILE, summary_table, write_report
     from aop_pose.evaluation.rows import schema_of
-    from aop_pose.evaluation.study import study
+    from aop_pose.evaluation.study import TARGET_COVERAGE, study
     from aop_pose.evaluation.worst import worst_pictures
 
     first, second = table_in(results), table_in(truth)
@@ -83,9 +83,10 @@ def evaluate(
     figures = summarise(errors)
     grouping = grouping_of(group, group_regex, reference, pictures)
     compared = study(matched, errors, grouping, None if pictures is None else pictures.contrasts)
-    heading = Heading(str(results), str(truth), RESEARCH_USE, second_is_a_result=is_results(second, schema))
-    worst = worst_pictures(compared, pictures.pixels) if pictures is not None else []
     made_by = manifest(matched.models, first, second)
+    asked = (made_by["results_run"] or {}).get("coverage") or TARGET_COVERAGE
+    heading = Heading(str(results), str(truth), RESEARCH_USE, is_results(second, schema), asked)
+    worst = worst_pictures(compared, pictures.pixels) if pictures is not None else []
     write_report(out, compared, figures, page(compared, figures, heading, worst), made_by)
     for note in (*matched.notes, *compared.notes):
         typer.echo(f"aop-pose: note: {note}", err=True)

@@ -40,6 +40,18 @@ def check_groups(groups: np.ndarray) -> None:
         )
 
 
+def check_coverage(coverage: float, groups: int | None = None) -> None:
+    """UsageError for a coverage that is no share between 0 and 1, or too high for so many groups."""
+    if not 0 < coverage < 1:
+        raise UsageError(f"--coverage: expected a share between 0 and 1, found {coverage:g}")
+    if groups is not None and coverage * (groups + 1) - _TIE > groups:
+        most = math.floor(1000 * groups / (groups + 1)) / 1000
+        raise UsageError(
+            f"--coverage: expected at most {most:g}, which is what {groups} groups of calibration can say, "
+            f"found {coverage:g}"
+        )
+
+
 def weighted_quantile(scores: np.ndarray, weights: np.ndarray, coverage: float) -> float:
     """The least score whose weight up to it reaches ``coverage`` times (total weight + 1); infinity where none does.
 

@@ -12,7 +12,8 @@ from aop_pose.versions import measuring_versions
 
 KEPT = (
     "model", "artefact_sha256", "aop_pose", "python", "onnxruntime", "numpy", "opencv", "device", "started", "schema",
-    "image_size", "decode", "threshold", "pixel_size", "calibration", "training_run",
+    "image_size", "decode", "threshold", "pixel_size", "calibration", "coverage", "gate",
+    "training_run",
 )  # fmt: skip
 """Of the facts in ``results.json``; not the sources, which may be anybody's folders."""
 

@@ -31,6 +31,8 @@ class Heading:
     notice: str
     second_is_a_result: bool = False
     """The reference is another method or reader, not the truth."""
+    coverage: float = TARGET_COVERAGE
+    """The share of stated intervals that was asked to hold the truth."""
 
 
 def page(study: Study, figures: Figures, heading: Heading, pictures: Sequence[Picture]) -> str:
@@ -62,7 +64,7 @@ def _head(study: Study, figures: Figures, heading: Heading) -> str:
     if study.withheld:
         warnings.append(f"Intervals are withheld: {study.withheld}.")
     # Intervals are calibrated to hold the truth, so against another method they say nothing either way.
-    warnings += [] if heading.second_is_a_result else _interval_warning(study)
+    warnings += [] if heading.second_is_a_result else _interval_warning(study, heading.coverage)
     missing = [name for name, ok in zip(study.matched.names, study.errors.measured, strict=True) if not ok]
     if missing:
         shown = ", ".join(missing[:_MOST_NAMES]) + (", …" if len(missing) > _MOST_NAMES else "")
@@ -77,16 +79,16 @@ def _head(study: Study, figures: Figures, heading: Heading) -> str:
     )
 
 
-def _interval_warning(study: Study) -> list[str]:
-    """Intervals that hold too rarely by more than chance are said at the top, not in a table."""
+def _interval_warning(study: Study, target: float) -> list[str]:
+    """Intervals that hold too rarely or too often by more than chance are said at the top, not in a table."""
     coverage = study.estimates.get("aop_interval_coverage")
-    if coverage is None or coverage.interval is None or coverage.interval[1] >= TARGET_COVERAGE:
+    if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
         return []
     low, high = coverage.interval
-    return [
-        f"The stated intervals hold for {coverage.value:.0%} of the frames [{low:.0%}, {high:.0%}], fewer than the "
-        f"{TARGET_COVERAGE:.0%} that calibration aims at: do not rely on them here."
-    ]
+    hold = f"The stated intervals hold for {coverage.value:.0%} of the frames [{low:.0%}, {high:.0%}]"
+    if high < target:
+        return [f"{hold}, fewer than the {target:.0%} that calibration aims at: do not rely on them here."]
+    return [f"{hold}, more than the {target:.0%} that calibration aims at: they are wider than these frames need."]
 
 
 def _tiles(study: Study) -> str:
@@ -203,7 +205,7 @@ def _how(study: Study, heading: Heading) -> str:
     if "aop_interval_coverage" in study.estimates:
         words.append(
             f"Stated intervals (aop_low, aop_high) hold where the reference lies inside; calibration aims at "
-            f"{TARGET_COVERAGE:.0%} unless told otherwise."
+            f"{heading.coverage:.0%} here."
         )
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return f"<aside><p>{' '.join(map(escape, words))}</p>{f'<ul>{listed}</ul>' if listed else ''}</aside>"

@@ -82,7 +82,7 @@ def cut_sector(pixels: np.ndarray, symphysis: np.ndarray) -> np.ndarray:
 def noise(rng: np.random.Generator, size: int = 256) -> np.ndarray:
     """Grain of any coarseness, uint8 (size, size)."""
     grain = np.asarray(cv2.GaussianBlur(_noise(rng, (size, size)), (0, 0), float(rng.uniform(0.8, 6))))
-    grain /= grain.std()
+    grain = grain / grain.std()
     if rng.random() < 0.5:
         grain = np.abs(grain) * 1.2 - 1
     return np.clip(rng.uniform(40, 128) + rng.uniform(15, 60) * grain, 0, 255).astype(np.uint8)

@@ -10,8 +10,7 @@ import attrs
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from aop_pose.errors import UsageError
-from aop_pose.evaluation.conformal import weighted_quantile
+from aop_pose.evaluation.conformal import check_coverage, weighted_quantile
 from aop_pose.results import Measurement
 from aop_pose.trust.difficulty import DIFFICULTIES, NEED_TWO_LOOKS, Case
 
@@ -77,17 +76,10 @@ class Calibration(BaseModel):
 
     def at(self, coverage: float) -> Intervals:
         """UsageError for a coverage that is none, or too high for so few groups."""
-        if not 0 < coverage < 1:
-            raise UsageError(f"--coverage: expected a share between 0 and 1, found {coverage:g}")
+        check_coverage(coverage, self.groups)
         radii: dict[str, float] = {}
         for name, scores in self.quantities.items():
             radii[name] = scores.radius(coverage)
-        if any(map(math.isinf, radii.values())):
-            most = self.groups / (self.groups + 1)
-            raise UsageError(
-                f"--coverage: expected at most {math.floor(1000 * most) / 1000:g}, which is what {self.groups} groups "
-                f"of calibration can say, found {coverage:g}"
-            )
         return Intervals(self, radii)
 
 

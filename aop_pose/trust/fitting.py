@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
+from aop_pose.errors import UsageError
 from aop_pose.evaluation.conformal import folds_of
 from aop_pose.trust.appearance import STRUCTURES, Structure
 from aop_pose.trust.evidence import SIGNALS, Evidence
-from aop_pose.trust.gate import FARTHEST, Gate, Linear, plausibility, signals_of
+from aop_pose.trust.gate import FARTHEST, KNOTS, Gate, Linear, bent, plausibility, signals_of
 
 FRAMES = "frames"
 """The kind of pictures that may be measured."""
@@ -59,22 +60,32 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
         samples: pictures of the kind ``FRAMES`` and of others, on which points were found.
         asked: kind -> how many pictures of it the network was given, those without points included.
 
+    Raises:
+        UsageError: points were found on frames of fewer than ``FOLDS`` groups, or on nothing else.
+
     Appearance and shape are learned on four fifths of the groups and told on the fifth, five times; the logistic
-    regression and the threshold see only what was told so. What is stored was then learned on all.
+    regression sees only what was told so. The threshold is set on what regressions say of folds that they did not see.
+    What is stored was then learned on all.
     """
     kinds = np.array([sample.kind for sample in samples])
     groups = np.array([sample.group for sample in samples])
+    good = kinds == FRAMES
+    if len(np.unique(groups[good])) < FOLDS or good.all():
+        raise UsageError(
+            f"gate: expected points found on frames of at least {FOLDS} groups and on other pictures, found points on "
+            f"{good.sum()} of {asked.get(FRAMES, 0)} frames and on {(~good).sum()} other pictures"
+        )
     fold = folds_of(groups, FOLDS)
     signals = np.empty((len(samples), len(SIGNALS)))
     for number in range(FOLDS):
         learned = _learn([sample for sample, out in zip(samples, fold == number, strict=True) if not out])
         for i in np.flatnonzero(fold == number).tolist():
             signals[i] = learned.signals(samples[i].evidence)
-    good = kinds == FRAMES
     means, scales = signals[good].mean(axis=0), np.maximum(signals[good].std(axis=0), 1e-3)
     standard = np.clip((signals - means) / scales, -FARTHEST, FARTHEST)
-    coefficients, intercept = _logistic(standard, good, _balanced(kinds))
-    trust = 1 / (1 + np.exp(-np.clip(standard @ coefficients + intercept, -500, 500)))
+    columns = bent(standard).reshape(len(samples), -1)
+    coefficients, intercept = _logistic(columns, good, _balanced(kinds))
+    trust = _crossed(columns, good, kinds, fold)
     # A picture without points has got nothing through; the cut is made over all that were given.
     share = np.array([0.0 if kind == FRAMES else 1 / asked[kind] for kind in kinds]) / (len(asked) - (FRAMES in asked))
     threshold = _cut(trust, share, risk)
@@ -86,7 +97,10 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
         shape_precision=learned.shape_precision.round(4).tolist(),
         means=_named(means),
         scales=_named(scales),
-        coefficients=_named(coefficients),
+        coefficients={
+            name: values.round(5).tolist()
+            for name, values in zip(SIGNALS, coefficients.reshape(-1, 1 + len(KNOTS)), strict=True)
+        },
         intercept=round(float(intercept), 5),
         threshold=threshold,
         risk=risk,
@@ -146,6 +160,16 @@ def _logistic(signals: np.ndarray, good: np.ndarray, weights: np.ndarray) -> tup
         step = np.linalg.solve(bend, slope)
         found = found + step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
     return found[:-1], float(found[-1])
+
+
+def _crossed(columns: np.ndarray, good: np.ndarray, kinds: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Trust (n,) of each sample by a regression on the other folds."""
+    told = np.empty(len(columns))
+    for number in range(FOLDS):
+        out = fold == number
+        coefficients, intercept = _logistic(columns[~out], good[~out], _balanced(kinds[~out]))
+        told[out] = columns[out] @ coefficients + intercept
+    return np.asarray(1 / (1 + np.exp(-np.clip(told, -500, 500))))
 
 
 def _cut(trust: np.ndarray, share: np.ndarray, risk: float) -> float:

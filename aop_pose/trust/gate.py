@@ -11,19 +11,32 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aop_pose.trust.appearance import STRUCTURES, Structure
-from aop_pose.trust.evidence import SIGNALS, Evidence, logit, steadiness
+from aop_pose.trust.evidence import SIGNALS, Evidence
 
 _SAYS = {
     "symphysis": "one structure missing: no symphysis is seen where PS1 and PS2 lie",
     "head": "one structure missing: no fetal head is seen where FH1 lies",
-    "score": "no anatomy found with confidence",
-    "second_score": "disagreement between passes: the anatomy is not found again on a second look",
-    "steadiness": "disagreement between passes: a second look finds the points elsewhere",
+    "symphysis_score": "no symphysis found with confidence",
+    "head_score": "no fetal head found with confidence",
+    "second_symphysis_score": "disagreement between passes: the symphysis is not found again on a second look",
+    "second_head_score": "disagreement between passes: the fetal head is not found again on a second look",
+    "symphysis_sharpness": "no symphysis found with confidence: PS1 or PS2 may lie in several places",
+    "head_sharpness": "no fetal head found with confidence: FH1 may lie in several places",
+    "second_symphysis_sharpness": "no symphysis found with confidence: on a second look it may lie in several places",
+    "second_head_sharpness": "no fetal head found with confidence: on a second look FH1 may lie in several places",
+    "symphysis_steadiness": "disagreement between passes: a second look finds PS1 or PS2 elsewhere",
+    "head_steadiness": "disagreement between passes: a second look finds FH1 elsewhere",
     "shape": "implausible geometry: the three points lie as they do in no known frame",
     "dark": "the sector is cut at the symphysis",
 }
 FARTHEST = 20.0
 """Standard deviations beyond which a signal says no more."""
+KNOTS = (0.0, -1.0, -2.0)
+"""Standard deviations below which a signal has a further coefficient.
+
+One that is as in most frames says little, whether more or less so; one far below them says much. With one coefficient
+a signal, a structure that is plainly seen makes up for another that is not there.
+"""
 _NEITHER = "not the standard plane: neither symphysis nor head is seen where the points lie"
 
 
@@ -54,7 +67,7 @@ class Linear(BaseModel):
 
 
 class Gate(BaseModel):
-    """Logistic regression on standardised signals; ``trust`` below ``threshold`` withholds the number."""
+    """Logistic regression on standardised signals, each bent at ``KNOTS``; ``trust`` below ``threshold`` withholds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,7 +78,8 @@ class Gate(BaseModel):
     means: dict[str, float]
     """Of each signal over frames that may be measured."""
     scales: dict[str, float]
-    coefficients: dict[str, float]
+    coefficients: dict[str, list[float]]
+    """Of each signal: along its whole range, and added below each of ``KNOTS``."""
     intercept: float
     threshold: float = Field(ge=0, le=1)
     risk: float = Field(gt=0, lt=1)
@@ -78,6 +92,9 @@ class Gate(BaseModel):
         for name in ("means", "scales", "coefficients"):
             if set(getattr(self, name)) != set(SIGNALS):
                 raise ValueError(f"{name}: expected {', '.join(SIGNALS)}, found {', '.join(getattr(self, name))}")
+        for name, values in self.coefficients.items():
+            if len(values) != 1 + len(KNOTS):
+                raise ValueError(f"coefficients: expected {1 + len(KNOTS)} of {name}, found {len(values)}")
         if set(self.appearance) != set(STRUCTURES):
             raise ValueError(f"appearance: expected {', '.join(STRUCTURES)}, found {', '.join(self.appearance)}")
         return self
@@ -95,7 +112,10 @@ class Gate(BaseModel):
     def judge(self, evidence: Evidence) -> Verdict:
         """The score of a frame, and where it is too low the signal that speaks most against it."""
         values = dict(zip(SIGNALS, self.signals(evidence), strict=True))
-        parts = {name: self.coefficients[name] * self._standard(name, values[name]) for name in SIGNALS}
+        parts = {
+            name: float(bent(self._standard(name, values[name])) @ np.array(self.coefficients[name]))
+            for name in SIGNALS
+        }
         trust = sigmoid(self.intercept + sum(parts.values()))
         if trust >= self.threshold:
             return Verdict(trust, "")
@@ -108,12 +128,14 @@ class Gate(BaseModel):
         return min(max((value - self.means[name]) / self.scales[name], -FARTHEST), FARTHEST)
 
 
+def bent(standard: float | np.ndarray) -> np.ndarray:
+    """A standardised signal (...) and how far it is below each of ``KNOTS``, as columns (..., 4)."""
+    return np.stack([np.asarray(standard), *(np.minimum(np.asarray(standard) - knot, 0) for knot in KNOTS)], axis=-1)
+
+
 def signals_of(evidence: Evidence, seen: dict[Structure, float], shape: float) -> np.ndarray:
     """The signals of a frame, in the order of ``SIGNALS``, once its appearance and shape are told as numbers."""
-    return np.array([
-        seen["symphysis"], seen["head"], logit(evidence.score), logit(evidence.second_score),
-        steadiness(evidence.moved), shape, evidence.dark,
-    ])  # fmt: skip
+    return np.array([seen["symphysis"], seen["head"], *evidence.of_passes(), shape, evidence.dark])
 
 
 def plausibility(shape: np.ndarray, mean: object, precision: object) -> float:

@@ -17,6 +17,7 @@ from aop_pose.geometry import (
     tangent_point,
 )
 from aop_pose.phantom import DEVICES, make_phantom
+from aop_pose.phantom.phantom import make_empty
 
 EVERYWHERE = list(itertools.product(DEVICES, (60.0, 97.5, 140.0, 180.0)))
 
@@ -139,3 +140,23 @@ def test_what_cannot_be_made_is_refused_in_one_line(request_, words):
     with pytest.raises(UsageError, match=words) as caught:
         make_phantom(**{"seed": 0, **request_})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_empty_frame_has_the_scanner_and_not_the_anatomy(device):
+    """The darkest large place of a phantom is the head's inside; an empty frame has nothing so large and so dark."""
+    empty, full = make_empty(3, 0, device), make_phantom(3, 0, device)
+    assert (empty.shape, empty.dtype) == ((256, 256), np.uint8)
+    assert empty.std() > 10
+    np.testing.assert_array_equal(empty, make_empty(3, 0, device))
+    assert (empty != make_empty(3, 1, device)).mean() > 0.2
+    outside = full.mask == 0
+    # Where there is no ultrasound there is none in either.
+    beyond = outside & (full.frame.pixels == 0)
+    assert (empty[beyond] == 0).mean() > 0.5
+
+
+@pytest.mark.parametrize("given", [{"seed": -1}, {"seed": 0, "device": "x"}, {"seed": 0, "size": 1}])
+def test_an_empty_frame_that_cannot_be_made_is_refused(given):
+    with pytest.raises(UsageError, match="phantom: expected"):
+        make_empty(**given)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from aop_pose.phantom import negatives
 from aop_pose.trust.evidence import Look, gather
 from aop_pose.trust.fitting import FRAMES, Sample, fit_gate
+from aop_pose.trust.gate import bent
 from aop_pose.trust.second_look import widen
 
 POINTS = np.array([[120.0, 70.0], [75.0, 85.0], [160.0, 110.0]])
@@ -22,11 +24,12 @@ def frame(rng, symphysis=True, head=True):
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def sample(kind, number, score=0.9, **shows):
+def sample(kind, number, score=0.9, spread=None, **shows):
     rng = np.random.default_rng([number, len(kind)])
     points = POINTS + rng.normal(size=POINTS.shape)
-    second = Look(points + 0.3, score)
-    return Sample(kind, number, gather(frame(rng, **shows), Look(points, score), second))
+    scores, spread = np.full(3, score), None if spread is None else np.array(spread)
+    looks = (Look(points, scores, spread), Look(points + 0.3, scores, spread))
+    return Sample(kind, number, gather(frame(rng, **shows), *looks))
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,33 @@ def test_what_is_stored_is_what_judges(gate):
     again = type(gate).model_validate_json(gate.model_dump_json())
     evidence = sample(FRAMES, 104).evidence
     assert again.judge(evidence) == gate.judge(evidence)
+
+
+def test_a_signal_bends_below_each_knot():
+    """At -1.5: itself, 1.5 below 0, 0.5 below -1, nothing below -2; above 0 itself only."""
+    np.testing.assert_allclose(bent(np.array([-1.5, 2.0])), [[-1.5, -1.5, -0.5, 0], [2, 0, 0, 0]])
+
+
+def test_a_head_without_maps_learns_nothing_from_their_width(gate):
+    assert gate.coefficients["head_sharpness"] == [0, 0, 0, 0]
+
+
+def test_the_width_of_the_maps_withholds_by_itself():
+    """Pictures that look alike and are found with one score, of which some have a map of two peaks."""
+    samples, narrow, wide = [], (0.02, 0.02, 0.02), (0.02, 0.02, 0.2)
+    for number in range(30):
+        for kind, spread in ((FRAMES, narrow), ("head painted out", wide)):
+            samples.append(sample(kind, number, spread=np.multiply(spread, 1 + 0.01 * (number % 5))))
+    made = fit_gate(samples, {FRAMES: 30, "head painted out": 30})
+    assert made.judge(sample(FRAMES, 100, spread=narrow).evidence).reason == ""
+    assert "FH1 may lie in several places" in made.judge(sample(FRAMES, 100, spread=wide).evidence).reason
+
+
+def test_damaged_coefficients_are_refused(gate):
+    stored = gate.model_dump()
+    stored["coefficients"]["head"] = [1.0]
+    with pytest.raises(ValidationError, match="expected 4 of head, found 1"):
+        type(gate).model_validate(stored)
 
 
 def test_the_stated_risk_is_kept_in_the_fit(gate):

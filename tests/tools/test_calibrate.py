@@ -1,0 +1,136 @@
+"""From labelled frames to a calibrated artefact; the report, and that a calibration on wrong labels shows."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from aop_pose.cli import main
+from aop_pose.phantom.write import write_head_phantoms, write_phantoms
+from aop_pose.runtime import load
+from tests.fakes import write_frames
+from tests.tiny_artefact import write_heatmap_artefact
+
+pytest.importorskip("onnx", reason="onnx comes with the train extra")
+import calibrate
+
+TRIANGLE = np.array([(40, 20), (15, 25), (45, 50)], float)
+AXES = np.array([(8, 30), (56, 30), (32, 14), (32, 46)], float)
+EACH_ALONE = ("--group-regex", r"(\d+)")
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp("calibrate") / "data", 60, seed=3, size=96)
+
+
+def run(monkeypatch, capsys, artefact, data, *more):
+    out = artefact.with_name("calibrated.onnx")
+    given = [str(artefact), "--data", str(data), "--labels", "labels.csv", "--out", str(out), *more]
+    monkeypatch.setattr(sys, "argv", ["calibrate", *given])
+    code = calibrate.main()
+    return code, *capsys.readouterr(), out
+
+
+def test_the_report_and_what_is_stored(monkeypatch, capsys, phantoms, tmp_path):
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    code, said, _, out = run(monkeypatch, capsys, artefact, phantoms, "--check", "labels.csv", *EACH_ALONE)
+    assert code == 0
+    assert "exchangeable with that of a new frame" in said
+    assert "Target 90%, achieved 0." in said
+    for row in ("cross-conformal, 10 folds |", "true value below", "and above", "device ", "other frames (--check) |"):
+        assert f"| {row}" in said or row in said
+    for difficulty in ("plain", "score", "looks", "geometry", "spread", "geometry-spread"):
+        assert f"| `{difficulty}` |" in said
+    calibration = load(out).contract.calibration
+    assert (calibration.frames, calibration.groups, calibration.data) == (60, 60, "data/labels.csv")
+    measured = calibration.quantities["aop_deg"].measured
+    low, high = measured["achieved_ci"]
+    assert low <= 0.9 <= high
+    assert measured["target"] == 0.9
+
+
+def test_a_head_is_calibrated_in_shares_of_its_lengths(monkeypatch, capsys, tmp_path):
+    data = write_head_phantoms(tmp_path / "data", 24, seed=3, size=128)
+    artefact = write_heatmap_artefact(tmp_path / "h.onnx", AXES)
+    code, said, _, out = run(monkeypatch, capsys, artefact, data, *EACH_ALONE)
+    assert code == 0
+    assert [line for line in said.splitlines() if line.startswith("### ")] == ["### ofd_px", "### bpd_px", "### hc_px"]
+    quantities = load(out).contract.calibration.quantities
+    assert set(quantities) == {"ofd", "bpd", "hc"}
+    assert all(one.relative and not one.difficulty.startswith("geometry") for one in quantities.values())
+
+
+def test_too_few_groups_are_refused_and_nothing_is_written(monkeypatch, capsys, phantoms, tmp_path):
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    # The tens of a number: six groups of ten.
+    code, _, said, out = run(monkeypatch, capsys, artefact, phantoms, "--group-regex", r"(\d)\d\.")
+    assert (code, out.exists()) == (2, False)
+    assert "expected at least 20 groups" in said
+
+
+@pytest.mark.parametrize("coverage", ["0", "1", "1.5", "nan", "0.99"])
+def test_a_coverage_that_cannot_be_promised_is_refused(monkeypatch, capsys, phantoms, tmp_path, coverage):
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    code, _, said, out = run(monkeypatch, capsys, artefact, phantoms, "--coverage", coverage, *EACH_ALONE)
+    assert (code, out.exists()) == (2, False)
+    assert said.startswith("calibrate: error: --coverage: expected ")
+
+
+def off_by(folder, sd):
+    """81 pictures, and labels as the network answers but for FH1, turned about PS1 by -2 to 2 ``sd`` degrees."""
+    names = [path.name for path in sorted(write_frames(folder / "images", 81, height=128, width=128).iterdir())]
+    ps1, ps2, fh1 = 2 * (TRIANGLE + 0.5) - 0.5
+    with open(folder / "labels.csv", "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Filename", "PS1", "PS2", "FH1"])
+        for name, turn in zip(names, np.radians(np.linspace(-2 * sd, 2 * sd, len(names))), strict=True):
+            turned = ps1 + np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ (fh1 - ps1)
+            writer.writerow([name, *(str(tuple(point.tolist())) for point in (ps1, ps2, turned))])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("sd", "words"),
+    [
+        (4.0, None),
+        (1.0, "fewer than the 90% that calibration aims at: do not rely on them here"),
+        # As labels do that were shuffled.
+        (30.0, "more than the 90% that calibration aims at: they are wider than these frames need"),
+    ],
+)
+def test_a_calibration_on_wrong_labels_shows_at_the_top_of_the_evaluation(monkeypatch, capsys, tmp_path, sd, words):
+    """The network is off by 4 degrees on the frames that are measured, and by ``sd`` on those of its calibration."""
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    learned, measured = off_by(tmp_path / "learned", sd), off_by(tmp_path / "measured", 4.0)
+    code, _, _, out = run(monkeypatch, capsys, artefact, learned, *EACH_ALONE)
+    assert code == 0
+    results, report = tmp_path / "results", tmp_path / "report"
+    assert main.run([
+        "predict", str(measured / "images"), "--weights", str(out), "--out", str(results), "--no-overlay",
+    ]) == 0  # fmt: skip
+    assert main.run(["evaluate", str(results), str(measured / "labels.csv"), "--out", str(report)]) == 0
+    figures = json.loads((report / "metrics.json").read_text())
+    page = (report / "report.html").read_text()
+    assert ("The stated intervals hold for" in page) == (words is not None)
+    assert words is None or words in page
+    low, high = figures["aop_interval_coverage_ci"]
+    assert (low <= 0.9 <= high) == (words is None)
+    assert figures["manifest"]["results_run"]["coverage"] == 0.9
+
+
+def test_the_warning_is_about_the_coverage_that_was_asked_for(monkeypatch, capsys, tmp_path):
+    """Of intervals stated for half of the frames half hold, and that is no fault."""
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    learned = off_by(tmp_path / "learned", 4.0)
+    out = run(monkeypatch, capsys, artefact, learned, *EACH_ALONE)[-1]
+    given = ["predict", str(learned / "images"), "--weights", str(out), "--no-overlay", "--coverage", "0.5"]
+    assert main.run([*given, "--out", str(tmp_path / "half")]) == 0
+    report = tmp_path / "report"
+    assert main.run(["evaluate", str(tmp_path / "half"), str(learned / "labels.csv"), "--out", str(report)]) == 0
+    assert 0.4 < json.loads((report / "metrics.json").read_text())["aop_interval_coverage"] < 0.6
+    page = (report / "report.html").read_text()
+    assert "The stated intervals hold for" not in page
+    assert "calibration aims at 50% here" in page

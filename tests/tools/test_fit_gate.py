@@ -1,0 +1,89 @@
+"""From a tiny data set to a gated artefact and its table; which frames are refused."""
+
+import csv
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from aop_pose.runtime import load
+from tests.fakes import textured
+from tests.tiny_artefact import write_artefact, write_heatmap_artefact
+
+SimpleITK = pytest.importorskip("SimpleITK", reason="SimpleITK comes with the train extra")
+import fit_gate  # noqa: E402
+import gate_pictures  # noqa: E402
+
+TRIANGLE = np.array([(40, 20), (15, 25), (45, 50)], float)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """HC18 with six patients of one frame each, and one MRI volume."""
+    folder = tmp_path_factory.mktemp("others")
+    for place in ("hc18/images", "mri/volumes"):
+        (folder / place).mkdir(parents=True)
+    for number in range(6):
+        cv2.imwrite(str(folder / "hc18/images" / f"{number:03}_HC.png"), textured(number))
+    volume = np.stack([textured(number, 40, 40) for number in range(40)]).astype(np.int16)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume), str(folder / "mri/volumes/a.mha"))
+    return folder
+
+
+def run(monkeypatch, capsys, data, others, artefact, *more):
+    monkeypatch.setattr(gate_pictures, "MADE_UP", 5)
+    out = artefact.with_name("gated.onnx")
+    given = ["--data", data, "--hc18", others / "hc18", "--mri", others / "mri", "--out", out, *more]
+    monkeypatch.setattr(sys, "argv", ["fit_gate", str(artefact), *map(str, given)])
+    code = fit_gate.main()
+    return code, *capsys.readouterr(), out
+
+
+def test_the_artefact_has_a_gate_and_every_kind_a_row(monkeypatch, capsys, rehearsal, others, tmp_path):
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    wrong = tmp_path / "wrong"
+    code, said, _, out = run(monkeypatch, capsys, rehearsal, others, artefact, "--wrong", wrong)
+    assert code == 0
+    rows = {cells[0]: cells[1:] for line in said.splitlines() if line[0:2] == "| " and (cells := line[2:].split(" | "))}
+    assert rows["frames"][0] == "4"
+    assert [rows[kind][0] for kind in ("upside down", "symphysis painted out", "head plane (HC18)")] == ["4", "4", "3"]
+    assert (rows["MRI slices"][0], rows["phantoms without anatomy"][0], rows["noise"][0]) == ("9", "5", "5")
+    assert rows["**all unseen kinds**"][0] == "14"
+    assert "AURC of the angle error" in said
+    gate = load(out).contract.gate
+    # Of what the fit saw; frames and five kinds of them, the other half of HC18, and what is made up.
+    assert gate.fitted["pictures"] == {
+        "frames": 8, "upside down": 8, "symphysis painted out": 8, "head painted out": 8, "sector cut": 8,
+        "head plane (HC18)": 3, "noise": 5, "everyday pictures": 5,
+    }  # fmt: skip
+    assert load(artefact).contract.gate is None
+    listed = (wrong / "list.txt").read_text().splitlines()
+    assert len(listed) == len(list(wrong.glob("*.png")))
+
+
+def test_frames_to_check_on_must_not_be_learned(monkeypatch, capsys, rehearsal, others, tmp_path):
+    with open(rehearsal / "val.csv", newline="") as stream:
+        names = [row["Filename"] for row in csv.DictReader(stream)]
+    (tmp_path / "list.txt").write_text("\n".join(names) + "\n")
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    code, _, said, out = run(
+        monkeypatch, capsys, rehearsal, others, artefact, "--frames", tmp_path / "list.txt"
+    )  # fmt: skip
+    assert code == 2
+    assert f"found {min(names)} in both" in said
+    assert not out.exists()
+
+
+def test_another_schema_is_refused(monkeypatch, capsys, rehearsal, others, tmp_path):
+    head = write_heatmap_artefact(tmp_path / "h.onnx", np.array([(8, 30), (56, 30), (32, 14), (32, 46)], float))
+    code, _, said, out = run(monkeypatch, capsys, rehearsal, others, head)
+    assert (code, out.exists()) == (2, False)
+    assert "expected an artefact of schema aop, found head" in said
+
+
+def test_a_network_that_finds_nothing_is_refused(monkeypatch, capsys, rehearsal, others, tmp_path):
+    blind = write_artefact(tmp_path / "b.onnx", threshold=1.0)
+    code, _, said, out = run(monkeypatch, capsys, rehearsal, others, blind)
+    assert (code, out.exists()) == (2, False)
+    assert "found points on 0 of 8 frames" in said

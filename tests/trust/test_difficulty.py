@@ -1,0 +1,26 @@
+"""What an interval may be scaled with: hand-worked numbers, and where each is defined."""
+
+import numpy as np
+import pytest
+
+from aop_pose.trust.difficulty import DIFFICULTIES, NEED_MAPS, Case, names_for
+
+POINTS = np.array([[0.5, 0.2], [0.3, 0.3], [0.6, 0.4]])
+
+
+def test_each_difficulty_by_hand():
+    case = Case(POINTS, POINTS + np.array([0.03, 0.04]), 0.8, np.array([0.02, 0.03, 0.07]))
+    values = {name: difficulty(case) for name, difficulty in DIFFICULTIES.items()}
+    assert values["plain"] == 1
+    assert values["score"] == pytest.approx(0.25)
+    assert values["looks"] == pytest.approx(0.06)
+    assert values["spread"] == pytest.approx(0.05)
+    assert values["geometry-spread"] == pytest.approx(0.05 * values["geometry"])
+    assert values["geometry-looks"] == pytest.approx(0.06 * values["geometry"])
+
+
+def test_a_difficulty_that_a_head_cannot_give_is_not_offered_and_no_number():
+    assert not NEED_MAPS & set(names_for(3, maps=False))
+    assert set(names_for(3, maps=True)) == set(DIFFICULTIES)
+    assert names_for(4, maps=True) == ("plain", "score", "looks", "spread")
+    assert np.isnan(DIFFICULTIES["spread"](Case(POINTS, None, 0.8)))
