@@ -32,3 +32,12 @@ def tiny_run(phantom_set, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
     train_tiny(phantom_set, out, "epochs=2")
     return out
+
+
+@pytest.fixture(scope="module")
+def teachers():
+    """Teachers whose points lie within the picture, in the stages of a recipe and in rounds."""
+    from tests.pipelines.teachers import answering_inside
+
+    with answering_inside():
+        yield

@@ -14,16 +14,13 @@ from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.read import read_frame  # noqa: E402
 from aop_pose.pipelines import PACKAGES, PIPELINES, load_weights, method_of, pipeline  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
+from tests.pipelines.killing import Killed  # noqa: E402
 from tests.pipelines.unet_tiny import train_unet  # noqa: E402
 
 TRAIN = {"yolo": train_tiny, "unet": train_unet}
 # The segmenter that needs no weights.
 PRETRAIN_OPTIONS = {"yolo": {"segmenter": "geometry"}, "unet": {}}
 METHODS = sorted(TRAIN)
-
-
-class Killed(BaseException):
-    """Stands for a kill in the middle of an epoch."""
 
 
 def kill_at(epoch, batch):

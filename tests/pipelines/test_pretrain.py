@@ -23,6 +23,7 @@ from aop_pose.keypoints import Keypoints  # noqa: E402
 from aop_pose.pipelines.yolo.box_trainer import SquaredBoxLoss, centre_size  # noqa: E402
 from aop_pose.schemas import AOP  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
+from tests.pipelines.killing import Killed  # noqa: E402
 
 
 def pretrain_tiny(data, out, *changes, segmenter="geometry", boxes=None, **settings):
@@ -178,10 +179,6 @@ def test_the_command_tells_the_next_one(phantom_set, tmp_path, capsys):
     assert told[told.index("--init") + 1] == str(out)
     assert main.run(["train", "--boxes", str(out / "boxes"), "--out", str(tmp_path / "pose"), *common]) == 0
     assert "auxiliary boxes: on " in capsys.readouterr().err
-
-
-class Killed(BaseException):
-    """Stands for a kill."""
 
 
 def test_a_resumed_run_keeps_its_boxes(phantom_set, tmp_path):

@@ -19,20 +19,12 @@ from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.yolo import stages  # noqa: E402
 from aop_pose.runtime import Predictor  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
-from tests.pipelines.teachers import answering_inside  # noqa: E402
+from tests.pipelines.killing import Killed  # noqa: E402
 
 STAGES = ["1-boxes", "2-pose", "3-pseudo-1.csv", "4-weighted-1", "5-pseudo-2.csv", "6-weighted-2"]
 LABELLED = 7
 
-
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def teachers():
-    with answering_inside():
-        yield
+pytestmark = pytest.mark.usefixtures("teachers")
 
 
 @pytest.fixture(scope="module")

@@ -20,19 +20,11 @@ from aop_pose.pseudo.noise import Noise  # noqa: E402
 from aop_pose.pseudo.read import read_origin  # noqa: E402
 from aop_pose.pseudo.run import Cut  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
-from tests.pipelines.teachers import answering_inside  # noqa: E402
+from tests.pipelines.killing import Killed  # noqa: E402
 
 LABELLED = 7
 
-
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def teachers():
-    with answering_inside():
-        yield
+pytestmark = pytest.mark.usefixtures("teachers")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from aop_pose.pipelines.unet.config import PRESETS, UnetConfig  # noqa: E402
 from aop_pose.pipelines.unet.data import Augmentation, FrameDataset, inside  # noqa: E402
 from aop_pose.pipelines.unet.network import MaskedNetwork, build  # noqa: E402
 from tests.fakes import textured  # noqa: E402
-from tests.pipelines.test_contract import Killed, kill_at, rows_of  # noqa: E402
+from tests.pipelines.killing import Killed  # noqa: E402
+from tests.pipelines.test_contract import kill_at, rows_of  # noqa: E402
 from tests.pipelines.unet_tiny import train_unet, write_heads  # noqa: E402
 
 

@@ -17,6 +17,7 @@ from aop_pose.io.read import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.runtime import load  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
+from tests.pipelines.killing import Killed  # noqa: E402
 
 
 def rows_of(run):
@@ -56,10 +57,6 @@ def test_of_equal_epochs_the_last_is_kept(tmp_path):
 
     (tmp_path / "metrics.csv").write_text("epoch,val/mre_px\n1,9\n2,7\n3,7\n4,8\n")
     assert best_row(tmp_path / "metrics.csv", ["val/mre_px"])["epoch"] == 3
-
-
-class Killed(BaseException):
-    """Stands for a kill in the middle of an epoch."""
 
 
 def test_a_resumed_run_equals_a_straight_one(phantom_set, tmp_path):
