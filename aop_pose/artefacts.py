@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from aop_pose.errors import UsageError
 from aop_pose.io.atomic import replacing
 from aop_pose.io.hashing import sha256_of
-from aop_pose.runtime import METADATA_KEY, Contract, Predictor
+from aop_pose.runtime import METADATA_KEY, Contract, Predictor, open_artefact, predictor_of
 from aop_pose.runtime import load as load_artefact
+from aop_pose.runtime_volume import VolumePredictor, measures_volumes, volume_predictor_of
 from aop_pose.schemas import SCHEMAS
 
 _PACKAGE = Path(__file__).resolve().parent
 MANIFEST = "manifest.json"
+AnyPredictor = Predictor | VolumePredictor
 
 
 class Artefact(BaseModel):
@@ -160,6 +162,14 @@ def load(
     Raises UsageError as ``resolve`` and ``runtime.load`` do.
     """
     return load_artefact(resolve(weights, schema), device, threads)
+
+
+def load_any(
+    weights: str | Path | None = None, schema: str = "aop", device: str = "cpu", threads: int | None = None
+) -> AnyPredictor:
+    """As ``load``; an artefact that finds points in volumes too."""
+    opened = open_artefact(resolve(weights, schema), device, threads)
+    return volume_predictor_of(opened) if measures_volumes(opened) else predictor_of(opened)
 
 
 def rewrite(file: Path, contract: Contract, out: Path) -> Predictor:

@@ -9,18 +9,21 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from aop_pose.errors import UsageError
-from aop_pose.evaluation.grouping import AUTO, Grouping, every_frame_alone, grouped_by
-from aop_pose.evaluation.match import Truth, truth_of_results
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.evaluation.grouping import AUTO, Grouping, every_frame_alone, grouped_by, grouped_by_file
+from aop_pose.evaluation.match import Truth, some, truth_of_results
+from aop_pose.evaluation.match3d import Grids, file_and_index, truth_of_volumes, volume_name
 from aop_pose.evaluation.quality import contrast
 from aop_pose.evaluation.rows import Row as ResultRow
 from aop_pose.evaluation.rows import point_columns
-from aop_pose.formats import head, iugc
+from aop_pose.formats import head, iugc, points3d
 from aop_pose.formats.labels import find_picture
 from aop_pose.formats.pictures import read_gray
-from aop_pose.formats.rows import Row, header_of, number, parse_rows
+from aop_pose.formats.rows import Row, RowError, header_of, number, parse_rows
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
-from aop_pose.schemas import AOP, HEAD, Schema
+from aop_pose.io.stored_volume import StoredVolume
+from aop_pose.io.volumes import open_volume
+from aop_pose.schemas import AOP, HEAD, VOLUME_SCHEMAS, Schema
 
 _LABELS = {AOP.name: iugc.COLUMNS, HEAD.name: head.COLUMNS}
 
@@ -67,8 +70,16 @@ def grouping_of(group: str, regex: str, truth: Truth, pictures: Pictures | None)
             return Grouping(patients, words)
         return Grouping(merge_groups(patients, pictures.groups), f"{words}, and pictures that are nearly the same")
     if pictures is None:
-        return every_frame_alone(len(truth.names))
+        return every_frame_alone(len(truth.names)) if truth.coords.shape[-1] == 2 else _by_file(truth)
     return Grouping(pictures.groups, "pictures that are nearly the same")
+
+
+def _by_file(truth: Truth) -> Grouping:
+    """Volumes: the time points of a file together. Nothing is known of which files belong together."""
+    files = [file_and_index(name)[0] for name in truth.names]
+    if len(set(files)) < len(files):
+        return grouped_by_file(files)
+    return every_frame_alone(len(files), "neither --group nor --group-regex says")
 
 
 def table_in(path: Path) -> Path:
@@ -82,6 +93,13 @@ def read_results_rows(file: Path) -> list[ResultRow]:
     for schema in (AOP, HEAD):
         if set(_LABELS[schema.name]) <= header:
             return [_as_result(schema, *labels) for labels in _read_labels(file, schema)]
+    for schema in VOLUME_SCHEMAS.values():
+        if {"Filename", *schema.coordinate_columns} <= header and "source" not in header:
+            columns = schema.coordinate_columns
+            return [
+                {"source": name, "index": str(index), **{column: cells[column] for column in columns}}
+                for name, index, _, cells in _read_volume_labels(file, schema)
+            ]
     # Not io.table: this table may be anybody's, with fewer columns than our own.
     return list(parse_rows(file, ("source",), lambda row: row.cells))
 
@@ -94,7 +112,10 @@ def is_results(file: Path, schema: Schema) -> bool:
 def read_truth(file: Path, schema: Schema) -> Truth:
     """The second side, with the columns beside its points."""
     if is_results(file, schema):
-        return truth_of_results(list(parse_rows(file, ("source",), lambda row: row.cells)), schema)
+        rows = list(parse_rows(file, ("source",), lambda row: row.cells))
+        return truth_of_results(rows, schema) if schema.dimensions == 2 else truth_of_volumes(rows, schema)
+    if schema.dimensions == 3:
+        return _volume_truth(file, schema)
     frames = _read_labels(file, schema)
     points = {"Filename", iugc.ANGLE, *_LABELS[schema.name]}
     beside = [column for column in header_of(file) if column not in points]
@@ -122,3 +143,64 @@ def _read_labels(file: Path, schema: Schema) -> list[tuple[str, np.ndarray, floa
 def _as_result(schema: Schema, name: str, coords: np.ndarray, angle: float, cells: dict[str, str]) -> ResultRow:
     points = zip(point_columns(schema), (repr(float(value)) for value in coords.ravel()), strict=True)
     return {"source": name, **dict(points), "aop_deg": "" if math.isnan(angle) else repr(angle)}
+
+
+def grids_of(truth: Truth, folder: Path) -> Grids:
+    """Where the voxels of each true volume lie, from the headers of ``folder/Filename`` or ``folder/volumes/Filename``.
+
+    UsageError where a volume is not there or states no spacing.
+    """
+    affines, shapes, known = [], [], {}
+    for name in truth.names:
+        file, index = file_and_index(name)
+        if file not in known:
+            known[file] = _stored(file, folder)
+        stored, affine = known[file]
+        if index >= stored.times:
+            raise UsageError(f"{file}: expected an index below its {stored.times} time points, found {index}")
+        affines.append(affine)
+        shapes.append(stored.shape)
+    return Grids(np.array(affines), np.array(shapes))
+
+
+def _stored(file: str, folder: Path) -> tuple[StoredVolume, np.ndarray]:
+    try:
+        path = find_picture(folder, file, "volumes")
+    except UsageError as error:
+        raise UsageError(f"{error}; errors in mm need the volumes: give their folder with --images") from None
+    try:
+        stored = open_volume(path)
+        return stored, stored.affine()
+    except UnreadableError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _volume_truth(file: Path, schema: Schema) -> Truth:
+    labels = _read_volume_labels(file, schema)
+    points = {"Filename", *schema.coordinate_columns}
+    beside = [column for column in header_of(file) if column not in points]
+    return Truth(
+        names=[volume_name(name, index) for name, index, _, _ in labels],
+        coords=[coords for _, _, coords, _ in labels],
+        columns={column: tuple(cells[column] for *_, cells in labels) for column in beside},
+    )
+
+
+def _read_volume_labels(file: Path, schema: Schema) -> list[tuple[str, int, np.ndarray, dict[str, str]]]:
+    """Name, time point (column ``index``, where there is one), voxel indices and all cells of each row."""
+    found, needed = header_of(file), ("Filename", *schema.coordinate_columns)
+    if missing := [column for column in needed if column not in found]:
+        # Sixty-seven names would be no line that anybody reads.
+        raise UsageError(
+            f"{file}:1: expected a label file of schema {schema.name} ({some(needed)}: {len(needed)} columns), found "
+            f"{some(found)}; missing {some(missing)}"
+        )
+
+    def parse(row: Row) -> tuple[str, int, np.ndarray, dict[str, str]]:
+        name, points = points3d.parse_row(row, schema.points)
+        index = number(row.cells.get("index") or "0", "index")
+        if index < 0 or index != int(index):
+            raise RowError(f"index: expected a whole number from 0 on, found {row.cells['index']!r}")
+        return name, int(index), np.array([points[point] for point in schema.points]), row.cells
+
+    return list(parse_rows(file, needed, parse))

@@ -1,4 +1,4 @@
-"""Points of a schema on one frame."""
+"""Points of a schema on one frame or in one volume."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ def _floats(value: object) -> np.ndarray:
 
 @attrs.frozen(eq=False)
 class Keypoints:
-    """Coordinates in pixels of the original frame. A missing point is NaN, and so is all that rests on it."""
+    """Coordinates in pixels of the original frame, or voxels of the original volume.
+
+    A missing point is NaN, and so is all that rests on it.
+    """
 
     schema: Schema
     coords: np.ndarray = attrs.field(converter=_floats)
-    """Shape (points, 2), columns x, y."""
+    """Shape (points, 2), columns x, y; in a volume (points, 3), columns i, j, k along the file's axes."""
     scores: np.ndarray = attrs.field(converter=_floats)
     """Shape (points,), each in [0, 1]; NaN where the source gives none."""
 
     @coords.validator
     def _check_coords(self, attribute: attrs.Attribute, value: np.ndarray) -> None:
-        expected = (len(self.schema.points), 2)
+        expected = (len(self.schema.points), self.schema.dimensions)
         if value.shape != expected:
             raise ValueError(f"coords of schema {self.schema.name}: expected shape {expected}, found {value.shape}")
 
@@ -40,12 +43,12 @@ class Keypoints:
         return cls(schema, coords, np.full(len(schema.points), np.nan))
 
     def __getitem__(self, point: str) -> np.ndarray:
-        """x, y of a named point, shape (2,)."""
+        """x, y of a named point, shape (2,), or i, j, k, shape (3,)."""
         return self.coords[self.schema.index(point)]
 
-    def outside(self, width: int, height: int) -> list[str]:
-        """Names of the points beyond the outer edges of a picture of that size."""
-        within = ((self.coords >= -0.5) & (self.coords <= [width - 0.5, height - 0.5])).all(axis=1)
+    def outside(self, *size: int) -> list[str]:
+        """Names of the points beyond the outer edges of a picture (width, height) or volume (I, J, K) of that size."""
+        within = ((self.coords >= -0.5) & (self.coords <= np.array(size) - 0.5)).all(axis=1)
         known = np.isfinite(self.coords).all(axis=1)
         return [name for name, out in zip(self.schema.points, known & ~within, strict=True) if out]
 

@@ -1,4 +1,4 @@
-"""Keypoints and spacing in, measurements out: which formula belongs to which schema."""
+"""Keypoints and spacing (or a volume's affine) in, measurements out: which formula belongs to which schema."""
 
 from __future__ import annotations
 
@@ -12,11 +12,23 @@ from numpy.typing import ArrayLike
 from aop_pose import geometry
 from aop_pose.keypoints import Keypoints
 from aop_pose.results import Measurement
-from aop_pose.schemas import AOP, HEAD
+from aop_pose.schemas import AOP, FETAL_FACE, FETUS, HEAD
 
 # On pixels 1 % taller than wide an angle is off by at most 0.6 degrees, well below what experts differ by.
 _SQUARE_WITHIN = 0.01
 _PIXELS = np.ones(2)
+# Straight lengths in volumes, by schema. A bone is as long as its two joints are apart.
+_LENGTHS = {
+    FETUS.name: {
+        "crl_mm": ("cranial_crest", "rump"),
+        "humerus_left_mm": ("left_shoulder", "left_elbow"),
+        "humerus_right_mm": ("right_shoulder", "right_elbow"),
+        "femur_left_mm": ("left_hip", "left_knee"),
+        "femur_right_mm": ("right_hip", "right_knee"),
+    },
+    FETAL_FACE.name: {"eye_distance_mm": ("left_eye", "right_eye")},
+}
+_MIDLINE = FETUS.indices(dict(FETUS.groups)["head_and_trunk"])
 
 
 @attrs.frozen(eq=False)
@@ -69,6 +81,42 @@ def measure(
         values = {} if refusal else measure_schema(keypoints, spacing, head_outline)
     if refusal:
         return Measured({}, refusal)
+    return _measured(values, keypoints, produced_by)
+
+
+def measure_volume(keypoints: Keypoints, affine: ArrayLike, produced_by: str = "") -> Measured:
+    """Lengths in millimetres between the points of a volume.
+
+    Schema ``fetus``: crown-rump length and both humeri and femora; ``fetal_face``: the distance of the eyes' centres.
+
+    Args:
+        keypoints: points in voxels i, j, k; a length with a missing end, or with both ends in one place, is left out.
+        affine: (4, 4), voxel indices -> millimetres (``Volume.affine``).
+        produced_by: id of the model or of the label file, written into each measurement.
+    """
+    lengths = _LENGTHS.get(keypoints.schema.name)
+    if lengths is None:
+        return Measured({}, f"no measurement in a volume is defined on the points of schema {keypoints.schema.name}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        places = dict(zip(keypoints.schema.points, geometry.to_mm(affine, keypoints.coords), strict=True))
+        values = {name: _axis_length(places[end], places[other]) for name, (end, other) in lengths.items()}
+    return _measured(values, keypoints, produced_by)
+
+
+def midsagittal_plane(points: ArrayLike) -> geometry.Plane:
+    """The plane that parts the left of a fetus from its right, fitted to the points of head and trunk.
+
+    All of them are taken from the midline (``schemas.FETUS``). A fetus that turns its head has no such plane; then it
+    is the plane nearest to them all.
+
+    Args:
+        points: (22, 3), x, y, z in mm; missing ones (NaN) are left aside.
+    """
+    return geometry.fit_plane(np.asarray(points, np.float64)[list(_MIDLINE)])
+
+
+def _measured(values: dict[str, float], keypoints: Keypoints, produced_by: str) -> Measured:
+    """The finite ones of the values, with their units, or why there is none."""
     measurements = {
         name: Measurement(name, value, unit=name.rsplit("_", 1)[-1], produced_by=produced_by)
         for name, value in values.items()

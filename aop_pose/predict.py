@@ -85,7 +85,7 @@ def predict_folder(
     resume = claim(out, identity, overwrite)
     on_start(len(discovery.entries))
     with ResultsWriter(out / TABLE, predictor.schema, resume=resume) as writer:
-        entries, skipped = _remaining(discovery.entries, writer)
+        entries, skipped = remaining(discovery.entries, writer)
         groups = _ahead(_groups(_items(entries, frozenset(writer.done), pixel_sizes), batch))
         for result, opened in _measured(
             measurer, groups, out / OVERLAYS if overlay else None, workers or usable_cores()
@@ -100,7 +100,7 @@ def predict_folder(
     return summary
 
 
-def _remaining(entries: Sequence[Entry], writer: ResultsWriter) -> tuple[list[Entry], int]:
+def remaining(entries: Sequence[Entry], writer: ResultsWriter) -> tuple[list[Entry], int]:
     """Files still to be read, and how many are done: only the file of the last row can be half done."""
     finished = {source for source, _ in writer.done} - {writer.last_source}
     left = [entry for entry in entries if entry.source not in finished]

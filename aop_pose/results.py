@@ -1,4 +1,4 @@
-"""What is said of one frame: a row that exists whatever happens."""
+"""What is said of one frame or volume: a row that exists whatever happens."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Result:
 
 def columns(schema: Schema) -> list[str]:
     """Column names of ``results.csv`` for a schema, in order."""
-    points = [f"{point}_{axis}" for point in schema.points for axis in "xy"]
-    head = ["source", "index", "width", "height", "status", "reason"]
+    size = ["width", "height"] if schema.dimensions == 2 else []
     ends = [f"{name}_{end}" for name in schema.intervals for end in ("low", "high")]
-    return [*head, *points, "score", *schema.measurements, "model", *ends]
+    head = ["source", "index", *size, "status", "reason"]
+    return [*head, *schema.coordinate_columns, "score", *schema.measurements, "model", *ends]
 
 
 def as_row(result: Result, schema: Schema) -> dict[str, str]:
@@ -69,8 +69,7 @@ def as_row(result: Result, schema: Schema) -> dict[str, str]:
         "model": result.model,
     }
     if result.keypoints is not None:
-        for point, (x, y) in zip(schema.points, result.keypoints.coords, strict=True):
-            values[f"{point}_x"], values[f"{point}_y"] = float(x), float(y)
+        values |= dict(zip(schema.coordinate_columns, result.keypoints.coords.ravel().tolist(), strict=True))
     for name, measurement in result.measurements.items():
         values[name] = measurement.value
         if measurement.interval is not None:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 import numpy as np
@@ -19,10 +19,11 @@ from aop_pose.errors import UsageError
 from aop_pose.heatmaps import RULES, read_maps, spreads
 from aop_pose.keypoints import Keypoints
 from aop_pose.letterbox import Letterbox, fit
-from aop_pose.schemas import SCHEMAS, Schema
+from aop_pose.schemas import FRAME_SCHEMAS, SCHEMAS, Schema
 from aop_pose.trust.calibration import Calibration
 from aop_pose.trust.gate import Gate
 
+C = TypeVar("C", bound=BaseModel)
 METADATA_KEY = "aop_pose"
 DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": ("direct",)}
 """Head of a contract -> how its output may be read as points."""
@@ -61,8 +62,8 @@ class Contract(BaseModel):
     @field_validator("schema_name")
     @classmethod
     def _check_schema(cls, name: str) -> str:
-        if name not in SCHEMAS:
-            raise ValueError(f"expected one of {', '.join(SCHEMAS)}, found {name!r}")
+        if name not in FRAME_SCHEMAS:
+            raise ValueError(f"expected one of {', '.join(FRAME_SCHEMAS)}, found {name!r}")
         return name
 
     @model_validator(mode="after")
@@ -157,6 +158,16 @@ def read_output(output: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.
     return points, np.full(len(schema.points), score)
 
 
+@attrs.frozen(eq=False)
+class Opened:
+    """An ONNX file: the network, and what its metadata says before that is checked."""
+
+    path: Path
+    network: Network
+    metadata: dict[str, str]
+    sha256: str
+
+
 def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
     """Load an artefact file.
 
@@ -169,6 +180,11 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
         UsageError: the file is absent, corrupt, carries no contract of this project, or answers otherwise than
             its contract says.
     """
+    return predictor_of(open_artefact(path, device, threads))
+
+
+def open_artefact(path: str | Path, device: str = "cpu", threads: int | None = None) -> Opened:
+    """Open an artefact file; UsageError where it is absent or corrupt. Arguments as ``load`` takes them."""
     import onnxruntime as ort
 
     path = Path(path)
@@ -189,15 +205,19 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
         raise UsageError(
             f"weights: {path} is not a readable ONNX file ({type(error).__name__}); fetch or export it again"
         ) from None
-    contract = _contract(session.get_modelmeta().custom_metadata_map, path)
     input_name = session.get_inputs()[0].name
 
     def network(inputs: np.ndarray) -> np.ndarray:
         return session.run(None, {input_name: inputs})[0]
 
-    _check_answer(network, contract, path)
-    digest = hashlib.sha256(content).hexdigest()
-    return Predictor(contract, network, f"{contract.name}@{digest[:8]}", digest)
+    return Opened(path, network, session.get_modelmeta().custom_metadata_map, hashlib.sha256(content).hexdigest())
+
+
+def predictor_of(opened: Opened) -> Predictor:
+    """The predictor of an artefact that measures frames; UsageError where its contract does not fit."""
+    contract = read_contract(opened, Contract)
+    _check_answer(opened.network, contract, opened.path)
+    return Predictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)
 
 
 def usable_cores() -> int:
@@ -222,11 +242,13 @@ def _providers(device: str) -> list[str]:
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-def _contract(metadata: dict[str, str], path: Path) -> Contract:
+def read_contract(opened: Opened, kind: type[C]) -> C:
+    """The contract in an artefact's metadata; UsageError where there is none, or none of that kind."""
+    path, metadata = opened.path, opened.metadata
     if METADATA_KEY not in metadata:
         raise UsageError(f"weights: {path} is an ONNX file without an aop-pose contract; name one of `aop-pose export`")
     try:
-        return Contract.model_validate(json.loads(metadata[METADATA_KEY]))
+        return kind.model_validate(json.loads(metadata[METADATA_KEY]))
     except (ValidationError, json.JSONDecodeError) as error:
         raise UsageError(
             f"weights: the contract in {path} does not fit this version ({_first_problem(error)})"

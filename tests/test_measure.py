@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aop_pose.keypoints import Keypoints
-from aop_pose.measure import measure
+from aop_pose.measure import measure, measure_volume, midsagittal_plane
 from aop_pose.results import Result
-from aop_pose.schemas import AOP, HEAD, Schema
+from aop_pose.schemas import AOP, FETAL_FACE, FETUS, HEAD, Schema
 
 NAN = (math.nan, math.nan)
 AOP_POINTS = [(0, 0), (-10, 0), (10, 10)]
@@ -213,3 +213,83 @@ def test_every_value_is_finite_and_silence_means_measured(data, schema, spacing,
 def test_measured_is_frozen():
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         aop().reason = "other"
+
+
+# ---- volumes
+
+# i runs to the front, j to the left and k up, 0.5, 2 and 3 mm a voxel.
+AFFINE = np.array([[0, -2, 0, 7], [0.5, 0, 0, -8], [0, 0, 3, 9], [0, 0, 0, 1]])
+# A fetus of 3-4-5 triangles, in voxels: 3 mm = 6 i or 1 k, 4 mm = 8 i or 2 j.
+FETUS_POINTS = {
+    "cranial_crest": (0, 0, 20),
+    "nasal_bone": (10, 0, 18),
+    "hind_neck": (-10, 0, 15),
+    "rump": (0, 0, 0),
+    "left_shoulder": (0, 2, 14),
+    "left_elbow": (0, 4, 13),
+    "right_shoulder": (0, -2, 14),
+    "right_elbow": (24, -10, 14),
+    "left_hip": (0, 2, 2),
+    "left_knee": (8, 2, 1),
+    "right_hip": (0, -2, 2),
+}
+
+
+def fetus(**changes):
+    places = FETUS_POINTS | changes
+    return Keypoints.from_points(FETUS, [places.get(point, (math.nan,) * 3) for point in FETUS.points])
+
+
+def test_lengths_in_a_volume_are_millimetres_along_its_own_axes():
+    measured = measure_volume(fetus(right_knee=(0, -3, 2)), AFFINE, produced_by="fetus.onnx")
+    assert values(measured) == pytest.approx(
+        {
+            "crl_mm": 60,
+            "humerus_left_mm": 5,
+            "humerus_right_mm": 20,
+            "femur_left_mm": 5,
+            "femur_right_mm": 2,
+        }
+    )
+    assert list(measured.measurements) == list(FETUS.measurements)
+    assert measured.measurements["crl_mm"].unit == "mm"
+    assert measured.measurements["crl_mm"].produced_by == "fetus.onnx"
+
+
+def test_a_length_without_an_end_is_left_out():
+    measured = measure_volume(fetus(rump=(math.nan, 0, 0)), AFFINE)
+    assert list(measured.measurements) == ["humerus_left_mm", "humerus_right_mm", "femur_left_mm"]
+    assert measured.reason == ""
+    # Two ends in one place are no bone of length 0.
+    assert "femur_left_mm" not in measure_volume(fetus(left_knee=(0, 2, 2)), AFFINE).measurements
+
+
+def test_the_eyes_have_one_distance():
+    keypoints = Keypoints.from_points(FETAL_FACE, [(0, 0, 0), (1, 2, 3), (7, 4, 3)])
+    assert values(measure_volume(keypoints, AFFINE)) == pytest.approx({"eye_distance_mm": 5})
+    missing = measure_volume(Keypoints.from_points(FETAL_FACE, [(0, 0, 0), (1, 2, 3), (math.nan, 4, 3)]), AFFINE)
+    assert missing.measurements == {}
+    assert missing.reason == "missing point: right_eye"
+
+
+def test_a_picture_has_no_lengths_in_a_volume():
+    measured = measure_volume(Keypoints.from_points(AOP, AOP_POINTS), AFFINE)
+    assert (measured.measurements, measured.reason) == (
+        {},
+        "no measurement in a volume is defined on the points of schema aop",
+    )
+
+
+@pytest.mark.parametrize("far", [1e300, 1e308])
+def test_points_too_far_away_are_left_out_in_silence(far):
+    measured = measure_volume(fetus(rump=(far, -far, far)), AFFINE)
+    assert all(math.isfinite(value) for value in values(measured).values())
+
+
+def test_the_midsagittal_plane_parts_left_from_right():
+    points = fetus().coords @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    plane = midsagittal_plane(points)
+    assert np.abs(plane.normal) == pytest.approx([1, 0, 0])
+    sides = plane.distance(points[[FETUS.index("left_shoulder"), FETUS.index("right_shoulder")]])
+    assert np.abs(sides) == pytest.approx([4, 4])
+    assert sides[0] * sides[1] < 0

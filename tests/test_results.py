@@ -6,7 +6,7 @@ import pytest
 
 from aop_pose.keypoints import Keypoints
 from aop_pose.results import STATUSES, Measurement, Result, as_row, columns
-from aop_pose.schemas import AOP, HEAD
+from aop_pose.schemas import AOP, FETAL_FACE, FETUS, HEAD
 
 ANGLE = {"aop_deg": Measurement("aop_deg", 123.456789, "deg")}
 
@@ -22,6 +22,30 @@ def test_columns_are_those_of_the_interface():
         "ofd_px_low,ofd_px_high,bpd_px_low,bpd_px_high,hc_px_low,hc_px_high,"
         "ofd_mm_low,ofd_mm_high,bpd_mm_low,bpd_mm_high,hc_mm_low,hc_mm_high"
     )
+    assert ",".join(columns(FETAL_FACE)) == (
+        "source,index,status,reason,brain_i,brain_j,brain_k,left_eye_i,left_eye_j,left_eye_k,"
+        "right_eye_i,right_eye_j,right_eye_k,score,eye_distance_mm,model"
+    )
+    assert columns(FETUS)[-8:] == [
+        "right_ankle_k", "score", "crl_mm", "humerus_left_mm", "humerus_right_mm", "femur_left_mm", "femur_right_mm",
+        "model",
+    ]  # fmt: skip
+
+
+def test_a_row_of_a_volume_has_indices_and_no_size():
+    result = Result(
+        source="a.nii.gz",
+        index=2,
+        status="ok",
+        keypoints=Keypoints.from_points(FETAL_FACE, [(1, 2, 3), (math.nan, math.nan, math.nan), (7, 8.25, 9)]),
+        measurements={"eye_distance_mm": Measurement("eye_distance_mm", 21.5, "mm")},
+    )
+    assert as_row(result, FETAL_FACE) == {
+        **dict.fromkeys(columns(FETAL_FACE), ""),
+        **{"source": "a.nii.gz", "index": "2", "status": "ok", "eye_distance_mm": "21.5000"},
+        **{"brain_i": "1.0000", "brain_j": "2.0000", "brain_k": "3.0000"},
+        **{"right_eye_i": "7.0000", "right_eye_j": "8.2500", "right_eye_k": "9.0000"},
+    }
 
 
 def test_a_measured_row():

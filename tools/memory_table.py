@@ -79,21 +79,41 @@ def memory_table(
     return "\n".join(lines)
 
 
+def whole(text: str) -> int:
+    """A number of 1 or more."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
+    return int(text)
+
+
+def largest_inputs(widths: Sequence[int], size: Sequence[int], budget: float, slowdown: float) -> list[str]:
+    """A line a method: the largest input of the proportions of ``size`` whose training step fits so many GiB."""
+    network = UNet3d(widths=widths)
+    lines = []
+    for name, method in ROWS:
+        found = max_input_size(network, size, budget, network.stride, method=method, max_slowdown=slowdown)
+        fits = f"the largest input in {budget} GiB is {list(found)}" if found else f"nothing fits in {budget} GiB"
+        lines.append(f"{name}: {fits}")
+    return lines
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Example: python tools/memory_table.py --check 32 32 32 --repeats 5"
     )
-    parser.add_argument("--widths", type=int, nargs="+", default=list(PAPER_WIDTHS))
-    parser.add_argument("--size", type=int, nargs=3, default=list(PAPER_SIZES["plain"]), help="depth height width")
-    parser.add_argument("--check", type=int, nargs=3, default=[32, 32, 32], help="size of the steps really run")
+    parser.add_argument("--widths", type=whole, nargs="+", default=list(PAPER_WIDTHS))
+    parser.add_argument("--size", type=whole, nargs=3, default=list(PAPER_SIZES["plain"]), help="depth height width")
+    parser.add_argument("--check", type=whole, nargs=3, default=[32, 32, 32], help="size of the steps really run")
     parser.add_argument("--slowdown", type=float, default=1.3, help="the longest a step may take, x the plain one")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=whole, default=5)
     parser.add_argument("--budget", type=float, help="also say the largest input that fits so many GiB")
     arguments = parser.parse_args()
     try:
         if arguments.device == "cpu":
             torch.set_num_threads(1)
+        elif not torch.cuda.is_available():
+            raise UsageError("--device: expected cpu, since there is no CUDA device, found cuda")
         print(
             memory_table(
                 arguments.widths,
@@ -105,10 +125,7 @@ def main() -> int:
             )
         )
         if arguments.budget is not None:
-            network = UNet3d(widths=arguments.widths)
-            for name, method in ROWS:
-                size = max_input_size(network, arguments.size, arguments.budget, network.stride, method=method)
-                print(f"{name}: the largest input in {arguments.budget} GiB is {size}")
+            print(*largest_inputs(arguments.widths, arguments.size, arguments.budget, arguments.slowdown), sep="\n")
     except AopPoseError as error:
         print(f"memory_table: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -16,6 +16,7 @@ app = sub_app(
 
 # So many reasons are printed; the rest is counted.
 _SHOWN = 20
+_USUAL_SIZE = {"aop": 256, "head": 256, "fetus": 88}
 
 
 def _command(name: str) -> Any:
@@ -137,25 +138,40 @@ def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="OUT")],
     count: Annotated[int, typer.Option("--count", min=1, help="How many frames.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same frames.")] = 0,
-    size: Annotated[int, typer.Option("--size", help="Width and height in pixels.")] = 256,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            help="aop: width and height in pixels (default 256); head: width (256); fetus: voxels along the longest "
+            "side (88).",
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="aop: one device only. Default: drawn for each frame.")
     ] = None,
-    schema: Annotated[str, typer.Option("--schema", help="aop: transperineal frames; head: planes of a head.")] = "aop",
+    schema: Annotated[
+        str,
+        typer.Option("--schema", help="aop: transperineal frames; head: planes of a head; fetus: volumes of a fetus."),
+    ] = "aop",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
-    """Make up transperineal frames with exact landmarks and masks, or head planes with exact axes.
+    """Make up transperineal frames with exact landmarks and masks, head planes with exact axes, or volumes of a fetus.
+
+    Volumes have 22 exact points in voxel indices: OUT/volumes/*.nii.gz and OUT/labels.csv.
 
     Example: aop-pose dataset phantom phantoms/ --count 100 --seed 0
     """
     from aop_pose.errors import UsageError
-    from aop_pose.phantom.write import write_head_phantoms, write_phantoms
+    from aop_pose.phantom import write_fetus_phantoms, write_head_phantoms, write_phantoms
 
-    if schema not in ("aop", "head"):
-        raise UsageError(f"--schema: expected aop or head, found {schema!r}")
-    if schema == "head" and device is not None:
-        raise UsageError(f"--device: expected none with --schema head, found {device!r}")
-    if schema == "head":
+    if schema not in _USUAL_SIZE:
+        raise UsageError(f"--schema: expected aop, head or fetus, found {schema!r}")
+    if schema != "aop" and device is not None:
+        raise UsageError(f"--device: expected none with --schema {schema}, found {device!r}")
+    size = _USUAL_SIZE[schema] if size is None else size
+    if schema == "fetus":
+        written = write_fetus_phantoms(out, count, seed, size=size, overwrite=overwrite)
+    elif schema == "head":
         written = write_head_phantoms(out, count, seed, size=size, overwrite=overwrite)
     else:
         written = write_phantoms(out, count, seed, size=size, device=device, overwrite=overwrite)

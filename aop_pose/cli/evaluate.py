@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aop_pose.cli.common import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from aop_pose.evaluation.match import Truth
+    from aop_pose.evaluation.rows import Row
+    from aop_pose.schemas import Schema
 
 
 def evaluate(
@@ -15,7 +20,8 @@ def evaluate(
     truth: Annotated[
         Path,
         typer.Argument(
-            help="Label file (iugc, or head-csv for the head), or another results.csv: two methods or two readers."
+            help="Label file (iugc, head-csv for the head, 3-D points for volumes), or another results.csv: two "
+            "methods or two readers."
         ),
     ],
     out: Annotated[
@@ -46,7 +52,11 @@ def evaluate(
     ] = "",
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="Folder of the pictures: worst frames, error against contrast, groups."),
+        typer.Option(
+            "--images",
+            help="Folder of the pictures: worst frames, error against contrast, groups; or of the volumes, whose "
+            "spacing errors in mm need (default: where TRUTH is).",
+        ),
     ] = None,
 ) -> None:
     """Compare results with the true points, or two readers with each other, and print the errors.
@@ -57,7 +67,8 @@ def evaluate(
     _with_missing. A column of TRUTH called device, scanner, machine, vendor, centre, center, hospital or site
     gives a row for each of its values. With --images the page holds pictures of frames. For the head, lengths are
     compared in millimetres too where TRUTH (pixel_size_mm) or RESULTS know the size of a pixel, and HC with the
-    expert's where TRUTH has head_circumference_mm.
+    expert's where TRUTH has head_circumference_mm. Points in volumes are compared in millimetres, as named and up to
+    a swap of left and right.
 
     Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512 --images frames/
     """
@@ -77,6 +88,9 @@ def evaluate(
     rows = read_results_rows(first)
     schema = schema_of(rows)
     reference = read_truth(second, schema)
+    if schema.dimensions == 3:
+        _evaluate_volumes(results, truth, out, rows, reference, schema, scale, group, group_regex, images)
+        return
     pictures = None if images is None else Pictures.of(reference.names, images)
     matched = match(rows, reference, schema, None if pictures is None else pictures.sizes)
     errors = frame_errors(matched.predicted, matched.truth, matched.sizes, scale, schema, matched.millimetres)
@@ -93,3 +107,41 @@ def evaluate(
     Console().print(summary_table(figures, compared, title=f"{results} against {truth}"))
     written = [str(out / name) for name in (METRICS_FILE, PER_FRAME_FILE, REPORT_FILE)]
     typer.echo(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")
+
+
+def _evaluate_volumes(
+    results: Path,
+    truth: Path,
+    out: Path,
+    rows: list[Row],
+    reference: Truth,
+    schema: Schema,
+    scale: float | None,
+    group: str,
+    group_regex: str,
+    images: Path | None,
+) -> None:
+    from rich.console import Console
+
+    from aop_pose.comparing import grids_of, grouping_of, is_results, table_in
+    from aop_pose.errors import UsageError
+    from aop_pose.evaluation.manifest import manifest
+    from aop_pose.evaluation.match3d import match_volumes
+    from aop_pose.evaluation.page import Heading
+    from aop_pose.evaluation.page3d import volume_page
+    from aop_pose.evaluation.report3d import volume_table, write_volume_report
+    from aop_pose.evaluation.study3d import volume_study
+
+    if scale is not None:
+        raise UsageError("--scale: expected results on pictures; errors in volumes are in millimetres, leave it out")
+    second = table_in(truth)
+    grids = grids_of(reference, images or second.parent)
+    matched = match_volumes(rows, reference, schema, grids)
+    study = volume_study(matched, grouping_of(group, group_regex, reference, None))
+    heading = Heading(str(results), str(truth), RESEARCH_USE, is_results(second, schema))
+    made_by = manifest(matched.models, table_in(results), second)
+    written = write_volume_report(out, study, volume_page(study, heading), made_by)
+    for note in study.notes:
+        typer.echo(f"aop-pose: note: {note}", err=True)
+    Console().print(volume_table(study, title=f"{results} against {truth}"))
+    typer.echo(f"wrote {', '.join(map(str, written[:-1]))} and {written[-1]}. {RESEARCH_USE}")

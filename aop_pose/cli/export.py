@@ -17,7 +17,9 @@ def export(
     ] = None,
     decode: Annotated[
         str | None,
-        typer.Option("--decode", help="yolo: best or weighted; unet: argmax, soft-argmax or subpixel; else the run's."),
+        typer.Option(
+            "--decode", help="yolo: best or weighted; others: argmax, soft-argmax or subpixel; else the run's."
+        ),
     ] = None,
 ) -> None:
     """Write a trained network as one ONNX file that carries its whole contract.

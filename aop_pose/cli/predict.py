@@ -9,14 +9,19 @@ import typer
 
 
 def predict(
-    sources: Annotated[list[str], typer.Argument(help="Pictures, folders (searched through) or quoted globs.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Pictures or volumes, folders (searched through) or quoted globs.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for results.csv, results.json and overlays/.")],
     weights: Annotated[
         str | None, typer.Option("--weights", help="Artefact, its name, run folder or checkpoint.")
     ] = None,
     schema: Annotated[str | None, typer.Option("--schema", help="aop or head: picks the shipped default.")] = None,
     pixel_size: Annotated[
-        str | None, typer.Option("--pixel-size", help="mm per pixel, or a CSV with Filename,pixel_size_mm.")
+        str | None,
+        typer.Option(
+            "--pixel-size", help="mm per pixel, or a CSV with Filename,pixel_size_mm; for volumes mm per voxel."
+        ),
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture per frame.")] = True,
     batch: Annotated[int, typer.Option("--batch", min=1, max=256, help="Frames per pass of the network.")] = 8,
@@ -28,10 +33,15 @@ def predict(
     gate: Annotated[
         bool, typer.Option(help="Withhold numbers where the artefact's gate doubts that the picture can be measured.")
     ] = True,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Refine the network for each volume by poses it was trained on (fetusmap runs)."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
     """Measure every frame of files, folders and globs; one row each, whatever happens.
 
+    Weights that find points in volumes (--method fetusmap) take volumes: NIfTI, MetaImage, NRRD, NumPy.
     Running the same command again after an interruption goes on where it stopped.
     Exit code 0: all measured or abstained; 3: some file was unreadable.
 
@@ -51,6 +61,7 @@ def predict(
             device=device,
             coverage=coverage,
             gate=gate,
+            refine=refine,
             overwrite=overwrite,
         )
     )

@@ -104,7 +104,7 @@ def pretrain(
     ] = None,
     listed: Annotated[
         str | None,
-        typer.Option("--list", help="unet: one file name a line; else every picture below --data."),
+        typer.Option("--list", help="unet, hrnet-gan: one file name a line; else every picture below --data."),
     ] = None,
     init: Init = "auto",
     preset: Preset = None,
@@ -117,7 +117,7 @@ def pretrain(
 
     yolo: a detector learns where symphysis and head are, from strokes that the landmarks give. The run folder's boxes/
     can be corrected by hand and given back with --boxes. unet: a network fills in hidden patches of frames without
-    labels (masked autoencoding).
+    labels (masked autoencoding). hrnet-gan: an encoder finds places of a frame again in another view of it (MoCo v2).
 
     Example: aop-pose pretrain --data psfhs --labels labelled.csv --out runs/boxes
     """

@@ -28,13 +28,18 @@ class Grouping:
     """What a reader should know of the groups, "" where nothing."""
 
 
-def every_frame_alone(count: int) -> Grouping:
+def every_frame_alone(count: int, asked: str = "neither --images nor --group says") -> Grouping:
     """No grouping is known: intervals are too narrow where several frames are of one patient."""
     return Grouping(
         np.arange(count),
-        "every frame its own group (neither --images nor --group says which belong together), so intervals are too "
+        f"every frame its own group ({asked} which belong together), so intervals are too "
         "narrow where several frames are of one patient",
     )
+
+
+def grouped_by_file(files: Sequence[str]) -> Grouping:
+    """Volumes of one 4-D file share a group."""
+    return Grouping(np.unique(np.array(files), return_inverse=True)[1], "time points of one file")
 
 
 def grouped_by(columns: Mapping[str, Sequence[str]], name: str) -> Grouping:

@@ -45,11 +45,11 @@ class Truth:
 
     @names.validator
     def _check_names(self, attribute: attrs.Attribute, value: tuple[str, ...]) -> None:
-        twice = [name for name, count in Counter(map(_tidy, value)).items() if count > 1]
+        twice = [name for name, count in Counter(map(tidy, value)).items() if count > 1]
         if twice:
             raise UsageError(
                 f"expected each frame once in the truth file, found {len(twice)} twice or more "
-                f"({_some(twice)}); remove the duplicates"
+                f"({some(twice)}); remove the duplicates"
             )
         if not value:
             raise UsageError("expected at least one frame in the truth file, found none")
@@ -119,7 +119,7 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarra
     notes: list[str] = list(truth.notes)
     lines = [(f"results line {line}", row) for line, row in enumerate(rows, start=2)]
     stills = [(where, row) for where, row in lines if index_of(row, where) == 0]
-    answers = _pair_names([_tidy(row["source"]) for _, row in stills], [_tidy(name) for name in truth.names], notes)
+    answers = pair_names([tidy(row["source"]) for _, row in stills], [tidy(name) for name in truth.names], notes)
     if len(stills) < len(rows):
         notes.append(f"later frames of a cine (index above 0), not scored: {len(rows) - len(stills)}")
     predicted = np.full(truth.coords.shape, np.nan)
@@ -147,7 +147,7 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarra
         elif status == "ok":
             holes.append(row["source"])
     if holes:
-        notes.append(f"rows that are ok but lack a point, counted as missing: {len(holes)} ({_some(holes)})")
+        notes.append(f"rows that are ok but lack a point, counted as missing: {len(holes)} ({some(holes)})")
     if schema is AOP:
         _check_angles("truth: AoP", truth.stated_angles, truth.coords, truth.names, notes)
         _check_angles("results: aop_deg", stated, predicted, truth.names, notes)
@@ -174,12 +174,12 @@ def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarra
     )
 
 
-def _pair_names(sources: list[str], names: list[str], notes: list[str]) -> list[int | None]:
+def pair_names(sources: list[str], names: list[str], notes: list[str]) -> list[int | None]:
     """Position in ``sources`` for each of ``names``, None where nothing answers."""
     exact = {source: position for position, source in enumerate(sources)}
     if len(exact) < len(sources):
         twice = [source for source, count in Counter(sources).items() if count > 1]
-        raise UsageError(f"results: expected one row per frame, found several for {_some(twice)}; remove all but one")
+        raise UsageError(f"results: expected one row per frame, found several for {some(twice)}; remove all but one")
     by_file: dict[str, list[int]] = {}
     for position, source in enumerate(sources):
         by_file.setdefault(PurePosixPath(source).name, []).append(position)
@@ -200,20 +200,20 @@ def _pair_names(sources: list[str], names: list[str], notes: list[str]) -> list[
     used = {answer for answer in answers if answer is not None}
     if not used:
         raise UsageError(
-            f"results and truth share no frame: results have {_some(sources)}; truth has {_some(names)}; "
+            f"results and truth share no frame: results have {some(sources)}; truth has {some(names)}; "
             "give the truth file of these frames"
         )
     if ambiguous:
         notes.append(
             "true frames with several rows of their file name, counted as missing: "
-            f"{len(ambiguous)} ({_some(ambiguous)})"
+            f"{len(ambiguous)} ({some(ambiguous)})"
         )
     unanswered = len(answers) - len(used) - len(ambiguous)
     if unanswered:
         notes.append(f"true frames without a row, counted as missing: {unanswered}")
     if len(used) < len(sources):
         extra = [source for position, source in enumerate(sources) if position not in used]
-        notes.append(f"rows that are not in the truth file, not scored: {len(extra)} ({_some(extra)})")
+        notes.append(f"rows that are not in the truth file, not scored: {len(extra)} ({some(extra)})")
     return answers
 
 
@@ -228,7 +228,7 @@ def _check_angles(
     if apart:
         notes.append(
             f"{what} is more than {ANGLE_TOLERANCE_DEG}° from the angle of the points, "
-            f"which is the one scored: {len(apart)} ({_some(apart)})"
+            f"which is the one scored: {len(apart)} ({some(apart)})"
         )
 
 
@@ -249,7 +249,7 @@ def _check_inside(coords: np.ndarray, sizes: np.ndarray, names: Sequence[str], n
     outside = [names[position] for position in np.flatnonzero(beyond).tolist()]
     if outside:
         notes.append(
-            f"frames with true points outside their picture: {len(outside)} ({_some(outside)}); "
+            f"frames with true points outside their picture: {len(outside)} ({some(outside)}); "
             "labels drawn at another picture size give errors that mean nothing"
         )
 
@@ -276,11 +276,11 @@ def _by(size: np.ndarray) -> str:
     return f"{size[0]:.0f}x{size[1]:.0f}"
 
 
-def _tidy(name: str) -> str:
+def tidy(name: str) -> str:
     """One spelling of a relative path: forward slashes, no leading ``./``."""
     return str(PurePosixPath(name.strip().replace("\\", "/")))
 
 
-def _some(names: Sequence[str], limit: int = 3) -> str:
+def some(names: Sequence[str], limit: int = 3) -> str:
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown}, …"

@@ -34,13 +34,18 @@ def write_report(out: Path, study: Study, figures: Figures, html: str, manifest:
 
     ``manifest`` (see there) says in ``metrics.json`` what made the numbers.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out: expected a folder, found the file {out}")
     texts = {
-        PER_FRAME_FILE: _as_csv(per_frame(study)),
+        PER_FRAME_FILE: as_csv(per_frame(study)),
         REPORT_FILE: html,
         METRICS_FILE: json.dumps({**with_intervals(figures, study), "manifest": manifest}, indent=2) + "\n",
     }
+    write_texts(out, texts)
+
+
+def write_texts(out: Path, texts: Mapping[str, str]) -> None:
+    """Write files by name into a folder; each appears only when complete. UsageError where ``out`` is a file."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: expected a folder, found the file {out}")
     try:
         for name, text in texts.items():
             with replacing(out / name) as part:
@@ -123,9 +128,9 @@ def summary_table(figures: Figures, study: Study, title: str) -> Table:
         table.add_column(heading, justify="left" if not heading else "right")
     for label, name, unit in _lines(errors):
         estimate = study.estimates.get(name, Estimate(np.nan))
-        ends = " to ".join(_shown(end, unit).split()[0].rstrip("°") for end in estimate.interval or ())
+        ends = " to ".join(shown(end, unit).split()[0].rstrip("°") for end in estimate.interval or ())
         value = figures.get(name, estimate.value)
-        table.add_row(label, _shown(value, unit), ends or "-", _shown(figures.get(f"{name}_with_missing"), unit))
+        table.add_row(label, shown(value, unit), ends or "-", shown(figures.get(f"{name}_with_missing"), unit))
     return table
 
 
@@ -159,7 +164,8 @@ def _lines(errors: FrameErrors) -> list[tuple[str, str, str]]:
     return lines
 
 
-def _shown(value: float | int | str | None, unit: str) -> str:
+def shown(value: float | int | str | None, unit: str) -> str:
+    """A figure as the terminal has it: ``-`` for what does not exist."""
     if not isinstance(value, float) or not math.isfinite(value):
         return "-"
     if unit in SIGNS:
@@ -167,7 +173,8 @@ def _shown(value: float | int | str | None, unit: str) -> str:
     return f"{100 * value:.1f} %" if unit == "%" else f"{value:.3f}"
 
 
-def _as_csv(rows: Sequence[dict[str, object]]) -> str:
+def as_csv(rows: Sequence[dict[str, object]]) -> str:
+    """A table whose columns are those of the first row."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()

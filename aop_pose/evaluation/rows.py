@@ -9,7 +9,7 @@ import numpy as np
 
 from aop_pose.errors import UsageError
 from aop_pose.results import STATUSES
-from aop_pose.schemas import SCHEMAS, Schema
+from aop_pose.schemas import SCHEMAS, VOLUME_SCHEMAS, Schema
 
 Row = Mapping[str, str]
 
@@ -21,18 +21,22 @@ def schema_of(rows: Sequence[Row]) -> Schema:
         if {"source", *point_columns(schema)} <= set(found):
             return schema
     raise UsageError(
-        "results: expected rows with the columns source and PS1_x … FH1_y (or OFD1_x … BPD2_y), "
+        "results: expected rows with the columns source and PS1_x … FH1_y (or OFD1_x … BPD2_y, or <point>_i, _j, _k "
+        f"of {' or '.join(VOLUME_SCHEMAS)}), "
         f"found {', '.join(found) if found else 'no row'}; give a results.csv of aop-pose predict, or a label file"
     )
 
 
 def point_columns(schema: Schema) -> list[str]:
-    return [f"{point}_{axis}" for point in schema.points for axis in "xy"]
+    return list(schema.coordinate_columns)
 
 
 def points_of(row: Row, schema: Schema, where: str) -> np.ndarray:
-    """Shape (points, 2), columns x, y; NaN where a cell is empty. ``where`` begins an error: ``results line 7``."""
-    return np.array([number(row, column, where) for column in point_columns(schema)]).reshape(-1, 2)
+    """Shape (points, 2), columns x, y, or (points, 3), columns i, j, k; NaN where a cell is empty.
+
+    ``where`` begins an error: ``results line 7``.
+    """
+    return np.array([number(row, column, where) for column in point_columns(schema)]).reshape(-1, schema.dimensions)
 
 
 def status_of(row: Row, where: str, complete: bool) -> str:

@@ -14,10 +14,11 @@ from aop_pose.formats.check_yolo import check_yolo
 from aop_pose.formats.findings import Finding, Report, outside
 from aop_pose.formats.labels import MaskedFrame, find_picture, read_mask
 from aop_pose.formats.masks import pictures_in
-from aop_pose.formats.pictures import read_gray, volume_shape
+from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import LABELS, label_file
 from aop_pose.formats.rows import Row, RowError, header_of, number, read_rows
 from aop_pose.geometry import angle_of_progression, implausible_axes, point_distance, ramanujan_perimeter
+from aop_pose.io.volumes import read_volume
 from aop_pose.schemas import AOP, HEAD
 
 MAX_ANGLE_DIFFERENCE = 0.1
@@ -83,7 +84,7 @@ def _table(file: Path) -> _Table:
     header = header_of(file)
     names = points3d.point_names(header)
     if names:
-        return _Table(("Filename",), "volumes", volume_shape, lambda row, size: _volume_messages(row, size, names))
+        return _Table(("Filename",), "volumes", _read_shape, lambda row, size: _volume_messages(row, size, names))
     if set(header) & set(head.POINT_COLUMNS):
         return _Table(head.COLUMNS, "images", _decoded_size, _head_messages)
     return _Table(iugc.COLUMNS, "images", _decoded_size, _iugc_messages, iugc.is_kept)
@@ -119,6 +120,14 @@ def _decoded_size(path: Path) -> tuple[int, int]:
     """(width, height) of the picture, all of which could be decoded; UnreadableError."""
     pixels = read_gray(path)
     return pixels.shape[1], pixels.shape[0]
+
+
+def _read_shape(path: Path) -> tuple[int, int, int]:
+    """Voxels of a volume that could be read and placed in space; AopPoseError."""
+    try:
+        return read_volume(path).shape
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from error
 
 
 def _iugc_messages(row: Row, size: tuple[int, ...] | None) -> Iterator[str]:

@@ -22,6 +22,7 @@ from aop_pose.formats.registry import LABELS, fitting_layouts
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.formats.yolo import write_yolo_detect, write_yolo_pose
 from aop_pose.io.folder import appearing
+from aop_pose.io.volumes import read_volume, write_volume
 
 
 @attrs.frozen
@@ -144,12 +145,28 @@ def _to_masks(frames: list[MaskedFrame], dst: Path, holdout: Holdout) -> tuple[i
 
 
 def _to_volumes(volumes: list[LabelledVolume], dst: Path, holdout: Holdout) -> tuple[int, list[Skipped], None]:
-    if volumes:
-        (dst / "volumes").mkdir()
-        for volume in volumes:
-            shutil.copyfile(volume.path, dst / "volumes" / Path(volume.filename).name)
-        write_points3d([attrs.evolve(v, filename=Path(v.filename).name) for v in volumes], dst / LABELS)
-    return len(volumes), [], None
+    placed: list[LabelledVolume] = []
+    skipped: list[Skipped] = []
+    (dst / "volumes").mkdir()
+    for volume in volumes:
+        try:
+            placed.append(attrs.evolve(volume, filename=_place_volume(volume, dst / "volumes")))
+        except UnreadableError as error:
+            skipped.append(Skipped(volume.filename, str(error)))
+    if placed:
+        write_points3d(placed, dst / LABELS)
+    return len(placed), skipped, None
+
+
+def _place_volume(volume: LabelledVolume, folder: Path) -> str:
+    """Copy a volume and return its new name; a header whose voxels lie beside it becomes one file."""
+    name = Path(volume.filename).name
+    if name.lower().endswith(".mhd"):
+        name = f"{name[:-4]}.mha"
+        write_volume(read_volume(volume.path), folder / name)
+    else:
+        shutil.copyfile(volume.path, folder / name)
+    return name
 
 
 def _to_yolo(write: Callable[..., Path]) -> Callable[..., tuple[int, list[Skipped], int]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
-import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,12 +16,12 @@ from aop_pose.io.discover import METAIMAGE_SUFFIXES
 from aop_pose.io.metaimage import read_header
 from aop_pose.io.pixels import check_size, rgb_to_gray
 from aop_pose.io.read import read_frame
+from aop_pose.io.volumes import open_volume
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4"})
 # Formats that every reader opens alike; the rest is decoded here once and stored as PNG.
 _PLAIN = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp"}
 _ORIENTATION = 0x0112
-_NIFTI_HEADER = 348
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -49,19 +47,11 @@ def _still_size(path: Path) -> tuple[int, int]:
 
 
 def volume_shape(path: Path) -> tuple[int, int, int]:
-    """Voxels along i, j, k from the header of a NIfTI-1 file; UnreadableError where it fails."""
+    """Voxels along i, j, k from the header of a volume; UnreadableError where it fails."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
-            header = stream.read(_NIFTI_HEADER)
-    except (OSError, EOFError) as error:
-        raise UnreadableError(f"{path}: expected a NIfTI volume, found {_one_line(error)}") from error
-    # The header's own length tells its byte order; ``dim`` stands at byte 40: the number of axes, then their lengths.
-    for order in "<>":
-        if len(header) == _NIFTI_HEADER and struct.unpack_from(f"{order}i", header)[0] == _NIFTI_HEADER:
-            axes, *lengths = struct.unpack_from(f"{order}8h", header, 40)
-            if axes >= 3 and min(lengths[:3]) > 0:
-                return lengths[0], lengths[1], lengths[2]
-    raise UnreadableError(f"{path}: expected a NIfTI-1 volume of 3 axes, found another file")
+        return open_volume(path).shape
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from error
 
 
 def read_gray(path: Path, index: int = 0) -> np.ndarray:

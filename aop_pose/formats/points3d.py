@@ -1,13 +1,14 @@
 """The 3-D label file: ``Filename[,…],<point>_i,<point>_j,<point>_k,…`` in zero-based voxel indices.
 
 ``i, j, k`` count along the first, second and third axis of the file (x, y, z of NIfTI), the centre of the
-first voxel being 0. Columns that belong to no point are kept as text.
+first voxel being 0. A point that lies outside the volume, or was not marked, has three empty cells. Columns that
+belong to no point are kept as text.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -17,6 +18,8 @@ from aop_pose.errors import UsageError
 from aop_pose.formats.labels import find_picture
 from aop_pose.formats.pictures import volume_shape
 from aop_pose.formats.rows import Row, Seen, filename, header_of, number, parse_rows
+from aop_pose.keypoints import Keypoints
+from aop_pose.schemas import VOLUME_SCHEMAS, Schema
 
 AXES = ("i", "j", "k")
 
@@ -30,9 +33,22 @@ class LabelledVolume:
     shape: tuple[int, int, int]
     """Voxels along i, j, k."""
     points: dict[str, np.ndarray]
-    """Point name -> (3,) voxel indices i, j, k."""
+    """Point name -> (3,) voxel indices i, j, k; NaN where it is missing."""
     notes: dict[str, str] = attrs.field(factory=dict)
     """Further columns, as text."""
+
+    def keypoints(self, schema: Schema) -> Keypoints:
+        """The points of a schema, in its order; it has to be one whose points are all here."""
+        return Keypoints.from_points(schema, [self.points[name] for name in schema.points])
+
+
+def schema_of(names: Collection[str]) -> Schema:
+    """The schema of volumes whose points all have their columns; UsageError where there is none."""
+    for schema in VOLUME_SCHEMAS.values():
+        if set(schema.points) <= set(names):
+            return schema
+    known = "; ".join(f"{schema.name}: {', '.join(schema.points)}" for schema in VOLUME_SCHEMAS.values())
+    raise UsageError(f"expected the points of one of the schemas ({known}), found {', '.join(names) or 'none'}")
 
 
 def point_names(header: Sequence[str]) -> list[str]:
@@ -73,10 +89,14 @@ def read_points3d(file: Path, data: Path) -> list[LabelledVolume]:
 def parse_row(row: Row, names: Sequence[str]) -> tuple[str, dict[str, np.ndarray]]:
     """Name and points of a row; RowError says what is wrong."""
     name = filename(row.cells["Filename"])
-    points = {
-        point: np.array([number(row.cells[f"{point}_{axis}"], f"{point}_{axis}") for axis in AXES]) for point in names
-    }
-    return name, points
+    return name, {point: _point(row, point) for point in names}
+
+
+def _point(row: Row, point: str) -> np.ndarray:
+    columns = [f"{point}_{axis}" for axis in AXES]
+    if not any(row.cells[column].strip() for column in columns):
+        return np.full(3, np.nan)
+    return np.array([number(row.cells[column], column) for column in columns])
 
 
 def write_points3d(volumes: Iterable[LabelledVolume], file: Path) -> None:
@@ -87,5 +107,10 @@ def write_points3d(volumes: Iterable[LabelledVolume], file: Path) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["Filename", *notes, *(f"{point}_{axis}" for point in points for axis in AXES)])
         for volume in volumes:
-            indices = [f"{value:g}" for point in points for value in volume.points[point]]
+            indices = [_text(value) for point in points for value in volume.points[point]]
             writer.writerow([volume.filename, *(volume.notes.get(note, "") for note in notes), *indices])
+
+
+def _text(value: float) -> str:
+    """Four decimals as in ``results.csv``, whole numbers without any; nothing for a missing one."""
+    return f"{value:.4f}".rstrip("0").rstrip(".") if np.isfinite(value) else ""

@@ -2,7 +2,8 @@
 
 Points are (x, y) with x to the right and y down; the centre of the top-left pixel is (0, 0). A formula that
 has no answer (missing or coincident points, an empty outline) gives NaN and never raises. Angles are in
-degrees; lengths are in the unit of the points, so that points given in millimetres give millimetres.
+degrees; lengths are in the unit of the points, so that points given in millimetres give millimetres. Points of a
+volume are (x, y, z) in right-handed millimetres (``geometry.volumes``).
 """
 
 from aop_pose.geometry.angles import angle_of_progression, aop_gradient, aop_sensitivity
@@ -23,22 +24,45 @@ from aop_pose.geometry.outlines import (
     symphysis_ends,
     tangent_point,
 )
+from aop_pose.geometry.registration import Registration, register
+from aop_pose.geometry.volumes import (
+    Plane,
+    first_is_left,
+    fit_plane,
+    from_mm,
+    handedness,
+    plane_angle,
+    plane_distance,
+    to_mm,
+    voxel_spacing,
+)
 
 __all__ = [
     "FETAL_HEAD",
     "SYMPHYSIS",
+    "Plane",
+    "Registration",
     "angle_of_progression",
     "aop_gradient",
     "aop_sensitivity",
     "ellipse_axes",
+    "first_is_left",
+    "fit_plane",
+    "from_mm",
+    "handedness",
     "head_circumference",
     "head_symphysis_distance",
     "implausible_axes",
     "landmarks_from_masks",
     "largest_contour",
+    "plane_angle",
+    "plane_distance",
     "point_distance",
     "ramanujan_perimeter",
+    "register",
     "regularise_axes",
     "symphysis_ends",
     "tangent_point",
+    "to_mm",
+    "voxel_spacing",
 ]

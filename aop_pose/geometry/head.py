@@ -22,11 +22,11 @@ _CROSSING = 0.25
 def point_distance(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """Distance between two points, in their unit: OFD or BPD from the ends of the axis.
 
-    Points of shape (..., 2), result of shape (...); NaN where a point is missing.
+    Points of shape (..., axes), 2 or 3 of them, result of shape (...); NaN where a point is missing.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    length = np.hypot(difference[..., 0], difference[..., 1])
+    length = np.hypot.reduce(difference, axis=-1)
     return np.where(np.isfinite(difference).all(axis=-1), length, np.nan)[()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -48,14 +48,14 @@ class _Found:
     ignored: int = 0
 
 
-def discover(sources: Sequence[str | Path]) -> Discovery:
+def discover(sources: Sequence[str | Path], suffixes: Collection[str] = KNOWN_SUFFIXES) -> Discovery:
     """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by source.
 
     ``source`` is the path below the given folder; for a file its name; for a pattern the path below the
     folders in front of the first wildcard. A file that is named has an entry whatever its suffix; in folders
-    and patterns only the known suffixes count, and what an earlier run drew is left out (``io.outputs``).
-    Hidden files and folders are left out; a folder reached twice, through links or loops, is listed once; a
-    folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
+    and patterns only ``suffixes`` (in lower case, with their dots) count, and what an earlier run drew is left
+    out (``io.outputs``). Hidden files and folders are left out; a folder reached twice, through links or loops,
+    is listed once; a folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
 
     A file that is named twice counts once. Where two different files would have the same source, the first
     keeps it and the later one gets the name of its given folder in front (``B/1.png``), with more parents,
@@ -68,7 +68,7 @@ def discover(sources: Sequence[str | Path]) -> Discovery:
     paths: set[str] = set()
     taken: set[str] = set()
     for given in sources:
-        found = _find(os.fspath(given))
+        found = _find(os.fspath(given), tuple(suffixes))
         ignored += found.ignored
         for path, below in sorted(found.files, key=lambda file: file[1]):
             absolute = os.path.abspath(path)
@@ -81,20 +81,20 @@ def discover(sources: Sequence[str | Path]) -> Discovery:
     return Discovery(entries, ignored)
 
 
-def _find(given: str) -> _Found:
+def _find(given: str, suffixes: tuple[str, ...]) -> _Found:
     if os.path.isdir(given):
-        files, ignored = _walk(given)
+        files, ignored = _walk(given, suffixes)
         return _Found(given, files, ignored)
     if os.path.lexists(given):
         return _Found(os.path.dirname(given), [(given, os.path.basename(given))])
     if glob.has_magic(given):
-        return _match(given)
+        return _match(given, suffixes)
     raise UsageError(
         f"expected an existing file, folder or pattern, found nothing at {printable(given)!r}; check the path"
     )
 
 
-def _match(pattern: str) -> _Found:
+def _match(pattern: str, suffixes: tuple[str, ...]) -> _Found:
     """Files of a pattern, and of the folders that it matches."""
     base = pattern
     while glob.has_magic(base):
@@ -110,10 +110,10 @@ def _match(pattern: str) -> _Found:
         if os.path.isdir(match):
             # "**" names every folder beside its files: walking them too would list each file many times.
             if "**" not in pattern:
-                inner, inner_ignored = _walk(match)
+                inner, inner_ignored = _walk(match, suffixes)
                 paths += [path for path, _ in inner]
                 ignored += inner_ignored
-        elif _suffix(match) in KNOWN_SUFFIXES:
+        elif _ends(match, suffixes):
             paths.append(match)
         elif _suffix(match) not in _COMPANION_SUFFIXES:
             ignored += 1
@@ -127,7 +127,7 @@ def _lies_in_drawn(path: str, base: str) -> bool:
     return any(is_drawn(os.path.join(base, part)) for part in (below, *below.parents))
 
 
-def _walk(folder: str) -> tuple[list[tuple[str, str]], int]:
+def _walk(folder: str, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, str]], int]:
     """Frames below a folder as (path, path below the folder), and how many other files there are."""
     files: list[tuple[str, str]] = []
     ignored = 0
@@ -155,7 +155,7 @@ def _walk(folder: str) -> tuple[list[tuple[str, str]], int]:
                 continue
             if _is_folder(item):
                 (linked if item.is_symlink() else own).append((item.path, f"{below}{item.name}/"))
-            elif suffix in KNOWN_SUFFIXES:
+            elif _ends(item.name, suffixes):
                 files.append((item.path, below + item.name))
                 has_header = has_header or suffix == ".mhd"
             elif suffix in _COMPANION_SUFFIXES:
@@ -181,6 +181,12 @@ def _names(below: str, base: str) -> Iterator[str]:
 
 def _name(item: os.DirEntry[str]) -> str:
     return item.name
+
+
+def _ends(path: str, suffixes: tuple[str, ...]) -> bool:
+    """True for a name that has something in front of one of these suffixes, of which one may be a double one."""
+    name = os.path.basename(path).lower()
+    return name.endswith(suffixes) and name not in suffixes
 
 
 def _suffix(name: str) -> str:

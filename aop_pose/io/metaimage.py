@@ -7,9 +7,10 @@ tests compare with files that SimpleITK wrote. Format: https://itk.org/Wiki/ITK/
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,7 @@ Spacing = tuple[float, float]
 
 _MAX_HEADER = 65536
 # ITK's MET_LONG is four bytes on every machine.
-_TYPES = {
+ELEMENT_TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
     "MET_SHORT": "i2",
@@ -49,7 +50,7 @@ class Header:
     width: int
     height: int
     depth: int
-    """Planes; 1 for a 2-D picture."""
+    """Planes; 1 for a 2-D picture, those of all time points for a sequence of volumes."""
     channels: int
     dtype: np.dtype
     compressed: bool
@@ -58,6 +59,10 @@ class Header:
     data: Path
     offset: int | None
     """Where the pixels begin in ``data``; None: they are its last bytes."""
+    fields: Mapping[str, str]
+    """Everything the header says, as text."""
+    sizes: tuple[int, ...]
+    """Pixels along each axis."""
 
     @property
     def plane_bytes(self) -> int:
@@ -76,7 +81,7 @@ def read_metaimage(path: Path) -> Iterator[tuple[np.ndarray, Spacing | None]]:
     """
     header = read_header(path)
     check_size(header.width, header.height)
-    planes = _planes(header)
+    planes = read_planes(header)
     if header.depth == 3 and header.channels == 1:
         stack = np.stack(list(planes))
         planes = iter([np.moveaxis(stack, 0, -1)] if _is_one_picture(stack) else stack)
@@ -84,13 +89,13 @@ def read_metaimage(path: Path) -> Iterator[tuple[np.ndarray, Spacing | None]]:
         yield _gray(plane), header.spacing
 
 
-def read_header(path: Path) -> Header:
-    """Parse and check the header; raises UnreadableError."""
+def read_header(path: Path, axes: tuple[int, ...] = (2, 3)) -> Header:
+    """Parse and check the header of a file of so many axes; raises UnreadableError."""
     with open(path, "rb") as stream:
         fields = _fields(stream)
         after_header = stream.tell()
     try:
-        return _header(path, fields, after_header)
+        return _header(path, fields, after_header, axes)
     except (KeyError, ValueError) as error:
         raise UnreadableError(f"damaged MetaImage header: {error}") from None
 
@@ -106,13 +111,14 @@ def _fields(stream: BinaryIO) -> dict[str, str]:
     return fields
 
 
-def _header(path: Path, fields: dict[str, str], after_header: int) -> Header:
+def _header(path: Path, fields: dict[str, str], after_header: int, axes: tuple[int, ...]) -> Header:
     if not _is_true(fields.get("BinaryData", "True")):
         raise ValueError("pixels written as text are not supported; save them as binary")
     sizes = [int(size) for size in fields["DimSize"].split()]
-    if len(sizes) not in (2, 3) or len(sizes) != int(fields["NDims"]) or min(sizes) < 1:
-        raise ValueError(f"expected NDims 2 or 3 and as many positive sizes, found DimSize = {fields['DimSize']}")
-    if fields["ElementType"] not in _TYPES:
+    if len(sizes) not in axes or len(sizes) != int(fields["NDims"]) or min(sizes) < 1:
+        known = " or ".join(map(str, axes))
+        raise ValueError(f"expected NDims {known} and as many positive sizes, found DimSize = {fields['DimSize']}")
+    if fields["ElementType"] not in ELEMENT_TYPES:
         raise ValueError(f"ElementType {fields['ElementType']} is not supported")
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     if channels not in (1, 2, 3, 4):
@@ -122,13 +128,15 @@ def _header(path: Path, fields: dict[str, str], after_header: int) -> Header:
     return Header(
         width=sizes[0],
         height=sizes[1],
-        depth=sizes[2] if len(sizes) == 3 else 1,
+        depth=math.prod(sizes[2:]),
         channels=channels,
-        dtype=np.dtype(_TYPES[fields["ElementType"]]).newbyteorder(">" if big_endian else "<"),
+        dtype=np.dtype(ELEMENT_TYPES[fields["ElementType"]]).newbyteorder(">" if big_endian else "<"),
         compressed=_is_true(fields.get("CompressedData", "False")),
         spacing=_spacing(fields),
         data=data,
         offset=offset,
+        fields=fields,
+        sizes=tuple(sizes),
     )
 
 
@@ -155,8 +163,8 @@ def _is_true(value: str) -> bool:
     return value[:1].upper() in ("T", "1", "Y")
 
 
-def _planes(header: Header) -> Iterator[np.ndarray]:
-    """Arrays (H, W) or (H, W, channels), one per plane."""
+def read_planes(header: Header) -> Iterator[np.ndarray]:
+    """Arrays (H, W) or (H, W, channels), one per plane; raises UnreadableError where one is missing."""
     shape: tuple[int, ...] = (header.height, header.width)
     if header.channels > 1:
         shape = (*shape, header.channels)

@@ -15,6 +15,8 @@ from aop_pose.io.document import read_facts
 
 TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", ".started.json"
 CONTACT_SHEET = "contact_sheet.png"
+MOTION = "motion.csv"
+"""Beside the table where a 4-D file was measured."""
 _DRAWN = frozenset({OVERLAYS, CONTACT_SHEET})
 
 
@@ -61,6 +63,7 @@ def _remove_run(out: Path) -> None:
         return
     (out / DOCUMENT).unlink(missing_ok=True)
     (out / STARTED).unlink(missing_ok=True)
+    (out / MOTION).unlink(missing_ok=True)
     if (out / OVERLAYS).exists():
         shutil.rmtree(out / OVERLAYS)
     # Last, since overlays without a table beside them would be taken for frames after a kill.

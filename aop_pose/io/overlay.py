@@ -15,6 +15,7 @@ from aop_pose.frame import Frame
 from aop_pose.geometry import regularise_axes
 from aop_pose.io.atomic import replacing
 from aop_pose.io.lettering import Colour, put_text, text_size, wrap
+from aop_pose.io.marks import around, dot, name_point, polyline
 from aop_pose.results import Measurement, Result
 
 NOTE = "research use only"
@@ -36,13 +37,8 @@ _TEXT_SCALE = 0.5
 _HEADLINE_SCALE = 0.65
 _MARK = 5
 """Radius of the mark of a point in pixels."""
-_SHIFT = 4
-"""Fractional bits of the coordinates that OpenCV draws with."""
 # What a head line names; a length in pixels is left out where the same one is known in millimetres.
 _HEADLINE = {"aop_deg": "AoP", "hsd": "HSD", "ofd": "OFD", "bpd": "BPD", "hc": "HC"}
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels."""
 
 
 @attrs.frozen
@@ -146,46 +142,17 @@ def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: 
         outside = bool(((place < 0) | (place > last)).any())
         shown = np.clip(place, border, last - border) if outside else place
         width = 2 if outside else cv2.FILLED
-        cv2.circle(picture, _fixed(shown), (_MARK + 1) << _SHIFT, (0, 0, 0), width, cv2.LINE_AA, _SHIFT)
-        cv2.circle(picture, _fixed(shown), _MARK << _SHIFT, colour, width, cv2.LINE_AA, _SHIFT)
+        dot(picture, shown, _MARK, colour, width)
         found.append((f"{name} (outside)" if outside else name, shown, colour))
     # Names keep clear of every mark and of each other.
-    occupied = [_around(shown) for _, shown, _ in found]
+    occupied = [around(shown, _MARK) for _, shown, _ in found]
     for name, shown, colour in found:
-        _name_point(picture, name, shown, colour, occupied)
-
-
-def _around(place: np.ndarray) -> Box:
-    x, y = (round(float(value)) for value in place)
-    return x - _MARK, y - _MARK, x + _MARK, y + _MARK
-
-
-def _name_point(picture: np.ndarray, text: str, place: np.ndarray, colour: Colour, occupied: list[Box]) -> None:
-    """Write a name beside its point where it neither leaves the picture nor covers a mark or another name."""
-    width, height = text_size(text, _TEXT_SCALE)
-    x, y = (round(float(value)) for value in place)
-    right, left, above, below, level = x + 10, x - 10 - width, y - 9, y + 9 + height, y + height // 2
-    candidates = [(right, above), (left, above), (right, below), (left, below), (right, level), (left, level)]
-    boxes = [_inside(*candidate, width, height, picture.shape[1], picture.shape[0]) for candidate in candidates]
-    box = next((box for box in boxes if not any(_overlap(box, other) for other in occupied)), boxes[0])
-    occupied.append(box)
-    put_text(picture, text, box[0], box[3], _TEXT_SCALE, colour)
-
-
-def _inside(left: int, base: int, width: int, height: int, across: int, down: int) -> Box:
-    """Box (left, top, right, base) of a text, pushed into the picture."""
-    left = max(2, min(left, across - width - 2))
-    base = max(height + 2, min(base, down - 3))
-    return left, base - height, left + width, base
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+        name_point(picture, name, shown, colour, occupied, _TEXT_SCALE)
 
 
 def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour) -> None:
     if np.isfinite(start).all() and np.isfinite(end).all():
-        _polyline(picture, np.stack([start, end]), colour)
+        polyline(picture, np.stack([start, end]), colour)
 
 
 def _ellipse(picture: np.ndarray, ends: np.ndarray) -> None:
@@ -194,7 +161,7 @@ def _ellipse(picture: np.ndarray, ends: np.ndarray) -> None:
     turn = np.linspace(0, 2 * math.pi, 145)[:, None]
     outline = (ofd1 + ofd2) / 2 + (ofd2 - ofd1) / 2 * np.cos(turn) + (bpd2 - bpd1) / 2 * np.sin(turn)
     if np.isfinite(outline).all():
-        _polyline(picture, outline, _YELLOW)
+        polyline(picture, outline, _YELLOW)
 
 
 def _arc(picture: np.ndarray, corner: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
@@ -207,19 +174,7 @@ def _arc(picture: np.ndarray, corner: np.ndarray, first: np.ndarray, second: np.
     turn = (end - begin + math.pi) % (2 * math.pi) - math.pi
     directions = begin + np.linspace(0, turn, 49)
     radius = min(0.35 * float(lengths.min()), 48.0)
-    _polyline(picture, corner + radius * np.stack([np.cos(directions), np.sin(directions)], axis=1), _YELLOW)
-
-
-def _polyline(picture: np.ndarray, points: np.ndarray, colour: Colour) -> None:
-    fixed = np.array([_fixed(point) for point in points], dtype=np.int32)[:, None]
-    cv2.polylines(picture, [fixed], False, (0, 0, 0), 3, cv2.LINE_AA, _SHIFT)
-    cv2.polylines(picture, [fixed], False, colour, 1, cv2.LINE_AA, _SHIFT)
-
-
-def _fixed(point: np.ndarray) -> tuple[int, int]:
-    """OpenCV's fixed-point coordinates; far away points are cut, since they must fit 32 bits."""
-    x, y = np.clip(point, -30000, 30000) * (1 << _SHIFT)
-    return round(float(x)), round(float(y))
+    polyline(picture, corner + radius * np.stack([np.cos(directions), np.sin(directions)], axis=1), _YELLOW)
 
 
 def _band(width: int, result: Result) -> np.ndarray:

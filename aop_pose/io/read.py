@@ -25,7 +25,7 @@ def read_frames(entry: Entry) -> Generator[Frame, None, None]:
     Raises UnreadableError, also after frames have been yielded where a later one is damaged.
     """
     try:
-        _check_file(entry.path)
+        check_file(entry.path)
         if entry.path.suffix.lower() in METAIMAGE_SUFFIXES:
             for index, (pixels, spacing) in enumerate(read_metaimage(entry.path)):
                 yield Frame(pixels, spacing=spacing, source=entry.source, index=index)
@@ -33,7 +33,7 @@ def read_frames(entry: Entry) -> Generator[Frame, None, None]:
             for index, (pixels, aspect) in enumerate(read_pictures(entry.path)):
                 yield Frame(pixels, aspect=aspect, source=entry.source, index=index)
     except OSError as error:
-        raise UnreadableError(_reason(error)) from None
+        raise UnreadableError(os_reason(error)) from None
 
 
 def read_frame(path: str | Path) -> Frame:
@@ -46,19 +46,20 @@ def read_frame(path: str | Path) -> Frame:
         frames.close()
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what must not be opened: a folder, or a pipe that would be waited on for ever."""
+def check_file(path: Path, wanted: str = "picture") -> None:
+    """Refuse what must not be opened: a folder, or a pipe waited on for ever; OSError where it is gone."""
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         with os.scandir(path):
-            raise UnreadableError("a folder, not a picture")
+            raise UnreadableError(f"a folder, not a {wanted}")
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("not a regular file")
     if status.st_size == 0:
         raise UnreadableError("empty file: 0 bytes")
 
 
-def _reason(error: OSError) -> str:
+def os_reason(error: OSError) -> str:
+    """Why the system does not give a file, in a few words."""
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, FileNotFoundError):

@@ -10,15 +10,23 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol, cast
 
-from aop_pose.artefacts import load
+from aop_pose.artefacts import AnyPredictor, load_any
 from aop_pose.errors import UsageError
 from aop_pose.runtime import Predictor
+from aop_pose.runtime_volume import VolumePredictor
 
 PIPELINES = {
     "yolo": "aop_pose.pipelines.yolo.pipeline",
     "unet": "aop_pose.pipelines.unet.pipeline",
+    "hrnet-gan": "aop_pose.pipelines.hrnet_gan.pipeline",
+    "fetusmap": "aop_pose.pipelines.fetusmap.pipeline",
 }
-PACKAGES = {"yolo": ("torch", "ultralytics"), "unet": ("torch", "torchvision", "lightning")}
+PACKAGES = {
+    "yolo": ("torch", "ultralytics"),
+    "unet": ("torch", "torchvision", "lightning"),
+    "hrnet-gan": ("torch", "torchvision", "lightning", "timm"),
+    "fetusmap": ("torch", "lightning"),
+}
 """What each needs to be installed for training and for checkpoints."""
 
 
@@ -27,8 +35,8 @@ class Pipeline(Protocol):
 
     pretrain: Callable[..., Any]
     train: Callable[..., Any]
-    export: Callable[..., Predictor]
-    predictor: Callable[..., Predictor]
+    export: Callable[..., AnyPredictor]
+    predictor: Callable[..., AnyPredictor]
 
 
 def pipeline(method: str) -> Pipeline:
@@ -58,6 +66,19 @@ def described() -> dict[str, dict[str, Any]]:
 def load_weights(
     weights: str | None, schema: str | None = None, device: str = "cpu", threads: int | None = None
 ) -> Predictor:
+    """A predictor of frames; arguments and errors as those of ``open_weights``, and UsageError for one of volumes."""
+    predictor = open_weights(weights, schema, device, threads)
+    if isinstance(predictor, VolumePredictor):
+        raise UsageError(
+            f"weights: expected what measures frames, found {weights}, which finds points in volumes "
+            f"({predictor.schema.name}); use it with aop-pose predict on volumes"
+        )
+    return predictor
+
+
+def open_weights(
+    weights: str | None, schema: str | None = None, device: str = "cpu", threads: int | None = None
+) -> AnyPredictor:
     """A predictor from what ``--weights`` may be: artefact name or file, run folder, checkpoint; None = the default.
 
     Raises:
@@ -68,7 +89,28 @@ def load_weights(
     if path is not None and (path.is_dir() or path.suffix == ".pt"):
         predictor = pipeline(method_of(path)).predictor(path, device=device)
     else:
-        predictor = load(weights, schema or "aop", device, threads)
+        predictor = load_any(weights, schema or "aop", device, threads)
+    if schema not in (None, predictor.schema.name):
+        raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
+    return predictor
+
+
+def open_refining(weights: str | None, schema: str | None = None, device: str = "cpu") -> VolumePredictor:
+    """A predictor that refines its network for each volume (FetusMapV2, section 3.3).
+
+    Raises:
+        UsageError: not a run folder or checkpoint of ``fetusmap``, or one that cannot be refined.
+    """
+    path = Path(weights) if weights is not None else None
+    if path is None or not (path.is_dir() or path.suffix == ".pt") or method_of(path) != "fetusmap":
+        raise UsageError(
+            "--refine: expected --weights with a run folder or checkpoint of --method fetusmap, "
+            f"found {weights or 'nothing'}; train one or leave --refine out"
+        )
+    pipeline("fetusmap")  # says what is not installed
+    from aop_pose.pipelines.fetusmap.refining import refining_predictor
+
+    predictor = refining_predictor(path, device)
     if schema not in (None, predictor.schema.name):
         raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
     return predictor

@@ -30,6 +30,7 @@ RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics
 PACKAGES = (
     "torch",
     "torchvision",
+    "timm",
     "ultralytics-opencv-headless",
     "ultralytics",
     "numpy",
@@ -147,7 +148,8 @@ def versions() -> dict[str, str]:
 def machine() -> str:
     """Cores, memory and accelerator in words, without names."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{usable_cores()} cores, {pages:.0f} GiB, {platform.machine()}"
+    cores = usable_cores()
+    return f"{cores} core{'s' if cores > 1 else ''}, {pages:.0f} GiB, {platform.machine()}"
 
 
 def git_commit() -> str | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from aop_pose.io.atomic import replacing
+
 
 def append_row(table: Path, row: Mapping[str, float]) -> None:
     """Add a row of numbers, below a header of their names where the table is new."""
@@ -36,4 +38,5 @@ def keep_rows(table: Path, rows: int) -> None:
     """Cut a table back to its header and the first ``rows`` rows."""
     if table.is_file():
         lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
-        table.write_text("".join(lines[: rows + 1]), encoding="utf-8")
+        with replacing(table) as part:
+            part.write_text("".join(lines[: rows + 1]), encoding="utf-8")

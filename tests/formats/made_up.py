@@ -67,12 +67,13 @@ def save_mha(path: Path, values: np.ndarray) -> Path:
 
 
 def save_nifti(path: Path, shape: tuple[int, int, int]) -> Path:
-    """A gzipped NIfTI-1 file of zeros."""
+    """A gzipped NIfTI-1 file of zeros, 1 mm a voxel."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *shape, 1, 1, 1, 1)
     struct.pack_into("<hh", header, 70, 2, 8)
+    struct.pack_into("<4f", header, 76, 1, 1, 1, 1)
     struct.pack_into("<f", header, 108, 352)
     header[344:348] = b"n+1\0"
     path.write_bytes(gzip.compress(bytes(header) + bytes(int(np.prod(shape)))))

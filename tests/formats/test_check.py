@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
@@ -5,6 +6,7 @@ from aop_pose.formats.check import check
 from aop_pose.formats.convert import convert
 from aop_pose.formats.head import COLUMNS
 from tests.formats.made_up import iugc_folder, mask, masks_folder, picture, save, save_nifti, tree
+from tests.volume_files import VALUES, nifti
 
 
 def messages(report, folder):
@@ -212,6 +214,29 @@ def test_bad_mask_folders_are_named_by_file(tmp_path):
         "masks/02.png: expected mask values 0, 1, 2, found 255",
         "images/03.png: ",
         "masks/lonely.png: expected a picture of the same name in images/",
+    ]
+    assert len(found) == len(starts)
+    for said, start in zip(found, starts, strict=True):
+        assert said.startswith(start)
+
+
+def test_volumes_that_cannot_be_used_are_named(tmp_path):
+    nan = VALUES.copy()
+    nan[0, 0, 0] = np.nan
+    files = [
+        nifti(tmp_path / "spacing.nii", pixdim=(1, 0, 2, 3)),
+        nifti(tmp_path / "sequence.nii", np.stack([VALUES, VALUES], axis=3)),
+        nifti(tmp_path / "nan.nii", nan),
+        nifti(tmp_path / "short.nii", cut=1),
+    ]
+    rows = "".join(f"{file.name},1,1,1\n" for file in files)
+    (tmp_path / "labels.csv").write_text(f"Filename,brain_i,brain_j,brain_k\n{rows}")
+    found = messages(check(tmp_path), tmp_path)
+    starts = [
+        "labels.csv:2: spacing.nii: spacing: expected positive millimetres along i, j, k, found 0, 2, 3",
+        "labels.csv:3: sequence.nii: expected a 3-D volume, found a 4-D file of 2 time points",
+        "labels.csv:4: nan.nii: voxels: expected finite gray values, found 1 of 120",
+        "labels.csv:5: short.nii: truncated",
     ]
     assert len(found) == len(starts)
     for said, start in zip(found, starts, strict=True):

@@ -8,6 +8,7 @@ from aop_pose.errors import UsageError
 from aop_pose.formats.convert import Holdout, convert
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.yolo_read import read_yolo_detect
+from aop_pose.io.volumes import read_volume
 from tests.formats.made_up import iugc_folder, mask, masks_folder, picture, save, tree
 
 
@@ -197,3 +198,16 @@ def test_pictures_of_the_same_name_in_sub_folders_stay_apart(tmp_path):
     frames = read_iugc(tmp_path / "out" / "labels.csv", tmp_path / "out")
     assert [frame.filename for frame in frames] == ["p1__1.png", "p2__1.png"]
     assert frames[1].path.read_bytes() == (source / "p2" / "1.png").read_bytes()
+
+
+def test_a_volume_of_two_files_becomes_one_and_an_unreadable_one_is_left_out(tmp_path):
+    header = "ObjectType = Image\nNDims = 3\nElementSpacing = 1 2 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n"
+    for name in "ab":
+        (tmp_path / f"{name}.mhd").write_text(f"{header}ElementDataFile = {name}.raw\n")
+    (tmp_path / "a.raw").write_bytes(bytes(range(8)))
+    (tmp_path / "labels.csv").write_text("Filename,tip_i,tip_j,tip_k\na.mhd,0,1,0\nb.mhd,0,1,0\n")
+    done = convert(tmp_path / "labels.csv", tmp_path / "out", "points-3d")
+    assert (tmp_path / "out" / "labels.csv").read_text() == "Filename,tip_i,tip_j,tip_k\na.mha,0,1,0\n"
+    volume = read_volume(tmp_path / "out" / "volumes" / "a.mha")
+    assert (volume.spacing.tolist(), volume.voxels[1, 0, 1]) == ([1, 2, 3], 5)
+    assert [skipped.filename for skipped in done.skipped] == ["b.mhd"]

@@ -1,7 +1,11 @@
+import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.points3d import read_points3d, write_points3d
+from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of, write_points3d
+from aop_pose.io.volumes import write_volume
+from aop_pose.schemas import FETAL_FACE, FETUS
+from aop_pose.volume import Volume
 from tests.formats.made_up import save_nifti
 
 HEADER = "Filename,ga_weeks,brain_i,brain_j,brain_k,left_eye_i,left_eye_j,left_eye_k"
@@ -36,6 +40,7 @@ def test_written_rows_come_back_as_they_were(tmp_path):
     [
         (("Filename,brain_i,brain_j", "a.nii.gz,1,2"), "labels.csv:1: expected columns <point>_i"),
         ((HEADER, "a.nii.gz,31,x,5,4,0,1,2"), "labels.csv:2: brain_i: expected a number, found 'x'"),
+        ((HEADER, "a.nii.gz,31,,5,4,0,1,2"), "labels.csv:2: brain_i: expected a number, found ''"),
         ((HEADER, "b.nii.gz,31,6,5,4,0,1,2"), "labels.csv:2: no picture b.nii.gz: .*volumes"),
     ],
 )
@@ -49,3 +54,52 @@ def test_real_volumes_are_read_whole(shared_data):
     assert len(volumes) == 31
     assert volumes[0].shape == (160, 160, 64)
     assert list(volumes[0].points) == ["brain", "left_eye", "right_eye"]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd", ".npz"])
+def test_a_volume_of_any_format_has_a_shape(tmp_path, suffix):
+    if suffix == ".nrrd":
+        pytest.importorskip("SimpleITK")
+    write_volume(Volume(np.zeros((7, 6, 5), np.float32), np.eye(4)), tmp_path / f"a{suffix}")
+    (tmp_path / "labels.csv").write_text(f"{HEADER}\na{suffix},31,6,5,4,0,1.5,2\n")
+    (volume,) = read_points3d(tmp_path / "labels.csv", tmp_path)
+    assert volume.shape == (7, 6, 5)
+
+
+def test_a_point_that_was_not_marked_has_empty_cells(tmp_path):
+    file = write(tmp_path, HEADER, "a.nii.gz,31.0,6,5,4,,,")
+    before = file.read_text()
+    (volume,) = read_points3d(file, tmp_path)
+    assert np.isnan(volume.points["left_eye"]).all()
+    write_points3d([volume], file)
+    assert file.read_text() == before
+
+
+def test_indices_are_written_to_the_fourth_decimal(tmp_path):
+    volume = LabelledVolume("a.nii", tmp_path / "a.nii", (300, 300, 300), {"brain": np.array([123.45678, 200, 0])})
+    write_points3d([volume], tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv").read_text() == "Filename,brain_i,brain_j,brain_k\na.nii,123.4568,200,0\n"
+
+
+def test_the_columns_choose_the_schema():
+    assert schema_of(["right_eye", "tip of the nose", "brain", "left_eye"]) is FETAL_FACE
+    assert schema_of(FETUS.points) is FETUS
+    with pytest.raises(
+        UsageError, match=r"expected the points of one of the schemas .*fetal_face: brain.*, found brain$"
+    ):
+        schema_of(["brain"])
+
+
+def test_keypoints_stand_in_the_order_of_the_schema(tmp_path):
+    points = {"right_eye": np.array([7, 8, 9]), "brain": np.array([1, 2, 3]), "left_eye": np.full(3, np.nan)}
+    keypoints = LabelledVolume("a.nii", tmp_path / "a.nii", (9, 9, 9), points).keypoints(FETAL_FACE)
+    assert keypoints["right_eye"].tolist() == [7, 8, 9]
+    assert keypoints["brain"].tolist() == [1, 2, 3]
+    assert not keypoints.complete
+
+
+def test_real_labels_are_a_fetal_face_inside_its_volume(shared_data):
+    volumes = read_points3d(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri")
+    schema = schema_of(volumes[0].points)
+    assert schema is FETAL_FACE
+    assert all(volume.keypoints(schema).outside(*volume.shape) == [] for volume in volumes)

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 torch.set_num_threads(1)
-import aop_pose.pipelines.unet.fitting as fitting
+import aop_pose.pipelines.fitting as fitting
 
 one = fitting.Trainer
 fitting.Trainer = lambda **given: one(**{**given, "accelerator": "cpu", "devices": 2, "strategy": "ddp"})

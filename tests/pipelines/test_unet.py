@@ -11,8 +11,10 @@ from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.read import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
+from aop_pose.pipelines.examples import Example  # noqa: E402
+from aop_pose.pipelines.frame_data import FrameDataset, inside  # noqa: E402
+from aop_pose.pipelines.unet.augmentation import Augmentation  # noqa: E402
 from aop_pose.pipelines.unet.config import PRESETS, UnetConfig  # noqa: E402
-from aop_pose.pipelines.unet.data import Augmentation, FrameDataset, inside  # noqa: E402
 from aop_pose.pipelines.unet.network import MaskedNetwork, build  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
@@ -67,7 +69,6 @@ def test_a_preset_gives_maps_of_its_size_with_peaks_in_reach(preset):
 def test_the_31_million_preset_trains_a_step():
     """On one frame at its full 512 x 512; nothing more is claimed of it without a GPU."""
     from aop_pose.pipelines.unet.artefact import contract_of
-    from aop_pose.pipelines.unet.data import Example
     from aop_pose.pipelines.unet.module import LandmarkTraining
 
     config = config_of("iugc2025", "batch=1")
@@ -149,13 +150,12 @@ def test_everything_off_changes_nothing():
 
 
 def test_draws_follow_from_seed_epoch_and_index_alone():
-    from aop_pose.pipelines.unet.data import Example
 
     example = Example(
         "a", np.arange(64 * 64, dtype=np.uint8).reshape(64, 64), np.array([[10.0, 20], [30, 40], [50, 9]])
     )
     config = config_of("fast", "image_size=64", "widths=[8,16]")
-    one, other = FrameDataset([example] * 3, config, 0, epoch=2), FrameDataset([example] * 3, config, 0, epoch=2)
+    one, other = (FrameDataset([example] * 3, 64, Augmentation(config), 0, epoch=2) for _ in range(2))
     state = torch.random.get_rng_state()
     last = one[2]
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -1,12 +1,10 @@
-"""The losses of FetusMapV2 (equations 3-8) and the rule that tells left from right (equation 7)."""
+"""The losses of FetusMapV2 (equations 3-8). The rule that tells left from right stands in ``aop_pose.sides``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from aop_pose.errors import UsageError
@@ -14,7 +12,6 @@ from aop_pose.errors import UsageError
 # Head and trunk, then the sides that belong together: points 1-10, 11-13 with 14-16, 17-19 with 20-22 (section 3.2).
 TRUNK = tuple(range(10))
 PAIRS = (((10, 11, 12), (13, 14, 15)), ((16, 17, 18), (19, 20, 21)))
-CREST, NOSE, NECK = 0, 3, 5  # points 1, 4 and 6 of equation 7
 
 
 def log_probabilities(maps: Tensor) -> Tensor:
@@ -73,43 +70,3 @@ def fetus_loss(
         chosen = logs[:, list(left)], logs[:, list(right)], truth[:, list(left)], truth[:, list(right)]
         total = total + pair_loss(*chosen)
     return total.mean()
-
-
-def first_is_left(
-    crest: NDArray[np.floating],
-    nose: NDArray[np.floating],
-    neck: NDArray[np.floating],
-    first: NDArray[np.floating],
-    second: NDArray[np.floating],
-) -> NDArray[np.bool_]:
-    """Equation 7: whether ``first`` lies on the left of the fetus and ``second`` on its right.
-
-    The sign of (V14 x V16) · V(first, second), from cranial crest (1), nasal bone (4) and hind neck (6). It holds in
-    right-handed coordinates only: mirrored axes, or voxel indices in the order z, y, x, turn it over.
-
-    Args:
-        crest, nose, neck, first, second: (..., 3), x, y, z in mm, right-handed (patient coordinates).
-
-    Returns:
-        (...,): true where the product is 0 or less, as in the paper; with a missing (NaN) point false.
-    """
-    normal = np.cross(np.asarray(nose) - crest, np.asarray(neck) - crest)
-    return np.sum(normal * (np.asarray(second) - first), axis=-1) <= 0
-
-
-def sides_sorted(
-    points: NDArray[np.floating], pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = PAIRS
-) -> NDArray[np.floating]:
-    """The points with the two sides of each pair exchanged where equation 7, on their first points, says so.
-
-    A side moves as a whole: its points belong together, whichever side it is (section 3.2).
-
-    Args:
-        points: (22, 3), x, y, z in mm, right-handed.
-    """
-    result = np.array(points, dtype=float)
-    for left, right in pairs:
-        here = [points[index] for index in (CREST, NOSE, NECK, left[0], right[0])]
-        if not np.isnan(here).any() and not first_is_left(*here):
-            result[list(left)], result[list(right)] = points[list(right)], points[list(left)]
-    return result

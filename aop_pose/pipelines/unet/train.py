@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.head import read_head
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import LabelledFrame, resolve
-from aop_pose.formats.split import hold_out, near_duplicate_groups
-from aop_pose.io.read import read_frame
 from aop_pose.pipelines.config import load_config
+from aop_pose.pipelines.examples import phantom_examples, read_examples, unlabelled_examples
 from aop_pose.pipelines.frames import split_frames
 from aop_pose.pipelines.job import LABELS, Job, gpus_of
 from aop_pose.pipelines.run import RunFolder, fingerprint
 from aop_pose.pipelines.unet.config import DEFAULT_PRESET, PRESETS, UnetConfig
-from aop_pose.pseudo.frames import unlabelled_frames
 
 
 def train(job: Job, val: str | None = None) -> dict[str, Any]:
@@ -35,9 +30,9 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
     """
     import torch
 
+    from aop_pose.pipelines.fitting import carry_out
     from aop_pose.pipelines.unet.artefact import contract_of
     from aop_pose.pipelines.unet.checkpoint import start_from
-    from aop_pose.pipelines.unet.fitting import carry_out
     from aop_pose.pipelines.unet.module import LandmarkTraining, network_for
 
     config = load_config(UnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
@@ -80,9 +75,8 @@ def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
     """
     import torch
 
+    from aop_pose.pipelines.fitting import carry_out
     from aop_pose.pipelines.unet.checkpoint import start_from
-    from aop_pose.pipelines.unet.data import Example
-    from aop_pose.pipelines.unet.fitting import carry_out
     from aop_pose.pipelines.unet.module import MaskedTraining, network_for
 
     config = load_config(UnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
@@ -93,12 +87,7 @@ def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
         raise UsageError("phantoms: pretrain takes frames as they are; set it to 0")
     if config.encoder != "unet":
         raise UsageError(f"encoder: pretrain fills in pictures by the U-Net; {config.encoder} starts from --init FILE")
-    entries = unlabelled_frames(job.data, frames, ()).entries
-    nothing = np.zeros((0, 2))
-    examples = [Example(entry.source, read_frame(entry.path).pixels, nothing) for entry in entries]
-    held = np.zeros(len(examples), bool)
-    if config.holdout and len(examples) > 1:
-        held = hold_out(near_duplicate_groups([entry.path for entry in entries]), config.holdout, job.seed)
+    examples, held = unlabelled_examples(job.data, frames, config.holdout, job.seed)
     checks = [example for example, out in zip(examples, held, strict=True) if out]
     training = [example for example, out in zip(examples, held, strict=True) if not out]
     torch.manual_seed(job.seed)
@@ -122,27 +111,3 @@ def read_labels(config: UnetConfig, file: str, data: Path) -> list[LabelledFrame
     """The labelled frames of the configuration's schema."""
     path = resolve(file, data)
     return read_iugc(path, data) if config.points == "aop" else [head.frame for head in read_head(path, data)]
-
-
-def read_examples(frames: Sequence[LabelledFrame]) -> list[Any]:
-    """Pictures and points in memory. UsageError names a frame whose points are missing or coincide."""
-    from aop_pose.pipelines.unet.data import Example
-
-    examples = []
-    for frame in frames:
-        points = frame.keypoints.coords
-        if not frame.keypoints.complete or len(np.unique(points, axis=0)) < len(points):
-            raise UsageError(f"{frame.filename}: expected {len(points)} different points; run `aop-pose dataset check`")
-        examples.append(Example(frame.filename, read_frame(frame.path).pixels, points))
-    return examples
-
-
-def phantom_examples(count: int, seed: int) -> list[Any]:
-    """Made-up frames as further training examples."""
-    if not count:
-        return []
-    from aop_pose.phantom import make_phantom
-    from aop_pose.pipelines.unet.data import Example
-
-    made = (make_phantom(seed, index=i) for i in range(count))
-    return [Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords) for i, m in enumerate(made)]

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from aop_pose.errors import UsageError
+from aop_pose.geometry import first_is_left
 from aop_pose.pipelines.fetusmap.pair_loss import (
     PAIRS,
     TRUNK,
     fetus_loss,
-    first_is_left,
     log_probabilities,
     pair_loss,
-    sides_sorted,
 )
+from aop_pose.sides import sides_sorted
 
 
 def maps(points=2, seed=0, size=(2, 3, 2)):

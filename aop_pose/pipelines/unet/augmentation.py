@@ -1,36 +1,20 @@
-"""Labelled frames in memory, letterboxed once, and their augmentation: picture and points by one draw."""
+"""Augmentation of labelled frames: picture and points by one draw."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import attrs
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from aop_pose.keypoints import to_centres, to_edges
-from aop_pose.letterbox import PAD_VALUE, Letterbox, fit
+from aop_pose.letterbox import PAD_VALUE
 from aop_pose.pipelines.unet.config import UnetConfig
 
 BLURRED = 0.25
 """Share of the frames that are blurred, where any is."""
-
-
-@attrs.frozen(eq=False)
-class Example:
-    """One frame: gray pixels (H, W) uint8 and points (n, 2) in its pixels; without labels, points (0, 2)."""
-
-    name: str
-    pixels: np.ndarray
-    points: np.ndarray
-
-    def parts(self) -> list[bytes]:
-        """What a fingerprint of the data is made of."""
-        return [self.name.encode(), self.pixels.tobytes(), self.points.tobytes()]
 
 
 class Augmentation:
@@ -90,47 +74,3 @@ class Augmentation:
             strength = torch.empty(1).uniform_(0, self.config.speckle)
             gray = (gray * (1 + strength * torch.randn_like(gray))).clamp(0, 1)
         return gray
-
-
-class FrameDataset(Dataset):
-    """(gray (1, S, S) float32 in [0, 1], points (n, 2) float32 in its pixels, index) of each example.
-
-    With ``epoch`` the frames are augmented, and every draw follows from (seed, epoch, index) alone: not from the order,
-    the number of workers, or what was drawn before.
-    """
-
-    def __init__(self, examples: Sequence[Example], config: UnetConfig, seed: int = 0, epoch: int | None = None):
-        self.examples, self.seed, self.epoch = examples, seed, epoch
-        self.augmentation = Augmentation(config)
-        fitted = [fit(example.pixels, config.image_size) for example in examples]
-        self.pictures = [torch.from_numpy(pixels) for pixels, _ in fitted]
-        self.boxes: list[Letterbox] = [box for _, box in fitted]
-        self.points = [
-            torch.from_numpy(box.forward(example.points)) for example, box in zip(examples, self.boxes, strict=True)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-        gray, points = self.pictures[index][None].float() / 255, self.points[index]
-        if self.epoch is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(number_of(self.seed, self.epoch, index))
-                gray, points = self.augmentation(gray, points)
-        return gray, points.float(), index
-
-
-def number_of(*numbers: int) -> int:
-    """One seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def order_of(count: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch's frames: it follows from (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count).tolist()
-
-
-def inside(points: torch.Tensor, size: int) -> torch.Tensor:
-    """1.0 for each point (B, n, 2) within the input, 0.0 for one that augmentation has moved out of it: (B, n)."""
-    return ((points >= -0.5) & (points <= size - 0.5)).all(dim=2).float()

@@ -7,19 +7,19 @@ import math
 import os
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
 
 from aop_pose.errors import AopPoseError
+from aop_pose.pipelines.checkpoint import write_checkpoint
 from aop_pose.pipelines.job import Job, Step, gpus_of
 from aop_pose.pipelines.precision import precision_of
 from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder
+from aop_pose.pipelines.samples import write_samples
 from aop_pose.pipelines.table import append_row, best_row, keep_rows
-from aop_pose.pipelines.unet.module import Training, rate_factor
-from aop_pose.pipelines.unet.samples import write_samples
+from aop_pose.pipelines.training import Training
 
 STATE = "resume.ckpt"
 SAMPLES = "samples"
@@ -46,18 +46,22 @@ class Keeper(Callback):
             keep_rows(self.table, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
-        module.losses.clear()
+        for values in (module.losses, *module.parts.values()):
+            values.clear()
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = Step(
-            trainer.current_epoch + 1, module.config.epochs, batch_idx + 1, int(trainer.num_training_batches),
+            trainer.current_epoch + 1, module.course.epochs, batch_idx + 1, int(trainer.num_training_batches),
             module.losses[-1],
         )  # fmt: skip
         self.job.on_batch(step)
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
         # Between GPUs only what lies on them is exchanged.
-        loss = float(trainer.strategy.reduce(torch.tensor(module.losses, device=module.device).mean()))
+        loss, *parts = [
+            float(trainer.strategy.reduce(torch.tensor(values, device=module.device).mean()))
+            for values in (module.losses, *module.parts.values())
+        ]
         if not math.isfinite(loss):
             raise AopPoseError(f"epoch {trainer.current_epoch + 1}: the loss is {loss}; lower lr and start again")
         values = {name: float(trainer.callback_metrics.get(name, math.nan)) for name in module.checked}
@@ -65,24 +69,22 @@ class Keeper(Callback):
             return
         row = {
             "epoch": trainer.current_epoch + 1, "seconds": round(time.time() - self.begin, 1), "train/loss": loss,
-            **values, "lr/rate": module.config.lr * rate_factor(module.config, trainer.current_epoch),
+            **dict(zip(module.parts, parts, strict=True)), **values, "lr/rate": module.rate(trainer.current_epoch),
         }  # fmt: skip
         append_row(self.table, row)
-        epoch, every, deciding = int(row["epoch"]), module.config.save_every, values[module.checked[0]]
+        epoch, every, deciding = int(row["epoch"]), module.course.save_every, values[module.checked[0]]
         self._save(module, "last.pt")
         if not deciding > self.best:
             self.best = deciding if math.isfinite(deciding) else math.inf
             self._save(module, "best.pt")
         if every and epoch % every == 0:
             self._save(module, f"epoch_{epoch:03}.pt")
-        if (every and epoch % every == 0) or epoch == module.config.epochs:
+        if (every and epoch % every == 0) or epoch == module.course.epochs:
             write_samples(module, self.job.out / SAMPLES / f"epoch_{epoch:03}.png")
         self.job.on_epoch(row)
 
     def _save(self, module: Training, name: str) -> None:
-        state = {key: value.cpu().contiguous() for key, value in module.kept.state_dict().items()}
-        settings = module.config.model_dump(mode="json")
-        _write({"method": "unet", "stage": self.stage, "config": settings, "state": state}, self.folder / name)
+        write_checkpoint(self.folder / name, module.method, self.stage, module.settings, module.kept)
 
 
 class StateKeeper(Callback):
@@ -98,16 +100,10 @@ class StateKeeper(Callback):
             os.replace(part, self.file)
 
 
-def _write(content: Any, file: Path) -> None:
-    part = file.with_name(f"{file.name}.part")
-    torch.save(content, part)
-    os.replace(part, file)
-
-
 def carry_out(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) -> dict[str, Any]:
     """Train to the end and finish the run folder; returns what run.json says."""
-    config = module.config
-    precision = precision_of(config.precision, job.device)
+    course = module.course
+    precision = precision_of(course.precision, job.device)
     run.save(precision=precision, device=job.device, parameters=parameters_of(module.network), **facts)
     state = job.out / WEIGHTS / STATE
     resumed = state if job.resume and state.is_file() else None
@@ -130,22 +126,23 @@ def carry_out(module: Training, job: Job, run: RunFolder, stage: str, **facts: A
     best = best_row(job.out / METRICS, module.checked)
     state.unlink(missing_ok=True)
     run.finish(best=best, torch_threads=torch.get_num_threads())
-    job.say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}")
+    job.say(f"kept: epoch {best['epoch']:.0f} of {course.epochs}")
     return run.record
 
 
 def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    config = module.config
+    course = module.course
     on_cpu = job.device == "cpu"
     return Trainer(
         accelerator="cpu" if on_cpu else "gpu",
-        devices=gpus_of(job.device, config.gpus) or 1,
-        strategy="ddp" if not on_cpu and config.gpus > 1 else "auto",
+        devices=gpus_of(job.device, course.gpus) or 1,
+        strategy=module.strategy_of_several if not on_cpu and course.gpus > 1 else "auto",
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        max_epochs=config.epochs,
+        max_epochs=course.epochs,
         callbacks=[Keeper(job, stage), StateKeeper(job)],
-        gradient_clip_val=config.clip or None,
+        # Who steps by hand cuts by hand.
+        gradient_clip_val=(course.clip or None) if module.automatic_optimization else None,
         # Each epoch's loader is made for that epoch: its order and draws follow from (seed, epoch).
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

@@ -1,0 +1,102 @@
+"""Checkpoints: a state dict plus its configuration, read without running anything they hold."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any, Generic
+
+import attrs
+import torch
+from torch import nn
+
+from aop_pose.errors import UsageError
+from aop_pose.io.hashing import sha256_of
+from aop_pose.pipelines.config import C, Config, validate
+from aop_pose.pipelines.run import WEIGHTS
+
+STARTS = "auto, scratch, a checkpoint or a run folder"
+
+
+@attrs.frozen(eq=False)
+class Checkpoint(Generic[C]):
+    """What a ``.pt`` file of a pipeline holds."""
+
+    stage: str
+    config: C
+    state: dict[str, torch.Tensor]
+
+
+def write_checkpoint(path: Path, method: str, stage: str, config: Config, network: nn.Module) -> None:
+    """The file appears when it is complete."""
+    state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    part = path.with_name(f"{path.name}.part")
+    torch.save({"method": method, "stage": stage, "config": config.model_dump(mode="json"), "state": state}, part)
+    os.replace(part, path)
+
+
+def read_checkpoint(path: Path, what: str, method: str, kind: type[C]) -> Checkpoint[C]:
+    """UsageError that begins with ``what`` where the file is no checkpoint of that pipeline."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
+        raise UsageError(f"{what}: {path} is not a checkpoint of --method {method} ({type(error).__name__})") from None
+    expected = {"method", "stage", "config", "state"}
+    if not (isinstance(content, dict) and expected <= content.keys() and content["method"] == method):
+        raise UsageError(f"{what}: {path}: expected a checkpoint of --method {method}, found another file")
+    return Checkpoint(content["stage"], validate(kind, dict(content["config"]), str(path)), content["state"])
+
+
+def read_trained(path: Path, method: str, kind: type[C]) -> Checkpoint[C]:
+    """A checkpoint that finds points; UsageError where it is of another stage."""
+    found = read_checkpoint(path, "weights", method, kind)
+    if found.stage != "train":
+        raise UsageError(f"weights: {path}: expected the stage train, found {found.stage}; train from it with --init")
+    return found
+
+
+def fill(network: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Load a checkpoint's whole state; UsageError where it does not fit."""
+    if wrong := misfits(network, state):
+        raise UsageError(f"weights: {path} does not fit its own configuration: {wrong[0]} (and {len(wrong) - 1} more)")
+    network.load_state_dict(state)
+
+
+def file_to_start(init: str) -> Path:
+    """The checkpoint that ``--init`` names; UsageError where there is none."""
+    path = Path(init)
+    file = path / WEIGHTS / "best.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"--init: expected {STARTS}, found nothing at {file}")
+    return file
+
+
+def transfer(network: nn.Module, given: dict[str, torch.Tensor], prefix: str, file: Path) -> tuple[str, list[int]]:
+    """Fill a new network with what fits; returns a line that says which start, and [tensors moved, tensors in all].
+
+    Everything below ``prefix`` has to fit; the last layers come along where their shapes do.
+
+    Raises:
+        UsageError: what lies below ``prefix`` has another shape (each mismatch is listed).
+    """
+    wrong = misfits(network, {key: value for key, value in given.items() if key.startswith(prefix)}, prefix)
+    if wrong:
+        raise UsageError(f"--init: {file} does not fit: {'; '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''}")
+    mine = network.state_dict()
+    fitting = {key: value for key, value in given.items() if key in mine and mine[key].shape == value.shape}
+    network.load_state_dict(fitting, strict=False)
+    return f"{file.name} (sha256 {sha256_of(file)[:12]})", [len(fitting), len(mine)]
+
+
+def misfits(network: nn.Module, given: dict[str, Any], prefix: str = "") -> list[str]:
+    """``name: shape in file -> shape in network`` of each tensor below ``prefix`` that the file lacks or has otherwise.
+
+    A file may hold more than the network needs: a decoder is of no use to a head without one.
+    """
+    wrong = []
+    for key, value in network.state_dict().items():
+        if key.startswith(prefix) and (key not in given or given[key].shape != value.shape):
+            found = tuple(given[key].shape) if key in given else "nothing"
+            wrong.append(f"{key}: {found} -> {tuple(value.shape)}")
+    return wrong

@@ -1,0 +1,129 @@
+"""Settings of FetusMapV2."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from aop_pose.pipelines.config import Config
+from aop_pose.pipelines.fetusmap.network import PAPER_WIDTHS
+from aop_pose.pipelines.precision import Precision
+
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PRESET = "fast"
+
+Side = Annotated[int, Field(ge=8, le=1024)]
+
+
+class FetusmapConfig(Config):
+    """One field a setting; the presets say where each number comes from."""
+
+    size: tuple[Side, Side, Side] = (64, 64, 64)
+    """Voxels of the network's input along i, j, k; in patch mode, of a window."""
+    voxel_mm: float | None = Field(default=None, gt=0)
+    """Edge of its cubic voxels; None = as small as the whole volume fits with, each volume by itself. A volume that
+    would not fit gets larger ones, so that nothing is cut off (in patch mode there are more windows instead)."""
+    aim: Literal["middle", "brightness"] = "middle"
+    """What of the volume comes into the middle of the input. ``brightness``: the mean position of its gray values, for
+    scans that show much around the fetus; what lies beyond the input is cut off then."""
+    mode: Literal["whole", "patch"] = "whole"
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    """Share that neighbouring windows have in common (patch mode)."""
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = PAPER_WIDTHS
+    """Channels of each level of the U-Net; a level halves each axis."""
+    loss: Literal["mse", "cross-entropy"] = "cross-entropy"
+    """``mse``: squared difference of the maps themselves to maps that peak at 1. ``cross-entropy``: K of equation 5, by
+    which the softmax over the voxels of a map learns the map of equation 2."""
+    pair: bool = False
+    """The Pair loss of equations 3-8 instead of K for the points that have a side."""
+    sigma: float = Field(default=2.0, gt=0)
+    """Of the maps of equation 2, in voxels of the input."""
+    epochs: int = Field(default=100, ge=1)
+    lr: float = Field(default=1e-4, gt=0)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
+    """Adam's first moment."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: int = Field(default=0, ge=0)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
+    rotations: bool = True
+    """One of the 24 right-angled turns a volume and epoch; none of them is a mirror."""
+    degrees: float = Field(default=0.0, ge=0, le=45)
+    """Largest further turn, about an axis drawn at random."""
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    translate: float = Field(default=0.0, ge=0, le=1)
+    """Largest shift, in shares of each side; no point leaves the input that was in it."""
+    flip: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a mirror, which swaps left and right points."""
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    noise: float = Field(default=0.0, ge=0, le=1)
+    holdout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the labelled volumes, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
+    patient: str | None = None
+    """Regular expression with a bracket around the patient in a file name; his volumes stay together."""
+    group: str | None = None
+    """Column of the label file whose equal values stay together, as the volumes of a patient."""
+    save_every: int = Field(default=0, ge=0)
+    """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
+    plan: Literal["none", "auto"] = "none"
+    """``auto``: the memory planner (section 3.1) chooses what is recomputed and reversed."""
+    max_slowdown: float = Field(default=1.3, ge=1)
+    """The longest a planned step may take, as a multiple of the plain one (estimated)."""
+    budget_gb: float | None = Field(default=None, gt=0)
+    """Memory in GiB that training may take; None = what the GPU or the machine has."""
+    precision: Precision = "auto"
+    gpus: Literal[1] = 1
+    clip: float = Field(default=0.0, ge=0)
+    """Largest norm of the gradient; 0 = not cut."""
+    threshold: float = Field(default=0.02, ge=0, le=1)
+    """Peak of a map, in shares of the one that was taught, below which its point counts as not found."""
+    decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
+
+    @field_validator("patient")
+    @classmethod
+    def _check_patient(cls, pattern: str | None) -> str | None:
+        try:
+            brackets = re.compile(pattern or "()").groups
+        except re.error as error:
+            raise ValueError(f"expected a regular expression ({error})") from None
+        if not brackets:
+            raise ValueError("expected a bracket around the patient")
+        return pattern
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if len(self.widths) < 2:
+            raise ValueError("widths has to name two levels or more")
+        if any(side % self.stride for side in self.size):
+            near = tuple(max(1, round(side / self.stride)) * self.stride for side in self.size)
+            raise ValueError(
+                f"size has to be a multiple of {self.stride} along each axis (2 per level below the first), "
+                f"found {list(self.size)}; the nearest is {list(near)}"
+            )
+        if all(side == self.stride for side in self.size):
+            raise ValueError(
+                f"size has to be more than one stride ({self.stride}) along some axis: the deepest level would have "
+                "one voxel, and nothing to normalise"
+            )
+        if self.pair and self.loss != "cross-entropy":
+            raise ValueError("pair goes with loss cross-entropy: its K is one over the softmax of each map")
+        if self.mode == "patch" and self.loss != "mse":
+            raise ValueError(
+                "mode patch goes with loss mse: a window that does not show a point has an empty map, "
+                "which a softmax over its voxels cannot say"
+            )
+        if self.aim == "brightness" and (self.voxel_mm is None or self.mode == "patch"):
+            raise ValueError("aim brightness needs voxel_mm and mode whole: it cuts a part out of the volume")
+        if self.mode == "patch" and self.voxel_mm is None:
+            raise ValueError("mode patch needs voxel_mm: windows of a volume all have one voxel size")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Each axis of the input is a multiple of it."""
+        return int(2 ** (len(self.widths) - 1))

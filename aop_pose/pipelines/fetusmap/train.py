@@ -1,0 +1,163 @@
+"""``train`` of ``--method fetusmap``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.labels import resolve
+from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of
+from aop_pose.formats.split import (
+    groups_by_name,
+    groups_of,
+    hold_out,
+    merge_groups,
+    near_duplicate_groups_of,
+)
+from aop_pose.io.volumes import read_volume
+from aop_pose.pipelines.config import load_config
+from aop_pose.pipelines.fetusmap.config import DEFAULT_PRESET, PRESETS, FetusmapConfig
+from aop_pose.pipelines.job import Job, gpus_of
+from aop_pose.pipelines.run import RunFolder, fingerprint
+from aop_pose.schemas import Schema
+
+THUMBNAIL = (10, 10, 10)
+
+
+def train(job: Job, val: str | None = None) -> dict[str, Any]:
+    """Train a landmark network on labelled volumes; returns what run.json says.
+
+    Args:
+        job: data, settings and run folder. The label file is of ``formats.points3d``; its columns tell the schema.
+        val: label file that chooses the best epoch; without it a share of the labelled volumes does, in whole groups.
+
+    Raises:
+        UsageError: labels, volumes, settings, start or run folder do not fit, or the memory does not hold a step;
+            nothing was written.
+        AopPoseError: the run broke off.
+    """
+    import torch
+
+    from aop_pose.pipelines.fetusmap.budget import plan_for
+    from aop_pose.pipelines.fetusmap.checkpoint import METHOD, start_from
+    from aop_pose.pipelines.fetusmap.data import VolumeDataset
+    from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, LandmarkNetwork
+    from aop_pose.pipelines.fetusmap.library import has_prior
+    from aop_pose.pipelines.fetusmap.module import VolumeTraining
+    from aop_pose.pipelines.fitting import carry_out
+
+    config = load_config(FetusmapConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
+    gpus_of(job.device, config.gpus)
+    labelled, schema = read_labels(job.labels, job.data)
+    chosen: list[LabelledVolume] = []
+    if val is not None:
+        chosen, other = read_labels(val, job.data)
+        if other is not schema:
+            raise UsageError(f"--val: expected the points of schema {schema.name}, found those of {other.name}")
+        _check_apart(labelled, chosen)
+    plan, needed = plan_for(config, schema, job.device)
+    examples, checks = (read_examples(volumes, schema, config, job) for volumes in (labelled, chosen))
+    if val is None and config.holdout:
+        held = hold_out(groups(labelled, examples, config), config.holdout, job.seed)
+        checks = [example for example, out in zip(examples, held, strict=True) if out]
+        examples = [example for example, out in zip(examples, held, strict=True) if not out]
+    stored = len(examples) if has_prior(schema) and config.mode == "whole" else 0
+    model = FetusmapModel(**config.model_dump(), points=schema.name, memory_plan=plan, poses=stored)
+    torch.manual_seed(job.seed)
+    network = LandmarkNetwork(model)
+    words, moved = start_from(job.init, network)
+    if network.poses is not None:
+        # The grid of an example is right-handed and its voxels are cubes.
+        network.poses.copy_(torch.stack([example.points * example.placement.voxel_mm for example in examples]))
+    facts = {
+        "seed": job.seed, "stage": "train", "schema": schema.name,
+        "memory": {"bytes_of_a_step": needed, "plan": plan.model_dump(mode="json") if plan is not None else None},
+        "data": {
+            "labels": job.labels, "val": val, "volumes": len(examples), "checked_volumes": len(checks),
+            "chosen_by": "the last epoch" if not checks else "--val" if val else "held-out groups of the labels",
+            "fingerprint": fingerprint(part for example in [*examples, *checks] for part in example.parts()),
+        },
+    }  # fmt: skip
+    run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
+    job.say(f"start: {words}; {moved[0]} of {moved[1]} tensors transferred")
+    job.say(f"volumes: {len(examples)} labelled ({schema.name}), {len(checks)} to choose the epoch")
+    job.say(plan.table() if plan is not None else f"memory plan: none; a step takes about {needed / 2**30:.2f} GiB")
+    volumes = VolumeDataset(examples, config, schema, job.seed)
+    module = VolumeTraining(model, network, job.seed, volumes, VolumeDataset(checks, config, schema))
+    return carry_out(module, job, run, "train", start=words, tensors_transferred=moved)
+
+
+def pretrain(job: Job) -> dict[str, Any]:
+    """FetusMapV2 has no pre-training: UsageError."""
+    raise UsageError("pretrain --method fetusmap: the paper trains from scratch; use aop-pose train --method fetusmap")
+
+
+def read_labels(file: str, data: Path) -> tuple[list[LabelledVolume], Schema]:
+    """The labelled volumes of a file, and the schema that its columns tell.
+
+    UsageError where there is no row, or the points are those of no schema.
+    """
+    path = resolve(file, data)
+    try:
+        labelled = read_points3d(path, data)
+    except UnreadableError as error:
+        raise UsageError(str(error)) from None
+    if not labelled:
+        raise UsageError(f"{path}: expected at least one labelled volume, found none")
+    try:
+        return labelled, schema_of(labelled[0].points)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def read_examples(volumes: Sequence[LabelledVolume], schema: Schema, config: FetusmapConfig, job: Job) -> list[Any]:
+    """Volumes and points in memory, resampled; what is said to the user of a volume is said once.
+
+    UsageError names a volume that cannot be read, holds one value only, or has a point outside.
+    """
+    from aop_pose.pipelines.fetusmap.data import prepare
+
+    examples, padded, shrunk = [], [], []
+    for one in volumes:
+        try:
+            volume = read_volume(one.path, one.filename)
+        except UnreadableError as error:
+            raise UsageError(f"{one.filename}: {error}") from None
+        example = prepare(volume, one.keypoints(schema).coords, config)
+        examples.append(example)
+        if min(example.placement.extent) < config.stride:
+            padded.append(one.filename)
+        if config.voxel_mm is not None and example.placement.voxel_mm > config.voxel_mm * 1.001:
+            shrunk.append(one.filename)
+    for names, what in ((padded, f"padded to the network's stride of {config.stride}"), (shrunk, "shrunk to fit size")):
+        if names:
+            job.say(f"{len(names)} of {len(volumes)} volumes {what}, the first {names[0]}")
+    return examples
+
+
+def groups(volumes: Sequence[LabelledVolume], examples: Sequence[Any], config: FetusmapConfig) -> np.ndarray:
+    """A group id per volume: near-duplicates, a patient's volumes and equal values of ``group`` stay together."""
+    import torch
+    from torch.nn import functional
+
+    small = [functional.interpolate(e.gray.float()[None, None], THUMBNAIL, mode="area").flatten() for e in examples]
+    vectors = [vector - vector.mean() for vector in small]
+    found = near_duplicate_groups_of([(vector / torch.linalg.norm(vector)).numpy() for vector in vectors])
+    if config.patient is not None:
+        found = merge_groups(found, groups_by_name([volume.filename for volume in volumes], config.patient))
+    if config.group is not None:
+        if config.group not in volumes[0].notes:
+            known = ", ".join(volumes[0].notes) or "none besides the points"
+            raise UsageError(f"group: expected a column of the label file ({known}), found {config.group!r}")
+        found = merge_groups(found, groups_of([volume.notes[config.group] for volume in volumes]))
+    return found
+
+
+def _check_apart(labelled: Sequence[LabelledVolume], chosen: Sequence[LabelledVolume]) -> None:
+    shared = sorted({volume.path.resolve() for volume in labelled} & {volume.path.resolve() for volume in chosen})
+    if shared:
+        raise UsageError(f"--val: {shared[0].name} stands in --labels too ({len(shared)} such volumes)")

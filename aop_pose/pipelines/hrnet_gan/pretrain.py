@@ -1,0 +1,76 @@
+"""``pretrain`` of ``--method hrnet-gan``: MoCo v2 on frames without labels, which gives ``train`` its encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.pipelines.config import load_config
+from aop_pose.pipelines.examples import unlabelled_examples
+from aop_pose.pipelines.hrnet_gan.config import DEFAULT_PRESET, PRESETS, REDUCTION, HrnetConfig
+from aop_pose.pipelines.job import LABELS, Job, gpus_of
+from aop_pose.pipelines.run import WEIGHTS, RunFolder, fingerprint
+
+
+def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
+    """Contrastive pre-training; returns what run.json says, the check for collapse among it.
+
+    ``best.pt`` is the epoch with the least ``val/loss`` of the held-out frames, or the last where none are held out
+    (the paper names no choice).
+
+    Args:
+        job: pictures, settings and run folder; no label is read. Weights are random unless ``init`` names a checkpoint.
+        frames: a list of file names (one a line); without it every picture below ``job.data``.
+
+    Raises:
+        UsageError: frames, settings, start or run folder do not fit; nothing was written.
+        AopPoseError: the run broke off, or it came to its end and the embeddings collapsed.
+    """
+    import torch
+
+    from aop_pose.pipelines.checkpoint import fill
+    from aop_pose.pipelines.fitting import carry_out
+    from aop_pose.pipelines.hrnet_gan.checkpoint import METHOD, read_checkpoint, start_from
+    from aop_pose.pipelines.hrnet_gan.moco_training import ContrastiveTraining, projector_of, size_of
+    from aop_pose.pipelines.hrnet_gan.queue import check_size
+
+    config = load_config(HrnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
+    gpus_of(job.device, config.gpus)
+    if job.labels != LABELS:
+        raise UsageError(f"--labels: pretrain --method {METHOD} reads no labels; name the frames with --list")
+    check_size(config.moco_queue, config.gpus * config.moco_batch * (size_of(config) // REDUCTION) ** 2)
+    examples, held = unlabelled_examples(job.data, frames, config.moco_holdout, job.seed)
+    checks = [example for example, out in zip(examples, held, strict=True) if out]
+    training = [example for example, out in zip(examples, held, strict=True) if not out]
+    if len(training) < config.gpus * config.moco_batch:
+        raise UsageError(
+            f"expected at least {config.gpus * config.moco_batch} frames to train on (moco_batch), found "
+            f"{len(training)} and {len(checks)} held out; name more frames, or lower moco_batch or moco_holdout"
+        )
+    torch.manual_seed(job.seed)
+    network = projector_of(config)
+    words, moved = start_from(job.init, network)
+    facts = {
+        "seed": job.seed, "stage": "pretrain", "schema": "none",
+        "data": {
+            "list": str(frames) if frames is not None else None, "frames": len(training),
+            "checked_frames": len(checks),
+            "fingerprint": fingerprint(part for example in examples for part in example.parts()),
+        },
+    }  # fmt: skip
+    run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
+    job.say(f"start: {words}; {moved[0]} of {moved[1]} tensors transferred")
+    job.say(f"frames: {len(training)} without labels, {len(checks)} to choose the epoch and to check for collapse")
+    module = ContrastiveTraining(config, network, job.seed, training, checks)
+    carry_out(module, job, run, "pretrain", start=words, tensors_transferred=moved)
+    best = job.out / WEIGHTS / "best.pt"
+    fill(network, read_checkpoint(best, "best.pt").state, best)
+    collapse = module.check_for_collapse()
+    run.save(collapse=collapse.facts())
+    job.say(str(collapse))
+    if collapse.reason is not None:
+        raise AopPoseError(
+            f"pre-training collapsed: {collapse.reason}; the run is kept in {job.out}; do not train from it"
+        )
+    return run.record

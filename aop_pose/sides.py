@@ -1,0 +1,36 @@
+"""Which side of a fetus is the left one, by where its points lie (FetusMapV2, equation 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aop_pose.geometry import first_is_left
+from aop_pose.schemas import FETUS
+
+SEEN_FROM = FETUS.indices(("cranial_crest", "nasal_bone", "hind_neck"))
+"""Points 1, 4 and 6 of the paper, whose plane tells left from right."""
+
+
+def sides_order(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = FETUS.sides) -> list[int]:
+    """The order in which the points stand where each pair of sides is named by equation 7 on its first points.
+
+    A side moves as a whole: its points belong together, whichever side it is (section 3.2).
+
+    Args:
+        points: (22, 3), x, y, z in mm, right-handed. Where one that is needed is missing the names stay.
+        pairs: positions of the left and of the right points of each pair.
+    """
+    order = list(range(len(points)))
+    for left, right in pairs:
+        here = [points[index] for index in (*SEEN_FROM, left[0], right[0])]
+        if not np.isnan(here).any() and not first_is_left(*here):
+            for one, other in zip(left, right, strict=True):
+                order[one], order[other] = other, one
+    return order
+
+
+def sides_sorted(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = FETUS.sides) -> np.ndarray:
+    """The points in that order, (22, 3); arguments as ``sides_order`` takes them."""
+    return np.array(points, dtype=float)[sides_order(points, pairs)]

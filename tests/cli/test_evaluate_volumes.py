@@ -1,0 +1,257 @@
+"""Results on volumes and a 3-D label file in, figures in mm out; every way in which the two do not fit is one line."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from aop_pose.cli import main
+from aop_pose.io.volumes import write_volume
+from aop_pose.phantom.fetus import make_fetus_sequence
+from aop_pose.results import columns
+from aop_pose.schemas import FETAL_FACE, FETUS
+from aop_pose.volume import Volume
+
+LABELS = (
+    "Filename,patient,brain_i,brain_j,brain_k,left_eye_i,left_eye_j,left_eye_k,right_eye_i,right_eye_j,right_eye_k\n"
+    "a.nii.gz,p1,5,5,5,8,5,5,5,8,5\n"
+    "b.nii.gz,p2,5,5,5,8,5,5,5,8,5\n"
+)
+HEADER = ",".join(columns(FETAL_FACE)) + "\n"
+# Brain off by one voxel along each axis, and the eyes exchanged in b.
+ROWS = "a.nii.gz,0,ok,,6,6,6,8,5,5,5,8,5,0.9,4.2,m@1\nb.nii.gz,0,ok,,5,5,5,5,8,5,8,5,5,0.9,4.2,m@1\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two volumes of 10 x 10 x 10 voxels of 2 x 3 x 6 mm, their labels, and results in a folder."""
+    data, results = tmp_path / "data", tmp_path / "results"
+    (data / "volumes").mkdir(parents=True)
+    results.mkdir()
+    for name in ("a", "b"):
+        volume = Volume(np.zeros((10, 10, 10), np.float32), np.diag([2.0, 3, 6, 1]))
+        write_volume(volume, data / "volumes" / f"{name}.nii.gz")
+    (data / "labels.csv").write_text(LABELS)
+    (results / "results.csv").write_text(HEADER + ROWS)
+    return tmp_path
+
+
+def run(capsys, folder, *more, results="results", truth="data/labels.csv"):
+    code = main.run(["evaluate", str(folder / results), str(folder / truth), "--out", str(folder / "out"), *more])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def metrics(folder):
+    return json.loads((folder / "out" / "metrics.json").read_text())
+
+
+def per_frame(folder):
+    with open(folder / "out" / "per_frame.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("results", ["results", "results/results.csv"])
+def test_errors_are_in_millimetres_of_the_volumes_spacing(capsys, files, results):
+    code, out, err = run(capsys, files, results=results)
+    found = metrics(files)
+    assert (code, err) == (0, "")
+    # (2, 3, 6) is 7 mm; the eyes lie (6, 9, 0) mm apart.
+    apart = np.hypot(6, 9)
+    assert (found["mre_mm_brain"], found["n"], found["n_missing"]) == (3.5, 2, 0)
+    assert found["mre_mm"] == pytest.approx((7 + 2 * apart) / 6, abs=1e-6)
+    assert (found["mre_mm_swap"], found["lr_confusion"]) == (pytest.approx(7 / 6, abs=1e-6), 0.5)
+    assert (found["pck_thresholds_mm"], found["pck_limit_mm"]) == ([2, 5, 10, 15, 20], 20)
+    assert (found["manifest"]["models"], found["n_groups"]) == (["m@1"], 2)
+    assert [row["exchanged"] for row in per_frame(files)] == ["0", "1"]
+    assert (per_frame(files)[0]["error_mm_brain"], per_frame(files)[0]["eye_distance_true_mm"]) == ("7.0000", "10.8167")
+    assert "left and right exchanged" in out
+    assert "research use" in out
+    assert "<svg" in (files / "out" / "report.html").read_text()
+
+
+def test_a_volume_without_a_prediction_costs_its_diagonal(capsys, files):
+    rows = ROWS.splitlines()[0] + "\nb.nii.gz,0,abstained,no anatomy found,,,,,,,,,,0.0,,m@1\n"
+    (files / "results" / "results.csv").write_text(HEADER + rows)
+    assert run(capsys, files)[0] == 0
+    found = metrics(files)
+    assert (found["n_missing"], found["n_points_missing"], found["mre_mm_left_eye"]) == (1, 3, 0)
+    assert found["mre_mm_left_eye_with_missing"] == pytest.approx(70 / 2, abs=1e-6)
+    assert [row["status"] for row in per_frame(files)] == ["ok", "abstained"]
+    assert per_frame(files)[1]["error_mm"] == ""
+
+
+def test_points_stay_where_a_row_abstained_and_are_not_scored(capsys, files):
+    (files / "results" / "results.csv").write_text(HEADER + ROWS.replace("b.nii.gz,0,ok", "b.nii.gz,0,abstained"))
+    assert run(capsys, files)[0] == 0
+    assert (metrics(files)["n_missing"], metrics(files)["lr_confusion"]) == (1, 0)
+
+
+def test_an_empty_cell_is_a_point_that_was_not_found_or_not_labelled(capsys, files):
+    (files / "results" / "results.csv").write_text(HEADER + ROWS.replace("ok,,6,6,6", "ok,,,,"))
+    (files / "data" / "labels.csv").write_text(LABELS.replace("p2,5,5,5", "p2,,,"))
+    assert run(capsys, files)[0] == 0
+    found = metrics(files)
+    assert (found["n_missing"], found["n_points"], found["n_points_missing"]) == (0, 5, 1)
+    assert "mre_mm_brain" not in found
+    assert found["mre_mm_brain_with_missing"] == pytest.approx(70, abs=1e-6)
+
+
+def test_two_readers_are_compared_from_label_files_and_two_methods_from_tables(capsys, files):
+    (files / "second.csv").write_text(LABELS.replace("p1,5,5,5", "p1,6,6,6"))
+    assert run(capsys, files, results="second.csv")[::2] == (0, "")
+    assert metrics(files)["mre_mm_brain"] == 3.5
+    assert run(capsys, files, "--images", str(files / "data"), truth="results")[::2] == (0, "")
+    assert (metrics(files)["mre_mm"], metrics(files)["lr_confusion"]) == (0, 0)
+    assert "neither side is the truth" in (files / "out" / "report.html").read_text()
+
+
+def test_patients_are_drawn_together(capsys, files):
+    assert run(capsys, files, "--group", "patient")[0] == 0
+    assert metrics(files)["groups"] == "frames with the same patient"
+
+
+def test_the_same_command_gives_the_same_bytes(capsys, files):
+    names = ("metrics.json", "per_frame.csv", "report.html")
+    assert run(capsys, files)[0] == 0
+    first = [(files / "out" / name).read_bytes() for name in names]
+    assert run(capsys, files)[0] == 0
+    assert [(files / "out" / name).read_bytes() for name in names] == first
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"data/labels.csv": LABELS.replace("brain_k,", "")}, (), "missing brain_k"),
+        ({"data/labels.csv": LABELS.replace("a.nii.gz", "x.nii.gz")}, (), "no picture x.nii.gz: looked for"),
+        ({"data/labels.csv": LABELS.replace("a.nii.gz", "x.nii.gz")}, (), "give their folder with --images"),
+        ({"data/labels.csv": LABELS.replace("p1,5,", "p1,here,")}, (), "labels.csv:2: brain_i: expected a number"),
+        ({"data/labels.csv": LABELS.replace("b.nii.gz", "a.nii.gz")}, (), "expected each frame once"),
+        ({"data/volumes/a.nii.gz": "nothing"}, (), "a.nii.gz: "),
+        ({"results/results.csv": HEADER + ROWS.replace(",6,6,6,", ",six,6,6,")}, (), "results line 2, brain_i: expec"),
+        ({"results/results.csv": HEADER + ROWS.replace("b.nii.gz", "a.nii.gz")}, (), "found several for a.nii.gz"),
+        ({"results/results.csv": HEADER + ROWS.replace(".nii.gz,", ".mha,")}, (), "share no frame"),
+        ({"results/results.csv": HEADER + ROWS.replace("ok", "fine")}, (), "expected status ok"),
+        ({"results/results.csv": "source,brain_i\na,1\n"}, (), "_k of fetus or fetal_face"),
+        ({"data/labels.csv": "Filename,PS1,PS2,FH1\n"}, (), "PS1, PS2, …; missing brain_i, brain_j, brain_k, …"),
+        ({}, ("--scale", "512"), "--scale: expected results on pictures"),
+        ({}, ("--images", "nowhere"), "no picture a.nii.gz"),
+        ({}, ("--group", "hospital"), "--group: expected a column of the truth file (patient)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_one_line_and_writes_nothing(capsys, files, change, options, message):
+    for name, text in change.items():
+        (files / name).write_text(text)
+    code, out, err = run(capsys, files, *options)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert message in err
+    assert not (files / "out").exists()
+
+
+def test_labels_outside_their_volume_are_said(capsys, files):
+    (files / "data" / "labels.csv").write_text(LABELS.replace("p2,5,5,5", "p2,50,5,5"))
+    code, _, err = run(capsys, files)
+    assert code == 0
+    assert "volumes with true points outside them: 1 (b.nii.gz)" in err
+
+
+@pytest.fixture(scope="module")
+def sequence(tmp_path_factory):
+    """Three volumes of a moving fetus in one 4-D file, its labels with an index, and results that are 1 mm off."""
+    import SimpleITK
+
+    folder = tmp_path_factory.mktemp("sequence")
+    frames = list(make_fetus_sequence(0, 0, frames=3, shape=(24, 16, 16)))
+    spacing = frames[0].volume.spacing
+    stack = np.stack([frame.volume.voxels for frame in frames]).transpose(0, 3, 2, 1)
+    image = SimpleITK.JoinSeries([SimpleITK.GetImageFromArray(one) for one in stack])
+    image.SetSpacing([*spacing.tolist(), 1.0])
+    SimpleITK.WriteImage(image, folder / "moving.nii.gz")
+    with open(folder / "labels.csv", "w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["Filename", "index", *FETUS.coordinate_columns])
+        table.writerows(["moving.nii.gz", i, *frame.keypoints.coords.ravel()] for i, frame in enumerate(frames))
+    with open(folder / "results.csv", "w", newline="") as stream:
+        table = csv.DictWriter(stream, columns(FETUS), restval="")
+        table.writeheader()
+        for i, frame in enumerate(frames):
+            points = frame.keypoints.coords + np.array([1 / spacing[0], 0, 0])
+            cells = dict(zip(FETUS.coordinate_columns, points.ravel(), strict=True))
+            table.writerow({"source": "moving.nii.gz", "index": i, "status": "ok", **cells})
+    return folder, frames
+
+
+def test_a_sequence_has_motion_beside_its_errors(capsys, sequence, tmp_path):
+    folder, frames = sequence
+    assert main.run(["evaluate", str(folder), str(folder / "labels.csv"), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    found = metrics(tmp_path)
+    assert (found["n"], found["n_groups"], found["groups"]) == (3, 1, "time points of one file")
+    assert (found["mre_mm"], found["lr_confusion"]) == (pytest.approx(1, abs=1e-3), 0)
+    # Every point is off by the same, so its path is that of the truth.
+    steps = np.linalg.norm(np.diff([frame.points_mm for frame in frames], axis=0), axis=-1)
+    wrist = found["motion"]["moving.nii.gz"]["left_wrist"]
+    assert wrist["path_mm"] == pytest.approx(steps.sum(axis=0)[FETUS.index("left_wrist")], abs=1e-3)
+    assert wrist["true_path_mm"] == pytest.approx(wrist["path_mm"], abs=1e-3)
+    with open(tmp_path / "out" / "motion.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["source"], row["index"]) for row in rows] == [("moving.nii.gz", str(i)) for i in range(3)]
+    assert rows[0]["rump_mm_per_frame"] == ""
+    assert float(rows[2]["rump_mm_per_frame"]) == pytest.approx(steps[1, FETUS.index("rump")], abs=1e-3)
+    assert "motion.csv" in out
+    assert "Motion in moving.nii.gz" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_time_point_that_the_file_does_not_have_is_one_line(capsys, sequence, tmp_path):
+    folder, _ = sequence
+    text = (folder / "labels.csv").read_text().replace("moving.nii.gz,2,", "moving.nii.gz,7,")
+    (tmp_path / "labels.csv").write_text(text)
+    command = ["evaluate", str(folder), str(tmp_path / "labels.csv"), "--out", str(tmp_path / "out")]
+    assert main.run([*command, "--images", str(folder)]) == 2
+    assert "expected an index below its 3 time points, found 7" in capsys.readouterr().err
+    (tmp_path / "labels.csv").write_text(text.replace("moving.nii.gz,7,", "moving.nii.gz,0.5,"))
+    assert main.run([*command, "--images", str(folder)]) == 2
+    assert "labels.csv:4: index: expected a whole number" in capsys.readouterr().err
+
+
+def test_neither_torch_nor_matplotlib_is_imported(files):
+    command = ["evaluate", str(files / "results"), str(files / "data" / "labels.csv"), "--out", str(files / "out")]
+    code = (
+        "import sys; from aop_pose.cli import main; "
+        f"assert main.run({command!r}) == 0; "
+        "assert not {'torch', 'matplotlib', 'scipy', 'pandas', 'onnxruntime', 'SimpleITK'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_real_volumes_with_a_made_up_reader(capsys, shared_data, tmp_path):
+    """A reader who is one slice off along k, everywhere: as many mm as each file says, 4.5 or 3."""
+    import SimpleITK
+
+    data = shared_data / "fetal_mri"
+    with open(data / "labelled.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        for point in FETAL_FACE.points:
+            row[f"{point}_k"] = str(int(row[f"{point}_k"]) + 1)
+    with open(tmp_path / "reader.csv", "w", newline="") as stream:
+        table = csv.DictWriter(stream, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    command = ["evaluate", str(tmp_path / "reader.csv"), str(data / "labelled.csv"), "--out", str(tmp_path / "out")]
+    assert main.run([*command, "--group", "ga_weeks"]) == 0
+    found = metrics(tmp_path)
+    assert (found["n"], found["n_missing"], found["lr_confusion"]) == (31, 0, 0)
+    slices = []
+    for row in rows:
+        header = SimpleITK.ImageFileReader()
+        header.SetFileName(str(data / "volumes" / row["Filename"]))
+        header.ReadImageInformation()
+        slices.append(header.GetSpacing()[2])
+    assert [float(row["error_mm"]) for row in per_frame(tmp_path)] == pytest.approx(slices, abs=1e-3)
+    assert len(set(np.round(slices, 3))) == 2
+    assert found["eye_distance_mae_mm"] == pytest.approx(0, abs=1e-3)

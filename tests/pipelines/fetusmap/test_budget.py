@@ -1,0 +1,48 @@
+"""The memory that a training step takes, with its loss, and what is said where it is not there."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the train extra")
+
+from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.pipelines.fetusmap.budget import plan_for  # noqa: E402
+from aop_pose.pipelines.fetusmap.maps import map_loss  # noqa: E402
+from aop_pose.pipelines.fetusmap.network import UNet3d  # noqa: E402
+from aop_pose.pipelines.fetusmap.planner import step_peak  # noqa: E402
+from aop_pose.schemas import FETAL_FACE, FETUS  # noqa: E402
+from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
+
+
+def test_what_a_step_takes_is_what_is_told():
+    """Within 10 %, with the loss counted."""
+    config = config_of("widths=[4,8]", "size=[16,16,16]", "pair=true")
+    plan, needed = plan_for(config, FETAL_FACE, "cpu")
+    assert plan is None
+    network, points = UNet3d(1, 3, (4, 8)), torch.rand(1, 3, 3) * 15
+    volume = torch.rand(1, 1, 16, 16, 16)
+    loss = lambda raw: map_loss(raw, points, "cross-entropy", 2.0, FETAL_FACE.sides)  # noqa: E731
+    counted = step_peak(network, [volume], loss)
+    fixed = 5 * sum(p.nbytes for p in network.parameters()) + volume.nbytes
+    assert needed == pytest.approx(counted + fixed, rel=0.1)
+
+
+def test_a_planned_step_takes_less():
+    changes = ("widths=[4,8]", "size=[32,32,32]")
+    plan, planned = plan_for(config_of("plan=auto", *changes), FETUS, "cpu")
+    _, plain = plan_for(config_of(*changes), FETUS, "cpu")
+    assert planned < 0.9 * plain
+    assert plan.planned_bytes < plan.plain_bytes
+
+
+def test_no_memory_says_which_size_fits():
+    with pytest.raises(UsageError, match="size: a training step at 64x64x64 needs") as raised:
+        plan_for(config_of("budget_gb=0.05", "widths=[4,8]", "size=[64,64,64]"), FETAL_FACE, "cpu")
+    size = str(raised.value).split("size=[")[1].split("]")[0]
+    _, needed = plan_for(config_of(f"size=[{size}]", "widths=[4,8]"), FETAL_FACE, "cpu")
+    assert needed <= 0.05 * 2**30
+    assert needed > 0.02 * 2**30
+
+
+def test_where_nothing_fits_windows_are_named():
+    with pytest.raises(UsageError, match=r"no size of these proportions fits .* --set mode=patch"):
+        plan_for(config_of("budget_gb=0.0005", "widths=[4,8]"), FETAL_FACE, "cpu")

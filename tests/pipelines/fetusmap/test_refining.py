@@ -1,0 +1,140 @@
+"""``predict --refine``: the poses a run stores, the predictor made of them, and what cannot be refined."""
+
+import numpy as np
+import pytest
+import torch
+
+from aop_pose.errors import UsageError
+from aop_pose.formats.points3d import LabelledVolume, write_points3d
+from aop_pose.io.volumes import write_volume
+from aop_pose.pipelines import open_refining, pipeline
+from aop_pose.pipelines.checkpoint import write_checkpoint
+from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, LandmarkNetwork
+from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, Prior
+from aop_pose.pipelines.fetusmap.refine import Refined, RefineSettings, refine
+from aop_pose.pipelines.fetusmap.refining import note_of, refining_predictor
+from aop_pose.pipelines.job import Job
+from aop_pose.runtime_volume import read_maps
+from aop_pose.schemas import FETUS
+from aop_pose.volume import Volume
+from aop_pose.volume_grid import normalised, resample
+from tests.volume_files import AXES, affine_of
+
+TINY = {"size": (16, 16, 16), "widths": (2, 4), "threshold": 0.0}
+POSES = 9
+
+
+def checkpoint(path, points="fetus", poses=POSES, **changes):
+    """A network that has seen nothing, with poses drawn at random."""
+    torch.manual_seed(0)
+    model = FetusmapModel(**{**TINY, **changes}, points=points, poses=poses)
+    network = LandmarkNetwork(model)
+    if poses:
+        network.poses.copy_(torch.rand(poses, 22, 3, generator=torch.Generator().manual_seed(1)) * 40)
+    write_checkpoint(path, "fetusmap", "train", model, network)
+    return path
+
+
+def volume(axes="flipped and permuted", shape=(14, 12, 10), seed=2):
+    values = np.random.default_rng(seed).random(shape, dtype=np.float32)
+    return Volume(values, affine_of(AXES[axes], (1.0, 2.0, 3.0)), source="one.nii.gz")
+
+
+def test_a_volume_is_refined_as_refine_does_it(tmp_path):
+    file = checkpoint(tmp_path / "a.pt")
+    predictor = refining_predictor(file)
+    given = volume()
+    state = {name: value.clone() for name, value in predictor.learner.state_dict().items()}
+    found = predictor.find(given)
+    placement = predictor.place(given)
+    maps = predictor.maps(given)
+    edge = placement.voxel_mm
+    again = refine(
+        predictor.learner,
+        torch.from_numpy(resample(normalised(given.voxels), placement))[None, None],
+        np.diag([edge, edge, edge, 1]),
+        predictor.library,
+        FETUS,
+        read=lambda answer: read_maps(answer, "subpixel")[0],
+    )
+    np.testing.assert_array_equal(maps.maps, again.maps)
+    np.testing.assert_allclose(found.keypoints.coords, placement.backward(again.points / edge), atol=1e-9)
+    assert again.reason == ""
+    assert found.reason == note_of(again)
+    assert all(torch.equal(state[name], value) for name, value in predictor.learner.state_dict().items())
+
+
+def test_only_the_ambiguous_points_differ_from_the_plain_prediction(tmp_path):
+    file = checkpoint(tmp_path / "a.pt")
+    given = volume()
+    plain = pipeline("fetusmap").predictor(file)
+    refined = refining_predictor(file, settings=RefineSettings(lr=0.01))
+    one, other = plain.find(given).keypoints.coords, refined.find(given).keypoints.coords
+    changed = np.flatnonzero(np.abs(one - other).max(axis=1) > 1e-6)
+    assert set(changed) <= set(AMBIGUOUS)
+    assert len(changed) >= 3
+    assert refined.model_id == f"{plain.model_id}+refined"
+    assert refined.further_facts["refinement"]["library"] == POSES
+    assert plain.further_facts == {}
+
+
+@pytest.mark.parametrize("axes", ["straight", "flipped", "oblique and flipped"])
+def test_training_stores_its_poses_in_right_handed_millimetres(tmp_path, axes):
+    """As they are in the patient, up to a rotation and a shift: the same distances and the same handedness."""
+    truth, rows = [], []
+    for number in range(3):
+        one = volume(axes, (20, 10, 8), number)
+        points = np.random.default_rng(number).uniform(0, [19, 9, 7], size=(22, 3))
+        write_volume(one, tmp_path / f"{number}.nii.gz")
+        named = dict(zip(FETUS.points, points, strict=True))
+        rows.append(LabelledVolume(f"{number}.nii.gz", tmp_path / f"{number}.nii.gz", one.shape, named))
+        truth.append(one.to_mm(points))
+    write_points3d(rows, tmp_path / "labels.csv")
+    changes = ["size=[16,16,16]", "widths=[2,4]", "epochs=1", "holdout=0", "averaging=0.5"]
+    pipeline("fetusmap").train(Job(tmp_path, tmp_path / "run", changes=changes))
+    stored = open_refining(str(tmp_path / "run")).library.poses
+    assert stored.shape == (3, 22, 3)
+    for pose, patient in zip(stored, truth, strict=True):
+        np.testing.assert_allclose(*(np.linalg.norm(p[:, None] - p[None], axis=2) for p in (pose, patient)), rtol=1e-3)
+        volumes = [np.linalg.det(p[1:4] - p[0]) for p in (pose, patient)]
+        assert volumes[0] == pytest.approx(volumes[1], rel=1e-3)
+
+
+def test_a_note_says_how_far_points_moved_and_why_not():
+    before = np.zeros((22, 3))
+    points = before.copy()
+    points[list(AMBIGUOUS), 0] = [0.5, 1.0, 2.25, 0, np.nan]
+    prior = Prior(np.zeros((22, 3)), np.arange(3), np.zeros(3))
+    assert note_of(Refined(None, before, points, prior)) == "refined: 4 points moved 0.0-2.2 mm by 3 poses"
+    assert note_of(Refined(None, before, before, reason="why")) == "not refined: why"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"points": "fetal_face", "poses": 0}, "expected a model of schema fetus, .* found schema fetal_face; "),
+        ({"poses": 0}, "expected a checkpoint with training poses, found none in .*; train again"),
+        ({"poses": 0, "mode": "patch", "loss": "mse", "voxel_mm": 2.0}, "whole volumes, found mode patch"),
+    ],
+)
+def test_what_cannot_be_refined_is_said_in_a_line(tmp_path, changes, message):
+    with pytest.raises(UsageError, match=rf"^refinement: expected .*{message}[^\n]*$|^refinement: {message}[^\n]*$"):
+        refining_predictor(checkpoint(tmp_path / "a.pt", **changes))
+
+
+def test_too_little_memory_is_said_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("aop_pose.pipelines.fetusmap.refining.memory_of", lambda device: 1e-4)
+    with pytest.raises(UsageError, match=r"^refinement: a step at 16x16x16 needs 0\.0\d GiB, found 0\.00 GiB; [^\n]*$"):
+        refining_predictor(checkpoint(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("weights", [None, "aop-fast", "some.onnx"])
+def test_weights_that_are_no_run_of_fetusmap_are_refused(weights):
+    with pytest.raises(UsageError, match=r"^--refine: expected .* --method fetusmap, found [^\n]*$"):
+        open_refining(weights)
+
+
+def test_another_schema_than_asked_for_is_refused(tmp_path):
+    file = checkpoint(tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"^weights: expected schema fetal_face, found fetus"):
+        open_refining(str(file), "fetal_face")

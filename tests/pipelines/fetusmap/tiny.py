@@ -1,0 +1,46 @@
+"""The smallest runs on volumes, and made-up volumes whose three points are seen."""
+
+from pathlib import Path
+
+import numpy as np
+
+TINY = ("size=[16,16,16]", "voxel_mm=null", "widths=[2,4]", "precision=fp32", "holdout=0.3", "threshold=0", "lr=0.01")
+AFFINES = (np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([2.0, -2.0, 3.0, 1.0]))
+
+
+def blobs(shape, points, sigma=1.5):
+    """float32 volume with a blob of its own brightness at each point."""
+    axes = np.ogrid[tuple(slice(n) for n in shape)]
+    total = np.zeros(shape)
+    for height, point in enumerate(points, start=1):
+        squared = sum((axis - p) ** 2 for axis, p in zip(axes, point, strict=True))
+        total += height * np.exp(-squared / (2 * sigma**2))
+    return (100 * total).astype(np.float32)
+
+
+def write_faces(folder: Path, count: int = 7, shape=(18, 16, 14), seed: int = 0) -> Path:
+    """Volumes with brain and eyes, every second one in mirrored axes, and labels.csv."""
+    from aop_pose.formats.points3d import LabelledVolume, write_points3d
+    from aop_pose.io.volumes import write_volume
+    from aop_pose.volume import Volume
+
+    (folder / "volumes").mkdir(parents=True)
+    draw, labelled = np.random.default_rng(seed), []
+    for number in range(count):
+        points = draw.uniform(3, np.array(shape) - 4, (3, 3)).round(1)
+        path = folder / "volumes" / f"v{number}.nii.gz"
+        noise = draw.random(shape, dtype=np.float32) * 20
+        write_volume(Volume(blobs(shape, points) + noise, AFFINES[number % 2]), path)
+        named = dict(zip(("brain", "left_eye", "right_eye"), points, strict=True))
+        labelled.append(LabelledVolume(path.name, path, shape, named, {"mother": f"m{number // 2}"}))
+    write_points3d(labelled, folder / "labels.csv")
+    return folder
+
+
+def train_tiny(data: Path, out: Path, *changes: str, verb: str = "train", options=None, **settings):
+    """Train on the tiny set with settings of the fewest possible steps."""
+    from aop_pose.pipelines import pipeline
+    from aop_pose.pipelines.job import Job
+
+    job = Job(data, out, changes=[*TINY, *changes], **{"init": "scratch", **settings})
+    return getattr(pipeline("fetusmap"), verb)(job, **(options or {}))

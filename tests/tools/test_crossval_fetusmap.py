@@ -1,0 +1,77 @@
+"""The cross-validation on volumes: whole groups, a floor worked out by hand, and a table that goes on."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning", reason="lightning comes with the train extra")
+
+import crossval_fetusmap as crossval
+
+from aop_pose.errors import UsageError
+from aop_pose.formats.points3d import read_points3d, write_points3d
+from aop_pose.schemas import FETAL_FACE
+from tests.pipelines.fetusmap.tiny import TINY, write_faces
+
+
+def options_of(data, folder, **changes):
+    known = {
+        "data": data, "labels": "labels.csv", "group": "mother", "folds": 2, "fold": None, "arms": ["plain", "pair"],
+        "preset": "fast", "set": [*TINY[:4], "threshold=0", "epochs=1"], "seed": 0, "table": False,
+        "runs": folder / "runs", "results": folder / "results",
+    }  # fmt: skip
+    return argparse.Namespace(**{**known, **changes})
+
+
+def test_folds_hold_whole_groups_of_even_size():
+    groups = list("aaaabbccdeef")
+    folds = crossval.folds_of(groups, 3)
+    for group in set(groups):
+        assert len({fold for name, fold in zip(groups, folds, strict=True) if name == group}) == 1
+    assert np.bincount(folds).tolist() == [4, 4, 4]
+    with pytest.raises(UsageError, match="at most 2"):
+        crossval.folds_of("aabb", 3)
+
+
+def test_the_floor_is_the_mean_of_the_training_landmarks(tmp_path):
+    """Two volumes of one affine whose points differ by 4 voxels of 2 mm: the mean is 2 voxels from each."""
+    data = write_faces(tmp_path / "set", count=5)
+    labelled = read_points3d(data / "labels.csv", data)
+    one, other, third = (labelled[number] for number in (0, 2, 4))
+    for name, point in one.points.items():
+        other.points[name] = point + np.array([4, 0, 0])
+        third.points[name] = point + np.array([2, 3, 0])
+    errors = crossval.floor_errors([one, other], [third], FETAL_FACE)
+    assert errors == {"v4.nii.gz": pytest.approx([6.0, 6.0, 6.0])}
+
+
+def test_the_table_goes_on_where_it_stopped(tmp_path, capsys):
+    data = write_faces(tmp_path / "set", count=4)
+    volumes = read_points3d(data / "labels.csv", data)
+    write_points3d(volumes, data / "labels.csv")
+    options = options_of(data, tmp_path)
+    crossval.run_all(argparse.Namespace(**{**vars(options), "arms": ["plain"], "fold": 0}))
+    [file] = (tmp_path / "results").iterdir()
+    first = json.loads(file.read_text())
+    assert (first["arm"], first["fold"], first["trained_on"]) == ("plain", 0, 2)
+    assert set(first["volumes"]) == {"v0.nii.gz", "v1.nii.gz"}
+    assert "labels.csv" not in json.dumps(first["config"])
+    before = file.stat().st_mtime_ns
+    crossval.run_all(options)
+    assert file.stat().st_mtime_ns == before
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
+        f"{arm}-{fold}.json" for arm in ("pair", "plain") for fold in (0, 1)
+    ]
+    capsys.readouterr()
+    crossval.run_all(argparse.Namespace(**{**vars(options), "table": True}))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| plain", "| pair"]
+    done = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("pair-*.json")]
+    free = np.mean([np.mean(one["up_to_a_swap_mm"]) for fold in done for one in fold["volumes"].values()])
+    assert f"**{free:.1f}**" in lines[3]
+    with pytest.raises(UsageError, match="--group"):
+        crossval.run_all(
+            argparse.Namespace(**{**vars(options), "group": "father", "table": False, "results": tmp_path})
+        )
