@@ -17,7 +17,7 @@ from aop_pose.io.outputs import DOCUMENT, MOTION, OVERLAYS, STARTED, TABLE, clai
 from aop_pose.io.overlay_names import overlay_name
 from aop_pose.io.table import ResultsWriter, iter_results
 from aop_pose.io.volume_picture import draw_volume
-from aop_pose.io.volumes import discover_volumes, open_volume, read_volumes
+from aop_pose.io.volumes import Refused, discover_volumes, open_volume, read_times
 from aop_pose.measure import measure_volume
 from aop_pose.predict import Summary, remaining
 from aop_pose.results import Result
@@ -121,8 +121,10 @@ def _volumes(entry: Entry, spacing: float | None) -> Iterator[Volume | Result]:
     """The volumes of a file, and a row for what could not be read of it."""
     index = 0
     try:
-        for volume in read_volumes(entry.path, entry.source, None if spacing is None else (spacing,) * 3):
-            index = volume.index + 1
-            yield volume
+        for found in read_times(entry.path, entry.source, None if spacing is None else (spacing,) * 3):
+            index = found.index + 1
+            if isinstance(found, Refused):
+                found = Result(source=entry.source, index=found.index, status="unreadable", reason=found.reason)
+            yield found
     except UnreadableError as error:
         yield Result(source=entry.source, index=index, status="unreadable", reason=str(error))

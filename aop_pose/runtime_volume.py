@@ -14,7 +14,7 @@ from aop_pose.heatmaps import decode, peaks
 from aop_pose.keypoints import Keypoints
 from aop_pose.runtime import METADATA_KEY, Network, Opened, read_contract
 from aop_pose.schemas import SCHEMAS, VOLUME_SCHEMAS, Schema
-from aop_pose.sides import sides_order
+from aop_pose.sides import sides_order, sides_unknown
 from aop_pose.volume import Volume
 from aop_pose.volume_grid import Placement, brightest, normalised, place, resample, window_weights, windows
 
@@ -148,28 +148,33 @@ class VolumePredictor:
 
     def read(self, found: VolumeMaps, volume: Volume) -> VolumeFound:
         """The points that maps mean, in voxel indices of their volume, their sides named as the contract says."""
-        points, scores = read_maps(found.maps, self.contract.decode)
+        points, scores = read_maps(found.maps, self.contract.decode, found.placement)
         seen = np.isfinite(points).all(axis=1) & (scores >= self.contract.threshold)
         if not seen.any():
             best = float(scores.max())
             return VolumeFound(
                 None, best, f"no anatomy found (best score {best:.3f}, needed {self.contract.threshold:g})"
             )
-        points = np.where(seen[:, None], found.placement.backward(points), np.nan)
+        points = np.where(seen[:, None], found.placement.within(found.placement.backward(points)), np.nan)
+        score, unsided = float(scores[seen].min()), []
         if self.contract.sides == "equation 7":
+            unsided = [index for index in sides_unknown(volume.to_mm(points)) if seen[index]]
             order = sides_order(volume.to_mm(points))
             points, scores, seen = points[order], scores[order], seen[order]
-        return VolumeFound(Keypoints(self.schema, points, scores), float(scores[seen].min()), self._said(found, seen))
+            points[unsided], scores[unsided] = np.nan, np.nan
+        return VolumeFound(Keypoints(self.schema, points, scores), score, self._said(found, seen, unsided))
 
-    def _said(self, found: VolumeMaps, seen: np.ndarray) -> str:
+    def _said(self, found: VolumeMaps, seen: np.ndarray, unsided: list[int]) -> str:
         notes = [found.note] if found.note else []
         if missing := [name for name, there in zip(self.schema.points, seen, strict=True) if not there]:
             notes.append(f"not found: {', '.join(missing)}")
+        if unsided:
+            notes.append(f"left and right not told apart: {', '.join(self.schema.points[index] for index in unsided)}")
         extent, stride = found.placement.extent, self.contract.stride
-        if min(extent) < stride:
+        if min(*extent, *found.placement.shape) < stride:
             notes.append(
-                f"padded: the volume is {'x'.join(map(str, extent))} voxels of {found.placement.voxel_mm:.3g} mm, "
-                f"fewer than the network's stride of {stride}"
+                f"padded: the volume has {'x'.join(map(str, found.placement.shape))} voxels, in the network's grid "
+                f"{'x'.join(map(str, extent))} of {found.placement.voxel_mm:.3g} mm; its stride is {stride}"
             )
         return "; ".join(notes)
 
@@ -184,10 +189,18 @@ class VolumePredictor:
         return total / counted
 
 
-def read_maps(maps: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3), i, j, k in voxels of the grid, NaN without a peak, and scores (n,) of maps (n, i, j, k)."""
+def read_maps(maps: np.ndarray, rule: str, placement: Placement | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 3), i, j, k in voxels of the grid, NaN without a peak, and scores (n,) of maps (n, i, j, k).
+
+    With a placement only the part of the grid that the volume covers is looked at: what a network sees in the padding
+    is no anatomy.
+    """
+    part, start = maps, np.zeros(3)
+    if placement is not None:
+        part = maps[(slice(None), *placement.covered)]
+        start = np.array([along.start for along in placement.covered])
     # ``heatmaps`` names the last axis of a map first, as pictures do.
-    return decode(maps, rule, dimensions=3)[:, ::-1], peaks(maps, dimensions=3)
+    return decode(part, rule, dimensions=3)[:, ::-1] + start, peaks(part, dimensions=3)
 
 
 def measures_volumes(opened: Opened) -> bool:

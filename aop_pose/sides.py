@@ -24,11 +24,21 @@ def sides_order(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequenc
     """
     order = list(range(len(points)))
     for left, right in pairs:
-        here = [points[index] for index in (*SEEN_FROM, left[0], right[0])]
+        here = _needed(points, left, right)
         if not np.isnan(here).any() and not first_is_left(*here):
             for one, other in zip(left, right, strict=True):
                 order[one], order[other] = other, one
     return order
+
+
+def sides_unknown(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = FETUS.sides) -> list[int]:
+    """Positions of the points whose side equation 7 cannot tell, because one that it needs is missing."""
+    unknown = [(*left, *right) for left, right in pairs if np.isnan(_needed(points, left, right)).any()]
+    return [index for side in unknown for index in side]
+
+
+def _needed(points: np.ndarray, left: Sequence[int], right: Sequence[int]) -> np.ndarray:
+    return points[[*SEEN_FROM, left[0], right[0]]]
 
 
 def sides_sorted(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = FETUS.sides) -> np.ndarray:

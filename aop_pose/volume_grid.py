@@ -49,6 +49,21 @@ class Placement:
         i, j, k = (max(1, round(float(n * abs(scale)))) for n, scale in zip(self.shape, self.scale, strict=True))
         return i, j, k
 
+    @property
+    def covered(self) -> tuple[slice, slice, slice]:
+        """The part of the grid that the volume covers: voxels whose centres lie within its edges, one at least."""
+        parts = []
+        for scale, shift, count, length in zip(self.scale, self.shift, self.shape, self.size, strict=True):
+            ends = np.sort(np.array([-0.5, count - 0.5]) * scale + shift)
+            middle = int(np.clip(np.round(ends.mean()), 0, length - 1))
+            first, last = max(0, int(np.ceil(ends[0]))), min(length - 1, int(np.floor(ends[1])))
+            parts.append(slice(min(first, middle), max(last, middle) + 1))
+        return parts[0], parts[1], parts[2]
+
+    def within(self, points: np.ndarray) -> np.ndarray:
+        """Voxel indices (..., 3) of the volume, moved to its outer edges where they lie beyond them."""
+        return np.clip(points, -0.5, np.asarray(self.shape) - 0.5)
+
 
 def place(
     shape: Sequence[int],

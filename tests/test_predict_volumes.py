@@ -85,6 +85,15 @@ def test_every_volume_and_time_point_has_a_row(volumes, tmp_path):
     assert not (out / ".started.json").exists()
 
 
+def test_time_points_after_a_bad_one_have_rows_too(tmp_path):
+    voxels = np.random.default_rng(0).random((*SHAPE, 3)).astype("f4")
+    voxels[0, 0, 0, 1] = np.nan
+    np.savez(tmp_path / "partly.npz", voxels=voxels, affine=np.eye(4))
+    predict_volumes(predictor_of(), [tmp_path / "partly.npz"], tmp_path / "out")
+    rows = [(row["index"], row["status"]) for row in rows_of(tmp_path / "out")]
+    assert rows == [("0", "ok"), ("1", "unreadable"), ("2", "ok")]
+
+
 def test_a_spacing_is_taken_where_the_file_has_none(volumes, tmp_path):
     predict_volumes(predictor_of(), [volumes / "unspaced.npy"], tmp_path / "out", spacing=1.25, overlay=False)
     [row] = rows_of(tmp_path / "out")

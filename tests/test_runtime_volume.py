@@ -111,7 +111,45 @@ def test_a_volume_smaller_than_the_stride_is_padded_and_said():
     predictor = VolumePredictor(contract, lambda inputs: None, "m")
     predictor = VolumePredictor(contract, network_of(lambda: predictor.place(volume, volume.voxels)), "m")
     reason = predictor.find(volume).reason
-    assert reason == "padded: the volume is 12x15x7 voxels of 2 mm, fewer than the network's stride of 16"
+    assert reason == "padded: the volume has 24x30x14 voxels, in the network's grid 12x15x7 of 2 mm; its stride is 16"
+
+
+def test_a_volume_enlarged_to_the_grid_is_said_to_be_smaller_than_the_stride():
+    tiny = Volume(np.arange(8, dtype=np.float32).reshape(2, 2, 2), np.eye(4), "v")
+    predictor = VolumePredictor(contract_of(stride=8), lambda inputs: np.ones((1, 3, 24, 24, 24)), "m")
+    assert predictor.find(tiny).reason.startswith("padded: the volume has 2x2x2 voxels")
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_a_peak_in_the_padding_is_no_point(affine):
+    """A slab in a cube: the network is surest beyond it."""
+    slab = Volume(np.random.default_rng(0).random((24, 30, 3), dtype=np.float32), affine, "v")
+    place = VolumePredictor(contract_of(), lambda inputs: None, "m").place(slab, slab.voxels)
+    maps = np.ones((1, 3, *place.size), np.float32)
+    maps[(0, slice(None), *place.covered)] = (
+        0.5 * encode(place.forward(POINTS)[:, ::-1], place.size, 2.0)[(slice(None), *place.covered)]
+    )
+    found = VolumePredictor(contract_of(threshold=0.0), lambda inputs: maps, "m").find(slab)
+    assert found.keypoints.outside(*slab.shape) == []
+    np.testing.assert_allclose(found.keypoints.coords[0], POINTS[0], atol=1.0)
+
+
+def test_sides_that_cannot_be_told_apart_are_no_points():
+    """Without the nasal bone equation 7 is silent."""
+    fetus = upright_fetus()
+    fetus = fetus if sides_order(fetus) == list(range(22)) else fetus * [-1, 1, 1]
+    volume = Volume(np.random.default_rng(0).random((50, 50, 50), dtype=np.float32), np.eye(4), "v")
+    contract = contract_of(schema="fetus", sides="equation 7", size=(50, 50, 50), voxel_mm=1.0)
+    heights = np.where(np.arange(22) == FETUS.index("nasal_bone"), 0.01, 1.0)[None, :, None, None, None]
+
+    def network(inputs):
+        return heights * encode((fetus + np.array([25, 25, 15]))[None, :, ::-1], inputs.shape[2:], 2.0)
+
+    found = VolumePredictor(contract, network, "m").find(volume)
+    sided = [index for side in FETUS.sides for part in side for index in part]
+    assert np.isnan(found.keypoints.coords[sided]).all()
+    assert np.isfinite(np.delete(found.keypoints.coords, [*sided, FETUS.index("nasal_bone")], axis=0)).all()
+    assert found.reason.startswith("not found: nasal_bone; left and right not told apart: left_shoulder")
 
 
 def test_windows_of_a_network_that_sees_single_voxels_give_the_whole():

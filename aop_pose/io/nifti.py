@@ -74,7 +74,11 @@ class _Values:
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         # A slope of 0, or none, says that the numbers are the gray values.
         unscaled = self.slope == 0 or not np.isfinite(self.slope) or (self.slope, self.intercept) == (1, 0)
-        return values if unscaled else values * self.slope + self.intercept
+        if unscaled:
+            return values
+        # What overflows becomes infinite, which ``Volume`` refuses in one line.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return values * self.slope + self.intercept
 
 
 def open_nifti(path: Path) -> StoredVolume:

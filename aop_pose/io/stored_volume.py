@@ -57,7 +57,7 @@ class StoredVolume:
             stated = "none" if np.isnan(spacing).all() else ", ".join(f"{value:g}" for value in spacing)
             raise UnreadableError(
                 f"spacing: expected positive millimetres along i, j, k, found {stated}; "
-                "store it in the file, or give it"
+                "store it in the file, or give it (predict --pixel-size)"
             )
         matrix = np.eye(4)
         matrix[:3, :3] = self.directions * spacing

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import attrs
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
@@ -64,13 +65,13 @@ def read_volume(
     stored = open_volume(path)
     if index is None and stored.times > 1:
         raise UsageError(
-            f"{path}: expected a 3-D volume, found a 4-D file of {stored.times} time points; name one of 0 to "
-            f"{stored.times - 1}"
+            f"{path}: expected a 3-D volume, found a 4-D file of {stored.times} time points; store the one "
+            f"that is meant as a file, or name its index, 0 to {stored.times - 1}"
         )
     if index is not None and not 0 <= index < stored.times:
         raise UsageError(f"{path}: expected a time point from 0 to {stored.times - 1}, found {index}")
-    with closing(read_volumes(path, source, spacing)) as volumes:
-        return next(itertools.islice(volumes, index or 0, None))
+    with closing(read_times(path, source, spacing)) as times:
+        return _accepted(next(itertools.islice(times, index or 0, None)))
 
 
 def read_volumes(
@@ -80,17 +81,53 @@ def read_volumes(
 
     A later one that is damaged is an error after the earlier ones have been given.
     """
+    with closing(read_times(path, source, spacing)) as times:
+        for found in times:
+            yield _accepted(found)
+
+
+@attrs.frozen
+class Refused:
+    """A time point that was decoded and is no volume."""
+
+    index: int
+    reason: str
+
+
+def read_times(
+    path: str | Path, source: str = "", spacing: Sequence[float] | None = None
+) -> Generator[Volume | Refused, None, None]:
+    """As ``read_volumes``, but a time point that is refused (NaN voxels) is said and the ones after it are given."""
     path = Path(path)
     stored = open_volume(path)
     affine = stored.affine(spacing)
     try:
         with closing(stored.load()) as loaded:
             for time, voxels in enumerate(loaded):
-                yield Volume(np.array(voxels, np.float32, order="C"), affine, source or printable(path.name), time)
+                yield _volume(voxels, affine, source or printable(path.name), time)
     except OSError as error:
         raise UnreadableError(os_reason(error)) from None
     except ValueError as error:
         raise UnreadableError(str(error)) from None
+
+
+def _accepted(found: Volume | Refused) -> Volume:
+    if isinstance(found, Refused):
+        raise UnreadableError(found.reason)
+    return found
+
+
+def _volume(voxels: np.ndarray, affine: np.ndarray, source: str, time: int) -> Volume | Refused:
+    try:
+        return Volume(_single(voxels), affine, source, time)
+    except ValueError as error:
+        return Refused(time, str(error))
+
+
+def _single(voxels: np.ndarray) -> np.ndarray:
+    """float32 in C order; a number too large for it becomes infinite, which ``Volume`` refuses in one line."""
+    with np.errstate(over="ignore"):
+        return np.array(voxels, np.float32, order="C")
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:

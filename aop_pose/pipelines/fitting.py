@@ -64,6 +64,12 @@ class Keeper(Callback):
         ]
         if not math.isfinite(loss):
             raise AopPoseError(f"epoch {trainer.current_epoch + 1}: the loss is {loss}; lower lr and start again")
+        if not all(torch.isfinite(value).all() for value in module.kept.state_dict().values()):
+            # The loss that would tell is that of the next step, when these weights had replaced the good ones.
+            raise AopPoseError(
+                f"epoch {trainer.current_epoch + 1}: the last step left weights that are not finite; earlier "
+                "checkpoints are kept; lower the learning rates and start again"
+            )
         values = {name: float(trainer.callback_metrics.get(name, math.nan)) for name in module.checked}
         if not trainer.is_global_zero:
             return

@@ -115,8 +115,8 @@ class Training(LightningModule):
         if not math.isfinite(value):
             names = ", ".join(self.frames.examples[index].name for index in indices.tolist())
             raise AopPoseError(
-                f"epoch {self.current_epoch + 1}: the loss is {value} on the batch {names}; the checkpoints hold the "
-                "epoch before; look at these frames, or lower the learning rates and start again"
+                f"epoch {self.current_epoch + 1}: the loss is {value} on the batch {names}; earlier checkpoints "
+                "are kept; look at these frames, or lower the learning rates and start again"
             )
 
     def on_train_batch_end(self, *_: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,15 +43,15 @@ class RefiningPredictor(VolumePredictor):
             np.diag([placement.voxel_mm] * 3 + [1.0]),
             self.library,
             self.schema,
-            read=self._seen,
+            read=partial(self._seen, placement=placement),
             loss=self.learner.loss,
             sigma=self.learner.sigma,
             settings=self.settings,
         )
         return VolumeMaps(refined.maps, placement, note_of(refined))
 
-    def _seen(self, maps: np.ndarray) -> np.ndarray:
-        points, scores = read_maps(maps, self.contract.decode)
+    def _seen(self, maps: np.ndarray, placement: Placement) -> np.ndarray:
+        points, scores = read_maps(maps, self.contract.decode, placement)
         return np.where(scores[:, None] >= self.contract.threshold, points, np.nan)
 
 

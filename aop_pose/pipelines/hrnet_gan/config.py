@@ -105,4 +105,6 @@ class HrnetConfig(MocoSettings):
             raise ValueError("adversary judges maps: it goes with output heatmaps")
         if self.thaw and not self.frozen:
             raise ValueError("thaw frees layers of a frozen encoder: set frozen")
+        if late := [begin for begin, _ in self.thaw if begin >= self.epochs]:
+            raise ValueError(f"thaw after {late[0]} epochs never comes in a run of {self.epochs}: set thaw too")
         return self

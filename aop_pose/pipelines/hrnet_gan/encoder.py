@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.hrnet_gan.config import REDUCTION, HrnetConfig
@@ -51,6 +52,33 @@ class Encoder(nn.Module):
         return self.body(gray)[-1]
 
 
-def encoder_of(config: HrnetConfig) -> Encoder:
-    """The encoder of a configuration."""
-    return Encoder(config.encoder, config.widened)
+def encoder_of(config: HrnetConfig, size: int | None = None) -> Encoder:
+    """The encoder of a configuration.
+
+    UsageError where it does not take gray pictures of ``size`` (None = ``image_size``) or gives maps with other axes:
+    networks of one size only, or with the channels last.
+    """
+    encoder = Encoder(config.encoder, config.widened)
+    _check_maps(encoder, config.encoder, size or config.image_size)
+    return encoder
+
+
+def _check_maps(encoder: Encoder, name: str, size: int) -> None:
+    """By shapes alone: nothing is calculated."""
+    side = size // REDUCTION
+    expected = (1, encoder.channels, side, side)
+    values = {key: value.to("meta") for key, value in (*encoder.named_parameters(), *encoder.named_buffers())}
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            found = functional_call(encoder, values, torch.zeros(1, 1, size, size, device="meta")).shape
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"encoder: {name} takes no gray picture of {size} x {size} ({str(error).splitlines()[0]}); choose another"
+        ) from None
+    encoder.train()
+    if found != expected:
+        raise UsageError(
+            f"encoder: expected maps {expected} of a picture of {size} x {size}, found {tuple(found)} of {name}; "
+            "choose another"
+        )

@@ -110,7 +110,7 @@ def size_of(config: HrnetConfig) -> int:
 
 def projector_of(config: HrnetConfig) -> Projector:
     """The query network, with random weights."""
-    encoder = encoder_of(config)
+    encoder = encoder_of(config, size_of(config))
     return Projector(encoder, encoder.channels, config.moco_hidden, config.moco_features)
 
 

@@ -57,5 +57,9 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
     }  # fmt: skip
     run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     job.say(f"start: {words}; {moved[0]} of {moved[1]} tensors transferred")
+    if config.frozen and not moved[0]:
+        job.say(
+            "warning: the encoder is frozen at random weights; name a pre-training with --init, or set frozen=false"
+        )
     job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
     return carry_out(module, job, run, "train", start=words, tensors_transferred=moved)

@@ -15,7 +15,7 @@ from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.decoder import CoordinateDecoder, HeatmapDecoder  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.discriminator import PatchDiscriminator  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.encoder import Encoder  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.encoder import Encoder, encoder_of  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.losses import shares_of  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.network import Generator  # noqa: E402
 
@@ -74,6 +74,33 @@ def test_any_extractor_of_timm_will_do(name):
 def test_an_encoder_that_will_not_do_is_one_line(name, said):
     with pytest.raises(UsageError, match=said):
         Encoder(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("inception_v3", 64, r"takes no gray picture of 64 x 64 \(Calculated padded input size"),
+        ("swin_tiny_patch4_window7_224", 64, r"takes no gray picture of 64 x 64 \(Input height"),
+        ("swin_tiny_patch4_window7_224", 224, r"expected maps \(1, 768, 7, 7\) .*, found \(1, 7, 7, 768\) of swin"),
+    ],
+)
+def test_an_encoder_of_other_sizes_or_axes_is_one_line(name, size, said):
+    config = config_of("fast", f"encoder={name}", "widened=true", f"image_size={size}")
+    with pytest.raises(UsageError, match=said) as raised:
+        encoder_of(config)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_check_of_shapes_changes_nothing():
+    """Neither weights and running means nor torch's generator, and the encoder still trains."""
+    config = config_of("fast", *SMALL)
+    torch.manual_seed(0)
+    plain, drawn = Encoder(config.encoder).state_dict(), torch.rand(1)
+    torch.manual_seed(0)
+    checked = encoder_of(config)
+    torch.testing.assert_close(torch.rand(1), drawn, rtol=0, atol=0)
+    assert all(torch.equal(value, plain[key]) for key, value in checked.state_dict().items())
+    assert all(module.training for module in checked.modules())
 
 
 def test_no_weights_are_downloaded(monkeypatch):
@@ -216,6 +243,10 @@ def test_the_fast_preset_is_small_enough_to_ship():
         (["decoder=[8,8]"], "decoder has to name the channels of 5 blocks, found 2"),
         (["output=coordinates"], "adversary judges maps: it goes with output heatmaps"),
         (["thaw=[[3, stage3]]"], "thaw frees layers of a frozen encoder: set frozen"),
+        (
+            ["frozen=true", "epochs=5", "thaw=[[3, stage3], [5, stage2]]"],
+            "thaw after 5 epochs never comes in a run of 5: set thaw too",
+        ),
         (["encoder=resnet18"], "widened is for the encoders hrnet_"),
         (["patient=abc"], "bracket around the patient"),
         (["lambda_x=1"], "unknown setting 'lambda_x'; did you mean 'lambda_"),

@@ -110,7 +110,7 @@ def test_the_discriminator_learns_to_tell_maps_apart(phantom_set, tmp_path):
 
 def test_a_frozen_encoder_stays_and_thaws_by_the_list(phantom_set, tmp_path):
     """Of MobileNet the last blocks are freed after the first epoch; running means of frozen layers stay too."""
-    first = ("epochs=1", "frozen=true", "thaw=[[1,blocks.5],[2,blocks.0]]", "averaging=0", "save_every=1")
+    first = ("frozen=true", "thaw=[[1,blocks.5],[2,blocks.0]]", "averaging=0", "save_every=1")
     train_hrnet(phantom_set, tmp_path / "start", "epochs=1")
     train_hrnet(phantom_set, tmp_path / "run", *first, "epochs=3", init=str(tmp_path / "start"))
     states = [weights_of(tmp_path / "start", "best.pt")]
@@ -129,6 +129,14 @@ def test_a_frozen_encoder_stays_and_thaws_by_the_list(phantom_set, tmp_path):
         assert all(key.startswith(freed[: epoch - 1]) for key in moved)
         assert any("running_mean" in key for key in moved)
     assert any(key.startswith(freed[1]) for key in changed(3))
+
+
+@pytest.mark.parametrize(("frozen", "warned"), [("true", True), ("false", False)])
+def test_an_encoder_frozen_at_random_weights_is_said(phantom_set, tmp_path, frozen, warned):
+    said = []
+    with pytest.raises(Killed):
+        train_hrnet(phantom_set, tmp_path / "run", f"frozen={frozen}", on_batch=kill_at(1, 1), say=said.append)
+    assert any("warning: the encoder is frozen at random weights" in line for line in said) is warned
 
 
 def test_a_layer_that_the_encoder_has_not_is_refused(phantom_set, tmp_path):
@@ -185,6 +193,24 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(phantom_set,
     for name in ("best.pt", "last.pt"):
         one, other = weights_of(tmp_path / "one", name), weights_of(tmp_path / "run", name)
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_weights_that_the_last_step_of_an_epoch_spoiled_replace_no_checkpoint(phantom_set, tmp_path, monkeypatch):
+    """No loss of that epoch tells of them."""
+    step = training_module.AdversarialTraining._step
+
+    def spoiling(self, optimizer, loss, indices, clip=False):
+        step(self, optimizer, loss, indices, clip)
+        if clip and self.current_epoch == 1 and len(self.losses) == self.trainer.num_training_batches - 1:
+            with torch.no_grad():
+                self.network.decoder.out.weight[0] = torch.nan
+
+    monkeypatch.setattr(training_module.AdversarialTraining, "_step", spoiling)
+    with pytest.raises(AopPoseError, match="epoch 2: the last step left weights that are not finite"):
+        train_hrnet(phantom_set, tmp_path / "run", "epochs=3")
+    for name in ("best.pt", "last.pt"):
+        assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "run", name).values())
+    assert len(rows_of(tmp_path / "run")) == 1
 
 
 def test_frames_of_mixed_sizes_and_fewer_than_a_batch(tmp_path):
