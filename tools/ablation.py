@@ -77,7 +77,7 @@ def result_of(
 ) -> dict[str, Any]:
     """What the JSON of an arm says: of each stage's run.json what tells how it was made, and the errors."""
     always = ("start", "config", "wall_seconds", "versions", "git_commit", "machine", "best")
-    sometimes = ("segmenter", "left_out", "tensors_transferred", "precision")
+    sometimes = ("segmenter", "left_out", "tensors_transferred", "precision", "collapse")
     kept = {
         stage: {key: value[key] for key in always} | {key: value[key] for key in sometimes if key in value}
         for stage, value in stages.items()

@@ -126,6 +126,7 @@ def pretrain(
     _run(method, "pretrain", data, out, settings, segmenter=segmenter, boxes=boxes, frames=listed)
     again = ["aop-pose", "train", "--method", method, "--data", str(data), "--labels", labels]
     again += ["--preset", preset] if preset is not None else []
+    again += [part for change in changes or [] for part in ("--set", change)]
     again += ["--init", str(out), "--out", "RUN"]
     typer.echo(f"train from it with: {shlex.join(again)}")
 

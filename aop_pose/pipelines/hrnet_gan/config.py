@@ -100,7 +100,7 @@ class HrnetConfig(MocoSettings):
         if len(self.decoder) != BLOCKS:
             raise ValueError(f"decoder has to name the channels of {BLOCKS} blocks, found {len(self.decoder)}")
         if not self.widened and not self.encoder.startswith("hrnet"):
-            raise ValueError("widened is for the encoders hrnet_...: leave it true")
+            raise ValueError("widened=false is for the encoders hrnet_...: set widened=true")
         if self.adversary and self.output == "coordinates":
             raise ValueError("adversary judges maps: it goes with output heatmaps")
         if self.thaw and not self.frozen:

@@ -247,7 +247,7 @@ def test_the_fast_preset_is_small_enough_to_ship():
             ["frozen=true", "epochs=5", "thaw=[[3, stage3], [5, stage2]]"],
             "thaw after 5 epochs never comes in a run of 5: set thaw too",
         ),
-        (["encoder=resnet18"], "widened is for the encoders hrnet_"),
+        (["encoder=resnet18"], "widened=false is for the encoders hrnet_.*: set widened=true"),
         (["patient=abc"], "bracket around the patient"),
         (["lambda_x=1"], "unknown setting 'lambda_x'; did you mean 'lambda_"),
     ],
