@@ -124,7 +124,8 @@ def _volumes(entry: Entry, spacing: float | None) -> Iterator[Volume | Result]:
         for found in read_times(entry.path, entry.source, None if spacing is None else (spacing,) * 3):
             index = found.index + 1
             if isinstance(found, Refused):
-                found = Result(source=entry.source, index=found.index, status="unreadable", reason=found.reason)
-            yield found
+                yield Result(source=entry.source, index=found.index, status="unreadable", reason=found.reason)
+            else:
+                yield found
     except UnreadableError as error:
         yield Result(source=entry.source, index=index, status="unreadable", reason=str(error))
