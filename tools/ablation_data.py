@@ -17,6 +17,7 @@ from aop_pose.formats.iugc import ANGLE, COLUMNS, KEEP, read_iugc, write_iugc
 from aop_pose.formats.labels import LabelledFrame
 from aop_pose.phantom.write import write_phantoms
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE
+from aop_pose.pseudo.read import read_pseudo
 
 LABELLED, UNLABELLED, ANSWERS, VAL = "labelled.csv", "unlabelled.txt", "unlabelled_answers.csv", "val.csv"
 
@@ -56,13 +57,6 @@ class Budget:
         return epochs * self.epochs_of(arm) / self.epochs if arm == "K" else epochs
 
 
-def with_weight_one(file: Path) -> None:
-    """Set the weight of every kept row of a ``pseudo.csv`` to 1."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    _write(file, [{**row, "weight": "1" if row[KEEP] == "1" else row["weight"]} for row in rows])
-
-
 def write_answers(frames: Sequence[LabelledFrame], file: Path) -> None:
     """Labelled frames as a ``pseudo.csv`` whose rows are all kept with weight 1."""
     write_iugc(frames, file)
@@ -79,13 +73,15 @@ def _write(file: Path, rows: Sequence[dict[str, str]]) -> None:
 
 
 def quality(pseudo: Path, data: Path) -> dict[str, Any]:
-    """How good pseudo-labels are, for the record alone: kept frames, MRE (512 scale) and AoP error of them."""
+    """How good pseudo-labels are, for the record alone: kept frames, their mean weight, MRE (512 scale), AoP error."""
     answers = {frame.filename: frame for frame in read_iugc(data / ANSWERS, data)}
-    kept = [frame for frame in read_iugc(pseudo, data) if frame.filename in answers]
-    found = np.stack([frame.keypoints.coords for frame in kept])
-    truth = np.stack([answers[frame.filename].keypoints.coords for frame in kept])
-    figures = metrics(found, truth, np.array([(frame.width, frame.height) for frame in kept]), scale=512)
-    return {"frames": len(answers), "kept": len(kept), **{key: figures[key] for key in ("mre_px", "aop_mae_deg")}}
+    kept = [one for one in read_pseudo(pseudo, data) if one.frame.filename in answers]
+    found = np.stack([one.frame.keypoints.coords for one in kept])
+    truth = np.stack([answers[one.frame.filename].keypoints.coords for one in kept])
+    figures = metrics(found, truth, np.array([(one.frame.width, one.frame.height) for one in kept]), scale=512)
+    weight = round(float(np.mean([one.weight for one in kept])), 4)
+    errors = {key: figures[key] for key in ("mre_px", "aop_mae_deg")}
+    return {"frames": len(answers), "kept": len(kept), "mean_weight": weight, **errors}
 
 
 def write_rehearsal(data: Path, labelled: int = 16, unlabelled: int = 16, val: int = 8) -> None:

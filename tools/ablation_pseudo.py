@@ -5,6 +5,7 @@ then pose training), for the same number of further steps; each step takes as ma
 
 C   pseudo-labels of B's network on unlabelled.txt, weighted by the default confidence; half of each batch labelled
 D   as C, every weight 1
+S   as D, without the quarter of least weight: the confidence chooses, and does not weigh
 T   as C, the true answers in place of the pseudo-labels, every weight 1 (upper bound)
 K   the labelled frames alone (what further steps do by themselves)
 P   as C with the paper's confidence (equation 14) on the keypoint term alone
@@ -56,7 +57,6 @@ from ablation_data import (
     VAL,
     Budget,
     quality,
-    with_weight_one,
     write_answers,
     write_rehearsal,
 )
@@ -69,13 +69,14 @@ from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import read_record
 from aop_pose.pseudo.frames import unlabelled_frames
 from aop_pose.pseudo.label import Rule
-from aop_pose.pseudo.run import pseudo_label
+from aop_pose.pseudo.run import Cut, pseudo_label
 
 FIRST = ("A", "B")
 ARMS = {
     "C": "weighted pseudo-labels",
     "K": "B with as many further steps on labels alone",
     "D": "C with every weight 1",
+    "S": "D without the quarter of least weight",
     "T": "C with true answers (upper bound)",
     "F": "supervised on labels and answers together",
     "P": "C with the paper's confidence",
@@ -127,15 +128,12 @@ Train = Callable[[Job, Path, Path, Namespace], dict[str, Any]]
 """(job, folder of the arm, folder of B's runs, options) -> what run.json says."""
 
 
-def with_pseudo(*changes: str, confidence: str | None = None, uniform: bool = False, dynamic: bool = False) -> Train:
+def with_pseudo(*changes: str, rule: Rule | None = None, cut: Cut | None = None, dynamic: bool = False) -> Train:
     """Training on pseudo-labels of B's network."""
 
     def train(job: Job, folder: Path, first: Path, options: Namespace) -> dict[str, Any]:
-        rule = Rule() if confidence is None else Rule(confidence=confidence)
         frames = unlabelled_frames(options.data, UNLABELLED, [LABELLED, VAL])
-        pseudo_label(load_weights(str(first / "pose"), threads=1), frames, folder / "pseudo.csv", rule=rule)
-        if uniform:
-            with_weight_one(folder / "pseudo.csv")
+        pseudo_label(load_weights(str(first / "pose"), threads=1), frames, folder / "pseudo.csv", rule=rule, cut=cut)
         job = attrs.evolve(job, changes=[*changes, *job.changes])
         return pipeline("yolo").train(job, pseudo=folder / "pseudo.csv", dynamic=dynamic)
 
@@ -169,11 +167,12 @@ def mean_teacher(job: Job, folder: Path, first: Path, options: Namespace) -> dic
 TRAIN: dict[str, Train] = {
     "C": with_pseudo(),
     "K": labels_alone,
-    "D": with_pseudo(uniform=True),
+    "D": with_pseudo(cut=Cut(uniform=True)),
+    "S": with_pseudo(cut=Cut(quantile=0.25, uniform=True)),
     "T": with_answers,
     "F": supervised,
-    "P": with_pseudo("weighted_terms=points", confidence="paper"),
-    "Q": with_pseudo("weighted_terms=points", "keypoint_loss=mse", confidence="paper"),
+    "P": with_pseudo("weighted_terms=points", rule=Rule(confidence="paper")),
+    "Q": with_pseudo("weighted_terms=points", "keypoint_loss=mse", rule=Rule(confidence="paper")),
     "Y": with_pseudo(dynamic=True),
     "MT": mean_teacher,
 }
@@ -202,10 +201,10 @@ def network_of_b(arm: Arm, options: Namespace) -> Path:
 
 
 def table(options: Namespace) -> str:
-    """Markdown: each arm, mean over seeds with an interval by near-duplicate group; then paired with B and with K."""
+    """Markdown: each arm, mean over seeds with an interval by near-duplicate group; then paired with --against."""
     first = {key: runs for key, runs in read_results(options.first_results).items() if key[0] in FIRST}
     done, measured = {**first, **read_results(options.results)}, Measured.of(options.data)
-    return "\n".join([*means_table(done, measured), "", *paired_table(done, measured)])
+    return "\n".join([*means_table(done, measured), "", *paired_table(done, measured, options.against)])
 
 
 def rows_of(done: Results) -> Iterator[tuple[str, str, str, dict[int, dict[str, Any]]]]:
@@ -235,14 +234,12 @@ def means_table(done: Results, measured: Measured) -> list[str]:
     return lines
 
 
-def paired_table(done: Results, measured: Measured) -> list[str]:
-    lines = [
-        "| start | arm | MRE - B | p | AoP - B | p | MRE - K | p | AoP - K | p |",
-        "| --- | --- | --- | ---: | --- | ---: | --- | ---: | --- | ---: |",
-    ]
+def paired_table(done: Results, measured: Measured, against: Sequence[str]) -> list[str]:
+    head = [cell for base in against for cell in (f"MRE - {base}", "p", f"AoP - {base}", "p")]
+    lines = [f"| start | arm | {' | '.join(head)} |", "| --- " * (2 + len(head)) + "|"]
     for start, name, words, runs in rows_of(done):
         if name not in FIRST:
-            cells = [cell for base in "BK" for cell in measured.paired(runs, done.get((base, start), {}))]
+            cells = [cell for base in against for cell in measured.paired(runs, done.get((base, start), {}))]
             lines.append(f"| {start} | {words} | {' | '.join(cells)} |")
     return lines
 
@@ -283,6 +280,9 @@ def main() -> int:
     parser.add_argument("--first-results", type=Path, default=results / "ablation_boxes", help="JSONs of A and B")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation_pseudo"), help="scratch folder")
     parser.add_argument("--first-runs", type=Path, default=Path("runs/ablation_boxes"), help="where B's networks are")
+    parser.add_argument(
+        "--against", nargs="+", choices=[*FIRST, *ARMS], default=["B", "K"], help="arms to pair the others with"
+    )
     parser.add_argument("--dry", action="store_true", help="rehearse every arm on a few phantoms, one epoch each")
     options = parser.parse_args()
 

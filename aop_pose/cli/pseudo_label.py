@@ -40,6 +40,9 @@ def pseudo_label(
     keep_quantile: Annotated[
         float | None, typer.Option("--keep-quantile", min=0, max=1, help="Drop this share of lowest weights.")
     ] = None,
+    uniform: Annotated[
+        bool, typer.Option("--uniform", help="Every kept frame weighs 1: the confidence only ranks and drops.")
+    ] = False,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -76,7 +79,7 @@ def pseudo_label(
     if device not in ("cpu", "cuda"):
         raise UsageError(f"--device: expected cpu or cuda, found {device!r}")
     rule = Rule(confidence, draws, seed, min_score)
-    cut = Cut(keep_above, keep_quantile)
+    cut = Cut(keep_above, keep_quantile, uniform)
     frames = unlabelled_frames(images, listed, [*(labels or []), *(val or [])])
     # Frames are at work side by side, each in one thread: faster than one frame in all of them.
     predictor = load_weights(weights, "aop", device, threads=1)
@@ -87,9 +90,10 @@ def pseudo_label(
             on_start=progress.start, on_row=progress.row,
         )  # fmt: skip
     dropped = ", ".join(f"{count} by {why}" for why, count in summary.reasons.items()) or "none"
+    weight = f", mean weight {summary.mean_weight:.2f}" if summary.kept else ""
     passed = f"; {frames.labelled} frames with labels and {frames.ignored} other files passed over"
     typer.echo(
-        f"{out}: {summary.kept} of {summary.rows} frames kept (dropped: {dropped})"
+        f"{out}: {summary.kept} of {summary.rows} frames kept{weight} (dropped: {dropped})"
         f"{passed if frames.labelled or frames.ignored else ''}. {RESEARCH_USE}"
     )
     if summary.unreadable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,6 +35,8 @@ class Cut:
 
     above: float | None = None
     quantile: float | None = None
+    uniform: bool = False
+    """What is kept weighs 1: the weights only rank."""
 
     def __attrs_post_init__(self) -> None:
         if self.above is not None and self.quantile is not None:
@@ -54,6 +57,8 @@ class Summary:
     kept: int
     reasons: dict[str, int]
     """How many rows were dropped and why: ``unreadable``, ``weight`` or ``other``."""
+    mean_weight: float
+    """Of the kept rows; NaN where none is."""
 
     @property
     def unreadable(self) -> int:
@@ -169,6 +174,7 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
     wanted = {entry.source: entry.path for entry in entries}
     least = cut.least([float(row["weight"]) for row in files.read(wanted) if row[KEEP] == "1"])
     counts: Counter[str] = Counter()
+    weights: list[float] = []
     sizes: set[tuple[int, int]] = set()
     with replacing(files.out) as part:
         with open(part, "w", newline="", encoding="utf-8") as stream:
@@ -181,16 +187,20 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
                 elif row[KEEP] == "0":
                     counts["unreadable" if row["reason"].startswith(UNREADABLE) else "other"] += 1
                 else:
-                    counts["kept"] += 1
+                    if cut.uniform:
+                        row["weight"] = "1"
+                    weights.append(float(row["weight"]))
                 if row[COLUMNS[1]]:
                     sizes.add(picture_size(wanted[row["Filename"]]))
                 table.writerow(row)
             stream.flush()
             os.fsync(stream.fileno())
-        kept = counts.pop("kept", 0)
-        summary = Summary(kept + sum(counts.values()), kept, dict(counts))
+        kept = len(weights)
+        mean = math.fsum(weights) / kept if kept else math.nan
+        summary = Summary(kept + sum(counts.values()), kept, dict(counts), mean)
         with replacing(files.document) as document:
             told = {**about, "least_weight": least, "rows": summary.rows, "kept": kept, "dropped": summary.reasons}
+            told["mean_weight"] = mean if kept else None
             # So that a table is not taken for one of other pictures of the same names.
             told["sizes"] = [f"{width}x{height}" for width, height in sorted(sizes)]
             document.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -113,6 +113,21 @@ def test_a_point_outside_the_picture_is_no_label(tmp_path):
     assert row["FH1"].startswith("(300, ")
 
 
+def test_uniform_weights_rank_before_they_are_one(tmp_path):
+    folder = write_frames(tmp_path / "frames", 4)
+    plain, even = tmp_path / "plain.csv", tmp_path / "even.csv"
+    weighed, uniform = run(folder, plain, cut=Cut(quantile=0.3)), run(folder, even, cut=Cut(quantile=0.3, uniform=True))
+    kept = [float(row["weight"]) for row in rows(plain) if row["keep"] == "1"]
+    assert weighed.mean_weight == pytest.approx(sum(kept) / len(kept))
+    assert 0 < weighed.mean_weight < 1
+    assert uniform.mean_weight == 1
+    dropped = 0
+    for before, after in zip(rows(plain), rows(even), strict=True):
+        dropped += before["keep"] == "0"
+        assert after == (before if before["keep"] == "0" else {**before, "weight": "1"})
+    assert dropped
+
+
 class Stopped(Exception):
     """Raised inside a run, as an interruption would be."""
 

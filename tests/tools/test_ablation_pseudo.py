@@ -1,11 +1,13 @@
 """Arms of the ablation of pseudo-labels have equal budgets, and their tables are what training reads."""
 
-import csv
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from ablation_data import Budget, quality, with_weight_one, write_answers
-from ablation_pseudo import ARMS, TRAIN, arms
+from ablation import Measured
+from ablation_data import Budget, quality, write_answers
+from ablation_pseudo import ARMS, TRAIN, arms, paired_table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,26 +70,38 @@ def test_answers_become_pseudo_labels_of_weight_one(rehearsal, tmp_path):
     for one, answer in zip(read, answers, strict=True):
         assert one.frame.keypoints.coords == pytest.approx(answer.keypoints.coords, abs=1e-6)
     # Answers taken as predictions have no error.
-    assert quality(tmp_path / "t.csv", rehearsal) == {"frames": 8, "kept": 8, "mre_px": 0.0, "aop_mae_deg": 0.0}
+    assert quality(tmp_path / "t.csv", rehearsal) == {
+        "frames": 8,
+        "kept": 8,
+        "mean_weight": 1.0,
+        "mre_px": 0.0,
+        "aop_mae_deg": 0.0,
+    }
 
 
-def test_uniform_weights_leave_dropped_rows_and_points_alone(rehearsal, tmp_path):
+def test_the_record_of_pseudo_labels_counts_kept_rows_alone(rehearsal, tmp_path):
     file = tmp_path / "pseudo.csv"
     write_answers(read_iugc(rehearsal / "unlabelled_answers.csv", rehearsal), file)
     lines = file.read_text().splitlines()
     lines[1] = lines[1][: -len(",1,,,,,1")] + ",0,too far,,,,0.125"
-    lines[2] = lines[2].removesuffix("1") + "0.5"
+    lines[2] = lines[2].removesuffix("1") + "0.3"
     file.write_text("\n".join(lines) + "\n")
-    before = rows_of(file)
-    with_weight_one(file)
-    after = rows_of(file)
-    assert (before[0]["weight"], after[0]["weight"], after[0]["keep"]) == ("0.125", "0.125", "0")
-    assert (before[1]["weight"], after[1]["weight"]) == ("0.5", "1")
-    assert [row["PS1"] for row in before] == [row["PS1"] for row in after]
+    found = quality(file, rehearsal)
+    # Seven rows are kept: six of weight 1 and one of 0.3.
+    assert (found["frames"], found["kept"], found["mean_weight"]) == (8, 7, 0.9)
 
 
-def rows_of(file):
-    return list(csv.DictReader(file.read_text().splitlines()))
+def test_each_base_has_its_columns():
+    frames = [SimpleNamespace(filename=name) for name in "ab"]
+    measured = Measured(frames, np.array([0, 1]))
+    runs = {
+        (name, "coco"): {0: {"errors": {"a": [mre, 1.0], "b": [mre, 3.0]}}}
+        for name, mre in (("A", 5.0), ("K", 4.0), ("D", 2.0))
+    }
+    head, _, *rows = paired_table(runs, measured, ["A", "K"])
+    assert head == "| start | arm | MRE - A | p | AoP - A | p | MRE - K | p | AoP - K | p |"
+    assert [row.split("|")[2].strip()[0] for row in rows] == ["K", "D"]
+    assert [cell.split()[0] for cell in rows[1].split("|")[3:10:4]] == ["-3.00", "-2.00"]
 
 
 def test_the_rehearsal_keeps_its_frames_apart(rehearsal):
