@@ -1,10 +1,9 @@
 """The seven rows of Table 2 of Krishna and Khan (IUGC 2025) as commands of this package, at the paper's size.
 
-A row is a training, which starts from a pre-trained encoder where the row has one. What the table does not say: the first
-row, which has no pre-training, trains its whole encoder from the beginning (nothing is learned that could be frozen);
-ResNet-50 is freed by the layers that answer to HRNet's stages; coordinates have no adversary, as in the table. The
-last row is the U-Net's pipeline: its preset `attention` at 512 x 512 (the paper gives neither widths nor schedule).
-The commands print; none runs here. They need a GPU.
+A row is a training, which starts from a pre-trained encoder where the row has one. What the table does not say: the
+first row, which has no pre-training, trains its whole encoder from the beginning (nothing is learned that could be
+frozen); ResNet-50 is freed by the layers that answer to HRNet's stages. The last row is the U-Net's pipeline, its
+preset `attention` at 512 x 512 (the paper gives neither widths nor schedule). The commands are printed, and need a GPU.
 """
 
 from __future__ import annotations
