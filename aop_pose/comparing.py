@@ -19,7 +19,7 @@ from aop_pose.evaluation.rows import point_columns
 from aop_pose.formats import head, iugc, points3d
 from aop_pose.formats.labels import find_picture
 from aop_pose.formats.pictures import read_gray
-from aop_pose.formats.rows import Row, RowError, header_of, number, parse_rows
+from aop_pose.formats.rows import Row, header_of, number, parse_rows
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
 from aop_pose.io.stored_volume import StoredVolume
 from aop_pose.io.volumes import open_volume
@@ -148,13 +148,14 @@ def _as_result(schema: Schema, name: str, coords: np.ndarray, angle: float, cell
 def grids_of(truth: Truth, folder: Path) -> Grids:
     """Where the voxels of each true volume lie, from the headers of ``folder/Filename`` or ``folder/volumes/Filename``.
 
-    UsageError where a volume is not there or states no spacing.
+    UsageError where a volume is not there, or neither it nor its row (``points3d.SPACING``) states a spacing.
     """
     affines, shapes, known = [], [], {}
-    for name in truth.names:
+    for position, name in enumerate(truth.names):
         file, index = file_and_index(name)
         if file not in known:
-            known[file] = _stored(file, folder)
+            cells = {column: values[position] for column, values in truth.columns.items()}
+            known[file] = _stored(file, folder, points3d.spacing_of(cells))
         stored, affine = known[file]
         if index >= stored.times:
             raise UsageError(f"{file}: expected an index below its {stored.times} time points, found {index}")
@@ -163,14 +164,14 @@ def grids_of(truth: Truth, folder: Path) -> Grids:
     return Grids(np.array(affines), np.array(shapes))
 
 
-def _stored(file: str, folder: Path) -> tuple[StoredVolume, np.ndarray]:
+def _stored(file: str, folder: Path, spacing: Sequence[float] | None) -> tuple[StoredVolume, np.ndarray]:
     try:
         path = find_picture(folder, file, "volumes")
     except UsageError as error:
         raise UsageError(f"{error}; errors in mm need the volumes: give their folder with --images") from None
     try:
         stored = open_volume(path)
-        return stored, stored.affine()
+        return stored, stored.affine(spacing)
     except UnreadableError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -198,9 +199,8 @@ def _read_volume_labels(file: Path, schema: Schema) -> list[tuple[str, int, np.n
 
     def parse(row: Row) -> tuple[str, int, np.ndarray, dict[str, str]]:
         name, points = points3d.parse_row(row, schema.points)
-        index = number(row.cells.get("index") or "0", "index")
-        if index < 0 or index != int(index):
-            raise RowError(f"index: expected a whole number from 0 on, found {row.cells['index']!r}")
-        return name, int(index), np.array([points[point] for point in schema.points]), row.cells
+        points3d.spacing_of(row.cells)
+        index = points3d.time_of(row.cells) or 0
+        return name, index, np.array([points[point] for point in schema.points]), row.cells
 
     return list(parse_rows(file, needed, parse))

@@ -22,6 +22,7 @@ from aop_pose.io.overlay_names import overlay_name
 from aop_pose.io.pixel_size import PixelSizes, parse_pixel_size, with_pixel_size
 from aop_pose.io.read import read_frames
 from aop_pose.io.table import ResultsWriter, iter_results
+from aop_pose.io.volumes import discover_volumes
 from aop_pose.measuring import Measurer
 from aop_pose.results import Result
 from aop_pose.runtime import Predictor, usable_cores
@@ -74,7 +75,9 @@ def predict_folder(
     pixel_sizes = parse_pixel_size(pixel_size) if pixel_size is not None else None
     discovery = discover(sources)
     if not discovery.entries:
-        raise UsageError(f"no frames found in {', '.join(map(str, sources))} ({discovery.ignored} other files)")
+        volumes = len(discover_volumes(sources).entries)
+        hint = f"; {volumes} volumes: they need --weights of --method fetusmap" if volumes else ""
+        raise UsageError(f"no frames found in {', '.join(map(str, sources))} ({discovery.ignored} other files){hint}")
     identity = {
         "model": predictor.model_id,
         "sources": [str(source) for source in sources],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import attrs
 import numpy as np
@@ -25,18 +25,38 @@ from aop_pose.trust.gate import Gate
 
 C = TypeVar("C", bound=BaseModel)
 METADATA_KEY = "aop_pose"
+LICENCE = "AGPL-3.0-or-later"
 DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": ("direct",)}
 """Head of a contract -> how its output may be read as points."""
 
 
-class Contract(BaseModel):
-    """What has to be known to use a network: stored as JSON in the artefact's metadata."""
+class AnyContract(BaseModel):
+    """What has to be known to use any network: stored as JSON in the artefact's metadata."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    known_schemas: ClassVar[Mapping[str, Schema]] = SCHEMAS
 
     format: Literal[1] = 1
     name: str
     schema_name: str = Field(alias="schema")
+
+    @field_validator("schema_name")
+    @classmethod
+    def _check_schema(cls, name: str) -> str:
+        if name not in cls.known_schemas:
+            raise ValueError(f"expected one of {', '.join(cls.known_schemas)}, found {name!r}")
+        return name
+
+    @property
+    def schema_of_points(self) -> Schema:
+        return SCHEMAS[self.schema_name]
+
+
+class Contract(AnyContract):
+    """What has to be known to use a network that finds points on frames."""
+
+    known_schemas = FRAME_SCHEMAS
+
     head: Literal["pose", "heatmap", "coordinates"]
     """What comes out for an input (B, 1, S, S) of gray in [0, 1].
 
@@ -57,14 +77,7 @@ class Contract(BaseModel):
     """Conformal intervals; None = not calibrated, so no interval is printed."""
     gate: Gate | None = None
     """When to withhold a number; None = nothing beyond ``threshold`` is asked."""
-    licence: str = "AGPL-3.0-or-later"
-
-    @field_validator("schema_name")
-    @classmethod
-    def _check_schema(cls, name: str) -> str:
-        if name not in FRAME_SCHEMAS:
-            raise ValueError(f"expected one of {', '.join(FRAME_SCHEMAS)}, found {name!r}")
-        return name
+    licence: str = LICENCE
 
     @model_validator(mode="after")
     def _check_decode(self) -> Self:
@@ -72,10 +85,6 @@ class Contract(BaseModel):
         if self.decode not in rules:
             raise ValueError(f"decode: expected one of {', '.join(rules)} for head {self.head}, found {self.decode!r}")
         return self
-
-    @property
-    def schema_of_points(self) -> Schema:
-        return SCHEMAS[self.schema_name]
 
 
 @attrs.frozen(eq=False)
@@ -216,7 +225,7 @@ def open_artefact(path: str | Path, device: str = "cpu", threads: int | None = N
 def predictor_of(opened: Opened) -> Predictor:
     """The predictor of an artefact that measures frames; UsageError where its contract does not fit."""
     contract = read_contract(opened, Contract)
-    _check_answer(opened.network, contract, opened.path)
+    _check_answer(opened, contract)
     return Predictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)
 
 
@@ -262,16 +271,21 @@ def _first_problem(error: ValidationError | json.JSONDecodeError) -> str:
     return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
-def _check_answer(network: Network, contract: Contract, path: Path) -> None:
-    """UsageError where a black picture does not get the answer that the contract promises."""
-    size, points = contract.image_size, len(contract.schema_of_points.points)
+def shape_of_answer(opened: Opened, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of what comes out for a black input; UsageError where the network does not take the contract's shape."""
     try:
-        shape = network(np.zeros((1, 1, size, size), np.float32)).shape
+        return opened.network(np.zeros(shape, np.float32)).shape
     except Exception as error:
         raise UsageError(
-            f"weights: the network in {path} does not take the (1, 1, {size}, {size}) that its contract says "
+            f"weights: the network in {opened.path} does not take the {shape} that its contract says "
             f"({type(error).__name__}); export it again"
         ) from None
+
+
+def _check_answer(opened: Opened, contract: Contract) -> None:
+    """UsageError where a black picture does not get the answer that the contract promises."""
+    size, points = contract.image_size, len(contract.schema_of_points.points)
+    shape = shape_of_answer(opened, (1, 1, size, size))
     if contract.head == "heatmap":
         expected, kept = f"(1, {points}, h, h)", len(shape) == 4 and shape[:2] == (1, points) and shape[2] == shape[3]
     elif contract.head == "coordinates":
@@ -280,6 +294,6 @@ def _check_answer(network: Network, contract: Contract, path: Path) -> None:
         expected, kept = f"(1, {5 + 2 * points}, candidates)", len(shape) == 3 and shape[:2] == (1, 5 + 2 * points)
     if not (kept and shape[2]):
         raise UsageError(
-            f"weights: {path}: expected an answer of shape {expected} for schema {contract.schema_name}, "
+            f"weights: {opened.path}: expected an answer of shape {expected} for schema {contract.schema_name}, "
             f"found {shape}; export it again"
         )

@@ -7,28 +7,26 @@ from typing import Any, Literal
 
 import attrs
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
 from aop_pose.errors import UsageError
 from aop_pose.heatmaps import decode, peaks
 from aop_pose.keypoints import Keypoints
-from aop_pose.runtime import METADATA_KEY, Network, Opened, read_contract
-from aop_pose.schemas import SCHEMAS, VOLUME_SCHEMAS, Schema
+from aop_pose.runtime import LICENCE, METADATA_KEY, AnyContract, Network, Opened, read_contract, shape_of_answer
+from aop_pose.schemas import VOLUME_SCHEMAS, Schema
 from aop_pose.sides import sides_order, sides_unknown
 from aop_pose.volume import Volume
 from aop_pose.volume_grid import Placement, brightest, normalised, place, resample, window_weights, windows
+from aop_pose.volume_turns import Sides, Turn, turned_maps, turns_of
 
 HEAD = "volume-heatmap"
 
 
-class VolumeContract(BaseModel):
+class VolumeContract(AnyContract):
     """What has to be known to use a network that finds points in volumes."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    known_schemas = VOLUME_SCHEMAS
 
-    format: Literal[1] = 1
-    name: str
-    schema_name: str = Field(alias="schema")
     head: Literal["volume-heatmap"] = "volume-heatmap"
     """An input (1, 1, *size) of gray in [0, 1] gives (1, n, *size): a map a point, whose peak is 1 where the network
     is as sure as it was taught to be."""
@@ -56,21 +54,13 @@ class VolumeContract(BaseModel):
     """See ``heatmaps.decode``."""
     sides: Literal["learned", "equation 7", "unknown"] = "learned"
     """Who says which side is the left one: the network, the rule of ``aop_pose.sides``, or nobody."""
+    turns: Literal[1, 24] = 1
+    """24: the maps are the mean of those of the input in each right-angled turn that keeps its shape
+    (``volume_turns``), which takes as many times as long."""
     stride: int = Field(default=1, ge=1)
     """Voxels of the input that the deepest level of the network makes one of."""
     training_run: dict[str, Any]
-    licence: str = "AGPL-3.0-or-later"
-
-    @field_validator("schema_name")
-    @classmethod
-    def _check_schema(cls, name: str) -> str:
-        if name not in VOLUME_SCHEMAS:
-            raise ValueError(f"expected one of {', '.join(VOLUME_SCHEMAS)}, found {name!r}")
-        return name
-
-    @property
-    def schema_of_points(self) -> Schema:
-        return SCHEMAS[self.schema_name]
+    licence: str = LICENCE
 
 
 @attrs.frozen(eq=False)
@@ -113,7 +103,17 @@ class VolumePredictor:
     @property
     def further_facts(self) -> dict[str, Any]:
         """What a results file says of the run beside the contract."""
-        return {}
+        return {"turns": len(self.turns)} if self.contract.turns > 1 else {}
+
+    @property
+    def turns(self) -> list[Turn]:
+        """In which the network sees each input."""
+        return turns_of(self.contract.size, self.contract.turns)
+
+    @property
+    def unsided(self) -> Sides:
+        """Pairs of sides that the network was not taught to name."""
+        return self.schema.sides if self.contract.sides != "learned" else ()
 
     def find(self, volume: Volume) -> VolumeFound:
         """Points in a volume of any size and spacing, in its voxel indices."""
@@ -133,7 +133,11 @@ class VolumePredictor:
     def answer(self, values: np.ndarray, placement: Placement) -> VolumeMaps:
         """The network's maps of a volume in its grid (i, j, k)."""
         whole = self.contract.mode == "whole"
-        return VolumeMaps(self.network(values[None, None])[0] if whole else self._windowed(values), placement)
+        return VolumeMaps(self._shown(values) if whole else self._windowed(values), placement)
+
+    def _shown(self, values: np.ndarray) -> np.ndarray:
+        """Maps (n, *size) of one input (*size)."""
+        return turned_maps(self.network, values, self.turns, self.unsided)
 
     def place(self, volume: Volume, gray: np.ndarray) -> Placement:
         """Where a volume lies in the network's grid; ``gray``: its voxels, ``normalised``."""
@@ -184,7 +188,7 @@ class VolumePredictor:
         total = np.zeros((len(self.schema.points), *values.shape), np.float32)
         counted = np.zeros(values.shape, np.float32)
         for window in windows(values.shape, self.contract.size, self.contract.overlap):
-            total[(slice(None), *window)] += self.network(values[window][None, None])[0] * weights
+            total[(slice(None), *window)] += self._shown(values[window]) * weights
             counted[window] += weights
         return total / counted
 
@@ -216,13 +220,7 @@ def volume_predictor_of(opened: Opened) -> VolumePredictor:
     """The predictor of an artefact that measures volumes; UsageError where its contract does not fit."""
     contract = read_contract(opened, VolumeContract)
     expected = (1, len(contract.schema_of_points.points), *contract.size)
-    try:
-        shape = opened.network(np.zeros((1, 1, *contract.size), np.float32)).shape
-    except Exception as error:
-        raise UsageError(
-            f"weights: the network in {opened.path} does not take the {(1, 1, *contract.size)} that its contract says "
-            f"({type(error).__name__}); export it again"
-        ) from None
+    shape = shape_of_answer(opened, (1, 1, *contract.size))
     if shape != expected:
         raise UsageError(f"weights: {opened.path}: expected an answer of shape {expected}, found {shape}; export again")
     return VolumePredictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)

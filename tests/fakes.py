@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from aop_pose.runtime import Contract, Predictor
+from aop_pose.volume import Volume
 
 POINTS = np.array([[150.0, 60.0], [80.0, 80.0], [170.0, 120.0]])
 
@@ -38,6 +39,12 @@ def textured(seed: int, height: int = 256, width: int = 256, first_row: int = 20
     pixels = cv2.GaussianBlur(np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8), (0, 0), 2)
     pixels[0] = first_row
     return pixels
+
+
+def random_volume(shape: tuple[int, int, int] = (20, 12, 8)) -> Volume:
+    """Gray values (I, J, K) from 0 to 100 in voxels of 1, 2 and 4 mm."""
+    voxels = np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32)
+    return Volume(voxels, np.diag([1.0, 2.0, 4.0, 1.0]), "x.nii.gz")
 
 
 def write_frames(folder: Path, count: int, **options) -> Path:

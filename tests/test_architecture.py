@@ -19,7 +19,7 @@ PACKAGE = ROOT / "aop_pose"
 FLOORS = [
     {"errors", "versions"},
     {"frame", "schemas", "geometry", "heatmaps", "letterbox", "decode"},
-    {"keypoints", "volume", "volume_grid", "sides"},
+    {"keypoints", "volume", "volume_grid", "volume_turns", "sides"},
     {"results"},
     {"measure", "io"},
     {"formats", "phantom", "evaluation", "fetching"},

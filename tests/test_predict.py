@@ -198,6 +198,14 @@ def test_no_frames_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_volumes_without_weights_are_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.nii.gz").touch()
+    (tmp_path / "in" / "notes.txt").touch()
+    with pytest.raises(UsageError, match=r"\(2 other files\); 1 volumes: they need --weights of --method fetusmap"):
+        run([tmp_path / "in"], tmp_path / "out")
+
+
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     folder = write_frames(tmp_path / "frames", 8)
     peaks = []

@@ -170,6 +170,51 @@ def test_windows_of_a_network_that_sees_single_voxels_give_the_whole():
     np.testing.assert_allclose(maps.maps, whole.maps, atol=1e-6)
 
 
+@pytest.mark.parametrize(("size", "turns"), [((36, 36, 36), 24), ((36, 30, 32), 4), ((36, 30, 36), 8)])
+def test_all_turns_that_keep_the_input_s_shape_are_averaged(size, turns):
+    """Of a network that sees single voxels the maps stay the same; it sees as many inputs, one at a time."""
+    volume = Volume(bright(), AFFINES["mirrored"], "v")
+    seen = []
+
+    def network(inputs):
+        seen.append(inputs[0, 0])
+        return np.concatenate([inputs, inputs**2, 1 - inputs], axis=1)
+
+    plain = VolumePredictor(contract_of(size=size, voxel_mm=2.5), network, "m")
+    turned = VolumePredictor(contract_of(size=size, voxel_mm=2.5, turns=24), network, "m")
+    np.testing.assert_allclose(turned.maps(volume).maps, plain.maps(volume).maps, atol=1e-6)
+    assert {one.shape for one in seen} == {size}
+    assert len({one.tobytes() for one in seen}) == len(seen) - 1 == turns
+    assert turned.further_facts == {"turns": turns}
+    assert plain.further_facts == {}
+
+
+def test_windows_are_turned_too():
+    volume = Volume(np.random.default_rng(0).random(SHAPE, dtype=np.float32), AFFINES["plain"], "v")
+    network = lambda inputs: np.concatenate([inputs, inputs**2, 1 - inputs], axis=1)  # noqa: E731
+    contract = contract_of(mode="patch", voxel_mm=2.0, size=(16, 16, 16))
+    turned = VolumePredictor(contract.model_copy(update={"turns": 24}), network, "m").maps(volume)
+    np.testing.assert_allclose(turned.maps, VolumePredictor(contract, network, "m").maps(volume).maps, atol=1e-6)
+
+
+def test_sides_that_were_not_taught_are_not_mixed_by_the_turns():
+    """A network that calls the eye with the lower last index left, in whatever turn it sees it."""
+
+    def network(inputs):
+        found = [np.unravel_index((abs(inputs[0, 0] - gray)).argmin(), inputs.shape[2:]) for gray in (0.75, 0.875, 1)]
+        points = np.array([found[0], *sorted(found[1:], key=lambda point: point[2])], float)
+        return encode(points[None, :, ::-1], inputs.shape[2:], 1.0).astype(np.float32)
+
+    # One voxel of the volume is one of the grid, and the points are the brightest 3 of a volume scaled to its maximum.
+    volume = Volume(bright(), np.eye(4), "v")
+    contract = contract_of(voxel_mm=1.0, size=(30, 30, 30), turns=24)
+    unsided = VolumePredictor(contract.model_copy(update={"sides": "unknown"}), network, "m").find(volume)
+    assert unsided.score == pytest.approx(1, abs=1e-3)
+    eyes = unsided.keypoints.coords[1:]
+    np.testing.assert_allclose(eyes[np.argsort(eyes[:, 0])], POINTS[1:], atol=0.05)
+    assert VolumePredictor(contract, network, "m").find(volume).score < 0.7
+
+
 def upright_fetus():
     """A fetus that looks along y and stands along z, its left at negative x: (22, 3) mm in RAS."""
     draw = np.random.default_rng(3)

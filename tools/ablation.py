@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aop_pose.errors import AopPoseError
+from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.bootstrap import group_bootstrap, sign_flip_test
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import LabelledFrame
@@ -54,6 +54,17 @@ def train_missing(arms: Iterable[Arm], results: Path, run_arm: Callable[[Arm], d
         if not (results / arm.file).exists():
             print(f"== {arm.file}", flush=True)
             write_result(results / arm.file, run_arm(arm))
+
+
+def train_all(wanted: Iterable[Arm], results: Path, run_arm: Callable[[Arm], dict[str, Any]]) -> None:
+    """As ``train_missing``, but an arm whose training breaks off is said and left out: the others go on."""
+    for arm in wanted:
+        try:
+            train_missing([arm], results, run_arm)
+        except UsageError:
+            raise
+        except AopPoseError as error:
+            print(f"{arm.folder}: {error}", file=sys.stderr)
 
 
 def write_result(file: Path, result: Mapping[str, Any]) -> None:

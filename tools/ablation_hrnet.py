@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablation import SCALE, Arm, Measured, guarded, measure, read_results, result_of, train_missing
+from ablation import SCALE, Arm, Measured, guarded, measure, read_results, result_of, train_all
 from ablation_data import write_rehearsal
 
 from aop_pose.errors import AopPoseError, UsageError
@@ -84,17 +84,6 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     )
     record["train"] = pipeline("hrnet-gan").train(job)
     return result_of(arm, record, measure(folder, options.data))
-
-
-def train_all(wanted: Iterable[Arm], options: argparse.Namespace) -> None:
-    """Every arm that is not finished. One whose training breaks off is said and left out: the others go on."""
-    for arm in wanted:
-        try:
-            train_missing([arm], options.results, partial(run_arm, options=options))
-        except UsageError:
-            raise
-        except AopPoseError as error:
-            print(f"{arm.folder}: {error}", file=sys.stderr)
 
 
 def table(options: argparse.Namespace) -> str:
@@ -167,7 +156,7 @@ def main() -> int:
         options.runs.mkdir(parents=True, exist_ok=True)
         options.results.mkdir(parents=True, exist_ok=True)
         if not options.table:
-            train_all(arms(chosen, options.seeds), options)
+            train_all(arms(chosen, options.seeds), options.results, partial(run_arm, options=options))
         print(table(options))
 
     return guarded("ablation_hrnet", work)

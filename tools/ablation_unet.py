@@ -16,15 +16,15 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablation import Arm, Measured, guarded, measure, read_results, result_of, train_missing
+from ablation import Arm, Measured, guarded, measure, read_results, result_of, train_all
 
-from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.errors import UsageError
 from aop_pose.evaluation.metrics import align_interchangeable
 from aop_pose.formats.head import HeadFrame, read_head
 from aop_pose.formats.iugc import read_iugc
@@ -83,17 +83,6 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
         return result_of(arm, record, measure(folder / "points", data))
     errors = measure_heads(folder / "points", read_head(options.head_val, data))
     return {**result_of(arm, record, errors), "scale": "mm"}
-
-
-def train_all(wanted: Iterable[Arm], options: argparse.Namespace) -> None:
-    """Every arm that is not finished. One whose training breaks off is said and left out: the others go on."""
-    for arm in wanted:
-        try:
-            train_missing([arm], options.results, partial(run_arm, options=options))
-        except UsageError:
-            raise
-        except AopPoseError as error:
-            print(f"{arm.folder}: {error}", file=sys.stderr)
 
 
 def measure_heads(run: Path, frames: list[HeadFrame]) -> dict[str, list[float]]:
@@ -175,7 +164,7 @@ def main() -> int:
         options.runs.mkdir(parents=True, exist_ok=True)
         options.results.mkdir(parents=True, exist_ok=True)
         if not options.table:
-            train_all(arms(chosen, schemas, options.seeds), options)
+            train_all(arms(chosen, schemas, options.seeds), options.results, partial(run_arm, options=options))
         print(table(schemas, options))
 
     return guarded("ablation_unet", work)

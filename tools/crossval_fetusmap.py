@@ -2,11 +2,11 @@
 
 Volumes are divided into folds by whole groups (--group, a column of the label file: fetal_mri names no patients, and
 volumes of one fetus have one gestational age). Arms: plain = K of equation 5; pair = the Pair loss of equations 3-8,
-which does not learn which side is which and is scored up to a swap of the sides. Each arm and fold trains on the other
-folds, keeps its last epoch, and is measured on its own volumes. The floor is the predictor that gives the mean of the
-training landmarks, in mm from the middle of the volume, along its own axes or the patient's, whichever is better on the
-volumes that are measured. Each finished arm and fold is one JSON in --results, so that an interrupted table goes on
-where it stopped; --table prints it from what is there.
+which does not learn which side is which and is scored up to a swap of the sides. Each arm and fold trains on the
+other folds, keeps its last epoch, and is measured on its own volumes. The floor is the predictor that gives the mean
+of the training landmarks, in mm from the middle of the volume, along its own axes or the patient's, whichever is
+better on the volumes that are measured, and scored as its arm is. Each finished arm and fold is one JSON in
+--results, so that an interrupted table goes on where it stopped; --table prints it from what is there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from aop_pose.errors import UsageError
 from aop_pose.evaluation.points3d import point_errors, volume_diagonals
 from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of, write_points3d
 from aop_pose.formats.split import groups_of
-from aop_pose.io.volumes import read_volume
 from aop_pose.pipelines import open_weights, pipeline
 from aop_pose.pipelines.job import Job
 from aop_pose.runtime_volume import VolumePredictor
@@ -65,7 +64,7 @@ def folds_of(groups: Sequence[object], count: int) -> np.ndarray:
 
 def middle_mm(volume: LabelledVolume, schema: Schema) -> dict[str, np.ndarray]:
     """Points (n, 3) in mm from the middle of their volume, along the axes that the network sees and the patient's."""
-    stored = read_volume(volume.path)
+    stored = volume.read()
     points, middle = volume.keypoints(schema).coords, (np.array(stored.shape) - 1) / 2
     own = (points - middle) * stored.spacing
     own[:, 2] *= stored.handedness
@@ -73,14 +72,19 @@ def middle_mm(volume: LabelledVolume, schema: Schema) -> dict[str, np.ndarray]:
 
 
 def floor_errors(
-    training: Sequence[LabelledVolume], left_out: Sequence[LabelledVolume], schema: Schema
+    training: Sequence[LabelledVolume], left_out: Sequence[LabelledVolume], schema: Schema, free: bool = False
 ) -> dict[str, list[float]]:
-    """File name -> mm off by each point, of the mean training landmark in the axes in which it is nearer."""
+    """File name -> mm off by each point, of the mean training landmark in the axes in which it is nearer.
+
+    ``free``: up to an exchange of the sides of each volume.
+    """
     before, after = ([middle_mm(volume, schema) for volume in some] for some in (training, left_out))
     found = {}
     for axes in ("own", "patient"):
         means = np.nanmean([points[axes] for points in before], axis=0)
-        found[axes] = [np.linalg.norm(points[axes] - means, axis=1) for points in after]
+        truth = np.array([points[axes] for points in after])
+        errors = point_errors(np.broadcast_to(means, truth.shape), truth, np.full(len(truth), np.nan), schema)
+        found[axes] = errors.up_to_swap(schema.sides) if free else errors.distances
     best = min(found.values(), key=lambda errors: float(np.nanmean(errors)))
     return {volume.filename: np.round(errors, 3).tolist() for volume, errors in zip(left_out, best, strict=True)}
 
@@ -89,7 +93,7 @@ def measure(predictor: VolumePredictor, volumes: Sequence[LabelledVolume], schem
     """File name -> mm off by each point, as named and up to an exchange of the sides; which sides are exchanged."""
     result = {}
     for one in volumes:
-        volume = read_volume(one.path)
+        volume = one.read()
         truth = volume.to_mm(one.keypoints(schema).coords)
         found = predictor.find(volume)
         points = volume.to_mm(found.keypoints.coords) if found.keypoints is not None else np.full(truth.shape, np.nan)
@@ -133,7 +137,8 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "arm": arm.name, "fold": arm.fold, "folds": options.folds, "seed": options.seed, "schema": schema.name,
         "trained_on": len(training), "cpu_seconds": round(seconds, 1), **{key: record[key] for key in kept},
-        "floor_mm": floor_errors(training, left_out, schema), "volumes": measure(predictor, left_out, schema),
+        "floor_mm": floor_errors(training, left_out, schema, arm.name == "pair"),
+        "volumes": measure(predictor, left_out, schema),
     }  # fmt: skip
 
 

@@ -33,7 +33,6 @@ from aop_pose.evaluation.figures3d import volume_figures
 from aop_pose.evaluation.measured3d import MeasurementErrors
 from aop_pose.evaluation.points3d import PointErrors, point_errors, volume_diagonals, whole_body
 from aop_pose.formats.points3d import read_points3d
-from aop_pose.io.volumes import read_volume
 from aop_pose.phantom.fetus import write_fetus_phantoms
 from aop_pose.pipelines import open_refining, open_weights, pipeline
 from aop_pose.pipelines.config import load_config
@@ -151,7 +150,7 @@ def measure(predictor: VolumePredictor, data: Path) -> dict[str, dict[str, Any]]
     named and up to a swap of the whole body, with what was not found off by the diagonal."""
     result = {}
     for one in read_points3d(data / LABELS, data):
-        volume = read_volume(one.path)
+        volume = one.read()
         truth = volume.to_mm(one.keypoints(FETUS).coords)
         found = predictor.find(volume)
         points = volume.to_mm(found.keypoints.coords) if found.keypoints is not None else np.full(truth.shape, np.nan)

@@ -136,7 +136,7 @@ def split(
 @_command("phantom")
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="OUT")],
-    count: Annotated[int, typer.Option("--count", min=1, help="How many frames.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many frames, planes or files.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same frames.")] = 0,
     size: Annotated[
         int | None,
@@ -153,11 +153,18 @@ def phantom(
         str,
         typer.Option("--schema", help="aop: transperineal frames; head: planes of a head; fetus: volumes of a fetus."),
     ] = "aop",
+    times: Annotated[
+        int | None,
+        typer.Option(
+            "--times", min=1, help="fetus: time points of a moving fetus in each file, which is 4-D then. Default: 3-D."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
     """Make up transperineal frames with exact landmarks and masks, head planes with exact axes, or volumes of a fetus.
 
-    Volumes have 22 exact points in voxel indices: OUT/volumes/*.nii.gz and OUT/labels.csv.
+    Volumes have 22 exact points in voxel indices: OUT/volumes/*.nii.gz and OUT/labels.csv, which has a row a time point
+    with --times.
 
     Example: aop-pose dataset phantom phantoms/ --count 100 --seed 0
     """
@@ -168,9 +175,11 @@ def phantom(
         raise UsageError(f"--schema: expected aop, head or fetus, found {schema!r}")
     if schema != "aop" and device is not None:
         raise UsageError(f"--device: expected none with --schema {schema}, found {device!r}")
+    if schema != "fetus" and times is not None:
+        raise UsageError(f"--times: expected none with --schema {schema}, found {times}")
     size = _USUAL_SIZE[schema] if size is None else size
     if schema == "fetus":
-        written = write_fetus_phantoms(out, count, seed, size=size, overwrite=overwrite)
+        written = write_fetus_phantoms(out, count, seed, size=size, times=times, overwrite=overwrite)
     elif schema == "head":
         written = write_head_phantoms(out, count, seed, size=size, overwrite=overwrite)
     else:

@@ -16,22 +16,28 @@ def predict(
     weights: Annotated[
         str | None, typer.Option("--weights", help="Artefact, its name, run folder or checkpoint.")
     ] = None,
-    schema: Annotated[str | None, typer.Option("--schema", help="aop or head: picks the shipped default.")] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option("--schema", help="aop or head: picks the shipped default; volumes need --weights."),
+    ] = None,
     pixel_size: Annotated[
         str | None,
         typer.Option(
             "--pixel-size", help="mm per pixel, or a CSV with Filename,pixel_size_mm; for volumes mm per voxel."
         ),
     ] = None,
-    overlay: Annotated[bool, typer.Option(help="Draw a picture per frame.")] = True,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=256, help="Frames per pass of the network.")] = 8,
+    overlay: Annotated[bool, typer.Option(help="Draw a picture of each frame or volume.")] = True,
+    batch: Annotated[
+        int,
+        typer.Option("--batch", min=1, max=256, help="Frames per pass of the network; volumes go one by one."),
+    ] = 8,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     coverage: Annotated[
         float,
         typer.Option("--coverage", help="Share of intervals that hold the true value, if the artefact is calibrated."),
     ] = 0.9,
     gate: Annotated[
-        bool, typer.Option(help="Withhold numbers where the artefact's gate doubts that the picture can be measured.")
+        bool, typer.Option(help="Withhold numbers where the artefact's gate doubts that a picture can be measured.")
     ] = True,
     refine: Annotated[
         bool,
@@ -39,9 +45,10 @@ def predict(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
-    """Measure every frame of files, folders and globs; one row each, whatever happens.
+    """Measure every frame or volume of files, folders and globs; one row each, whatever happens.
 
-    Weights that find points in volumes (--method fetusmap) take volumes: NIfTI, MetaImage, NRRD, NumPy.
+    Weights that find points in volumes (train --method fetusmap) take volumes: NIfTI, MetaImage, NRRD, NumPy.
+    A 4-D file has a row a time point.
     Running the same command again after an interruption goes on where it stopped.
     Exit code 0: all measured or abstained; 3: some file was unreadable.
 

@@ -15,9 +15,11 @@ from aop_pose.errors import UsageError
 _OPTIONS = {"frames": "list"}
 """Arguments of the verbs whose option has another name."""
 
-Data = Annotated[Path, typer.Option("--data", help="Folder with the pictures.", exists=True, file_okay=False)]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder with the pictures or volumes.", exists=True, file_okay=False)
+]
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
-Method = Annotated[str, typer.Option("--method", help="Pipeline.")]
+Method = Annotated[str, typer.Option("--method", help="yolo, unet or hrnet-gan for pictures; fetusmap for volumes.")]
 Labels = Annotated[str, typer.Option("--labels", help="Label file, as given or below --data.")]
 Init = Annotated[str, typer.Option("--init", help="auto, scratch, a checkpoint or a run folder.")]
 Preset = Annotated[str | None, typer.Option("--preset", help="A preset of the method, or a YAML file.")]
@@ -38,7 +40,7 @@ def train(
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option("--boxes", help="YOLO detection folder: PS and FH boxes that are learned beside the points."),
+        typer.Option("--boxes", help="yolo: detection folder, PS and FH boxes that are learned beside the points."),
     ] = None,
     pseudo: Annotated[
         str | None,
@@ -77,7 +79,10 @@ def train(
     device: Device = "cpu",
     resume: Resume = False,
 ) -> None:
-    """Train a network that finds PS1, PS2 and FH1.
+    """Train a network that finds points: PS1, PS2 and FH1, the axes of a head, or points in volumes.
+
+    yolo and hrnet-gan learn PS1, PS2 and FH1 (labels iugc). unet learns these or the axes of a head (head-csv, with
+    --preset head_biometry). fetusmap learns points in volumes (3-D points, of schema fetus or fetal_face).
 
     Example: aop-pose train --method yolo --data psfhs --labels labelled.csv --preset fast --out runs/first
     """

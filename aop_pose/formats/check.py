@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -58,12 +59,14 @@ class _Table:
     columns: Sequence[str]
     folder: str
     """Where pictures stand besides the data folder itself."""
-    size: Callable[[Path], tuple[int, ...]]
-    """Pixels or voxels along x, y, …; UnreadableError."""
+    size: Callable[[Path, Row], tuple[int, ...]]
+    """Pixels or voxels along x, y, … of the picture of a row; AopPoseError, RowError."""
     numbers: Callable[[Row, tuple[int, ...] | None], Iterator[str]]
     """Row and size (None where there is no readable picture) -> what is wrong with its numbers."""
     kept: Callable[[Row], bool] = lambda row: True
     """False where a row says of itself that it labels nothing; RowError."""
+    time: Callable[[Mapping[str, str]], int | None] = lambda cells: None
+    """Which of several pictures in its file a row means; RowError."""
 
 
 def _check_table(file: Path, data: Path) -> Report:
@@ -73,7 +76,7 @@ def _check_table(file: Path, data: Path) -> Report:
     except UsageError as error:
         return Report(0, "rows", [Finding("", str(error))])
     findings: list[Finding] = []
-    first_lines: dict[Path, int] = {}
+    first_lines: dict[tuple[Path, int | None], int] = {}
     for row in rows:
         messages = [row.problem] if row.problem else list(_row_messages(row, table, data, first_lines))
         findings += [Finding(f"{file}:{row.line}", message) for message in messages]
@@ -84,13 +87,16 @@ def _table(file: Path) -> _Table:
     header = header_of(file)
     names = points3d.point_names(header)
     if names:
-        return _Table(("Filename",), "volumes", _read_shape, lambda row, size: _volume_messages(row, size, names))
+        messages = partial(_volume_messages, names=names)
+        return _Table(("Filename",), "volumes", _read_shape, messages, time=points3d.time_of)
     if set(header) & set(head.POINT_COLUMNS):
         return _Table(head.COLUMNS, "images", _decoded_size, _head_messages)
     return _Table(iugc.COLUMNS, "images", _decoded_size, _iugc_messages, iugc.is_kept)
 
 
-def _row_messages(row: Row, table: _Table, data: Path, first_lines: dict[Path, int]) -> Iterator[str]:
+def _row_messages(
+    row: Row, table: _Table, data: Path, first_lines: dict[tuple[Path, int | None], int]
+) -> Iterator[str]:
     name = row.cells["Filename"].replace("\\", "/")
     if not name:
         yield "Filename: expected a file name, found an empty cell"
@@ -100,32 +106,35 @@ def _row_messages(row: Row, table: _Table, data: Path, first_lines: dict[Path, i
             return
     except RowError as error:
         yield str(error)
-    size, path = None, data / name
+    size, path, time = None, data / name, None
     # Without its picture, the name and the numbers of a row can still be wrong: all of it is said at once.
     try:
+        time = table.time(row.cells)
         path = find_picture(data, name, table.folder)
-        size = table.size(path)
-    except AopPoseError as error:
+        size = table.size(path, row)
+    except (AopPoseError, RowError) as error:
         yield str(error)
-    first = first_lines.setdefault(path.resolve(), row.line)
+    first = first_lines.setdefault((path.resolve(), time), row.line)
     if first != row.line:
-        yield f"expected each picture once, found {name} again (first in line {first})"
+        again = name if time is None else f"{name}, time point {time},"
+        yield f"expected each picture once, found {again} again (first in line {first})"
     try:
         yield from table.numbers(row, size)
     except RowError as error:
         yield str(error)
 
 
-def _decoded_size(path: Path) -> tuple[int, int]:
+def _decoded_size(path: Path, row: Row | None = None) -> tuple[int, int]:
     """(width, height) of the picture, all of which could be decoded; UnreadableError."""
     pixels = read_gray(path)
     return pixels.shape[1], pixels.shape[0]
 
 
-def _read_shape(path: Path) -> tuple[int, int, int]:
+def _read_shape(path: Path, row: Row) -> tuple[int, int, int]:
     """Voxels of a volume that could be read and placed in space; AopPoseError."""
     try:
-        return read_volume(path).shape
+        time, spacing = points3d.time_of(row.cells), points3d.spacing_of(row.cells)
+        return read_volume(path, index=time, spacing=spacing).shape
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from error
 

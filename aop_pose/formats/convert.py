@@ -22,7 +22,7 @@ from aop_pose.formats.registry import LABELS, fitting_layouts
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.formats.yolo import write_yolo_detect, write_yolo_pose
 from aop_pose.io.folder import appearing
-from aop_pose.io.volumes import read_volume, write_volume
+from aop_pose.io.volumes import write_volume
 
 
 @attrs.frozen
@@ -162,8 +162,10 @@ def _place_volume(volume: LabelledVolume, folder: Path) -> str:
     """Copy a volume and return its new name; a header whose voxels lie beside it becomes one file."""
     name = Path(volume.filename).name
     if name.lower().endswith(".mhd"):
+        if volume.index is not None:
+            raise UnreadableError("expected a 4-D file in one piece, found a .mhd header; store it as .nii.gz or .mha")
         name = f"{name[:-4]}.mha"
-        write_volume(read_volume(volume.path), folder / name)
+        write_volume(volume.read(), folder / name)
     else:
         shutil.copyfile(volume.path, folder / name)
     return name

@@ -1,14 +1,15 @@
 """The 3-D label file: ``Filename[,…],<point>_i,<point>_j,<point>_k,…`` in zero-based voxel indices.
 
 ``i, j, k`` count along the first, second and third axis of the file (x, y, z of NIfTI), the centre of the
-first voxel being 0. A point that lies outside the volume, or was not marked, has three empty cells. Columns that
-belong to no point are kept as text.
+first voxel being 0. A point that lies outside the volume, or was not marked, has three empty cells. ``index`` is the
+time point of a 4-D file, from 0; ``spacing_i_mm,spacing_j_mm,spacing_k_mm`` the millimetres from voxel to voxel of a
+file that states none, as .npy never does. Columns that belong to no point are kept as text.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -17,11 +18,15 @@ import numpy as np
 from aop_pose.errors import UsageError
 from aop_pose.formats.labels import find_picture
 from aop_pose.formats.pictures import volume_shape
-from aop_pose.formats.rows import Row, Seen, filename, header_of, number, parse_rows
+from aop_pose.formats.rows import Row, RowError, Seen, filename, header_of, number, parse_rows
+from aop_pose.io.volumes import read_volume
 from aop_pose.keypoints import Keypoints
 from aop_pose.schemas import VOLUME_SCHEMAS, Schema
+from aop_pose.volume import Volume
 
 AXES = ("i", "j", "k")
+TIME = "index"
+SPACING = tuple(f"spacing_{axis}_mm" for axis in AXES)
 
 
 @attrs.frozen(eq=False)
@@ -35,7 +40,21 @@ class LabelledVolume:
     points: dict[str, np.ndarray]
     """Point name -> (3,) voxel indices i, j, k; NaN where it is missing."""
     notes: dict[str, str] = attrs.field(factory=dict)
-    """Further columns, as text."""
+    """Further columns, as text; ``TIME`` and ``SPACING`` among them."""
+
+    @property
+    def index(self) -> int | None:
+        """Time point of a 4-D file; None where the row names none."""
+        return time_of(self.notes)
+
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Millimetres along i, j, k for a file that states none."""
+        return spacing_of(self.notes)
+
+    def read(self) -> Volume:
+        """The volume of the row. Errors as ``io.volumes.read_volume``."""
+        return read_volume(self.path, self.filename, self.index, self.spacing)
 
     def keypoints(self, schema: Schema) -> Keypoints:
         """The points of a schema, in its order; it has to be one whose points are all here."""
@@ -56,6 +75,28 @@ def point_names(header: Sequence[str]) -> list[str]:
     return [column[:-2] for column in header if column.endswith("_i") and _columns(column[:-2]) <= set(header)]
 
 
+def time_of(cells: Mapping[str, str]) -> int | None:
+    """What a row says of its time point; RowError where that is no whole number from 0 on."""
+    text = cells.get(TIME, "")
+    if not text:
+        return None
+    index = number(text, TIME)
+    if index < 0 or index != int(index):
+        raise RowError(f"{TIME}: expected a whole number from 0 on, found {text!r}")
+    return int(index)
+
+
+def spacing_of(cells: Mapping[str, str]) -> tuple[float, float, float] | None:
+    """What a row says of its spacing; RowError unless it is three positive numbers, or nothing at all."""
+    texts = [cells.get(column, "") for column in SPACING]
+    if not any(texts):
+        return None
+    i, j, k = (number(text, column) for text, column in zip(texts, SPACING, strict=True))
+    if min(i, j, k) <= 0:
+        raise RowError(f"{','.join(SPACING)}: expected positive millimetres, found {','.join(texts)}")
+    return i, j, k
+
+
 def _columns(point: str) -> set[str]:
     return {f"{point}_{axis}" for axis in AXES}
 
@@ -74,7 +115,9 @@ def read_points3d(file: Path, data: Path) -> list[LabelledVolume]:
 
     def parse(row: Row) -> LabelledVolume:
         name, points = parse_row(row, names)
-        seen.add(name, row.line)
+        spacing_of(row.cells)
+        time = time_of(row.cells)
+        seen.add(name if time is None else f"{name}, time point {time}", row.line)
         path = find_picture(data, name, "volumes")
         notes = {
             column: text

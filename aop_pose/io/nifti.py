@@ -147,7 +147,7 @@ def _rotation(b: float, c: float, d: float) -> np.ndarray:
 
 
 def write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray, packed: bool) -> None:
-    """Write (I, J, K) of a type that NIfTI knows with its ``sform``; the same volume gives the same bytes.
+    """Write (I, J, K) or (I, J, K, T) of a type that NIfTI knows with its ``sform``; the same gives the same bytes.
 
     UnreadableError where an axis has more voxels than a NIfTI-1 header can say.
     """
@@ -157,7 +157,7 @@ def write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray, packed: bool
     code = next(code for code, name in _TYPES.items() if np.dtype(name) == voxels.dtype)
     header = bytearray(_START)
     struct.pack_into("<i", header, 0, _HEADER)
-    struct.pack_into("<8h", header, 40, 3, *voxels.shape, 1, 1, 1, 1)
+    struct.pack_into("<8h", header, 40, voxels.ndim, *voxels.shape, *[1] * (7 - voxels.ndim))
     struct.pack_into("<hh", header, 70, code, 8 * dtype.itemsize)
     struct.pack_into("<8f", header, 76, 1, *geometry.voxel_spacing(affine), 1, 1, 1, 1)
     struct.pack_into("<3f", header, 108, _START, 1, 0)

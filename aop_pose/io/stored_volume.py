@@ -57,7 +57,8 @@ class StoredVolume:
             stated = "none" if np.isnan(spacing).all() else ", ".join(f"{value:g}" for value in spacing)
             raise UnreadableError(
                 f"spacing: expected positive millimetres along i, j, k, found {stated}; "
-                "store it in the file, or give it (predict --pixel-size)"
+                "store it in the file, or give it (predict --pixel-size; in a label file the columns "
+                "spacing_i_mm,spacing_j_mm,spacing_k_mm)"
             )
         matrix = np.eye(4)
         matrix[:3, :3] = self.directions * spacing

@@ -65,8 +65,8 @@ def read_volume(
     stored = open_volume(path)
     if index is None and stored.times > 1:
         raise UsageError(
-            f"{path}: expected a 3-D volume, found a 4-D file of {stored.times} time points; store the one "
-            f"that is meant as a file, or name its index, 0 to {stored.times - 1}"
+            f"{path}: expected a 3-D volume, found a 4-D file of {stored.times} time points; store the one that is "
+            f"meant as a file, or name its index, 0 to {stored.times - 1} (in a label file the column index)"
         )
     if index is not None and not 0 <= index < stored.times:
         raise UsageError(f"{path}: expected a time point from 0 to {stored.times - 1}, found {index}")
@@ -153,6 +153,22 @@ def write_volume(volume: Volume, path: str | Path) -> None:
             write_nrrd(temporary, voxels, volume.affine)
         else:
             write_npz(temporary, voxels, volume.affine)
+
+
+def write_sequence(volumes: Sequence[Volume], path: str | Path) -> None:
+    """Write volumes on one grid as the time points of a 4-D NIfTI (.nii, .nii.gz), as ``write_volume`` a single one.
+
+    UsageError for another suffix. ValueError where there is no volume, or their grids differ.
+    """
+    path = Path(path)
+    suffix = _suffix(path.name, NIFTI_SUFFIXES)
+    if suffix is None:
+        raise UsageError(f"{path}: expected a name that ends in {', '.join(NIFTI_SUFFIXES)}")
+    if any(one.shape != volumes[0].shape or not np.array_equal(one.affine, volumes[0].affine) for one in volumes):
+        raise ValueError("expected volumes on one grid")
+    voxels = _smallest(np.stack([one.voxels for one in volumes], axis=3))
+    with replacing(path) as temporary:
+        write_nifti(temporary, voxels, volumes[0].affine, packed=suffix == ".nii.gz")
 
 
 def _smallest(voxels: np.ndarray) -> np.ndarray:

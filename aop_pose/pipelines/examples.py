@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -12,6 +13,10 @@ from aop_pose.errors import UsageError
 from aop_pose.formats.labels import LabelledFrame
 from aop_pose.formats.split import hold_out, near_duplicate_groups
 from aop_pose.io.read import read_frame
+from aop_pose.pipelines.frames import split_frames
+from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.run import fingerprint, labelled_facts
+from aop_pose.pipelines.training_config import FrameTrainingConfig
 from aop_pose.pseudo.frames import unlabelled_frames
 
 
@@ -26,6 +31,16 @@ class Example:
     def parts(self) -> list[bytes]:
         """What a fingerprint of the data is made of."""
         return [self.name.encode(), self.pixels.tobytes(), self.points.tobytes()]
+
+
+@attrs.frozen(eq=False)
+class TrainingFrames:
+    """Frames that train and frames that choose the epoch."""
+
+    training: list[Example]
+    checking: list[Example]
+    facts: dict[str, Any]
+    """What run.json says of them."""
 
 
 def read_examples(frames: Sequence[LabelledFrame]) -> list[Example]:
@@ -49,10 +64,26 @@ def phantom_examples(count: int, seed: int) -> list[Example]:
     return [Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords) for i, m in enumerate(made)]
 
 
-def unlabelled_examples(
-    data: Path, frames: str | Path | None, holdout: float, seed: int
-) -> tuple[list[Example], np.ndarray]:
-    """Frames without labels, and for each whether it is held out to choose the epoch, (n,) bool.
+def labelled_examples(
+    job: Job, val: str | None, config: FrameTrainingConfig, read: Callable[[str], list[LabelledFrame]]
+) -> TrainingFrames:
+    """Labelled frames; ``read`` gives those of a label file.
+
+    Raises:
+        UsageError: as ``split_frames`` and ``read_examples`` do.
+    """
+    labelled = read(job.labels)
+    chosen = read(val) if val is not None else None
+    split = split_frames(labelled, chosen, config.holdout, job.seed, config.patient)
+    training, checking = (read_examples(frames) for frames in split)
+    facts = labelled_facts(
+        job, val, len(training), len(checking), _parts(training + checking), phantoms=config.phantoms
+    )
+    return TrainingFrames(training, checking, facts)
+
+
+def unlabelled_examples(data: Path, frames: str | Path | None, holdout: float, seed: int) -> TrainingFrames:
+    """Frames without labels.
 
     Args:
         data: folder with the pictures.
@@ -69,4 +100,14 @@ def unlabelled_examples(
     held = np.zeros(len(examples), bool)
     if holdout and len(examples) > 1:
         held = hold_out(near_duplicate_groups([entry.path for entry in entries]), holdout, seed)
-    return examples, held
+    training = [example for example, out in zip(examples, held, strict=True) if not out]
+    checking = [example for example, out in zip(examples, held, strict=True) if out]
+    facts = {
+        "list": str(frames) if frames is not None else None, "frames": len(training), "checked_frames": len(checking),
+        "fingerprint": fingerprint(_parts(examples)),
+    }  # fmt: skip
+    return TrainingFrames(training, checking, facts)
+
+
+def _parts(examples: Sequence[Example]) -> Iterator[bytes]:
+    return (part for example in examples for part in example.parts())

@@ -7,6 +7,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -106,8 +107,25 @@ class StateKeeper(Callback):
             os.replace(part, self.file)
 
 
-def carry_out(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) -> dict[str, Any]:
-    """Train to the end and finish the run folder; returns what run.json says."""
+def carry_out(
+    module: Training,
+    job: Job,
+    run: RunFolder,
+    stage: str,
+    concluding: Callable[[], Mapping[str, Any]] = dict,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Train to the end and finish the run folder; returns what run.json says.
+
+    Args:
+        module: what is trained.
+        job: how, and where.
+        run: the folder, opened.
+        stage: of its checkpoints.
+        concluding: called when every checkpoint is written, before the run counts as finished: what it gives, run.json
+            says too. A run that is killed in it is resumed.
+        facts: what run.json says from the beginning.
+    """
     course = module.course
     precision = precision_of(course.precision, job.device)
     run.save(precision=precision, device=job.device, parameters=parameters_of(module.network), **facts)
@@ -130,9 +148,10 @@ def carry_out(module: Training, job: Job, run: RunFolder, stage: str, **facts: A
         # A process that Lightning started for one more GPU: what follows is the work of the one that leads.
         raise SystemExit(0)
     best = best_row(job.out / METRICS, module.checked)
-    state.unlink(missing_ok=True)
-    run.finish(best=best, torch_threads=torch.get_num_threads())
     job.say(f"kept: epoch {best['epoch']:.0f} of {course.epochs}")
+    run.finish(best=best, torch_threads=torch.get_num_threads(), **concluding())
+    # Only now: without it a run that is killed before it is finished would begin again.
+    state.unlink(missing_ok=True)
     return run.record
 
 

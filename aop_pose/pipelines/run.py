@@ -23,7 +23,7 @@ import yaml
 import aop_pose
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import Config
-from aop_pose.pipelines.job import leads
+from aop_pose.pipelines.job import Job, leads
 from aop_pose.runtime import usable_cores
 
 RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
@@ -132,6 +132,27 @@ def fingerprint(parts: Iterable[bytes]) -> str:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
+
+
+def labelled_facts(
+    job: Job, val: str | None, learned: int, checked: int, parts: Iterable[bytes], what: str = "frames", **further: Any
+) -> dict[str, Any]:
+    """What run.json says of labelled data.
+
+    Args:
+        job: names the label file.
+        val: the label file that chooses the epoch; None = a share of the first one's.
+        learned: how many frames or volumes train.
+        checked: how many choose the epoch.
+        parts: what the fingerprint is made of.
+        what: ``frames`` or ``volumes``.
+        further: what else trains.
+    """
+    return {
+        "labels": job.labels, "val": val, what: learned, **further, f"checked_{what}": checked,
+        "chosen_by": "the last epoch" if not checked else "--val" if val else "held-out groups of the labels",
+        "fingerprint": fingerprint(parts),
+    }  # fmt: skip
 
 
 def versions() -> dict[str, str]:

@@ -205,6 +205,24 @@ def test_a_sequence_has_motion_beside_its_errors(capsys, sequence, tmp_path):
     assert "Motion in moving.nii.gz" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_file_without_spacing_has_that_of_its_label(capsys, files):
+    """.npy never states one; the same volumes as .npy give the same figures."""
+    assert run(capsys, files)[0] == 0
+    before = metrics(files)
+    for name in "ab":
+        (files / "data" / "volumes" / f"{name}.nii.gz").unlink()
+        np.save(files / "data" / "volumes" / f"{name}.npy", np.zeros((10, 10, 10)))
+    labels = LABELS.replace(".nii.gz", ".npy").replace("patient", "patient,spacing_i_mm,spacing_j_mm,spacing_k_mm")
+    (files / "data" / "labels.csv").write_text(labels.replace("p1,", "p1,2,3,6,").replace("p2,", "p2,2,3,6,"))
+    (files / "results" / "results.csv").write_text(HEADER + ROWS.replace(".nii.gz", ".npy"))
+    assert run(capsys, files)[0] == 0
+    assert metrics(files)["mre_mm"] == before["mre_mm"]
+    (files / "data" / "labels.csv").write_text(LABELS.replace(".nii.gz", ".npy"))
+    code, _, err = run(capsys, files)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "in a label file the columns spacing_i_mm,spacing_j_mm,spacing_k_mm" in err
+
+
 def test_a_time_point_that_the_file_does_not_have_is_one_line(capsys, sequence, tmp_path):
     folder, _ = sequence
     text = (folder / "labels.csv").read_text().replace("moving.nii.gz,2,", "moving.nii.gz,7,")

@@ -237,7 +237,7 @@ def test_too_few_groups_have_no_interval():
 def test_the_area_is_that_below_the_curve(values):
     distances = np.array(values)
     thresholds = np.linspace(0, PCK_LIMIT_MM, 20001)
-    slow = np.mean([(distances <= threshold).mean() for threshold in thresholds])
+    slow = (distances[:, None] <= thresholds).mean()
     assert area_shares(distances).mean() == pytest.approx(slow, abs=1e-3)
 
 

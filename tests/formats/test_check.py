@@ -261,3 +261,30 @@ def test_checking_writes_nothing(tmp_path):
 def test_real_labels_are_clean(shared_data):
     assert check(shared_data / "psfhs" / "labelled.csv").summary == "300 rows, no findings"
     assert check(shared_data / "fetal_mri" / "labelled.csv").summary == "31 rows, no findings"
+
+
+def test_time_points_and_spacings_of_a_label_file_are_looked_at(tmp_path):
+    (tmp_path / "volumes").mkdir()
+    voxels = np.zeros((7, 6, 5, 2), np.float32)
+    voxels[0, 0, 0, 1] = np.nan
+    np.save(tmp_path / "volumes" / "a.npy", voxels)
+    rows = (
+        "Filename,index,spacing_i_mm,spacing_j_mm,spacing_k_mm,brain_i,brain_j,brain_k",
+        "a.npy,0,1,1,2,6,5,4",
+        "a.npy,1,1,1,2,6,5,4",
+        "a.npy,2,1,1,2,6,5,4",
+        "a.npy,0,1,1,2,9,5,4",
+        "a.npy,0,,,,6,5,4",
+        "a.npy,x,1,1,2,6,5,4",
+    )
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    file = tmp_path / "labels.csv"
+    found = [str(finding).removeprefix(f"{file}:") for finding in check(file).findings]
+    assert [text.split(":")[0] for text in found] == ["3", "4", "5", "5", "6", "6", "7"]
+    said = " ".join(found)
+    for text in (
+        "1 of 210 that are NaN", "expected a time point from 0 to 1, found 2", "brain", "expected each picture once",
+        "found a.npy, time point 0, again (first in line 2)", "columns spacing_i_mm,spacing_j_mm,spacing_k_mm",
+        "index: expected a number, found 'x'",
+    ):  # fmt: skip
+        assert text in said, text

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of, write_points3d
-from aop_pose.io.volumes import write_volume
+from aop_pose.formats.points3d import SPACING, LabelledVolume, read_points3d, schema_of, write_points3d
+from aop_pose.io.volumes import write_sequence, write_volume
 from aop_pose.schemas import FETAL_FACE, FETUS
 from aop_pose.volume import Volume
 from tests.formats.made_up import save_nifti
@@ -103,3 +103,49 @@ def test_real_labels_are_a_fetal_face_inside_its_volume(shared_data):
     schema = schema_of(volumes[0].points)
     assert schema is FETAL_FACE
     assert all(volume.keypoints(schema).outside(*volume.shape) == [] for volume in volumes)
+
+
+def test_time_points_of_a_file_are_rows_of_their_own_and_are_read_as_such(tmp_path):
+    frames = [Volume(np.full((7, 6, 5), value, np.float32), np.diag([2.0, 2, 3, 1])) for value in (3, 4)]
+    (tmp_path / "volumes").mkdir()
+    write_sequence(frames, tmp_path / "volumes" / "a.nii.gz")
+    header = HEADER.replace("ga_weeks", "index")
+    lines = (header, "a.nii.gz,1,6,5,4,0,1.5,2", "a.nii.gz,0,6,5,4,0,1.5,2")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    later, earlier = read_points3d(tmp_path / "labels.csv", tmp_path)
+    assert (later.index, earlier.index) == (1, 0)
+    assert (later.read().voxels.max(), earlier.read().voxels.max(), later.read().index) == (4, 3, 1)
+    write_points3d([later, earlier], tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == "\n".join(lines) + "\n"
+
+
+def test_a_file_without_spacing_has_that_of_its_row(tmp_path):
+    (tmp_path / "volumes").mkdir()
+    np.save(tmp_path / "volumes" / "a.npy", np.zeros((7, 6, 5)))
+    write_volume(Volume(np.zeros((7, 6, 5), np.float32), np.diag([2.0, 2, 3, 1])), tmp_path / "volumes" / "b.npz")
+    header = HEADER.replace("ga_weeks", ",".join(SPACING))
+    lines = (header, "a.npy,1,2.5,3,6,5,4,0,1.5,2", "b.npz,9,9,9,6,5,4,0,1.5,2", "b.npz,,,,6,5,4,0,1.5,2")
+    (tmp_path / "labels.csv").write_text("\n".join(lines[:3]))
+    given, stated = read_points3d(tmp_path / "labels.csv", tmp_path)
+    assert given.spacing == (1, 2.5, 3)
+    assert given.read().spacing.tolist() == [1, 2.5, 3]
+    # What the file says of itself stands.
+    assert stated.read().spacing.tolist() == [2, 2, 3]
+    (tmp_path / "labels.csv").write_text("\n".join([lines[0], lines[3]]))
+    assert read_points3d(tmp_path / "labels.csv", tmp_path)[0].spacing is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "message"),
+    [
+        ("index", ["0.5"], "labels.csv:2: index: expected a whole number from 0 on, found '0.5'"),
+        ("index", ["-1"], "labels.csv:2: index: expected a whole number from 0 on, found '-1'"),
+        ("index", ["1", "1"], r"labels.csv:3: .*found a.nii.gz, time point 1 again \(first in line 2\)"),
+        (",".join(SPACING), ["1,0,2"], "labels.csv:2: spacing_i_mm.*: expected positive millimetres, found 1,0,2"),
+        (",".join(SPACING), ["1,,2"], "labels.csv:2: spacing_j_mm: expected a number, found ''"),
+    ],
+)
+def test_a_wrong_time_or_spacing_is_named(tmp_path, columns, cells, message):
+    lines = [f"a.nii.gz,{one},6,5,4,0,1,2" for one in cells]
+    with pytest.raises(UsageError, match=message):
+        read_points3d(write(tmp_path, HEADER.replace("ga_weeks", columns), *lines), tmp_path)

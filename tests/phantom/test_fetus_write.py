@@ -11,7 +11,7 @@ from aop_pose.formats.check import check
 from aop_pose.formats.points3d import read_points3d
 from aop_pose.io.volumes import read_volume
 from aop_pose.phantom import make_fetus, write_fetus_phantoms
-from aop_pose.phantom.fetus import shape_of
+from aop_pose.phantom.fetus import make_fetus_sequence, shape_of
 from aop_pose.schemas import FETUS
 
 
@@ -40,6 +40,23 @@ def test_the_same_seed_gives_the_same_bytes_and_a_longer_set_begins_with_a_short
     assert (second / "labels.csv").read_text().startswith((first / "labels.csv").read_text())
 
 
+def test_a_moving_fetus_is_one_file_with_a_row_a_time_point(tmp_path):
+    still = write_fetus_phantoms(tmp_path / "still", 2, seed=2, size=32)
+    moving = write_fetus_phantoms(tmp_path / "moving", 2, seed=2, size=32, times=3)
+    rows, stills = read_points3d(moving / "labels.csv", moving), read_points3d(still / "labels.csv", still)
+    assert [(row.filename, row.index) for row in rows] == [(f"000{n}.nii.gz", t) for n in range(2) for t in range(3)]
+    for number in range(2):
+        first, later = rows[3 * number], rows[3 * number + 2]
+        np.testing.assert_array_equal(first.read().voxels, stills[number].read().voxels)
+        assert {**first.notes, "index": ""} == {**stills[number].notes, "index": ""}
+        expected = list(make_fetus_sequence(2, number, 3, shape_of(32)))[2]
+        np.testing.assert_array_equal(later.read().voxels, expected.volume.voxels)
+        found = np.stack(list(later.points.values()))
+        np.testing.assert_allclose(found, expected.keypoints.coords, atol=5e-4)
+        assert np.abs(found - np.stack(list(first.points.values()))).max() > 0.1
+    assert check(moving).findings == []
+
+
 def test_proportions_stay_those_of_the_default():
     assert shape_of(88) == (88, 56, 56)
     assert shape_of(176) == (176, 112, 112)
@@ -54,7 +71,9 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", [{"count": 0}, {"seed": -1}, {"size": 5}, {"size": 4000}])
+@pytest.mark.parametrize(
+    "wrong", [{"count": 0}, {"seed": -1}, {"size": 5}, {"size": 4000}, {"times": 0}, {"times": 999}]
+)
 def test_a_wrong_request_writes_nothing(tmp_path, wrong):
     with pytest.raises(UsageError, match="phantom: expected"):
         write_fetus_phantoms(tmp_path / "deep" / "set", **{"count": 1, "seed": 0, **wrong})
@@ -73,6 +92,8 @@ def test_the_command_writes_a_set(tmp_path, capsys):
     [
         (["--schema", "fetus", "--device", "hazy"], "--device: expected none with --schema fetus, found 'hazy'"),
         (["--schema", "fetus", "--size", "4"], "phantom: expected a size of 32 to 256 voxels for fetus, found 4"),
+        (["--times", "3"], "--times: expected none with --schema aop, found 3"),
+        (["--schema", "fetus", "--times", "101"], "phantom: expected 1 to 100 time points, found 101"),
         (["--schema", "foot"], "--schema: expected aop, head or fetus, found 'foot'"),
         (["--size", "0"], "phantom: expected a size of 64 to 2048 pixels, found 0"),
     ],

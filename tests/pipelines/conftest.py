@@ -26,6 +26,12 @@ def train_tiny(data: Path, out: Path, *changes: str, verb: str = "train", option
     return getattr(pipeline("yolo"), verb)(job, **(options or {}))
 
 
+def weights_of(run, name="best.pt"):
+    from aop_pose.pipelines.yolo.network import load_checkpoint
+
+    return load_checkpoint(run / "weights" / name).state_dict()
+
+
 @pytest.fixture(scope="session")
 def tiny_run(phantom_set, tmp_path_factory) -> Path:
     """A finished run of two epochs."""

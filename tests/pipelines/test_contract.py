@@ -1,6 +1,5 @@
 """What every pipeline promises, on tiny phantoms: pretrain, train, resume, predict, export."""
 
-import csv
 import json
 
 import numpy as np
@@ -15,26 +14,13 @@ from aop_pose.io.read import read_frame  # noqa: E402
 from aop_pose.pipelines import PACKAGES, PIPELINES, load_weights, method_of, pipeline  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
 from tests.pipelines.hrnet_tiny import train_hrnet  # noqa: E402
-from tests.pipelines.killing import Killed  # noqa: E402
+from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402
 from tests.pipelines.unet_tiny import train_unet  # noqa: E402
 
 TRAIN = {"yolo": train_tiny, "unet": train_unet, "hrnet-gan": train_hrnet}
 # The segmenter that needs no weights.
 PRETRAIN_OPTIONS = {"yolo": {"segmenter": "geometry"}, "unet": {}, "hrnet-gan": {}}
 METHODS = sorted(TRAIN)
-
-
-def kill_at(epoch, batch):
-    def kill(step):
-        if (step.epoch, step.batch) == (epoch, batch):
-            raise Killed
-
-    return kill
-
-
-def rows_of(run):
-    with (run / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module", params=METHODS)

@@ -18,7 +18,7 @@ from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.yolo import stages  # noqa: E402
 from aop_pose.runtime import Predictor  # noqa: E402
-from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
+from tests.pipelines.conftest import TINY, train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
 
 STAGES = ["1-boxes", "2-pose", "3-pseudo-1.csv", "4-weighted-1", "5-pseudo-2.csv", "6-weighted-2"]
@@ -57,12 +57,6 @@ def record_of(run):
 def rows_of(table):
     with table.open() as file:
         return list(csv.DictReader(file))
-
-
-def weights_of(run):
-    from aop_pose.pipelines.yolo.network import load_checkpoint
-
-    return load_checkpoint(run / "weights" / "best.pt").state_dict()
 
 
 def same_weights(one, other):

@@ -19,7 +19,7 @@ from aop_pose.pseudo.label import COLUMNS_OF_TABLE, Rule  # noqa: E402
 from aop_pose.pseudo.noise import Noise  # noqa: E402
 from aop_pose.pseudo.read import read_origin  # noqa: E402
 from aop_pose.pseudo.run import Cut  # noqa: E402
-from tests.pipelines.conftest import train_tiny  # noqa: E402
+from tests.pipelines.conftest import train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
 
 LABELLED = 7
@@ -48,12 +48,6 @@ def pseudo_set(phantom_set, tmp_path_factory):
 def in_rounds(data, out, rounds, **settings):
     options = {"pseudo": "pseudo.csv", "rounds": rounds}
     return train_tiny(data, out, "epochs=1", options=options, **settings)
-
-
-def weights_of(run):
-    from aop_pose.pipelines.yolo.network import load_checkpoint
-
-    return load_checkpoint(run / "weights" / "best.pt").state_dict()
 
 
 def names_in(table):

@@ -1,6 +1,5 @@
-"""A U-Net trained by two processes (gloo, CPU), as Lightning starts them for two GPUs: one run folder, told once."""
+"""Networks trained by two processes (gloo, CPU), as Lightning starts them for two GPUs: one run folder, told once."""
 
-import csv
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.job import Job, gpus_of, leads
+from tests.pipelines.killing import rows_of
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
@@ -23,19 +23,44 @@ import torch
 
 torch.set_num_threads(1)
 import aop_pose.pipelines.fitting as fitting
-
-one = fitting.Trainer
-fitting.Trainer = lambda **given: one(**{**given, "accelerator": "cpu", "devices": 2, "strategy": "ddp"})
+from aop_pose.pipelines.hrnet_gan.module import AdversarialTraining
+from tests.pipelines.hrnet_tiny import train_hrnet
 from tests.pipelines.unet_tiny import train_unet
 
-record = train_unet(Path(sys.argv[1]), Path(sys.argv[2]), "epochs=2", "averaging=0.5", say=print)
-print("trained", record["finished"])
+data, out = (Path(word) for word in sys.argv[1:])
+one, strategies = fitting.Trainer, iter(("ddp", AdversarialTraining.strategy_of_several))
+fitting.Trainer = lambda **given: one(**{**given, "accelerator": "cpu", "devices": 2, "strategy": next(strategies)})
+
+
+def told(self):
+    total = sum(float(value.detach().double().abs().sum()) for value in self.parameters())
+    (out / f"weights-{self.global_rank}").write_text(repr(total))
+
+
+def trained(train, name, *changes):
+    try:
+        record = train(data, out / name, "epochs=2", *changes, say=lambda line: print(name, line))
+    except SystemExit as left:
+        # The second process has done its part here; the next training needs it again.
+        (out / f"{name}-left").write_text(repr(left.code))
+    else:
+        print(name, "trained", record["finished"])
+
+
+AdversarialTraining.on_fit_end = told
+trained(train_unet, "unet", "averaging=0.5")
+trained(train_hrnet, "hrnet", "frozen=true", "thaw=[[1,blocks.5]]")
 """
 
 
-def test_two_processes_train_into_one_run_folder(phantom_set, tmp_path):
-    script, out = tmp_path / "two.py", tmp_path / "run"
+@pytest.fixture(scope="module")
+def trained(phantom_set, tmp_path_factory):
+    """Two trainings, one after the other in the same two processes, and what was printed."""
+    pytest.importorskip("timm", reason="timm comes with the train extra")
+    folder = tmp_path_factory.mktemp("two")
+    script, out = folder / "two.py", folder / "runs"
     script.write_text(SCRIPT)
+    out.mkdir()
     root = Path(__file__).parents[2]
     ours = {key: value for key, value in os.environ.items() if not key.endswith("_RANK")}
     done = subprocess.run(
@@ -43,10 +68,23 @@ def test_two_processes_train_into_one_run_folder(phantom_set, tmp_path):
         env={**ours, "PYTHONPATH": str(root)}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert [done.stdout.count(said) for said in ("start:", "kept:", "trained True")] == [1, 1, 1]
-    assert json.loads((out / "run.json").read_text())["finished"]
-    with (out / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    return out, done.stdout
+
+
+@pytest.mark.parametrize("name", ["unet", "hrnet"])
+def test_two_processes_train_into_one_run_folder(trained, name):
+    out, said = trained
+    assert [said.count(f"{name} {begin}") for begin in ("start:", "kept:", "trained True")] == [1, 1, 1]
+    assert json.loads((out / name / "run.json").read_text())["finished"]
+    assert [row["epoch"] for row in rows_of(out / name)] == ["1", "2"]
+    assert (out / f"{name}-left").read_text() == "0"
+
+
+def test_two_processes_train_generator_and_discriminator_alike(trained):
+    """Through an epoch with a frozen encoder and one with a part of it freed."""
+    out, _ = trained
+    totals = [(out / f"weights-{rank}").read_text() for rank in (0, 1)]
+    assert totals[0] == totals[1]
 
 
 def test_only_the_first_process_leads(tmp_path, monkeypatch):

@@ -18,8 +18,8 @@ from aop_pose.pipelines.yolo.pseudo import Confidence  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE  # noqa: E402
 from aop_pose.pseudo.noise import Noise  # noqa: E402
 from aop_pose.pseudo.read import Origin  # noqa: E402
-from tests.pipelines.conftest import train_tiny  # noqa: E402
-from tests.pipelines.test_yolo import Killed, rows_of, weights_of  # noqa: E402
+from tests.pipelines.conftest import train_tiny, weights_of  # noqa: E402
+from tests.pipelines.killing import Killed, rows_of  # noqa: E402
 
 WEIGHTS = (0.25, 1.0, 0.0, 0.5)
 

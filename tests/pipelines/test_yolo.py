@@ -1,6 +1,5 @@
 """The YOLO pipeline: what a run leaves behind, that a resumed run is a straight one, and that its export agrees."""
 
-import csv
 import json
 
 import numpy as np
@@ -16,19 +15,8 @@ from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.read import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.runtime import load  # noqa: E402
-from tests.pipelines.conftest import train_tiny  # noqa: E402
-from tests.pipelines.killing import Killed  # noqa: E402
-
-
-def rows_of(run):
-    with (run / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def weights_of(run, name="best.pt"):
-    from aop_pose.pipelines.yolo.network import load_checkpoint
-
-    return load_checkpoint(run / "weights" / name).state_dict()
+from tests.pipelines.conftest import train_tiny, weights_of  # noqa: E402
+from tests.pipelines.killing import Killed, rows_of  # noqa: E402
 
 
 def test_a_run_folder_is_whole(tiny_run):

@@ -7,6 +7,22 @@ TINY = (
     "threshold=0.0",
 )  # fmt: skip
 
+OFF = [
+    f"{name}=0"
+    for name in (
+        "degrees", "translate", "scale", "shear", "flip", "flip_vertical", "brightness", "contrast", "gamma", "speckle",
+    )
+]  # fmt: skip
+"""No augmentation."""
+
+
+def config_of(preset: str = "fast", *changes: str):
+    """A preset of the U-Net, changed."""
+    from aop_pose.pipelines.config import load_config
+    from aop_pose.pipelines.unet.config import PRESETS, UnetConfig
+
+    return load_config(UnetConfig, PRESETS, preset, changes)
+
 
 def train_unet(data: Path, out: Path, *changes: str, verb: str = "train", options=None, **settings):
     """Train on the tiny set with settings of the fewest possible steps."""

@@ -5,8 +5,9 @@ import json
 import ablation
 import numpy as np
 import pytest
-from ablation import Arm, Measured, measure, read_results, train_missing
+from ablation import Arm, Measured, measure, read_results, train_all, train_missing
 
+from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.keypoints import Keypoints
 from aop_pose.runtime import Found
@@ -40,6 +41,31 @@ def test_an_arm_that_breaks_off_leaves_no_result(tmp_path):
     with pytest.raises(RuntimeError, match="broke off"):
         train_missing([Arm("C", "coco", 0)], tmp_path, broken)
     assert not list(tmp_path.iterdir())
+
+
+def run_two(results, error):
+    """Folders of the arms that were begun where the first of two raises ``error``."""
+    begun = []
+
+    def run_arm(arm):
+        begun.append(arm.folder)
+        if len(begun) == 1:
+            raise error
+        return {"arm": arm.name}
+
+    train_all([Arm("H", "head", 0), Arm("C", "head", 0)], results, run_arm)
+    return begun
+
+
+def test_a_training_that_breaks_off_is_said_and_the_others_go_on(tmp_path, capsys):
+    assert run_two(tmp_path, AopPoseError("epoch 1: the loss is nan")) == ["H-head-0", "C-head-0"]
+    assert [file.name for file in tmp_path.iterdir()] == ["C-head-0.json"]
+    assert capsys.readouterr().err == "H-head-0: epoch 1: the loss is nan\n"
+
+
+def test_a_wrong_call_stops_the_table(tmp_path):
+    with pytest.raises(UsageError):
+        run_two(tmp_path, UsageError("--labels: nothing there"))
 
 
 def test_errors_of_a_found_and_of_a_missing_frame(rehearsal, monkeypatch):

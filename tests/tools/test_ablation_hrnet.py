@@ -39,22 +39,6 @@ def test_every_arm_is_rehearsed_on_one_pretraining(monkeypatch, tmp_path, capsys
     assert ablation_hrnet.main() == 0
 
 
-def test_an_arm_that_breaks_off_is_said_and_the_others_go_on(monkeypatch, tmp_path, capsys):
-    begun = []
-
-    def run_arm(arm, options):
-        begun.append(arm.folder)
-        if arm.name == "M":
-            raise AopPoseError("moco-paper-0 collapsed")
-        return {"arm": arm.name}
-
-    monkeypatch.setattr(ablation_hrnet, "run_arm", run_arm)
-    ablation_hrnet.train_all(ablation_hrnet.arms(["M", "N"], 1), argparse.Namespace(results=tmp_path))
-    assert begun == ["N-fast-0", "M-fast-0"]
-    assert [file.name for file in tmp_path.iterdir()] == ["N-fast-0.json"]
-    assert "M-fast-0: moco-paper-0 collapsed" in capsys.readouterr().err
-
-
 def test_a_collapsed_pretraining_is_not_trained_from(monkeypatch, tmp_path):
     run = tmp_path / "moco-paper-0"
     run.mkdir()

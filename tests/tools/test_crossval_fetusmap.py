@@ -45,6 +45,11 @@ def test_the_floor_is_the_mean_of_the_training_landmarks(tmp_path):
         third.points[name] = point + np.array([2, 3, 0])
     errors = crossval.floor_errors([one, other], [third], FETAL_FACE)
     assert errors == {"v4.nii.gz": pytest.approx([6.0, 6.0, 6.0])}
+    third.points["left_eye"], third.points["right_eye"] = third.points["right_eye"], third.points["left_eye"]
+    exchanged = crossval.floor_errors([one, other], [third], FETAL_FACE)["v4.nii.gz"]
+    assert min(exchanged[1:]) > 6.5
+    free = crossval.floor_errors([one, other], [third], FETAL_FACE, free=True)
+    assert free == {"v4.nii.gz": pytest.approx([6.0, 6.0, 6.0])}
 
 
 def test_the_table_goes_on_where_it_stopped(tmp_path, capsys):

@@ -74,7 +74,7 @@ def contract_of(model: FetusmapModel, name: str, run: dict[str, Any]) -> VolumeC
     unsided: Literal["equation 7", "unknown"] = "equation 7" if model.points == FETUS.name else "unknown"
     return VolumeContract(
         name=name, schema=model.points, size=model.size, voxel_mm=model.voxel_mm, aim=model.aim, mode=model.mode,
-        overlap=model.overlap, sigma=model.sigma, threshold=model.threshold, decode=model.decode,
+        overlap=model.overlap, sigma=model.sigma, threshold=model.threshold, decode=model.decode, turns=model.turns,
         sides=unsided if model.taught_sides else "learned", stride=model.stride, training_run=run,
     )  # fmt: skip
 

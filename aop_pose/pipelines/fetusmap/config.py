@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from aop_pose.pipelines.config import Config
 from aop_pose.pipelines.fetusmap.network import PAPER_WIDTHS
-from aop_pose.pipelines.precision import Precision
+from aop_pose.pipelines.training_config import TrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "fast"
@@ -19,7 +17,7 @@ DEFAULT_PRESET = "fast"
 Side = Annotated[int, Field(ge=8, le=1024)]
 
 
-class FetusmapConfig(Config):
+class FetusmapConfig(TrainingConfig):
     """One field a setting; the presets say where each number comes from."""
 
     size: tuple[Side, Side, Side] = (64, 64, 64)
@@ -48,8 +46,6 @@ class FetusmapConfig(Config):
     """Adam's first moment."""
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: int = Field(default=0, ge=0)
-    averaging: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
     rotations: bool = True
     """One of the 24 right-angled turns a volume and epoch; none of them is a mirror."""
     degrees: float = Field(default=0.0, ge=0, le=45)
@@ -62,38 +58,20 @@ class FetusmapConfig(Config):
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, lt=1)
     noise: float = Field(default=0.0, ge=0, le=1)
-    holdout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the labelled volumes, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
-    patient: str | None = None
-    """Regular expression with a bracket around the patient in a file name; his volumes stay together."""
     group: str | None = None
     """Column of the label file whose equal values stay together, as the volumes of a patient."""
-    save_every: int = Field(default=0, ge=0)
-    """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
     plan: Literal["none", "auto"] = "none"
     """``auto``: the memory planner (section 3.1) chooses what is recomputed and reversed."""
     max_slowdown: float = Field(default=1.3, ge=1)
     """The longest a planned step may take, as a multiple of the plain one (estimated)."""
     budget_gb: float | None = Field(default=None, gt=0)
     """Memory in GiB that training may take; None = what the GPU or the machine has."""
-    precision: Precision = "auto"
     gpus: Literal[1] = 1
-    clip: float = Field(default=0.0, ge=0)
-    """Largest norm of the gradient; 0 = not cut."""
     threshold: float = Field(default=0.02, ge=0, le=1)
     """Peak of a map, in shares of the one that was taught, below which its point counts as not found."""
-    decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
-
-    @field_validator("patient")
-    @classmethod
-    def _check_patient(cls, pattern: str | None) -> str | None:
-        try:
-            brackets = re.compile(pattern or "()").groups
-        except re.error as error:
-            raise ValueError(f"expected a regular expression ({error})") from None
-        if not brackets:
-            raise ValueError("expected a bracket around the patient")
-        return pattern
+    turns: Literal[1, 24] = 1
+    """24: a volume is measured in each right-angled turn that keeps the input's shape, and the maps are averaged: 24 of
+    a cube, 8 where two sides are equal, else 4. The choice of the best epoch goes without."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

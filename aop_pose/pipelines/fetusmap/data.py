@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from aop_pose.pipelines.fetusmap.config import FetusmapConfig
 from aop_pose.schemas import Schema
 from aop_pose.volume import Volume
 from aop_pose.volume_grid import Placement, brightest, normalised, place, resample
+from aop_pose.volume_turns import TURNS
 
 
 @attrs.frozen(eq=False)
@@ -66,20 +66,6 @@ def prepare(volume: Volume, points: np.ndarray, config: FetusmapConfig) -> Examp
     return Example(volume.source, values, torch.from_numpy(bare.forward(points)), bare, middle)
 
 
-def turns() -> list[np.ndarray]:
-    """The 24 right-angled rotations of a cube: signed permutations with determinant 1, none of them a mirror."""
-    found = []
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1.0, -1.0), repeat=3):
-            matrix = np.eye(3)[list(order)] * np.array(signs)[:, None]
-            if np.linalg.det(matrix) > 0:
-                found.append(matrix)
-    return found
-
-
-TURNS = turns()
-
-
 def rotation(axis: np.ndarray, degrees: float) -> np.ndarray:
     """(3, 3) by so many degrees about an axis (Rodrigues)."""
     x, y, z = axis / np.linalg.norm(axis)
@@ -127,7 +113,7 @@ class VolumeDataset(Dataset):
         """How the volume is turned and scaled about its middle, and whether it is mirrored."""
         config, matrix = self.config, np.eye(3)
         if config.rotations:
-            matrix = TURNS[int(draw.integers(len(TURNS)))]
+            matrix = TURNS[int(draw.integers(len(TURNS)))].matrix
         if config.degrees:
             matrix = rotation(draw.normal(size=3), draw.uniform(-config.degrees, config.degrees)) @ matrix
         if config.scale:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 import numpy as np
@@ -17,6 +18,7 @@ from aop_pose.pipelines.config import Config
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, NEAREST, PoseLibrary, Prior, check_schema
 from aop_pose.pipelines.fetusmap.maps import answer, encode, peak_of
 from aop_pose.schemas import Schema
+from aop_pose.volume_turns import TURNS, Sides, Turn, turned_maps
 
 
 class RefineSettings(Config):
@@ -43,7 +45,7 @@ class Refined:
             they were first: equation 11 says nothing of them.
         before, points: (points, 3) in mm, read from the maps before and after.
         prior: labels and the poses they are from; None where nothing was refined.
-        losses: equation 11 before each step and after the last.
+        losses: equation 11 before each step and, on the maps of all turns, after the last.
         reason: why nothing was refined, else empty.
     """
 
@@ -71,6 +73,8 @@ def refine(
     loss: str = "cross-entropy",
     sigma: float = 2.0,
     settings: RefineSettings | None = None,
+    turns: Sequence[Turn] = tuple(TURNS[:1]),
+    unsided: Sides = (),
 ) -> Refined:
     """Points of one volume after a few steps on the labels of equation 10, with the loss of equation 11.
 
@@ -84,6 +88,8 @@ def refine(
         affine: (4, 4), indices i, j, k of the volume -> x, y, z in right-handed mm, to scale with the library's.
         read: (points, I, J, K) maps that peak at 1 -> (points, 3) indices i, j, k; NaN where there is none.
         loss, sigma: as the network was trained (``maps.answer``).
+        turns, unsided: over which the maps before and after are averaged (``turned_maps``). The steps are taken in the
+            first turn alone: the paper has no others.
 
     Raises:
         UsageError: the schema has not the points that are registered and refined.
@@ -93,7 +99,14 @@ def refine(
     # A predictor may run under inference_mode, whose tensors no gradient passes.
     with torch.inference_mode(False), torch.enable_grad():
         learner = copy.deepcopy(network).requires_grad_(True)
-        return _refined(learner, volume.detach().clone(), np.asarray(affine), library, read, loss, sigma, settings)
+        given = volume.detach().clone()
+
+        def seen(inputs: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                return answer(learner(torch.from_numpy(inputs).to(given)), loss, sigma).float().cpu().numpy()
+
+        averaged = partial(turned_maps, seen, given[0, 0].cpu().numpy(), turns, unsided)
+        return _refined(learner, given, np.asarray(affine), library, read, averaged, loss, sigma, settings)
 
 
 def _refined(
@@ -102,6 +115,7 @@ def _refined(
     affine: np.ndarray,
     library: PoseLibrary,
     read: Callable[[np.ndarray], np.ndarray],
+    averaged: Callable[[], np.ndarray],
     loss: str,
     sigma: float,
     settings: RefineSettings,
@@ -109,8 +123,7 @@ def _refined(
     def maps_now() -> Tensor:
         return answer(learner(volume), loss, sigma)[0]
 
-    with torch.no_grad():
-        first = maps_now().float().cpu().numpy()
+    first = averaged()
     before = to_mm(affine, read(first))
     prior = library.prior(before, settings.nearest, settings.similarity)
     if prior is None:
@@ -131,11 +144,10 @@ def _refined(
         losses.append(now.item())
         now.backward()
         optimiser.step()
-    with torch.no_grad():
-        last = maps_now()
-        losses.append(distance(last).item())
+    last = averaged()
+    losses.append(distance(torch.from_numpy(last).to(volume)).item())
     ambiguous, maps = list(AMBIGUOUS), first.copy()
-    maps[ambiguous] = last[ambiguous].float().cpu().numpy()
+    maps[ambiguous] = last[ambiguous]
     if not np.isfinite([*losses, maps[ambiguous].min(), maps[ambiguous].max()]).all():
         return Refined(first, before, before, prior, tuple(losses), "the steps did not stay finite")
     after = before.copy()

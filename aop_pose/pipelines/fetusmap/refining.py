@@ -32,7 +32,10 @@ class RefiningPredictor(VolumePredictor):
 
     @property
     def further_facts(self) -> dict[str, Any]:
-        return {"refinement": {**self.settings.model_dump(), "library": int(self.library.usable.sum())}}
+        return {
+            **super().further_facts,
+            "refinement": {**self.settings.model_dump(), "library": int(self.library.usable.sum())},
+        }
 
     def answer(self, values: np.ndarray, placement: Placement) -> VolumeMaps:
         """The maps after the refinement, with a note of how far the points moved."""
@@ -47,6 +50,8 @@ class RefiningPredictor(VolumePredictor):
             loss=self.learner.loss,
             sigma=self.learner.sigma,
             settings=self.settings,
+            turns=self.turns,
+            unsided=self.unsided,
         )
         return VolumeMaps(refined.maps, placement, note_of(refined))
 

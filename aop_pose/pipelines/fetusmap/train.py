@@ -18,12 +18,12 @@ from aop_pose.formats.split import (
     merge_groups,
     near_duplicate_groups_of,
 )
-from aop_pose.io.volumes import read_volume
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import DEFAULT_PRESET, PRESETS, FetusmapConfig
 from aop_pose.pipelines.job import Job, gpus_of
-from aop_pose.pipelines.run import RunFolder, fingerprint
+from aop_pose.pipelines.run import RunFolder, labelled_facts
 from aop_pose.schemas import Schema
+from aop_pose.volume_turns import turns_of
 
 THUMBNAIL = (10, 10, 10)
 
@@ -73,18 +73,20 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
     if network.poses is not None:
         # The grid of an example is right-handed and its voxels are cubes.
         network.poses.copy_(torch.stack([example.points * example.placement.voxel_mm for example in examples]))
+    parts = (part for example in [*examples, *checks] for part in example.parts())
     facts = {
         "seed": job.seed, "stage": "train", "schema": schema.name,
         "memory": {"bytes_of_a_step": needed, "plan": plan.model_dump(mode="json") if plan is not None else None},
-        "data": {
-            "labels": job.labels, "val": val, "volumes": len(examples), "checked_volumes": len(checks),
-            "chosen_by": "the last epoch" if not checks else "--val" if val else "held-out groups of the labels",
-            "fingerprint": fingerprint(part for example in [*examples, *checks] for part in example.parts()),
-        },
+        "data": labelled_facts(job, val, len(examples), len(checks), parts, "volumes"),
     }  # fmt: skip
     run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     job.say(f"start: {words}; {moved[0]} of {moved[1]} tensors transferred")
     job.say(f"volumes: {len(examples)} labelled ({schema.name}), {len(checks)} to choose the epoch")
+    if config.turns > 1:
+        kept = len(turns_of(config.size, config.turns))
+        job.say(
+            f"turns: maps are averaged over the {kept} of {config.turns} that keep {'x'.join(map(str, config.size))}"
+        )
     job.say(plan.table() if plan is not None else f"memory plan: none; a step takes about {needed / 2**30:.2f} GiB")
     volumes = VolumeDataset(examples, config, schema, job.seed)
     module = VolumeTraining(model, network, job.seed, volumes, VolumeDataset(checks, config, schema))
@@ -124,7 +126,7 @@ def read_examples(volumes: Sequence[LabelledVolume], schema: Schema, config: Fet
     examples, padded, shrunk = [], [], []
     for one in volumes:
         try:
-            volume = read_volume(one.path, one.filename)
+            volume = one.read()
         except UnreadableError as error:
             raise UsageError(f"{one.filename}: {error}") from None
         example = prepare(volume, one.keypoints(schema).coords, config)
@@ -140,7 +142,10 @@ def read_examples(volumes: Sequence[LabelledVolume], schema: Schema, config: Fet
 
 
 def groups(volumes: Sequence[LabelledVolume], examples: Sequence[Any], config: FetusmapConfig) -> np.ndarray:
-    """A group id per volume: near-duplicates, a patient's volumes and equal values of ``group`` stay together."""
+    """A group id per volume.
+
+    Near-duplicates, a patient's volumes, time points of a file and equal values of ``group`` stay together.
+    """
     import torch
     from torch.nn import functional
 
@@ -149,6 +154,8 @@ def groups(volumes: Sequence[LabelledVolume], examples: Sequence[Any], config: F
     found = near_duplicate_groups_of([(vector / torch.linalg.norm(vector)).numpy() for vector in vectors])
     if config.patient is not None:
         found = merge_groups(found, groups_by_name([volume.filename for volume in volumes], config.patient))
+    # The time points of a file show one fetus.
+    found = merge_groups(found, groups_of([volume.filename for volume in volumes]))
     if config.group is not None:
         if config.group not in volumes[0].notes:
             known = ", ".join(volumes[0].notes) or "none besides the points"

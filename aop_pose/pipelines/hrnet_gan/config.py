@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from aop_pose.pipelines.hrnet_gan.moco_settings import MocoSettings
-from aop_pose.pipelines.precision import Precision
+from aop_pose.pipelines.training_config import FrameTrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "fast"
@@ -19,7 +18,7 @@ REDUCTION = 32
 BLOCKS = 5
 
 
-class HrnetConfig(MocoSettings):
+class HrnetConfig(MocoSettings, FrameTrainingConfig):
     """One field a setting; the presets say where each number comes from."""
 
     image_size: int = Field(default=256, ge=2 * REDUCTION)
@@ -62,36 +61,8 @@ class HrnetConfig(MocoSettings):
     lr_discriminator: float = Field(default=5e-5, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
-    averaging: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
-    clip: float = Field(default=0.0, ge=0)
-    """Largest norm of the generator's gradient; 0 = not cut."""
-    phantoms: int = Field(default=0, ge=0)
-    """Made-up frames added to the training frames."""
-    holdout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the labelled frames, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
-    patient: str | None = None
-    """Regular expression with a bracket around the patient in a file name; his frames stay together."""
-    save_every: int = Field(default=0, ge=0)
-    """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
-    precision: Precision = "auto"
-    gpus: int = Field(default=1, ge=1)
-    """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
-    threshold: float = Field(default=0.1, ge=0, le=1)
-    """Least peak of the maps below which a frame counts as showing no anatomy."""
     decode: Literal["argmax", "soft-argmax", "subpixel"] = "soft-argmax"
     """How maps are read as points; ``soft-argmax`` is equation 8."""
-
-    @field_validator("patient")
-    @classmethod
-    def _check_patient(cls, pattern: str | None) -> str | None:
-        try:
-            brackets = re.compile(pattern or "()").groups
-        except re.error as error:
-            raise ValueError(f"expected a regular expression ({error})") from None
-        if not brackets:
-            raise ValueError("expected a bracket around the patient")
-        return pattern
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

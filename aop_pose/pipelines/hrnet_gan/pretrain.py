@@ -10,7 +10,7 @@ from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.examples import unlabelled_examples
 from aop_pose.pipelines.hrnet_gan.config import DEFAULT_PRESET, PRESETS, REDUCTION, HrnetConfig
 from aop_pose.pipelines.job import LABELS, Job, gpus_of
-from aop_pose.pipelines.run import WEIGHTS, RunFolder, fingerprint
+from aop_pose.pipelines.run import WEIGHTS, RunFolder
 
 
 def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
@@ -40,9 +40,8 @@ def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
     if job.labels != LABELS:
         raise UsageError(f"--labels: pretrain --method {METHOD} reads no labels; name the frames with --list")
     check_size(config.moco_queue, config.gpus * config.moco_batch * (size_of(config) // REDUCTION) ** 2)
-    examples, held = unlabelled_examples(job.data, frames, config.moco_holdout, job.seed)
-    checks = [example for example, out in zip(examples, held, strict=True) if out]
-    training = [example for example, out in zip(examples, held, strict=True) if not out]
+    found = unlabelled_examples(job.data, frames, config.moco_holdout, job.seed)
+    training, checks = found.training, found.checking
     if len(training) < config.gpus * config.moco_batch:
         raise UsageError(
             f"expected at least {config.gpus * config.moco_batch} frames to train on (moco_batch), found "
@@ -51,26 +50,20 @@ def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
     torch.manual_seed(job.seed)
     network = projector_of(config)
     words, moved = start_from(job.init, network)
-    facts = {
-        "seed": job.seed, "stage": "pretrain", "schema": "none",
-        "data": {
-            "list": str(frames) if frames is not None else None, "frames": len(training),
-            "checked_frames": len(checks),
-            "fingerprint": fingerprint(part for example in examples for part in example.parts()),
-        },
-    }  # fmt: skip
+    facts = {"seed": job.seed, "stage": "pretrain", "schema": "none", "data": found.facts}
     run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     job.say(f"start: {words}; {moved[0]} of {moved[1]} tensors transferred")
     job.say(f"frames: {len(training)} without labels, {len(checks)} to choose the epoch and to check for collapse")
     module = ContrastiveTraining(config, network, job.seed, training, checks)
-    carry_out(module, job, run, "pretrain", start=words, tensors_transferred=moved)
-    best = job.out / WEIGHTS / "best.pt"
-    fill(network, read_checkpoint(best, "best.pt").state, best)
-    collapse = module.check_for_collapse()
-    run.save(collapse=collapse.facts())
-    job.say(str(collapse))
-    if collapse.reason is not None:
-        raise AopPoseError(
-            f"pre-training collapsed: {collapse.reason}; the run is kept in {job.out}; do not train from it"
-        )
-    return run.record
+
+    def concluding() -> dict[str, Any]:
+        best = job.out / WEIGHTS / "best.pt"
+        fill(network, read_checkpoint(best, "best.pt").state, best)
+        collapse = module.check_for_collapse()
+        job.say(str(collapse))
+        return {"collapse": collapse.facts()}
+
+    record = carry_out(module, job, run, "pretrain", concluding, start=words, tensors_transferred=moved)
+    if reason := record["collapse"]["why"]:
+        raise AopPoseError(f"pre-training collapsed: {reason}; the run is kept in {job.out}; do not train from it")
+    return record

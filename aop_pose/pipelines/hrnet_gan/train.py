@@ -7,11 +7,10 @@ from typing import Any
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import resolve
 from aop_pose.pipelines.config import load_config
-from aop_pose.pipelines.examples import phantom_examples, read_examples
-from aop_pose.pipelines.frames import split_frames
+from aop_pose.pipelines.examples import labelled_examples, phantom_examples
 from aop_pose.pipelines.hrnet_gan.config import DEFAULT_PRESET, PRESETS, HrnetConfig
 from aop_pose.pipelines.job import Job, gpus_of
-from aop_pose.pipelines.run import RunFolder, fingerprint
+from aop_pose.pipelines.run import RunFolder
 from aop_pose.schemas import AOP
 
 
@@ -36,30 +35,20 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
 
     config = load_config(HrnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     gpus_of(job.device, config.gpus)
-    labelled = read_iugc(resolve(job.labels, job.data), job.data)
-    chosen = read_iugc(resolve(val, job.data), job.data) if val is not None else None
-    training, checking = split_frames(labelled, chosen, config.holdout, job.seed, config.patient)
-    examples, checks = read_examples(training), read_examples(checking)
+    frames = labelled_examples(job, val, config, lambda file: read_iugc(resolve(file, job.data), job.data))
     torch.manual_seed(job.seed)
     network = Generator(config)
     words, moved = start_from(job.init, network)
-    learned = examples + phantom_examples(config.phantoms, job.seed)
+    learned = frames.training + phantom_examples(config.phantoms, job.seed)
     contract = contract_of(config, job.out.name, {"name": job.out.name})
-    module = AdversarialTraining(config, network, job.seed, learned, checks, contract)
-    facts = {
-        "seed": job.seed, "stage": "train", "schema": AOP.name,
-        "data": {
-            "labels": job.labels, "val": val, "frames": len(training), "phantoms": config.phantoms,
-            "checked_frames": len(checking),
-            "chosen_by": "the last epoch" if not checking else "--val" if val else "held-out groups of the labels",
-            "fingerprint": fingerprint(part for example in examples + checks for part in example.parts()),
-        },
-    }  # fmt: skip
+    module = AdversarialTraining(config, network, job.seed, learned, frames.checking, contract)
+    facts = {"seed": job.seed, "stage": "train", "schema": AOP.name, "data": frames.facts}
     run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     job.say(f"start: {words}; {moved[0]} of {moved[1]} tensors transferred")
     if config.frozen and not moved[0]:
         job.say(
             "warning: the encoder is frozen at random weights; name a pre-training with --init, or set frozen=false"
         )
-    job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
+    count, checked = len(frames.training), len(frames.checking)
+    job.say(f"frames: {count} labelled, {config.phantoms} phantoms, {checked} to choose the epoch")
     return carry_out(module, job, run, "train", start=words, tensors_transferred=moved)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from aop_pose.pipelines.config import Config
-from aop_pose.pipelines.precision import Precision
+from aop_pose.pipelines.training_config import FrameTrainingConfig
 from aop_pose.schemas import SCHEMAS, Schema
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "fast"
 
 
-class UnetConfig(Config):
+class UnetConfig(FrameTrainingConfig):
     """One field a setting; the presets say where each number comes from."""
 
     points: Literal["aop", "head"] = "aop"
@@ -62,9 +60,6 @@ class UnetConfig(Config):
     step_factor: float = Field(default=0.5, gt=0, le=1)
     warmup_epochs: int = Field(default=3, ge=0)
     averaging: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
-    clip: float = Field(default=0.0, ge=0)
-    """Largest norm of the gradient; 0 = not cut."""
     degrees: float = Field(default=0.0, ge=0, le=180)
     translate: float = Field(default=0.0, ge=0, le=1)
     scale: float = Field(default=0.0, ge=0, lt=1)
@@ -78,35 +73,10 @@ class UnetConfig(Config):
     speckle: float = Field(default=0.0, ge=0, le=1)
     blur: float = Field(default=0.0, ge=0)
     """Largest sigma, in pixels of the input, of a Gaussian blur that one frame in four gets."""
-    phantoms: int = Field(default=0, ge=0)
-    """Made-up frames added to the training frames (schema aop)."""
-    holdout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the labelled frames, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
-    patient: str | None = None
-    """Regular expression with a bracket around the patient in a file name; his frames stay together."""
-    save_every: int = Field(default=0, ge=0)
-    """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
-    precision: Precision = "auto"
-    gpus: int = Field(default=1, ge=1)
-    """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
-    threshold: float = Field(default=0.1, ge=0, le=1)
-    """Least peak of the maps below which a frame counts as showing no anatomy."""
-    decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
     mask_share: float = Field(default=0.6, gt=0, lt=1)
     """Pre-training: share of the patches that are hidden."""
     mask_patch: int = Field(default=16, ge=1)
     """Pre-training: side of a patch in pixels of the input."""
-
-    @field_validator("patient")
-    @classmethod
-    def _check_patient(cls, pattern: str | None) -> str | None:
-        try:
-            brackets = re.compile(pattern or "()").groups
-        except re.error as error:
-            raise ValueError(f"expected a regular expression ({error})") from None
-        if not brackets:
-            raise ValueError("expected a bracket around the patient")
-        return pattern
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,9 @@ from aop_pose.formats.head import read_head
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.labels import LabelledFrame, resolve
 from aop_pose.pipelines.config import load_config
-from aop_pose.pipelines.examples import phantom_examples, read_examples, unlabelled_examples
-from aop_pose.pipelines.frames import split_frames
+from aop_pose.pipelines.examples import labelled_examples, phantom_examples, unlabelled_examples
 from aop_pose.pipelines.job import LABELS, Job, gpus_of
-from aop_pose.pipelines.run import RunFolder, fingerprint
+from aop_pose.pipelines.run import RunFolder
 from aop_pose.pipelines.unet.config import DEFAULT_PRESET, PRESETS, UnetConfig
 
 
@@ -37,28 +37,18 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
 
     config = load_config(UnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     gpus_of(job.device, config.gpus)
-    labelled = read_labels(config, job.labels, job.data)
-    chosen = read_labels(config, val, job.data) if val is not None else None
-    training, checking = split_frames(labelled, chosen, config.holdout, job.seed, config.patient)
-    examples, checks = read_examples(training), read_examples(checking)
+    frames = labelled_examples(job, val, config, partial(read_labels, config, data=job.data))
     torch.manual_seed(job.seed)
     network = network_for(config, "train")
     words, moved = start_from(job.init, network)
-    facts = {
-        "seed": job.seed, "stage": "train", "schema": config.points,
-        "data": {
-            "labels": job.labels, "val": val, "frames": len(training), "phantoms": config.phantoms,
-            "checked_frames": len(checking),
-            "chosen_by": "the last epoch" if not checking else "--val" if val else "held-out groups of the labels",
-            "fingerprint": fingerprint(part for example in examples + checks for part in example.parts()),
-        },
-    }  # fmt: skip
+    facts = {"seed": job.seed, "stage": "train", "schema": config.points, "data": frames.facts}
     run = RunFolder.open(job.out, "unet", config, facts, job.resume)
     job.say(f"start: {words}; {moved[0]} of {moved[1]} tensors transferred")
-    job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
-    examples += phantom_examples(config.phantoms, job.seed)
+    count, checked = len(frames.training), len(frames.checking)
+    job.say(f"frames: {count} labelled, {config.phantoms} phantoms, {checked} to choose the epoch")
+    examples = frames.training + phantom_examples(config.phantoms, job.seed)
     contract = contract_of(config, job.out.name, {"name": job.out.name})
-    module = LandmarkTraining(config, network, job.seed, examples, checks, contract)
+    module = LandmarkTraining(config, network, job.seed, examples, frames.checking, contract)
     return carry_out(module, job, run, "train", start=words, tensors_transferred=moved)
 
 
@@ -87,23 +77,14 @@ def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
         raise UsageError("phantoms: pretrain takes frames as they are; set it to 0")
     if config.encoder != "unet":
         raise UsageError(f"encoder: pretrain fills in pictures by the U-Net; {config.encoder} starts from --init FILE")
-    examples, held = unlabelled_examples(job.data, frames, config.holdout, job.seed)
-    checks = [example for example, out in zip(examples, held, strict=True) if out]
-    training = [example for example, out in zip(examples, held, strict=True) if not out]
+    found = unlabelled_examples(job.data, frames, config.holdout, job.seed)
     torch.manual_seed(job.seed)
     network = network_for(config, "pretrain")
     words, moved = start_from(job.init, network)
-    facts = {
-        "seed": job.seed, "stage": "pretrain", "schema": "none",
-        "data": {
-            "list": str(frames) if frames is not None else None, "frames": len(training),
-            "checked_frames": len(checks),
-            "fingerprint": fingerprint(part for example in examples for part in example.parts()),
-        },
-    }  # fmt: skip
+    facts = {"seed": job.seed, "stage": "pretrain", "schema": "none", "data": found.facts}
     run = RunFolder.open(job.out, "unet", config, facts, job.resume)
-    job.say(f"start: {words}; frames: {len(training)} without labels, {len(checks)} to choose the epoch")
-    module = MaskedTraining(config, network, job.seed, training, checks)  # type: ignore[arg-type]
+    job.say(f"start: {words}; frames: {len(found.training)} without labels, {len(found.checking)} to choose the epoch")
+    module = MaskedTraining(config, network, job.seed, found.training, found.checking)  # type: ignore[arg-type]
     return carry_out(module, job, run, "pretrain", start=words, tensors_transferred=moved)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from aop_pose.pipelines.config import Config
+from aop_pose.pipelines.precision import Precision
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "fast"
@@ -50,8 +51,7 @@ class YoloConfig(Config):
     """Made-up frames added to the training frames."""
     holdout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the labelled frames, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """``auto``: bfloat16 where the processor multiplies it natively, else float32."""
+    precision: Precision = "auto"
     threshold: float = Field(default=0.1, ge=0, le=1)
     """Score below which a frame counts as showing no anatomy."""
     box_loss: Literal["ciou", "mse"] = "ciou"

@@ -18,7 +18,7 @@ from aop_pose.io.read import read_frame
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.frames import split_frames
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.run import RunFolder, fingerprint
+from aop_pose.pipelines.run import RunFolder, labelled_facts
 from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
 from aop_pose.pipelines.yolo.pseudo import Confidence, PseudoSet, find_pseudo
 from aop_pose.schemas import AOP
@@ -79,16 +79,9 @@ def train(
         trusted, confidence, about = read_trusted(find_pseudo(pseudo, job.data, frames, taken), config, job, dynamic)
     start = find_start(job.init, config.model)
     moved = transfer(start, config.model, len(class_names(examples)))
-    facts = {
-        "seed": job.seed, "schema": AOP.name,
-        "data": {
-            "labels": job.labels, "val": val, "frames": len(training), "phantoms": config.phantoms,
-            "checked_frames": len(checking),
-            "chosen_by": "the last epoch" if not checking else "--val" if val else "held-out groups of the labels",
-            "fingerprint": fingerprint(part for example in examples + trusted + checks for part in _parts(example)),
-            **auxiliary, **about,
-        },
-    }  # fmt: skip
+    parts = (part for example in examples + trusted + checks for part in _parts(example))
+    data = labelled_facts(job, val, len(training), len(checking), parts, phantoms=config.phantoms)
+    facts = {"seed": job.seed, "schema": AOP.name, "data": {**data, **auxiliary, **about}}
     run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
     job.say(f"start: {start.words}; {moved[0]} of {moved[1]} tensors transferred")
     job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")

@@ -10,7 +10,7 @@ import torch
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
-from aop_pose.pipelines.fetusmap.data import TURNS, VolumeDataset, moved, order_of, prepare, rotation
+from aop_pose.pipelines.fetusmap.data import VolumeDataset, moved, order_of, prepare, rotation
 from aop_pose.schemas import FETAL_FACE
 from aop_pose.volume import Volume
 from aop_pose.volume_grid import brightest, normalised, place, resample
@@ -32,13 +32,6 @@ def example_of(config, affine=AFFINES[0], points=POINTS, visible=POINTS):
 def middle_of(gray):
     axes = np.ogrid[tuple(slice(n) for n in gray.shape)]
     return np.array([(axis * gray).sum() / gray.sum() for axis in axes])
-
-
-def test_the_turns_are_the_24_of_a_cube_and_no_mirror():
-    assert len({matrix.tobytes() for matrix in TURNS}) == 24
-    for matrix in TURNS:
-        assert np.linalg.det(matrix) == pytest.approx(1)
-        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3))
 
 
 def test_a_rotation_is_one():

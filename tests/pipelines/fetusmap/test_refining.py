@@ -65,6 +65,29 @@ def test_a_volume_is_refined_as_refine_does_it(tmp_path):
     assert all(torch.equal(state[name], value) for name, value in predictor.learner.state_dict().items())
 
 
+def test_a_refined_volume_is_seen_in_all_turns_as_a_plain_one(tmp_path):
+    """Steps too small to change anything leave the averaged maps of the plain predictor."""
+    file = checkpoint(tmp_path / "a.pt", turns=24)
+    given = volume()
+    plain = pipeline("fetusmap").predictor(file)
+    refined = refining_predictor(file, settings=RefineSettings(lr=1e-12))
+    np.testing.assert_allclose(refined.maps(given).maps, plain.maps(given).maps, atol=1e-5)
+    single = pipeline("fetusmap").predictor(checkpoint(tmp_path / "b.pt"))
+    assert np.abs(single.maps(given).maps - plain.maps(given).maps).max() > 1e-3
+    assert refined.further_facts["turns"] == plain.further_facts["turns"] == 24
+
+
+def test_an_artefact_sees_all_turns_as_its_checkpoint_does(tmp_path):
+    file = checkpoint(tmp_path / "a.pt", turns=24, size=(16, 16, 24))
+    given = volume()
+    exported = pipeline("fetusmap").export(file, tmp_path / "a.onnx")
+    assert exported.contract.turns == 24
+    assert exported.further_facts == {"turns": 8}
+    np.testing.assert_allclose(
+        exported.maps(given).maps, pipeline("fetusmap").predictor(file).maps(given).maps, atol=1e-4
+    )
+
+
 def test_only_the_ambiguous_points_differ_from_the_plain_prediction(tmp_path):
     file = checkpoint(tmp_path / "a.pt")
     given = volume()

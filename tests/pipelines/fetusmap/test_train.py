@@ -1,6 +1,5 @@
 """What every pipeline promises, on tiny volumes: train, resume, export, predict; and what is refused."""
 
-import csv
 import json
 
 import numpy as np
@@ -21,7 +20,7 @@ from aop_pose.volume import Volume  # noqa: E402
 from aop_pose.volume_grid import place  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
 from tests.pipelines.fetusmap.tiny import AFFINES, train_tiny, write_faces  # noqa: E402
-from tests.pipelines.killing import Killed  # noqa: E402
+from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402
 
 SHAPE = (18, 16, 14)
 
@@ -41,19 +40,6 @@ def run(faces, tmp_path_factory):
     assert json.loads((out / "run.json").read_text())["finished"] is False
     train_tiny(faces, out, *changes, resume=True)
     return out
-
-
-def kill_at(epoch, batch):
-    def kill(step):
-        if (step.epoch, step.batch) == (epoch, batch):
-            raise Killed
-
-    return kill
-
-
-def rows_of(run):
-    with (run / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 def states_of(run, name="last.pt"):

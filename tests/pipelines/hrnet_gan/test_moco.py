@@ -1,4 +1,4 @@
-"""MoCo on maps: equations 1 to 5 against loops, the queue, pairs through the warps, learning rates, a paper's step."""
+"""MoCo on maps: equations 1 to 5 against loops, a step, learning rates, a paper's step."""
 
 import math
 
@@ -9,16 +9,12 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("timm", reason="timm comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
-from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.examples import Example  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.augment import Draw, draw  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.moco import Projector, flat, follow, info_nce, partners  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.moco_settings import AugmentSettings, MocoSettings  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.moco_settings import MocoSettings  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.moco_training import ContrastiveTraining, groups, projector_of  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.queue import NegativeQueue, check_size  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.views import ViewDataset, places_in  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.hrnet_tiny import TINY  # noqa: E402
 
@@ -135,106 +131,6 @@ def test_a_step_is_the_loss_of_its_maps_and_fills_the_queue_with_its_keys():
     torch.testing.assert_close(keys.norm(dim=1), torch.ones(16))
 
 
-# --- queue ---
-
-
-def test_the_queue_forgets_the_oldest_first():
-    queue = NegativeQueue(6, 2)
-    torch.testing.assert_close(queue.vectors.norm(dim=1), torch.ones(6))
-    for step in range(5):
-        queue.enqueue(torch.full((2, 2), float(step)))
-    # Of steps 0 to 4 the latest three are left: 3 and 4 took the places of 0 and 1.
-    assert queue.vectors[:, 0].tolist() == [3, 3, 4, 4, 2, 2]
-    assert int(queue.position) == 4
-    other = NegativeQueue(6, 2)
-    other.load_state_dict(queue.state_dict())
-    other.enqueue(torch.full((2, 2), 5.0))
-    assert other.vectors[:, 0].tolist() == [3, 3, 4, 4, 5, 5]
-
-
-@pytest.mark.parametrize(("size", "enqueued", "fitting"), [(8192, 300, 8100), (100, 64, 128), (10, 64, 64)])
-def test_a_queue_that_is_no_multiple_is_refused_with_one_that_is(size, enqueued, fitting):
-    with pytest.raises(UsageError, match=f"multiple of the {enqueued} keys of a step .* found {size}; {fitting} fits"):
-        check_size(size, enqueued)
-    check_size(fitting, enqueued)
-
-
-def enqueue_in_a_process(rank, folder):
-    """Two steps of three keys that say whose they are and when."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    queue = NegativeQueue(12, 2)
-    for step in range(2):
-        queue.enqueue(torch.full((3, 2), float(10 * step + rank)))
-    torch.save(queue.state_dict(), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_of_two_processes_both_queues_hold_the_keys_of_both(tmp_path):
-    torch.multiprocessing.spawn(enqueue_in_a_process, args=(str(tmp_path),), nprocs=2)
-    for rank in range(2):
-        held = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert held["vectors"][:, 0].tolist() == [0, 0, 0, 1, 1, 1, 10, 10, 10, 11, 11, 11]
-        assert int(held["position"]) == 0
-
-
-# --- pairs ---
-
-
-def test_partners_are_bilinear_between_positions():
-    keys = torch.nn.functional.normalize(torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
-    places = torch.rand(2, 3, 4, 2, generator=torch.Generator().manual_seed(1)) * 2.4 - 1.2
-    found, seen = partners(keys, places)
-    for frame in range(2):
-        for number, (x, y) in enumerate(places[frame].view(-1, 2).tolist()):
-            place = frame * 12 + number
-            assert bool(seen[place]) == (abs(x) <= 1 and abs(y) <= 1)
-            # From edges at -1 and 1 to positions counted at their centres.
-            column, row = min(max((x + 1) * 2 - 0.5, 0), 3), min(max((y + 1) * 1.5 - 0.5, 0), 2)
-            left, top = min(int(column), 2), min(int(row), 1)
-            mixed = torch.zeros(5)
-            for dx in (0, 1):
-                for dy in (0, 1):
-                    share = (1 - abs(column - left - dx)) * (1 - abs(row - top - dy))
-                    mixed += share * keys[frame, :, top + dy, left + dx]
-            torch.testing.assert_close(found[place], mixed / mixed.norm(), atol=1e-5, rtol=1e-4)
-
-
-def test_places_go_back_by_one_warp_and_forward_by_the_other():
-    still = np.array([[1.0, 0, 0], [0, 1, 0]])
-    moved, turned = np.array([[1.0, 0, 8], [0, 1, -4]]), np.array([[0.0, -1, 63], [1, 0, 0]])
-    centres = np.stack(np.meshgrid([15.5, 47.5], [15.5, 47.5]), axis=2)
-
-    def pixels(query, key):
-        return (places_in(Draw((64, 64), affine=query), Draw((64, 64), affine=key), 2) + 1) * 32 - 0.5
-
-    np.testing.assert_allclose(pixels(still, moved) - centres, [[[8, -4]] * 2] * 2, atol=1e-4)
-    np.testing.assert_allclose(pixels(moved, still) - centres, [[[-8, 4]] * 2] * 2, atol=1e-4)
-    np.testing.assert_allclose(pixels(moved, moved), centres, atol=1e-4)
-    # A quarter turn: (x, y) -> (63 - y, x).
-    np.testing.assert_allclose(pixels(still, turned)[0, 1], [63 - 15.5, 47.5], atol=1e-4)
-
-
-def test_places_show_the_same_anatomy():
-    """The gray around a position of the query view and around its place in the key view: one picture, two warps."""
-    picture, settings = textured(3), AugmentSettings(aug_elastic_p=1, aug_tone_p=0, aug_blur_p=0, aug_speckle_p=0)
-    rng = np.random.default_rng(0)
-    query, key = (draw(rng, (256, 256), settings) for _ in range(2))
-    places = (places_in(query, key, 8).reshape(-1, 2) + 1) * 128 - 0.5
-    centres = np.stack(np.meshgrid(*[(np.arange(8) + 0.5) * 32 - 0.5] * 2), axis=2).reshape(-1, 2)
-    assert np.abs(places - centres).max() > 3
-
-    def at(view, points):
-        import cv2
-
-        return cv2.remap(view, points[:, None].astype(np.float32), None, cv2.INTER_LINEAR)[:, 0]
-
-    inside = (np.abs(places - 127.5) < 120).all(axis=1)
-    shown, matched = at(query.apply(picture), centres[inside]), at(key.apply(picture), places[inside])
-    unmatched = at(key.apply(picture), centres[inside])
-    assert np.abs(shown - matched).mean() < 0.2 * np.abs(shown - unmatched).mean()
-
-
 def test_matched_pairs_drop_what_is_not_seen_and_enqueue_every_key():
     training = training_of("moco_pairs=matched", "moco_queue=32")
     query, key, places, indices = next(iter(training.train_dataloader()))
@@ -249,18 +145,6 @@ def test_matched_pairs_drop_what_is_not_seen_and_enqueue_every_key():
     assert seen[4:].sum() > 6
     assert loss == pytest.approx(float(info_nce(queries[seen], positives[seen], negatives, 0.2)), rel=1e-5)
     torch.testing.assert_close(training.queue.vectors[:16], flat(keys))
-
-
-def test_views_follow_from_seed_epoch_and_index_alone():
-    examples = [Example("a", textured(0, 80, 120), np.zeros((0, 2)))] * 3
-    one, other = (ViewDataset(examples, 64, 2, AugmentSettings(), 0) for _ in range(2))
-    last = one[2]
-    assert [tuple(value.shape) for value in last[:3]] == [(1, 64, 64), (1, 64, 64), (2, 2, 2)]
-    torch.testing.assert_close(last[0], [other[i] for i in range(3)][2][0], rtol=0, atol=0)
-    assert not torch.equal(last[0], last[1])
-    assert not torch.equal(last[0], one[1][0])
-    one.epoch = 1
-    assert not torch.equal(last[0], one[2][0])
 
 
 # --- learning rates ---

@@ -16,8 +16,7 @@ from aop_pose.pipelines.hrnet_gan import moco_training  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.encoder import Encoder  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.hrnet_tiny import train_hrnet  # noqa: E402
-from tests.pipelines.killing import Killed  # noqa: E402
-from tests.pipelines.test_contract import kill_at, rows_of  # noqa: E402
+from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402
 
 HELD = "moco_holdout=0.3"
 
@@ -35,6 +34,10 @@ def everything(run):
         f"{number}.{name}": value for number, state in optimizer["state"].items() for name, value in state.items()
     }
     return {**content["state_dict"], **moments}, [group["lr"] for group in optimizer["param_groups"]]
+
+
+def killed(*_):
+    raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,24 @@ def test_a_resumed_run_equals_a_straight_one_with_its_queue(phantom_set, tmp_pat
     for name in ("best.pt", "last.pt"):
         kept = [torch.load(tmp_path / run / "weights" / name, weights_only=True) for run in ("straight", "broken")]
         assert all(torch.equal(kept[0]["state"][key], kept[1]["state"][key]) for key in kept[0]["state"])
+
+
+@pytest.mark.parametrize("held", ["moco_holdout=0.3", "moco_holdout=0"])
+def test_a_run_killed_in_its_check_for_collapse_is_resumed_there(phantom_set, tmp_path, monkeypatch, held):
+    straight = pretrain(phantom_set, tmp_path / "straight", "epochs=2", held)
+    check = moco_training.ContrastiveTraining.check_for_collapse
+    monkeypatch.setattr(moco_training.ContrastiveTraining, "check_for_collapse", killed)
+    with pytest.raises(Killed):
+        pretrain(phantom_set, tmp_path / "broken", "epochs=2", held)
+    assert json.loads((tmp_path / "broken" / "run.json").read_text())["finished"] is False
+    monkeypatch.setattr(moco_training.ContrastiveTraining, "check_for_collapse", check)
+    # Nothing is trained again.
+    resumed = pretrain(phantom_set, tmp_path / "broken", "epochs=2", held, on_batch=killed, resume=True)
+    assert resumed["finished"]
+    assert (resumed["collapse"], resumed["best"]) == (straight["collapse"], straight["best"])
+    assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "straight")
+    files = [sorted(path.name for path in (tmp_path / run).rglob("*")) for run in ("straight", "broken")]
+    assert files[0] == files[1]
 
 
 def test_it_learns_to_tell_positions_apart(tmp_path):
