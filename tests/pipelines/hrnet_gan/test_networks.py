@@ -232,7 +232,7 @@ def test_the_fast_preset_is_small_enough_to_ship():
     config = config_of("fast")
     # Float32, below 10 MB.
     assert 4 * parameters(Generator(config)) < 9.9e6
-    assert config.image_size == 256
+    assert config.image_size == 128
     assert config.adversary
 
 
