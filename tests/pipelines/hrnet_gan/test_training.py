@@ -94,9 +94,9 @@ def few_often(folder, out, count, times):
 
 def test_it_learns_what_it_is_shown(phantom_set, tmp_path):
     """Overfitted to a few phantoms, the points are found, by maps that peak near 1."""
-    few = few_often(phantom_set, tmp_path / "few", 4, 8)
+    few = few_often(phantom_set, tmp_path / "few", 4, 12)
     changes = (
-        "epochs=12", "holdout=0", "lr_generator=0.006", "weight_decay=0", "lambda_h=100", "decoder=[32,32,24,16,16]",
+        "epochs=15", "holdout=0", "lr_generator=0.003", "weight_decay=0", "lambda_h=100", "decoder=[32,32,24,16,16]",
         "sigma=4", "averaging=0.7", "attention=true", "clip=1",
     )  # fmt: skip
     record = train_hrnet(few, tmp_path / "run", *changes, *NO_CHANGE)
