@@ -134,6 +134,11 @@ class Measured:
         errors = self.errors(runs.values())
         return [str(group_bootstrap(errors[:, i], self.groups)) for i in range(2)]
 
+    def each(self, runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
+        """Two cells: mean MRE and AoP error of each seed."""
+        means = np.array([self.errors([runs[seed]]).mean(axis=0) for seed in sorted(runs)])
+        return [", ".join(f"{value:.1f}" for value in column) for column in means.T]
+
     def paired(self, runs: Mapping[int, Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]]) -> list[str]:
         """Four cells: difference in MRE and p, difference in AoP error and p, over the seeds that both have."""
         shared = sorted(runs.keys() & base.keys())

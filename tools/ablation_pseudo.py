@@ -35,7 +35,6 @@ from typing import Any
 
 import ablation_boxes
 import attrs
-import numpy as np
 from ablation import (
     MISSING_DEG,
     STARTS,
@@ -224,10 +223,10 @@ def means_table(done: Results, measured: Measured) -> list[str]:
     for start, _, words, runs in rows_of(done):
         ordered = [runs[seed] for seed in sorted(runs)]
         mre, aop = measured.means(runs)
-        each = np.array([measured.errors([run]).mean(axis=0) for run in ordered])
+        mre_each, aop_each = measured.each(runs)
         missing = sum(error[1] == MISSING_DEG for run in ordered for error in run["errors"].values())
         cells = [
-            start, words, str(ordered[0].get("steps", "")), mre, _listed(each[:, 0]), aop, _listed(each[:, 1]),
+            start, words, str(ordered[0].get("steps", "")), mre, mre_each, aop, aop_each,
             f"{missing / len(ordered):.1f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
@@ -242,10 +241,6 @@ def paired_table(done: Results, measured: Measured, against: Sequence[str]) -> l
             cells = [cell for base in against for cell in measured.paired(runs, done.get((base, start), {}))]
             lines.append(f"| {start} | {words} | {' | '.join(cells)} |")
     return lines
-
-
-def _listed(values: np.ndarray) -> str:
-    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def rehearse(options: Namespace) -> None:

@@ -98,6 +98,7 @@ def test_each_base_has_its_columns():
         (name, "coco"): {0: {"errors": {"a": [mre, 1.0], "b": [mre, 3.0]}}}
         for name, mre in (("A", 5.0), ("K", 4.0), ("D", 2.0))
     }
+    assert measured.each({2: runs["D", "coco"][0], 1: runs["A", "coco"][0]}) == ["5.0, 2.0", "2.0, 2.0"]
     head, _, *rows = paired_table(runs, measured, ["A", "K"])
     assert head == "| start | arm | MRE - A | p | AoP - A | p | MRE - K | p | AoP - K | p |"
     assert [row.split("|")[2].strip()[0] for row in rows] == ["K", "D"]
