@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import settings
 # The same examples everywhere: a failure is seen by everybody or by nobody. No deadline, since machines are shared.
 settings.register_profile("house", derandomize=True, deadline=None)
 settings.load_profile("house")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A core each: torch reads this when it is first imported, and so does what a test starts.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

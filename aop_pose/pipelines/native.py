@@ -63,7 +63,7 @@ def predictor(path: Path, device: str, read: Callable[[Path], Trained]) -> Predi
     """
     file, folder = checkpoint_of(path)
     trained = read(file)
-    contract = trained.contract(folder.name if path.is_dir() else file.stem, _run_of(file, folder))
+    contract = trained.contract(folder.name if path.is_dir() else file.stem, run_of(file, folder))
     return Predictor(contract, TorchNetwork(trained.network, device), f"{contract.name}@{sha256_of(file)[:8]}")
 
 
@@ -77,12 +77,13 @@ def export(
     """
     file, folder = checkpoint_of(path)
     trained = read(file)
-    contract = decoded_by(trained.contract(out.stem, _run_of(file, folder)), threshold, decode)
+    contract = decoded_by(trained.contract(out.stem, run_of(file, folder)), threshold, decode)
     native = predictor(path, "cpu", read)
     return write_artefact(out, contract, lambda part: _write_onnx(trained.network, contract, part), native)
 
 
-def _run_of(file: Path, folder: Path) -> dict[str, Any]:
+def run_of(file: Path, folder: Path) -> dict[str, Any]:
+    """What an artefact says of the run that its checkpoint stands in."""
     return run_facts(folder) or {"name": file.name, "note": "a checkpoint without its run folder"}
 
 

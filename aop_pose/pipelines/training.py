@@ -26,6 +26,16 @@ from aop_pose.schemas import Schema
 CHECK_BATCH = 16
 
 
+def rate_factor(schedule: str, epoch: int, epochs: int, warmup: int) -> float:
+    """Learning rate of an epoch (from 0) over the highest: up in equal steps, then constant or a cosine to 0.01."""
+    if epoch < warmup:
+        return (epoch + 1) / (warmup + 1)
+    if schedule == "constant":
+        return 1.0
+    done = (epoch - warmup) / max(1, epochs - warmup)
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
 @attrs.frozen
 class Course:
     """How long and how a stage is trained."""

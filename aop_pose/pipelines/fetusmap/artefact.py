@@ -13,9 +13,10 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.heatmaps import RULES
 from aop_pose.io.atomic import replacing
 from aop_pose.io.hashing import sha256_of
-from aop_pose.pipelines.artefact import checkpoint_of, run_facts
+from aop_pose.pipelines.artefact import checkpoint_of
 from aop_pose.pipelines.fetusmap.checkpoint import trained_network
 from aop_pose.pipelines.fetusmap.landmarks import Exported, FetusmapModel, LandmarkNetwork
+from aop_pose.pipelines.native import TorchNetwork, run_of
 from aop_pose.runtime import METADATA_KEY, open_artefact
 from aop_pose.runtime_volume import VolumeContract, VolumePredictor, volume_predictor_of
 from aop_pose.schemas import FETUS
@@ -24,23 +25,12 @@ TOLERANCE = 1e-3
 """Of a map's full height, by which an exported network may differ."""
 
 
-class TorchVolumeNetwork:
-    """The network as it was trained; callable as ``runtime.Network``."""
-
-    def __init__(self, network: LandmarkNetwork, device: torch.device | str = "cpu"):
-        self.network, self.device = network.eval().to(device), device
-
-    @torch.no_grad()
-    def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        return self.network.answer(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
-
-
 def predictor(path: Path, device: str = "cpu") -> VolumePredictor:
     """The native network of a run folder or checkpoint, decoded as its artefact will be."""
     file, folder = checkpoint_of(path)
     network, model = trained_network(file)
-    contract = contract_of(model, folder.name if path.is_dir() else file.stem, _run_of(file, folder))
-    return VolumePredictor(contract, TorchVolumeNetwork(network, device), f"{contract.name}@{sha256_of(file)[:8]}")
+    contract = contract_of(model, folder.name if path.is_dir() else file.stem, run_of(file, folder))
+    return VolumePredictor(contract, TorchNetwork(network, device), f"{contract.name}@{sha256_of(file)[:8]}")
 
 
 def export(path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> VolumePredictor:
@@ -58,12 +48,12 @@ def export(path: Path, out: Path, threshold: float | None = None, decode: str | 
     file, folder = checkpoint_of(path)
     network, model = trained_network(file)
     given = {key: value for key, value in {"threshold": threshold, "decode": decode}.items() if value is not None}
-    contract = contract_of(model, out.stem, _run_of(file, folder)).model_copy(update=given)
+    contract = contract_of(model, out.stem, run_of(file, folder)).model_copy(update=given)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as part:
         _write(network, contract, part)
         noise = np.random.default_rng(0).random((1, 1, *contract.size), dtype=np.float32)
-        gap = float(np.abs(open_artefact(part).network(noise) - TorchVolumeNetwork(network)(noise)).max())
+        gap = float(np.abs(open_artefact(part).network(noise) - TorchNetwork(network)(noise)).max())
         if not gap < TOLERANCE:
             raise AopPoseError(f"export: native and exported maps differ by {gap:.2g}, expected less than {TOLERANCE}")
     return volume_predictor_of(open_artefact(out))
@@ -77,10 +67,6 @@ def contract_of(model: FetusmapModel, name: str, run: dict[str, Any]) -> VolumeC
         overlap=model.overlap, sigma=model.sigma, threshold=model.threshold, decode=model.decode, turns=model.turns,
         sides=unsided if model.taught_sides else "learned", stride=model.stride, training_run=run,
     )  # fmt: skip
-
-
-def _run_of(file: Path, folder: Path) -> dict[str, Any]:
-    return run_facts(folder) or {"name": file.name, "note": "a checkpoint without its run folder"}
 
 
 def _write(network: LandmarkNetwork, contract: VolumeContract, file: Path) -> None:

@@ -14,7 +14,7 @@ from aop_pose.evaluation.points3d import point_errors
 from aop_pose.pipelines.fetusmap.data import VolumeDataset, order_of
 from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel
 from aop_pose.pipelines.fetusmap.maps import map_loss
-from aop_pose.pipelines.training import Course, Training
+from aop_pose.pipelines.training import Course, Training, rate_factor
 from aop_pose.runtime_volume import read_maps
 from aop_pose.schemas import Schema
 
@@ -42,7 +42,10 @@ class VolumeTraining(Training):
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch (from 0)."""
-        return self.model.lr * rate_factor(self.model, epoch)
+        return self.model.lr * self._rate(epoch)
+
+    def _rate(self, epoch: int) -> float:
+        return rate_factor(self.model.schedule, epoch, self.model.epochs, self.model.warmup_epochs)
 
     def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         return map_loss(network(gray), points, self.model.loss, self.model.sigma, self.model.taught_sides)
@@ -69,7 +72,7 @@ class VolumeTraining(Training):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.model.lr, betas=(self.model.beta1, 0.999))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: rate_factor(self.model, epoch))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
 
@@ -89,13 +92,3 @@ def errors(found: np.ndarray, truth: np.ndarray, schema: Schema, unsided: bool, 
         "val/exchanged": float(np.mean([share for share in exchanged if np.isfinite(share)] or [0.0])),
         "val/missing": float(np.isnan(compared.distances[compared.labelled]).sum()),
     }
-
-
-def rate_factor(model: FetusmapModel, epoch: int) -> float:
-    """Learning rate of an epoch (from 0) over the highest one."""
-    if epoch < model.warmup_epochs:
-        return (epoch + 1) / (model.warmup_epochs + 1)
-    if model.schedule == "cosine":
-        done = (epoch - model.warmup_epochs) / max(1, model.epochs - model.warmup_epochs)
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2
-    return 1.0

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from aop_pose.errors import UsageError
-from aop_pose.pipelines.fetusmap.artefact import TorchVolumeNetwork, predictor
+from aop_pose.pipelines.fetusmap.artefact import predictor
 from aop_pose.pipelines.fetusmap.budget import ADAM_COPIES, memory_of
 from aop_pose.pipelines.fetusmap.landmarks import LandmarkNetwork
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, PoseLibrary, check_schema
 from aop_pose.pipelines.fetusmap.planner import dry_peak
 from aop_pose.pipelines.fetusmap.refine import Refined, RefineSettings, refine
+from aop_pose.pipelines.native import TorchNetwork
 from aop_pose.runtime_volume import VolumeMaps, VolumePredictor, read_maps
 from aop_pose.volume_grid import Placement
 
@@ -95,7 +96,7 @@ def refining_predictor(path: Path, device: str = "cpu", settings: RefineSettings
             f"refinement: expected a model of whole volumes, found mode {plain.contract.mode} in {path}; "
             "predict without it"
         )
-    network = cast(TorchVolumeNetwork, plain.network).network
+    network = cast(TorchNetwork, plain.network).network
     if network.poses is None:
         raise UsageError(f"refinement: expected a checkpoint with training poses, found none in {path}; train again")
     _check_memory(network, plain.contract.size, device)

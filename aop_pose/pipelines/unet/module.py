@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from aop_pose.pipelines.heatmap_losses import (
     position_error,
     squared_error,
 )
-from aop_pose.pipelines.training import Course, PointTraining, Training
+from aop_pose.pipelines.training import Course, PointTraining, Training, rate_factor
 from aop_pose.pipelines.unet.augmentation import Augmentation
 from aop_pose.pipelines.unet.config import UnetConfig
 from aop_pose.pipelines.unet.network import MaskedNetwork, build
@@ -48,12 +47,12 @@ class UnetTraining(Training):
     config: UnetConfig
 
     def rate(self, epoch: int) -> float:
-        return self.config.lr * rate_factor(self.config, epoch)
+        return self.config.lr * rate_of(self.config, epoch)
 
     def configure_optimizers(self) -> Any:
         kind = torch.optim.AdamW if self.config.optimizer == "AdamW" else torch.optim.Adam
         optimizer = kind(self.network.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: rate_factor(self.config, epoch))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: rate_of(self.config, epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
 
@@ -145,13 +144,8 @@ def network_for(config: UnetConfig, stage: str) -> nn.Module:
     return build(config) if stage == "train" else MaskedNetwork(config)
 
 
-def rate_factor(config: UnetConfig, epoch: int) -> float:
+def rate_of(config: UnetConfig, epoch: int) -> float:
     """Learning rate of an epoch (from 0) over the first one."""
-    if epoch < config.warmup_epochs:
-        return (epoch + 1) / (config.warmup_epochs + 1)
-    if config.schedule == "step":
+    if config.schedule == "step" and epoch >= config.warmup_epochs:
         return config.step_factor ** (epoch // config.step_epochs)
-    if config.schedule == "cosine":
-        done = (epoch - config.warmup_epochs) / max(1, config.epochs - config.warmup_epochs)
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2
-    return 1.0
+    return rate_factor(config.schedule, epoch, config.epochs, config.warmup_epochs)
