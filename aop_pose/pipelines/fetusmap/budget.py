@@ -39,7 +39,7 @@ def plan_for(config: FetusmapConfig, schema: Schema, device: str) -> tuple[Plan 
 
 def step_of(config: FetusmapConfig, schema: Schema) -> tuple[Plan | None, int]:
     """The plan of a step where the settings ask for one, and its bytes, of float32, the loss included."""
-    body = UNet3d(1, len(schema.points), config.widths).to("meta")
+    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta")
     volume = torch.empty(1, 1, *config.size, device="meta")
     points = torch.zeros(1, len(schema.points), 3, device="meta")
     sides = schema.sides if config.pair else ()
@@ -54,7 +54,7 @@ def step_of(config: FetusmapConfig, schema: Schema) -> tuple[Plan | None, int]:
 
 def fitting_size(config: FetusmapConfig, schema: Schema, budget_gb: float) -> tuple[int, int, int] | None:
     """A size of the same proportions whose step fits; None where not even a quarter of it does."""
-    body = UNet3d(1, len(schema.points), config.widths).to("meta")
+    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta")
     method: Literal["gcp+rev", "plain"] = "gcp+rev" if config.plan == "auto" else "plain"
     tried = budget_gb
     while True:

@@ -33,6 +33,8 @@ class FetusmapConfig(TrainingConfig):
     """Share that neighbouring windows have in common (patch mode)."""
     widths: tuple[Annotated[int, Field(ge=1)], ...] = PAPER_WIDTHS
     """Channels of each level of the U-Net; a level halves each axis."""
+    stem: Literal[1, 2] = 1
+    """2: a strided convolution halves the volume before the first level, and the maps are enlarged again."""
     loss: Literal["mse", "cross-entropy"] = "cross-entropy"
     """``mse``: squared difference of the maps themselves to maps that peak at 1. ``cross-entropy``: K of equation 5, by
     which the softmax over the voxels of a map learns the map of equation 2."""
@@ -80,7 +82,7 @@ class FetusmapConfig(TrainingConfig):
         if any(side % self.stride for side in self.size):
             near = tuple(max(1, round(side / self.stride)) * self.stride for side in self.size)
             raise ValueError(
-                f"size has to be a multiple of {self.stride} along each axis (2 per level below the first), "
+                f"size has to be a multiple of {self.stride} along each axis (stem, and 2 per level below the first), "
                 f"found {list(self.size)}; the nearest is {list(near)}"
             )
         if all(side == self.stride for side in self.size):
@@ -104,4 +106,4 @@ class FetusmapConfig(TrainingConfig):
     @property
     def stride(self) -> int:
         """Each axis of the input is a multiple of it."""
-        return int(2 ** (len(self.widths) - 1))
+        return int(self.stem * 2 ** (len(self.widths) - 1))

@@ -41,7 +41,7 @@ class LandmarkNetwork(nn.Module):
     def __init__(self, model: FetusmapModel) -> None:
         super().__init__()
         self.loss, self.sigma = model.loss, model.sigma
-        body: nn.Module = UNet3d(1, len(model.schema_of_points.points), model.widths)
+        body: nn.Module = UNet3d(1, len(model.schema_of_points.points), model.widths, model.stem)
         if model.memory_plan is not None:
             body = model.memory_plan.apply(body)
         self.body = body

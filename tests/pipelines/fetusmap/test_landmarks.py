@@ -48,10 +48,10 @@ def test_the_paper_is_followed():
     assert (paper.plan, paper.pair, plain.plan, plain.pair) == ("auto", True, "none", False)
 
 
-@pytest.mark.parametrize("method", [None, "gcp", "rev"])
+@pytest.mark.parametrize(("method", "stem"), [(None, 1), ("gcp", 1), ("rev", 1), (None, 2)])
 @pytest.mark.parametrize("loss", ["mse", "cross-entropy"])
-def test_at_batch_1_the_export_answers_as_the_network(method, loss):
-    network = LandmarkNetwork(model_of(method, loss=loss)).eval()
+def test_at_batch_1_the_export_answers_as_the_network(method, stem, loss):
+    network = LandmarkNetwork(model_of(method, stem=stem, loss=loss)).eval()
     if method == "rev":
         assert network.body.network.down[1][3].__class__.__name__ == "ReversibleBlock"
     for parameter in network.parameters():

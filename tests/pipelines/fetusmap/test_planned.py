@@ -19,6 +19,8 @@ SMALL = (4, 8)
 def network_and_input(name):
     if name == "3-D U-Net":
         return UNet3d(1, 3, SMALL), torch.randn(1, 1, 8, 16, 16)
+    if name == "3-D U-Net with a stem":
+        return UNet3d(1, 3, SMALL, stem=2), torch.randn(1, 1, 16, 16, 16)
     return NETWORKS[name](), picture()
 
 
@@ -32,7 +34,7 @@ def stepped(module, inputs, seed=11):
     return [*tree_leaves(outputs), *gradients, *module.buffers(), torch.get_rng_state()]
 
 
-ALL = ["3-D U-Net", *NETWORKS]
+ALL = ["3-D U-Net", "3-D U-Net with a stem", *NETWORKS]
 
 
 @pytest.mark.parametrize("name", ALL)
