@@ -60,6 +60,9 @@ class FetusmapConfig(TrainingConfig):
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, lt=1)
     noise: float = Field(default=0.0, ge=0, le=1)
+    shading: float = Field(default=0.0, ge=0, le=3)
+    """Gray is multiplied by a smooth field, as a receive coil near one side has: its logarithm has this standard
+    deviation at 4 x 4 x 4 places over the input, and is linear between them."""
     group: str | None = None
     """Column of the label file whose equal values stay together, as the volumes of a patient."""
     plan: Literal["none", "auto"] = "none"

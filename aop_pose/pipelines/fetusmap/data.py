@@ -146,6 +146,9 @@ class VolumeDataset(Dataset):
             gray = gray ** float(np.exp(draw.uniform(-1, 1) * np.log1p(config.contrast)))
         if config.brightness:
             gray = gray * (1 + draw.uniform(-1, 1) * config.brightness)
+        if config.shading:
+            places = torch.from_numpy(draw.normal(0, config.shading, (1, 1, 4, 4, 4)).astype(np.float32))
+            gray = gray * functional.interpolate(places, gray.shape, mode="trilinear", align_corners=True)[0, 0].exp()
         if config.noise:
             values = draw.standard_normal(gray.shape, dtype=np.float32) * draw.uniform(0, config.noise)
             # As speckle does, it grows with the signal: what is padded stays empty.

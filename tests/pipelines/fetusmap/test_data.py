@@ -1,5 +1,6 @@
 """Volumes and points by one draw: turns that never mirror, a mirror that swaps sides, nothing lost."""
 
+import attrs
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from aop_pose.volume import Volume
 from aop_pose.volume_grid import brightest, normalised, place, resample
 from tests.pipelines.fetusmap.tiny import AFFINES, blobs
 
-OFF = [f"{name}=0" for name in ("degrees", "scale", "translate", "flip", "brightness", "contrast", "noise")]
+OFF = [f"{name}=0" for name in ("degrees", "scale", "translate", "flip", "brightness", "contrast", "noise", "shading")]
 POINTS = np.array([[6.0, 14, 9], [15.5, 8, 11], [20, 17, 5]])
 SHAPE = (26, 24, 16)
 
@@ -123,7 +124,7 @@ def test_no_point_leaves_the_input():
 
 
 def test_every_draw_follows_from_seed_epoch_and_index():
-    config = config_of("rotations=true", "degrees=30", "noise=0.2", "brightness=0.2", "contrast=0.2")
+    config = config_of("rotations=true", "degrees=30", "noise=0.2", "brightness=0.2", "contrast=0.2", "shading=0.3")
     example = example_of(config)
     make = lambda seed: VolumeDataset([example, example], config, FETAL_FACE, seed=seed, epoch=2)  # noqa: E731
     torch.testing.assert_close(make(0)[1], make(0)[1], rtol=0, atol=0)
@@ -131,6 +132,21 @@ def test_every_draw_follows_from_seed_epoch_and_index():
     assert not torch.equal(make(0)[1][0], make(1)[1][0])
     assert sorted(order_of(9, 0, 3)) == list(range(9))
     assert order_of(9, 0, 3) != order_of(9, 0, 4)
+
+
+def test_shading_is_smooth_and_as_strong_as_it_says():
+    plain, config = config_of(), config_of("shading=0.4")
+    # Dim, so that nothing is cut at 1.
+    example = attrs.evolve(example_of(plain), gray=torch.full((32, 32, 32), 0.05).half(), middle=np.full(3, 15.5))
+    unshaded = VolumeDataset([example], plain, FETAL_FACE, epoch=0)[0][0]
+    dataset, logs = VolumeDataset([example], config, FETAL_FACE, epoch=0), []
+    for epoch in range(40):
+        dataset.epoch = epoch
+        logs.append((dataset[0][0] / unshaded).log()[0].numpy())
+        assert np.abs(np.diff(logs[-1], axis=0)).max() < 4 * 0.4 * 2 / (31 / 3)
+    corners = np.array([log[:: len(log) - 1, :: len(log) - 1, :: len(log) - 1] for log in logs])
+    assert corners.std() == pytest.approx(0.4, rel=0.1)
+    assert abs(corners.mean()) < 0.05
 
 
 def test_a_window_shows_a_point_half_the_time_or_more():
