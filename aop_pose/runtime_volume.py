@@ -17,6 +17,7 @@ from aop_pose.schemas import VOLUME_SCHEMAS, Schema
 from aop_pose.sides import sides_order, sides_unknown
 from aop_pose.volume import Volume
 from aop_pose.volume_grid import Placement, brightest, normalised, place, resample, window_weights, windows
+from aop_pose.volume_prior import PlacePrior
 from aop_pose.volume_turns import Sides, Turn, turned_maps, turns_of
 
 HEAD = "volume-heatmap"
@@ -57,6 +58,8 @@ class VolumeContract(AnyContract):
     turns: Literal[1, 24] = 1
     """24: the maps are the mean of those of the input in each right-angled turn that keeps its shape
     (``volume_turns``), which takes as many times as long."""
+    places: PlacePrior | None = None
+    """By which the maps are weighed before they are read (``volume_prior``)."""
     stride: int = Field(default=1, ge=1)
     """Voxels of the input that the deepest level of the network makes one of."""
     training_run: dict[str, Any]
@@ -123,12 +126,15 @@ class VolumePredictor:
         return self.read(maps, volume)
 
     def maps(self, volume: Volume) -> VolumeMaps | None:
-        """The network's maps of a volume; None for one that has the same value everywhere."""
+        """The network's maps of a volume, weighed by place; None for one that has the same value everywhere."""
         gray = normalised(volume.voxels)
         if gray is None:
             return None
         placement = self.place(volume, gray)
-        return self.answer(resample(gray, placement), placement)
+        found = self.answer(resample(gray, placement), placement)
+        if self.contract.places is None:
+            return found
+        return attrs.evolve(found, maps=self.contract.places.weigh(found.maps, placement.voxel_mm))
 
     def answer(self, values: np.ndarray, placement: Placement) -> VolumeMaps:
         """The network's maps of a volume in its grid (i, j, k)."""

@@ -78,6 +78,10 @@ class FetusmapConfig(TrainingConfig):
     """24: a volume is measured in each right-angled turn that keeps the input's shape, and the maps are averaged: 24 of
     a cube, 8 where two sides are equal, else 4. The choice of the best epoch goes without."""
 
+    place_prior: float = Field(default=0.0, ge=0, le=1)
+    """Power to which the prior of place (``volume_prior``) is raised by which maps are multiplied; 0 = none. The choice
+    of the best epoch goes without."""
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if len(self.widths) < 2:
@@ -100,6 +104,8 @@ class FetusmapConfig(TrainingConfig):
                 "mode patch goes with loss mse: a window that does not show a point has an empty map, "
                 "which a softmax over its voxels cannot say"
             )
+        if self.place_prior and (self.voxel_mm is None or self.mode == "patch"):
+            raise ValueError("place_prior needs voxel_mm and mode whole: places are in mm from the middle of the input")
         if self.aim == "brightness" and (self.voxel_mm is None or self.mode == "patch"):
             raise ValueError("aim brightness needs voxel_mm and mode whole: it cuts a part out of the volume")
         if self.mode == "patch" and self.voxel_mm is None:

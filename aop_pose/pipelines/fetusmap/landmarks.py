@@ -12,6 +12,7 @@ from aop_pose.pipelines.fetusmap.maps import answer
 from aop_pose.pipelines.fetusmap.network import UNet3d
 from aop_pose.pipelines.fetusmap.planner import Plan, Planned
 from aop_pose.schemas import SCHEMAS, Schema
+from aop_pose.volume_prior import PlacePrior
 
 
 class FetusmapModel(FetusmapConfig):
@@ -19,6 +20,7 @@ class FetusmapModel(FetusmapConfig):
 
     points: str
     memory_plan: Plan | None = None
+    places: PlacePrior | None = None
     poses: int = 0
     """Of the training set, that are stored for the refinement (``refining``); 0 for a schema it does not know."""
 

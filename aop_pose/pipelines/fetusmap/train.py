@@ -23,6 +23,7 @@ from aop_pose.pipelines.fetusmap.config import DEFAULT_PRESET, PRESETS, Fetusmap
 from aop_pose.pipelines.job import Job, gpus_of
 from aop_pose.pipelines.run import RunFolder, labelled_facts
 from aop_pose.schemas import Schema
+from aop_pose.volume_prior import place_prior
 from aop_pose.volume_turns import turns_of
 
 THUMBNAIL = (10, 10, 10)
@@ -67,6 +68,12 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
         examples = [example for example, out in zip(examples, held, strict=True) if not out]
     stored = len(examples) if has_prior(schema) and config.mode == "whole" else 0
     model = FetusmapModel(**config.model_dump(), points=schema.name, memory_plan=plan, poses=stored)
+    if config.place_prior:
+        places = [(one.points.numpy() - one.middle) * one.placement.voxel_mm for one in examples]
+        prior = place_prior(places, config.place_prior, model.taught_sides)
+        model = model.model_copy(update={"places": prior})
+        if prior is None:
+            job.say("place_prior: left out, since a point has fewer than two labels")
     torch.manual_seed(job.seed)
     network = LandmarkNetwork(model)
     words, moved = start_from(job.init, network)

@@ -89,6 +89,7 @@ def test_a_plan_goes_into_the_checkpoint_and_comes_back():
         (["pair=true", "loss=mse"], "pair goes with loss cross-entropy"),
         (["mode=patch"], "mode patch goes with loss mse"),
         (["aim=brightness"], "aim brightness needs voxel_mm"),
+        (["place_prior=0.5", "voxel_mm=null"], "place_prior needs voxel_mm"),
         (["mode=patch", "loss=mse"], "mode patch needs voxel_mm"),
         (["widths=[8]"], "two levels"),
         (["size=[8,8,8]"], "more than one stride"),

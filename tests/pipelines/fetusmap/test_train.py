@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import numpy as np
 import pytest
 
@@ -125,6 +126,30 @@ def test_windows_are_trained_and_put_together(faces, tmp_path):
     assert np.isfinite(maps.maps).all()
     exported = pipeline("fetusmap").export(tmp_path / "run", tmp_path / "made.onnx")
     np.testing.assert_allclose(exported.maps(volume).maps, maps.maps, atol=1e-4)
+
+
+def test_places_of_the_training_points_weigh_the_maps(faces, tmp_path):
+    changes = ("epochs=1", "voxel_mm=2.5", "holdout=0", "place_prior=0.5")
+    train_tiny(faces, tmp_path / "run", *changes)
+    predictor = open_weights(str(tmp_path / "run"))
+    places = predictor.contract.places
+    labelled, schema = read_labels("labels.csv", faces)
+    expected = []
+    for one in labelled:
+        volume = one.read()
+        points = one.keypoints(schema).coords
+        off = (points - (np.array(volume.shape) - 1) / 2) * volume.spacing
+        # The grid is right-handed.
+        off[:, 2] *= volume.handedness
+        expected.append(off)
+    np.testing.assert_allclose(places.means, np.mean(expected, axis=0), atol=0.01)
+    volume = labelled[0].read()
+    weighed = predictor.maps(volume)
+    bare = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"places": None})).maps(volume)
+    assert np.abs(weighed.maps - bare.maps).max() > 1e-4
+    np.testing.assert_allclose(weighed.maps, places.weigh(bare.maps, 2.5))
+    exported = pipeline("fetusmap").export(tmp_path / "run", tmp_path / "a.onnx")
+    np.testing.assert_allclose(exported.maps(volume).maps, weighed.maps, atol=1e-4)
 
 
 def test_val_chooses_the_epoch_and_stands_apart(faces, tmp_path):
