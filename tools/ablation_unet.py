@@ -1,10 +1,11 @@
 """What helps the heatmap U-Net on a CPU? Heatmap or coordinates, the region map, augmentations, a masked start: paired.
 
-Arms on schema aop: H = heatmaps, the preset fast; C = direct regression of coordinates (head: coordinates); T = H with
-the triangle of the points as a further map; M = H from masked autoencoding on the frames without labels; L = H for as
-many further epochs as show as many frames as M's pre-training; no-KIND = H without that kind of augmentation;
-with-KIND = H with a kind that the preset has off. On schema head: H = the preset head_fast; C as above; T = here H
-without the ellipse of the axes, which head_fast has. Data, seeds, epochs and image size are the same in all arms of a
+Arms on schema aop: H = heatmaps, the preset fast with BASE, which is what it had before these arms; P = the preset as it
+is; C = direct regression of coordinates (head: coordinates); T = H with the triangle of the points as a further map;
+M = H from masked autoencoding on the frames without labels; L = H for as many further epochs as show as many frames as
+M's pre-training; no-KIND = H without that kind of augmentation; with-KIND = H with a kind that H does without. On
+schema head: H = the preset head_fast; C as above; T = here H without the ellipse of the axes, which head_fast has.
+Data, seeds, epochs and image size are the same in all arms of a
 schema (but for L; M's pre-training comes on top); the last epoch is kept, and nothing is chosen on the frames that are
 measured. Figures of aop: MRE on the 512 scale and AoP error in degrees; of head: MRE of the four ends up to a swap and
 the absolute difference of HC (Ramanujan) to the expert's, both in mm. Each finished arm is one JSON in --results, so
@@ -36,14 +37,15 @@ from aop_pose.pipelines import load_weights, pipeline
 from aop_pose.pipelines.job import Job
 
 OFF = ("degrees", "translate", "scale", "brightness", "contrast", "gamma", "speckle")
-ON = {"shear": "shear=10", "flip": "flip=0.5"}
+ON = {"shear": "shear=10", "flip": "flip=0.5", "flip_vertical": "flip_vertical=0.5", "blur": "blur=1"}
 KINDS = {**{f"no-{kind}": [f"{kind}=0"] for kind in OFF}, **{f"with-{kind}": [value] for kind, value in ON.items()}}
+BASE = {"aop": ["region=none", "contrast=0.3"], "head": []}
 ARMS: dict[str, dict[str, list[str]]] = {
-    "aop": {"H": [], "C": ["head=coordinates"], "T": ["region=triangle"], "M": [], "L": [], **KINDS},
+    "aop": {"H": [], "C": ["head=coordinates"], "T": ["region=triangle"], "M": [], "L": [], **KINDS, "P": []},
     "head": {"H": [], "C": ["head=coordinates", "region=none"], "T": ["region=none"]},
 }
 WORDS = {
-    "H": "heatmaps", "C": "coordinates", "T": "region map switched (aop: on, head: off)",
+    "H": "heatmaps", "P": "the preset fast", "C": "coordinates", "T": "region map switched (aop: on, head: off)",
     "M": "masked autoencoding first",
     "L": "heatmaps, as many frames longer as M's start saw",
 }  # fmt: skip
@@ -64,7 +66,8 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     unet, folder = pipeline("unet"), options.runs / arm.folder
     shutil.rmtree(folder, ignore_errors=True)
     common = {"preset": PRESETS[arm.start], "seed": arm.seed, "say": print}
-    changes = ["holdout=0", *ARMS[arm.start][arm.name], *options.set]
+    base = [] if arm.name == "P" else BASE[arm.start]
+    changes = ["holdout=0", *base, *ARMS[arm.start][arm.name], *options.set]
     record: dict[str, Any] = {}
     data, labels, init, epochs = options.head_data, str(options.head_labels), "scratch", options.epochs
     if arm.start == "aop":
