@@ -1,15 +1,15 @@
 """What helps the heatmap U-Net on a CPU? Heatmap or coordinates, the region map, augmentations, a masked start: paired.
 
-Arms on schema aop: H = heatmaps, the preset fast with BASE, which is what it had before these arms; P = the preset as it
-is; C = direct regression of coordinates (head: coordinates); T = H with the triangle of the points as a further map;
-M = H from masked autoencoding on the frames without labels; L = H for as many further epochs as show as many frames as
-M's pre-training; no-KIND = H without that kind of augmentation; with-KIND = H with a kind that H does without. On
-schema head: H = the preset head_fast; C as above; T = here H without the ellipse of the axes, which head_fast has.
-Data, seeds, epochs and image size are the same in all arms of a
-schema (but for L; M's pre-training comes on top); the last epoch is kept, and nothing is chosen on the frames that are
-measured. Figures of aop: MRE on the 512 scale and AoP error in degrees; of head: MRE of the four ends up to a swap and
-the absolute difference of HC (Ramanujan) to the expert's, both in mm. Each finished arm is one JSON in --results, so
-that an interrupted table goes on where it stopped; --table prints it from what is there.
+Arms on schema aop: H = heatmaps, the preset fast with BASE, which is what it had before these arms; P = the preset as
+it is; C = direct regression of coordinates (head: coordinates); T = H with the triangle of the points as a further
+map; M = H from masked autoencoding on the frames without labels; L = H for as many further epochs as show as many
+frames as M's pre-training; no-KIND = H without that kind of augmentation; with-KIND = H with a kind that H does
+without. On schema head: H = the preset head_fast; C as above; T = here H without the ellipse of the axes, which
+head_fast has. Data, seeds, epochs and image size are the same in all arms of a schema (but for L; M's pre-training
+comes on top); the last epoch is kept, and nothing is chosen on the frames that are measured. Figures of aop: MRE on
+the 512 scale and AoP error in degrees; of head: MRE of the four ends up to a swap and the absolute difference of HC
+(Ramanujan) to the expert's, both in mm. Each finished arm is one JSON in --results, so that an interrupted table goes
+on where it stopped; --table prints it from what is there.
 """
 
 from __future__ import annotations
