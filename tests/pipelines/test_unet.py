@@ -229,7 +229,7 @@ def test_a_pickle_is_refused_before_it_runs(phantom_set, tmp_path):
         (["map_stride=2"], "map_stride has to be a multiple of stem"),
         (["loss=mse"], "cross-entropy goes with activation softmax"),
         (["region=ellipse"], "region ellipse does not belong to points aop"),
-        (["points=head", "phantoms=3"], "phantoms show the points of aop"),
+        (["points=head", "region=none", "phantoms=3"], "phantoms show the points of aop"),
         (["mask_patch=6"], "mask_patch has to be a multiple"),
     ],
 )

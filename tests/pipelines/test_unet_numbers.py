@@ -30,7 +30,7 @@ def test_settings_that_do_not_go_together_are_one_short_line():
 
 
 def test_sample_predictions_are_drawn_at_the_end_in_the_colours_of_an_overlay(tmp_path):
-    train_unet(write_heads(tmp_path / "set"), tmp_path / "run", "epochs=2", "points=head", "batch=4")
+    train_unet(write_heads(tmp_path / "set"), tmp_path / "run", "epochs=2", "points=head", "region=none", "batch=4")
     (sample,) = (tmp_path / "run" / "samples").iterdir()
     assert sample.name == "epoch_002.png"
     colours = {tuple(pixel) for pixel in cv2.imread(str(sample))[:, :256].reshape(-1, 3).tolist()}
