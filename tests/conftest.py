@@ -10,9 +10,10 @@ from hypothesis import settings
 settings.register_profile("house", derandomize=True, deadline=None)
 settings.load_profile("house")
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # A core each: torch reads this when it is first imported, and so does what a test starts.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # Cores of its own for each worker and for what its tests start: threads of one would else wait for the other's.
+    number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[number::count] or os.sched_getaffinity(0))
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -20,7 +20,7 @@ FLOORS = [
     {"errors", "versions"},
     {"frame", "schemas", "geometry", "heatmaps", "letterbox", "decode"},
     {"keypoints", "volume", "volume_grid", "volume_turns", "sides"},
-    {"results"},
+    {"results", "volume_prior"},
     {"measure", "io"},
     {"formats", "phantom", "evaluation", "fetching"},
     {"trust"},
