@@ -1,8 +1,8 @@
 """What helps the heatmap U-Net on a CPU? Heatmap or coordinates, the region map, augmentations, a masked start: paired.
 
-Arms on schema aop: H = heatmaps, the preset fast with BASE, which is what it had before these arms; P = the preset as
-it is; C = direct regression of coordinates (head: coordinates); T = H with the triangle of the points as a further
-map; M = H from masked autoencoding on the frames without labels; L = H for as many further epochs as show as many
+Arms on schema aop: H = heatmaps, the preset fast without the triangle of the points; C = direct regression of
+coordinates (head: coordinates); T = H with that triangle as a further map, the preset as it is; P = T without varied
+contrast; M = H from masked autoencoding on the frames without labels; L = H for as many further epochs as show as many
 frames as M's pre-training; no-KIND = H without that kind of augmentation; with-KIND = H with a kind that H does
 without. On schema head: H = the preset head_fast; C as above; T = here H without the ellipse of the axes, which
 head_fast has. Data, seeds, epochs and image size are the same in all arms of a schema (but for L; M's pre-training
@@ -39,13 +39,21 @@ from aop_pose.pipelines.job import Job
 OFF = ("degrees", "translate", "scale", "brightness", "contrast", "gamma", "speckle")
 ON = {"shear": "shear=10", "flip": "flip=0.5", "flip_vertical": "flip_vertical=0.5", "blur": "blur=1"}
 KINDS = {**{f"no-{kind}": [f"{kind}=0"] for kind in OFF}, **{f"with-{kind}": [value] for kind, value in ON.items()}}
-BASE = {"aop": ["region=none", "contrast=0.3"], "head": []}
+BASE = {"aop": ["region=none"], "head": []}
 ARMS: dict[str, dict[str, list[str]]] = {
-    "aop": {"H": [], "C": ["head=coordinates"], "T": ["region=triangle"], "M": [], "L": [], **KINDS, "P": []},
+    "aop": {
+        "H": [],
+        "C": ["head=coordinates"],
+        "T": ["region=triangle"],
+        "M": [],
+        "L": [],
+        **KINDS,
+        "P": ["region=triangle", "contrast=0"],
+    },
     "head": {"H": [], "C": ["head=coordinates", "region=none"], "T": ["region=none"]},
 }
 WORDS = {
-    "H": "heatmaps", "P": "the preset fast", "C": "coordinates", "T": "region map switched (aop: on, head: off)",
+    "H": "heatmaps", "C": "coordinates", "T": "region map switched (aop: on, head: off)", "P": "T without contrast",
     "M": "masked autoencoding first",
     "L": "heatmaps, as many frames longer as M's start saw",
 }  # fmt: skip
@@ -66,8 +74,7 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     unet, folder = pipeline("unet"), options.runs / arm.folder
     shutil.rmtree(folder, ignore_errors=True)
     common = {"preset": PRESETS[arm.start], "seed": arm.seed, "say": print}
-    base = [] if arm.name == "P" else BASE[arm.start]
-    changes = ["holdout=0", *base, *ARMS[arm.start][arm.name], *options.set]
+    changes = ["holdout=0", *BASE[arm.start], *ARMS[arm.start][arm.name], *options.set]
     record: dict[str, Any] = {}
     data, labels, init, epochs = options.head_data, str(options.head_labels), "scratch", options.epochs
     if arm.start == "aop":
@@ -121,7 +128,12 @@ def measured_frames(schema: str, options: argparse.Namespace) -> Measured:
 
 def table(schemas: list[str], options: argparse.Namespace) -> str:
     """Markdown: per schema and arm, the mean over seeds with an interval by group, paired with H."""
-    done, lines = read_results(options.results), []
+    finished, lines = read_results(options.results), []
+    done = {
+        key: kept
+        for key, runs in finished.items()
+        if (kept := {seed: run for seed, run in runs.items() if seed != options.leave_out})
+    }
     for schema in schemas:
         if not any(key[1] == schema for key in done):
             continue
@@ -153,6 +165,7 @@ def main() -> int:
     parser.add_argument("--mask-epochs", type=int, default=20, help="of arm M's pre-training")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every training")
     parser.add_argument("--table", action="store_true", help="only print the table of finished arms")
+    parser.add_argument("--leave-out", type=int, metavar="SEED", help="of the table: the seed that rows were picked by")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "ablation_unet")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation_unet"), help="scratch folder")
     options = parser.parse_args()
