@@ -58,6 +58,8 @@ class VolumeContract(AnyContract):
     turns: Literal[1, 24] = 1
     """24: the maps are the mean of those of the input in each right-angled turn that keeps its shape
     (``volume_turns``), which takes as many times as long."""
+    looks: Literal[1, 2] = 1
+    """2: the network looks again, with the mean of the points that it found in the middle of its input."""
     places: PlacePrior | None = None
     """By which the maps are weighed before they are read (``volume_prior``)."""
     stride: int = Field(default=1, ge=1)
@@ -130,11 +132,23 @@ class VolumePredictor:
         gray = normalised(volume.voxels)
         if gray is None:
             return None
-        placement = self.place(volume, gray)
+        first = self.place(volume, gray)
+        found = self._weighed(gray, first, first)
+        for _ in range(1, self.contract.looks):
+            points, _ = read_maps(found.maps, self.contract.decode, found.placement)
+            points = points[np.isfinite(points).all(axis=1)]
+            if len(points):
+                aim = found.placement.backward(points.mean(axis=0))
+                found = self._weighed(gray, self._around(volume, aim, first.voxel_mm), first)
+        return found
+
+    def _weighed(self, gray: np.ndarray, placement: Placement, first: Placement) -> VolumeMaps:
+        """The maps in one placement, weighed by places that are counted from the middle of the first."""
         found = self.answer(resample(gray, placement), placement)
         if self.contract.places is None:
             return found
-        return attrs.evolve(found, maps=self.contract.places.weigh(found.maps, placement.voxel_mm))
+        middle = placement.forward(first.backward((np.array(first.size) - 1) / 2))
+        return attrs.evolve(found, maps=self.contract.places.weigh(found.maps, placement.voxel_mm, middle))
 
     def answer(self, values: np.ndarray, placement: Placement) -> VolumeMaps:
         """The network's maps of a volume in its grid (i, j, k)."""
@@ -149,12 +163,15 @@ class VolumePredictor:
         """Where a volume lies in the network's grid; ``gray``: its voxels, ``normalised``."""
         contract = self.contract
         if contract.aim == "brightness":
-            aim = brightest(gray)
-            return place(volume.shape, volume.affine, contract.voxel_mm, contract.size, shrink=False, aim=aim)
+            return self._around(volume, brightest(gray), contract.voxel_mm)
         if contract.mode == "whole":
             return place(volume.shape, volume.affine, contract.voxel_mm, contract.size)
         bare = place(volume.shape, volume.affine, contract.voxel_mm, (0, 0, 0))
         return place(volume.shape, volume.affine, contract.voxel_mm, np.maximum(bare.size, contract.size), shrink=False)
+
+    def _around(self, volume: Volume, aim: np.ndarray, voxel_mm: float | None) -> Placement:
+        """With a voxel (3,) of the volume in the middle."""
+        return place(volume.shape, volume.affine, voxel_mm, self.contract.size, shrink=False, aim=aim)
 
     def read(self, found: VolumeMaps, volume: Volume) -> VolumeFound:
         """The points that maps mean, in voxel indices of their volume, their sides named as the contract says."""

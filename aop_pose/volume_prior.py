@@ -19,7 +19,10 @@ Triple = tuple[float, float, float]
 
 
 class PlacePrior(BaseModel):
-    """A normal distribution of place for each point, in mm from the middle of the grid, along its axes."""
+    """A normal distribution of place for each point, in mm from the middle of the grid, along its axes.
+
+    Where the network looks twice, from the middle of the first grid.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,9 +32,12 @@ class PlacePrior(BaseModel):
     covariances: list[tuple[Triple, Triple, Triple]]
     """Of each point, in mm squared."""
 
-    def weigh(self, maps: np.ndarray, voxel_mm: float) -> np.ndarray:
-        """Maps (n, I, J, K) times the densities to the power of ``strength``, whose highest value is 1."""
-        axes = [(np.arange(count) - (count - 1) / 2) * voxel_mm for count in maps.shape[1:]]
+    def weigh(self, maps: np.ndarray, voxel_mm: float, middle: np.ndarray) -> np.ndarray:
+        """Maps (n, I, J, K) times the densities to the power of ``strength``, whose highest value is 1.
+
+        ``middle``: (3,) the index from which places are counted; it may lie anywhere.
+        """
+        axes = [(np.arange(count) - start) * voxel_mm for count, start in zip(maps.shape[1:], middle, strict=True)]
         from_middle = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         weighed = np.empty_like(maps)
         for values, mean, covariance, out in zip(maps, self.means, self.covariances, weighed, strict=True):

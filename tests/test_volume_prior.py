@@ -10,12 +10,16 @@ ONE = ((100.0, 0.0, 0.0), (0.0, 400.0, 0.0), (0.0, 0.0, 25.0))
 
 def test_maps_are_weighed_by_the_density():
     prior = PlacePrior(strength=0.5, means=[(10, 0, -5)], covariances=[ONE])
-    weighed = prior.weigh(np.ones((1, 5, 3, 3), np.float32), voxel_mm=5.0)
+    weighed = prior.weigh(np.ones((1, 5, 3, 3), np.float32), 5.0, np.array([2, 1, 1]))
     # The middle is voxel (2, 1, 1); the mean lies two voxels along i and one back along k.
     assert weighed[0, 4, 1, 0] == weighed.max() == 1
     # 20 mm off along i, 5 along j, 10 along k: squared 4 + 1/16 + 4, by half the strength.
     assert weighed[0, 0, 0, 2] == pytest.approx(np.exp(-0.25 * (4 + 1 / 16 + 4)))
     assert weighed.dtype == np.float32
+    # A grid that was moved a voxel along i and half a one back along k sees the same places.
+    moved = prior.weigh(np.ones((1, 5, 3, 3), np.float32), 5.0, np.array([1, 1, 1.5]))
+    assert moved[0, 3, 1, 0] / moved[0, 3, 1, 1] == pytest.approx(np.exp(-0.25 * (0.25 - 0.25)))
+    assert moved[0, 0, 1, 0] / moved[0, 3, 1, 0] == pytest.approx(np.exp(-0.25 * 2.25))
 
 
 def test_means_and_spread_are_those_of_the_labels():

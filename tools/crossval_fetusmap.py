@@ -6,7 +6,9 @@ which does not learn which side is which and is scored up to a swap of the sides
 other folds, keeps its last epoch, and is measured on its own volumes. The floor is the predictor that gives the mean
 of the training landmarks, in mm from the middle of the volume, along its own axes or the patient's, whichever is
 better on the volumes that are measured, and scored as its arm is. Each finished arm and fold is one JSON in
---results, so that an interrupted table goes on where it stopped; --table prints it from what is there.
+--results, so that an interrupted table goes on where it stopped; --table prints it from what is there. --again
+measures trained networks another time, read with other settings: what --set names of decode, threshold, turns, looks
+and place_prior, which training does not look at.
 """
 
 from __future__ import annotations
@@ -30,11 +32,15 @@ from aop_pose.evaluation.points3d import point_errors, volume_diagonals
 from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of, write_points3d
 from aop_pose.formats.split import groups_of
 from aop_pose.pipelines import open_weights, pipeline
+from aop_pose.pipelines.config import load_config
+from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
 from aop_pose.pipelines.job import Job
 from aop_pose.runtime_volume import VolumePredictor
 from aop_pose.schemas import Schema
 
 ARMS = {"plain": ["pair=false"], "pair": ["pair=true"]}
+READING = {"decode", "threshold", "turns", "looks", "place_prior"}
+"""Settings that training does not look at."""
 
 
 @attrs.frozen
@@ -130,9 +136,7 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     before = time.process_time()
     record = pipeline("fetusmap").train(job)
     seconds = time.process_time() - before
-    predictor = open_weights(str(folder / "run"))
-    if not isinstance(predictor, VolumePredictor):
-        raise UsageError(f"{folder}: expected a run on volumes")
+    predictor = opened(folder / "run")
     kept = ("config", "wall_seconds", "peak_memory_mb", "versions", "git_commit", "machine", "precision", "parameters")
     return {
         "arm": arm.name, "fold": arm.fold, "folds": options.folds, "seed": options.seed, "schema": schema.name,
@@ -140,6 +144,46 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
         "floor_mm": floor_errors(training, left_out, schema, arm.name == "pair"),
         "volumes": measure(predictor, left_out, schema),
     }  # fmt: skip
+
+
+def read_otherwise(predictor: VolumePredictor, changes: Sequence[str]) -> tuple[VolumePredictor, dict[str, Any]]:
+    """The network with other settings of its reading, and these by name.
+
+    UsageError where one of the changes is of the training, or a network has no places to be weighed by.
+    """
+    names = {change.partition("=")[0] for change in changes}
+    if not names or names - READING:
+        raise UsageError(
+            f"--again: expected --set of {', '.join(sorted(READING))}, found {', '.join(sorted(names)) or 'none'}"
+        )
+    config = load_config(FetusmapConfig, PRESETS, "fetal_face", changes)
+    chosen = {name: getattr(config, name) for name in sorted(names)}
+    contract = predictor.contract.model_copy(update={key: chosen[key] for key in chosen if key != "place_prior"})
+    if strength := chosen.get("place_prior"):
+        if contract.places is None:
+            raise UsageError("--again: the network was trained without a place_prior")
+        contract = contract.model_copy(update={"places": contract.places.model_copy(update={"strength": strength})})
+    elif "place_prior" in chosen:
+        contract = contract.model_copy(update={"places": None})
+    return attrs.evolve(predictor, contract=contract), chosen
+
+
+def measured_again(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
+    """What an arm's JSON says, with the volumes that its fold left out read otherwise."""
+    labelled, schema, folds = read(options)
+    file, run = options.results / f"{arm.folder}.json", options.runs / arm.folder / "run"
+    before = json.loads(file.read_text(encoding="utf-8"))
+    predictor, chosen = read_otherwise(opened(run), options.set)
+    left_out = [volume for volume, fold in zip(labelled, folds, strict=True) if fold == arm.fold]
+    return {**before, "config": {**before["config"], **chosen}, "volumes": measure(predictor, left_out, schema)}
+
+
+def opened(run: Path) -> VolumePredictor:
+    """The network of a run folder."""
+    predictor = open_weights(str(run))
+    if not isinstance(predictor, VolumePredictor):
+        raise UsageError(f"{run}: expected a run on volumes")
+    return predictor
 
 
 def read(options: argparse.Namespace) -> tuple[list[LabelledVolume], Schema, np.ndarray]:
@@ -180,13 +224,14 @@ def table(options: argparse.Namespace) -> Iterator[str]:
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Every arm and fold without a JSON, then the table."""
+    """Every arm and fold without a JSON, or with one again; then the table."""
     chosen = range(options.folds) if options.fold is None else [options.fold]
     for arm in (Arm(name, fold) for fold in chosen for name in options.arms):
         file = options.results / f"{arm.folder}.json"
-        if not options.table and not file.exists():
-            print(f"== {arm.folder}", flush=True)
-            write_result(file, run_arm(arm, options))
+        if options.table or file.exists() != options.again:
+            continue
+        print(f"== {arm.folder}", flush=True)
+        write_result(file, measured_again(arm, options) if options.again else run_arm(arm, options))
     print("\n".join(table(options)))
 
 
@@ -203,6 +248,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/crossval_fetusmap"))
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "crossval_fetusmap")
+    parser.add_argument("--again", action="store_true", help="measure the networks in --runs that have a JSON again")
     parser.add_argument("--table", action="store_true", help="only print the table of finished folds")
     return guarded("crossval_fetusmap", partial(run_all, parser.parse_args()))
 

@@ -12,14 +12,34 @@ import crossval_fetusmap as crossval
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import read_points3d, write_points3d
+from aop_pose.runtime_volume import VolumeContract, VolumePredictor
 from aop_pose.schemas import FETAL_FACE
+from aop_pose.volume_prior import PlacePrior
 from tests.pipelines.fetusmap.tiny import TINY, write_faces
+
+
+def test_a_network_is_read_otherwise_without_training():
+    ones = [np.diag([100.0] * 3).tolist()] * 3
+    places = PlacePrior(strength=0.5, means=[(0, 0, 0)] * 3, covariances=ones)
+    contract = VolumeContract(
+        name="n", schema="fetal_face", size=(8, 8, 8), sigma=1, threshold=0, decode="argmax", training_run={},
+        places=places,
+    )  # fmt: skip
+    predictor = VolumePredictor(contract, lambda inputs: inputs, "m")
+    other, chosen = crossval.read_otherwise(predictor, ["looks=2", "place_prior=0.25"])
+    assert chosen == {"looks": 2, "place_prior": 0.25}
+    assert other.contract == contract.model_copy(
+        update={"looks": 2, "places": places.model_copy(update={"strength": 0.25})}
+    )
+    assert crossval.read_otherwise(other, ["place_prior=0"])[0].contract.places is None
+    with pytest.raises(UsageError, match="without a place_prior"):
+        crossval.read_otherwise(crossval.read_otherwise(other, ["place_prior=0"])[0], ["place_prior=1"])
 
 
 def options_of(data, folder, **changes):
     known = {
         "data": data, "labels": "labels.csv", "group": "mother", "folds": 2, "fold": None, "arms": ["plain", "pair"],
-        "preset": "fast", "set": [*TINY[:4], "threshold=0", "epochs=1"], "seed": 0, "table": False,
+        "preset": "fast", "set": [*TINY[:4], "threshold=0", "epochs=1"], "seed": 0, "table": False, "again": False,
         "runs": folder / "runs", "results": folder / "results",
     }  # fmt: skip
     return argparse.Namespace(**{**known, **changes})
@@ -76,6 +96,18 @@ def test_the_table_goes_on_where_it_stopped(tmp_path, capsys):
     done = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("pair-*.json")]
     free = np.mean([np.mean(one["up_to_a_swap_mm"]) for fold in done for one in fold["volumes"].values()])
     assert f"**{free:.1f}**" in lines[3]
+    with pytest.raises(UsageError, match=r"--again: expected --set of .*, found lr"):
+        crossval.run_all(argparse.Namespace(**{**vars(options), "again": True, "set": ["lr=1"]}))
+    plain = json.loads(file.read_text())
+    crossval.run_all(
+        argparse.Namespace(**{**vars(options), "again": True, "arms": ["plain"], "fold": 0, "set": ["decode=argmax"]})
+    )
+    again = json.loads(file.read_text())
+    assert again["config"] == {**plain["config"], "decode": "argmax"} != plain["config"]
+    for name, one in again["volumes"].items():
+        np.testing.assert_allclose(one["points"], plain["volumes"][name]["points"], atol=4)
+    assert again["volumes"] != plain["volumes"]
+    assert {**again, "config": 0, "volumes": 0} == {**plain, "config": 0, "volumes": 0}
     with pytest.raises(UsageError, match="--group"):
         crossval.run_all(
             argparse.Namespace(**{**vars(options), "group": "father", "table": False, "results": tmp_path})

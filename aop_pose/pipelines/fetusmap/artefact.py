@@ -65,7 +65,8 @@ def contract_of(model: FetusmapModel, name: str, run: dict[str, Any]) -> VolumeC
     return VolumeContract(
         name=name, schema=model.points, size=model.size, voxel_mm=model.voxel_mm, aim=model.aim, mode=model.mode,
         overlap=model.overlap, sigma=model.sigma, threshold=model.threshold, decode=model.decode, turns=model.turns,
-        places=model.places, sides=unsided if model.taught_sides else "learned", stride=model.stride, training_run=run,
+        looks=model.looks, places=model.places,
+        sides=unsided if model.taught_sides else "learned", stride=model.stride, training_run=run,
     )  # fmt: skip
 
 

@@ -77,7 +77,9 @@ class FetusmapConfig(TrainingConfig):
     turns: Literal[1, 24] = 1
     """24: a volume is measured in each right-angled turn that keeps the input's shape, and the maps are averaged: 24 of
     a cube, 8 where two sides are equal, else 4. The choice of the best epoch goes without."""
-
+    looks: Literal[1, 2] = 1
+    """2: a volume is looked at again, with the mean of the points that were found in the middle of the input; what lay
+    at its edge is seen whole then. The choice of the best epoch goes without."""
     place_prior: float = Field(default=0.0, ge=0, le=1)
     """Power to which the prior of place (``volume_prior``) is raised by which maps are multiplied; 0 = none. The choice
     of the best epoch goes without."""
@@ -106,6 +108,8 @@ class FetusmapConfig(TrainingConfig):
             )
         if self.place_prior and (self.voxel_mm is None or self.mode == "patch"):
             raise ValueError("place_prior needs voxel_mm and mode whole: places are in mm from the middle of the input")
+        if self.looks > 1 and self.mode == "patch":
+            raise ValueError("looks 2 needs mode whole: windows see all of the volume")
         if self.aim == "brightness" and (self.voxel_mm is None or self.mode == "patch"):
             raise ValueError("aim brightness needs voxel_mm and mode whole: it cuts a part out of the volume")
         if self.mode == "patch" and self.voxel_mm is None:

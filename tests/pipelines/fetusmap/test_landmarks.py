@@ -91,6 +91,7 @@ def test_a_plan_goes_into_the_checkpoint_and_comes_back():
         (["aim=brightness"], "aim brightness needs voxel_mm"),
         (["place_prior=0.5", "voxel_mm=null"], "place_prior needs voxel_mm"),
         (["mode=patch", "loss=mse"], "mode patch needs voxel_mm"),
+        (["mode=patch", "loss=mse", "voxel_mm=2", "looks=2"], "looks 2 needs mode whole"),
         (["widths=[8]"], "two levels"),
         (["size=[8,8,8]"], "more than one stride"),
         (["patient=abc"], "bracket around the patient"),

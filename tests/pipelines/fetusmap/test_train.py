@@ -129,7 +129,7 @@ def test_windows_are_trained_and_put_together(faces, tmp_path):
 
 
 def test_places_of_the_training_points_weigh_the_maps(faces, tmp_path):
-    changes = ("epochs=1", "voxel_mm=2.5", "holdout=0", "place_prior=0.5")
+    changes = ("epochs=1", "voxel_mm=2.5", "holdout=0", "place_prior=0.5", "looks=1")
     train_tiny(faces, tmp_path / "run", *changes)
     predictor = open_weights(str(tmp_path / "run"))
     places = predictor.contract.places
@@ -147,7 +147,7 @@ def test_places_of_the_training_points_weigh_the_maps(faces, tmp_path):
     weighed = predictor.maps(volume)
     bare = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"places": None})).maps(volume)
     assert np.abs(weighed.maps - bare.maps).max() > 1e-4
-    np.testing.assert_allclose(weighed.maps, places.weigh(bare.maps, 2.5))
+    np.testing.assert_allclose(weighed.maps, places.weigh(bare.maps, 2.5, (np.array(weighed.placement.size) - 1) / 2))
     exported = pipeline("fetusmap").export(tmp_path / "run", tmp_path / "a.onnx")
     np.testing.assert_allclose(exported.maps(volume).maps, weighed.maps, atol=1e-4)
 
