@@ -2,7 +2,8 @@
 
 Arms: U = K of equation 5 at --size; P = U with the Pair loss of equations 3-8 and sides named by equation 7; L = P with
 the memory planner (section 3.1) and the largest input of about the same proportions whose training step takes no more
-bytes than P's; R = L's network, refined for each volume (section 3.3). Volumes, epochs, widths and seeds are the same
+bytes than P's; R = L's network, refined for each volume (section 3.3); S = the same, registered on the points with the
+highest peaks in place of the paper's 2, 3, 5, 7 and 9. Volumes, epochs, widths and seeds are the same
 in all arms, and so is the memory that a step may take (estimated, everything counted); what a larger input costs in
 time is in the table. Nothing is chosen on the volumes that are measured: each training keeps its last epoch.
 
@@ -43,7 +44,15 @@ from aop_pose.pipelines.run import read_record
 from aop_pose.runtime_volume import VolumePredictor
 from aop_pose.schemas import FETUS
 
-ARMS = {"U": "U-Net", "P": "+ Pair loss", "L": "+ planned larger input", "R": "+ refinement"}
+ARMS = {
+    "U": "U-Net",
+    "P": "+ Pair loss",
+    "L": "+ planned larger input",
+    "R": "+ refinement",
+    "S": "or on the surest points",
+}
+REFINED = {"R": "paper", "S": "surest"}
+"""Arms that have L's network and train nothing, and what they are refined on."""
 PRESET, SCHEMA = "fast", "fetus"
 LABELS = "labels.csv"
 _DRY = ["--volumes=2", "--left-out=2", "--voxels=32", "--size", "16", "8", "8", "--widths", "4", "8", "--epochs=1"]
@@ -60,12 +69,12 @@ class Sizes:
 
 
 def settings(arm: str, size: Sequence[int], options: argparse.Namespace) -> list[str]:
-    """``key=value`` pairs of an arm; L's size and plan are R's too."""
+    """``key=value`` pairs of an arm; L's size and plan are those of R and S too."""
     listed = "[{}]".format
     return [
         "holdout=0", f"epochs={options.epochs}", f"widths={listed(','.join(map(str, options.widths)))}",
         f"size={listed(','.join(map(str, size)))}", f"pair={'false' if arm == 'U' else 'true'}",
-        f"plan={'auto' if arm in 'LR' else 'none'}", *options.set,
+        f"plan={'auto' if arm in 'LRS' else 'none'}", *options.set,
     ]  # fmt: skip
 
 
@@ -111,12 +120,12 @@ def phantoms(options: argparse.Namespace) -> tuple[Path, Path]:
 
 
 def run_arm(arm: Arm, options: argparse.Namespace, sizes: Sizes, training: Path, left_out: Path) -> dict[str, Any]:
-    """Train one arm, or take L's network for R, and measure it."""
-    size = sizes.planned if arm.name in "LR" else sizes.plain
-    trained = attrs.evolve(arm, name="L") if arm.name == "R" else arm
+    """Train one arm, or take L's network for R and S, and measure it."""
+    size = sizes.planned if arm.name in "LRS" else sizes.plain
+    trained = attrs.evolve(arm, name="L") if arm.name in REFINED else arm
     folder = options.runs / trained.folder
     seconds = None
-    if arm.name != "R" or not _finished(folder):
+    if arm.name not in REFINED or not _finished(folder):
         shutil.rmtree(folder, ignore_errors=True)
         job = Job(
             training, folder, labels=LABELS, preset=PRESET, changes=settings(arm.name, size, options), seed=arm.seed,
@@ -125,7 +134,8 @@ def run_arm(arm: Arm, options: argparse.Namespace, sizes: Sizes, training: Path,
         before = time.process_time()
         pipeline("fetusmap").train(job)
         seconds = round(time.process_time() - before, 1)
-    predictor = open_refining(str(folder)) if arm.name == "R" else open_weights(str(folder))
+    refined = REFINED.get(arm.name)
+    predictor = open_refining(str(folder), on=refined) if refined else open_weights(str(folder))
     if not isinstance(predictor, VolumePredictor):
         raise UsageError(f"{folder}: expected a run on volumes")
     before = time.process_time()
@@ -189,7 +199,7 @@ class Named:
 
 
 def table(done: Results) -> Iterator[str]:
-    """Markdown: per arm the mean over seeds with an interval over volumes, paired with the arm before."""
+    """Markdown: per arm the mean over seeds with an interval over volumes, paired with the arm before; S with L too."""
     arms = {name: done[name, SCHEMA] for name in ARMS if (name, SCHEMA) in done}
     if not arms:
         yield "no finished arm"
@@ -217,7 +227,8 @@ def table(done: Results) -> Iterator[str]:
             f"{np.mean(seconds):.0f}" if seconds else "-",
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"
-        before = runs
+        if name != "R":
+            before = runs
 
 
 def run_all(options: argparse.Namespace) -> None:

@@ -25,10 +25,13 @@ def measure_to(
     device: str = "cpu",
     coverage: float = 0.9,
     gate: bool = True,
-    refine: bool = False,
+    refine: str | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Measure into ``out``; returns the exit code: 3 where some file was unreadable, else 0."""
+    """Measure into ``out``; returns the exit code: 3 where some file was unreadable, else 0.
+
+    ``refine``: the points that ``open_refining`` trusts, None = no refinement.
+    """
     from aop_pose.cli.facts import run_facts
     from aop_pose.cli.progress import FrameProgress
     from aop_pose.pipelines import open_refining, open_weights
@@ -42,7 +45,11 @@ def measure_to(
     if schema is not None and schema not in SCHEMAS:
         raise UsageError(f"--schema: expected one of {', '.join(SCHEMAS)}, found {schema!r}")
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
-    predictor = open_refining(weights, schema, device) if refine else open_weights(weights, schema, device, threads=1)
+    predictor = (
+        open_refining(weights, schema, device, refine)
+        if refine is not None
+        else open_weights(weights, schema, device, threads=1)
+    )
     of_volumes = isinstance(predictor, VolumePredictor)
     with FrameProgress() as progress:
         common: dict[str, Any] = {

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aop_pose.errors import UsageError
+
 
 def predict(
     sources: Annotated[
@@ -43,6 +45,12 @@ def predict(
         bool,
         typer.Option("--refine", help="Refine the network for each volume by poses it was trained on (fetusmap runs)."),
     ] = False,
+    refine_on: Annotated[
+        str | None,
+        typer.Option(
+            "--refine-on", help="Points --refine trusts: paper (2, 3, 5, 7, 9; default) or surest (the highest peaks)."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
     """Measure every frame or volume of files, folders and globs; one row each, whatever happens.
@@ -56,6 +64,8 @@ def predict(
     """
     from aop_pose.cli.measuring import measure_to
 
+    if refine_on is not None and not refine:
+        raise UsageError("--refine-on goes with --refine")
     raise typer.Exit(
         measure_to(
             sources,
@@ -68,7 +78,7 @@ def predict(
             device=device,
             coverage=coverage,
             gate=gate,
-            refine=refine,
+            refine=(refine_on or "paper") if refine else None,
             overwrite=overwrite,
         )
     )

@@ -95,8 +95,12 @@ def open_weights(
     return predictor
 
 
-def open_refining(weights: str | None, schema: str | None = None, device: str = "cpu") -> VolumePredictor:
+def open_refining(
+    weights: str | None, schema: str | None = None, device: str = "cpu", on: str = "paper"
+) -> VolumePredictor:
     """A predictor that refines its network for each volume (FetusMapV2, section 3.3).
+
+    ``on``: the points that poses are registered on, see ``refine.RefineSettings``.
 
     Raises:
         UsageError: not a run folder or checkpoint of ``fetusmap``, or one that cannot be refined.
@@ -108,9 +112,12 @@ def open_refining(weights: str | None, schema: str | None = None, device: str = 
             f"found {weights or 'nothing'}; train one or leave --refine out"
         )
     pipeline("fetusmap")  # says what is not installed
+    from aop_pose.pipelines.fetusmap.refine import RefineSettings
     from aop_pose.pipelines.fetusmap.refining import refining_predictor
 
-    predictor = refining_predictor(path, device)
+    if on not in ("paper", "surest"):
+        raise UsageError(f"--refine-on: expected paper or surest, found {on!r}")
+    predictor = refining_predictor(path, device, RefineSettings.model_validate({"on": on}))
     if schema not in (None, predictor.schema.name):
         raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
     return predictor

@@ -51,8 +51,8 @@ def rehearsed(tmp_path_factory):
 
 def test_a_rehearsal_runs_every_arm(rehearsed):
     done = {path.stem: json.loads(path.read_text()) for path in (rehearsed / "results").iterdir()}
-    assert set(done) == {f"{arm}-fetus-0" for arm in "UPLR"}
-    plain, pair, larger, refined = (done[f"{arm}-fetus-0"] for arm in "UPLR")
+    assert set(done) == {f"{arm}-fetus-0" for arm in "UPLRS"}
+    plain, pair, larger, refined, surest = (done[f"{arm}-fetus-0"] for arm in "UPLRS")
     assert (plain["config"]["pair"], pair["config"]["pair"]) == (False, True)
     assert plain["config"] | {"pair": True} == pair["config"]
     # A larger input in no more memory; the refinement has L's network and trains nothing.
@@ -61,6 +61,8 @@ def test_a_rehearsal_runs_every_arm(rehearsed):
     assert (refined["size"], refined["train_cpu_seconds"]) == (larger["size"], None)
     assert refined["facts"]["refinement"]["steps"] == 8
     assert refined["volumes"] != larger["volumes"]
+    assert [run["facts"]["refinement"]["on"] for run in (refined, surest)] == ["paper", "surest"]
+    assert refined["volumes"] != surest["volumes"] != larger["volumes"]
     assert all(len(one["named_mm"]) == 22 for one in plain["volumes"].values())
 
 
@@ -71,7 +73,7 @@ def test_what_is_finished_is_not_run_again(rehearsed, monkeypatch, capsys):
     monkeypatch.setattr(fetus_ladder, "run_arm", forbidden)
     results = f"--results={rehearsed / 'results'}"
     fetus_ladder.run_all(options("--seeds=1", f"--runs={rehearsed}", results))
-    assert list(rows_of(capsys.readouterr().out)) == list("UPLR")
+    assert list(rows_of(capsys.readouterr().out)) == list("UPLRS")
 
 
 def test_the_table_by_hand():
@@ -79,6 +81,7 @@ def test_the_table_by_hand():
         ("U", "fetus"): {seed: run_of("U", seed, [4.0, 8.0], [9.0, 2.0]) for seed in (0, 1)},
         ("P", "fetus"): {0: run_of("P", 0, [3.0, 5.0], seconds=20.0)},
         ("R", "fetus"): {0: run_of("R", 0, [3.0, 3.0], seconds=None)},
+        ("S", "fetus"): {0: run_of("S", 0, [2.0, 2.0], seconds=None)},
     }
     rows = rows_of("\n".join(fetus_ladder.table(done)))
     assert (rows["U"]["seeds"], rows["U"]["GiB a step"], rows["U"]["CPU s"]) == ("2", "0.500", "10")
@@ -92,6 +95,8 @@ def test_the_table_by_hand():
     # L is not there: R is paired with P, the arm before it.
     assert rows["R"]["mm - arm before"].startswith("-1.00 [")
     assert rows["R"]["CPU s"] == "-"
+    # R and S are two ways on from the same arm.
+    assert rows["S"]["mm - arm before"].startswith("-2.00 [")
 
 
 def test_a_missing_point_counts_as_the_diagonal_in_the_table():

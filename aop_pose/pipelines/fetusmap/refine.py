@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -14,8 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aop_pose.geometry import from_mm, to_mm
+from aop_pose.heatmaps import peaks
 from aop_pose.pipelines.config import Config
-from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, NEAREST, PoseLibrary, Prior, check_schema
+from aop_pose.pipelines.fetusmap.library import NEAREST, STABLE, PoseLibrary, Prior, check_schema, surest
 from aop_pose.pipelines.fetusmap.maps import answer, encode, peak_of
 from aop_pose.schemas import Schema
 from aop_pose.volume_turns import TURNS, Sides, Turn, turned_maps
@@ -34,6 +36,9 @@ class RefineSettings(Config):
     """K of equation 9."""
     similarity: bool = True
     """Whether poses of the library are scaled when they are registered."""
+    on: Literal["paper", "surest"] = "paper"
+    """Points of head and trunk that poses are registered on, while the other five are refined: 2, 3, 5, 7 and 9, or
+    (not the paper's) the five whose maps have the highest peaks in this volume."""
 
 
 @attrs.frozen(eq=False)
@@ -41,8 +46,8 @@ class Refined:
     """What the refinement of one volume found, and what happened on the way.
 
     Attributes:
-        maps: (points, I, J, K) that peak at 1; those of ``AMBIGUOUS`` by the network after its steps, the others as
-            they were first: equation 11 says nothing of them.
+        maps: (points, I, J, K) that peak at 1; those of the refined points by the network after its steps, the others
+            as they were first: equation 11 says nothing of them.
         before, points: (points, 3) in mm, read from the maps before and after.
         prior: labels and the poses they are from; None where nothing was refined.
         losses: equation 11 before each step and, on the maps of all turns, after the last.
@@ -125,16 +130,18 @@ def _refined(
 
     first = averaged()
     before = to_mm(affine, read(first))
-    prior = library.prior(before, settings.nearest, settings.similarity)
+    found = np.where(np.isfinite(before).all(axis=1), peaks(first, dimensions=3), np.nan)
+    stable = STABLE if settings.on == "paper" else surest(found)
+    prior = library.prior(before, settings.nearest, settings.similarity, stable)
     if prior is None:
         return Refined(first, before, before, reason="the points it is registered on are missing or on one line")
-    known = [point for point in AMBIGUOUS if np.isfinite(prior.labels[point]).all()]
+    known = [point for point in prior.refined if np.isfinite(prior.labels[point]).all()]
     labels = torch.from_numpy(from_mm(affine, prior.labels[known])).to(volume)
     targets = encode(labels[None], volume.shape[2:], sigma)[0]
 
     def distance(maps: Tensor) -> Tensor:
         """Equation 11 over all voxels, for maps that peak at 1: a constant factor, which Adam's steps do not have."""
-        return (targets - maps[known]).square().sum() * peak_of(sigma) / len(AMBIGUOUS)
+        return (targets - maps[known]).square().sum() * peak_of(sigma) / len(prior.refined)
 
     optimiser = torch.optim.Adam(learner.parameters(), lr=settings.lr, betas=(settings.beta1, 0.999))
     losses: list[float] = []
@@ -146,10 +153,10 @@ def _refined(
         optimiser.step()
     last = averaged()
     losses.append(distance(torch.from_numpy(last).to(volume)).item())
-    ambiguous, maps = list(AMBIGUOUS), first.copy()
-    maps[ambiguous] = last[ambiguous]
-    if not np.isfinite([*losses, maps[ambiguous].min(), maps[ambiguous].max()]).all():
+    refined, maps = list(prior.refined), first.copy()
+    maps[refined] = last[refined]
+    if not np.isfinite([*losses, maps[refined].min(), maps[refined].max()]).all():
         return Refined(first, before, before, prior, tuple(losses), "the steps did not stay finite")
     after = before.copy()
-    after[ambiguous] = to_mm(affine, read(maps))[ambiguous]
+    after[refined] = to_mm(affine, read(maps))[refined]
     return Refined(maps, before, after, prior, tuple(losses))

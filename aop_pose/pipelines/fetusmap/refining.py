@@ -14,7 +14,7 @@ from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.artefact import predictor
 from aop_pose.pipelines.fetusmap.budget import ADAM_COPIES, memory_of
 from aop_pose.pipelines.fetusmap.landmarks import LandmarkNetwork
-from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, PoseLibrary, check_schema
+from aop_pose.pipelines.fetusmap.library import PoseLibrary, check_schema
 from aop_pose.pipelines.fetusmap.planner import dry_peak
 from aop_pose.pipelines.fetusmap.refine import Refined, RefineSettings, refine
 from aop_pose.pipelines.native import TorchNetwork
@@ -65,7 +65,7 @@ def note_of(refined: Refined) -> str:
     """What happened, in a few words."""
     if refined.reason or refined.prior is None:
         return f"not refined: {refined.reason}"
-    moved = refined.moved[list(AMBIGUOUS)]
+    moved = refined.moved[list(refined.prior.refined)]
     moved = moved[np.isfinite(moved)]
     far = f"{moved.min():.1f}-{moved.max():.1f} mm" if len(moved) else "nowhere"
     return f"refined: {len(moved)} points moved {far} by {len(refined.prior.nearest)} poses"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, NEAREST, STABLE, PoseLibrary, check_schema
+from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, NEAREST, STABLE, PoseLibrary, check_schema, surest
 from aop_pose.schemas import FETAL_FACE, FETUS, VOLUME_SCHEMAS
 from tests.geometry.horn import horn
 
@@ -66,6 +66,24 @@ def test_labels_by_hand():
     np.testing.assert_allclose(found.labels[9], predicted[9] + [0, 0, 2])
     np.testing.assert_allclose(found.labels[0], predicted[0])
     np.testing.assert_allclose(found.errors, 0, atol=1e-9)
+
+
+def test_the_surest_points_are_registered_on_and_the_others_refined():
+    scores = np.full(22, 0.9)
+    scores[:10] = [0.8, 0.1, np.nan, 0.7, 0.3, 0.6, 0.3, 0.2, 0.5, 0.3]
+    # 0.8, 0.7, 0.6, 0.5, and of three with 0.3 the first.
+    assert surest(scores) == (0, 3, 4, 5, 8)
+    predicted = poses(1)[0]
+    wrong = predicted.copy()
+    wrong[[1, 2, 6, 7, 9]] += [40.0, -20, 10]
+    library = PoseLibrary(np.stack([predicted * [-1, 1, 1], predicted]))
+    found = library.prior(wrong, 1, False, surest(scores))
+    assert found.refined == (1, 2, 6, 7, 9)
+    assert found.nearest.tolist() == [1]
+    # Halfway back from 40, -20 and 10 mm off.
+    np.testing.assert_allclose(found.labels[list(found.refined)], predicted[list(found.refined)] + [20, -10, 5])
+    assert np.isnan(found.labels[[0, 3, 4, 5, 8]]).all()
+    assert library.prior(wrong, 1, False).refined == AMBIGUOUS
 
 
 def test_a_grown_pose_fits_as_a_similarity_only():

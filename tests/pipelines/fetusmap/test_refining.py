@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from aop_pose.cli import main
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import LabelledVolume, write_points3d
 from aop_pose.io.volumes import write_volume
@@ -131,6 +132,17 @@ def test_a_note_says_how_far_points_moved_and_why_not():
     prior = Prior(np.zeros((22, 3)), np.arange(3), np.zeros(3))
     assert note_of(Refined(None, before, points, prior)) == "refined: 4 points moved 0.0-2.2 mm by 3 poses"
     assert note_of(Refined(None, before, before, reason="why")) == "not refined: why"
+
+
+def test_what_is_trusted_is_a_choice_of_predict(tmp_path, capsys):
+    file = checkpoint(tmp_path / "a.pt")
+    for on in ("paper", "surest"):
+        assert open_refining(str(file), on=on).settings == RefineSettings(on=on)
+    with pytest.raises(UsageError, match="--refine-on: expected paper or surest, found 'best'"):
+        open_refining(str(file), on="best")
+    arguments = ["predict", str(tmp_path), "--out", str(tmp_path / "out"), "--refine-on", "surest"]
+    assert main.run(arguments) == 2
+    assert "--refine-on goes with --refine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
