@@ -21,6 +21,7 @@ from aop_pose.formats.split import (
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import DEFAULT_PRESET, PRESETS, FetusmapConfig
 from aop_pose.pipelines.job import Job, gpus_of
+from aop_pose.pipelines.precision import precision_of
 from aop_pose.pipelines.run import RunFolder, labelled_facts
 from aop_pose.schemas import Schema
 from aop_pose.volume_prior import place_prior
@@ -53,6 +54,7 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
 
     config = load_config(FetusmapConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     gpus_of(job.device, config.gpus)
+    config = exact_on(config, job)
     labelled, schema = read_labels(job.labels, job.data)
     chosen: list[LabelledVolume] = []
     if val is not None:
@@ -98,6 +100,27 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
     volumes = VolumeDataset(examples, config, schema, job.seed)
     module = VolumeTraining(model, network, job.seed, volumes, VolumeDataset(checks, config, schema))
     return carry_out(module, job, run, "train", start=words, tensors_transferred=moved)
+
+
+def exact_on(config: FetusmapConfig, job: Job) -> FetusmapConfig:
+    """The settings, in float32 where a CPU would take bfloat16 and give wrong gradients.
+
+    oneDNN reads memory that nobody wrote for the gradient of the weights of a 3x3x3 convolution in bfloat16 whose input
+    is two voxels deep along its first axis (seen with oneDNN 3.13): they are NaN, or finite and wrong.
+
+    Raises:
+        UsageError: bfloat16 was asked for.
+    """
+    if job.device != "cpu" or config.size[0] > 2 * config.stride or precision_of(config.precision, "cpu") == "fp32":
+        return config
+    said = f"size {config.size[0]} along the first axis is {config.size[0] // config.stride} at the deepest level"
+    if config.precision == "bf16":
+        raise UsageError(
+            f"precision bf16: {said}, where a CPU's gradients in bfloat16 are wrong; take fp32, a larger size or fewer "
+            "widths"
+        )
+    job.say(f"precision: fp32, since {said}, where a CPU's gradients in bfloat16 are wrong")
+    return config.model_copy(update={"precision": "fp32"})
 
 
 def pretrain(job: Job) -> dict[str, Any]:

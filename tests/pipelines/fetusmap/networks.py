@@ -98,6 +98,68 @@ class Shared(nn.Module):
         return {"map": features.mean(1, keepdim=True), "features": features}
 
 
+class DirectNorm(nn.Module):
+    """Normalised by a function that is given running statistics, between convolutions that are recomputed."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(1 if not n else channels, channels, 3, padding=1) for n in range(5))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    def forward(self, picture):
+        features = picture
+        for layer in self.layers:
+            features = torch.sigmoid(layer(features))
+            features = nn.functional.batch_norm(features, self.mean, self.spread, training=True)
+        return features
+
+
+class ReadTwice(nn.Module):
+    """A value that one operation takes twice and another once: three gradients are added up."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), nn.Tanh())
+        self.short = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Sigmoid())
+        self.long = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Tanh(), nn.Sigmoid(), nn.Tanh())
+        self.end = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Sigmoid(), nn.Conv2d(channels, 1, 1))
+
+    def forward(self, picture):
+        features = self.stem(picture)
+        return self.end(self.short(features * features) * self.long(features))
+
+
+class CumulativeNorms(nn.Sequential):
+    """Running statistics that are means over all batches: momentum None."""
+
+    def __init__(self, channels=8):
+        super().__init__(
+            nn.Conv2d(1, channels, 3, padding=1),
+            *(
+                part
+                for _ in range(4)
+                for part in (
+                    nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels, momentum=None), nn.Sigmoid()
+                )
+            ),
+            nn.Conv2d(channels, 1, 1),
+        )  # fmt: skip
+
+
+class Query(nn.Module):
+    """A pass that is given a learned tensor: it cannot be computed backwards."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(2, channels, 32, 32, generator=torch.Generator().manual_seed(0)))
+        self.body = nn.Sequential(*convolution_pass(channels, channels))
+        self.end = nn.Sequential(*convolution_pass(channels, channels), nn.Conv2d(channels, 1, 1))
+
+    def forward(self, picture):
+        return self.end(self.body(self.query) + picture)
+
+
 NETWORKS = {
     "residual chain": ResidualChain,
     "chain of passes": PlainChain,

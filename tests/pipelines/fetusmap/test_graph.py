@@ -97,6 +97,34 @@ def test_writing_in_place_into_what_others_read_is_refused():
     assert "writes in place into convolution, which add reads too; make it inplace=False" in message
 
 
+class Counting(nn.Module):
+    """Writes into a buffer while it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 2, 3, padding=1)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, picture):
+        self.steps.add_(1)
+        return self.convolution(picture) * self.steps
+
+
+def test_planning_writes_into_no_buffer_of_the_network():
+    module = Counting()
+    assert "memory planner: " in refused(module, picture(8))
+    assert module.steps == 0
+
+
+def test_writing_into_a_part_of_a_value_is_refused():
+    def halved(features):
+        part = features * 1.0
+        part[:, :1].mul_(0.5)
+        return part
+
+    assert "memory planner: " in refused(Returning(halved), picture(8))
+
+
 def test_a_wrong_shape_is_refused_with_the_unit_that_does_not_run():
     assert "does not run on inputs of shape (2, 3, 8, 8)" in refused(PlainChain(), torch.randn(2, 3, 8, 8))
 
@@ -124,8 +152,21 @@ def test_the_largest_input_fits_and_the_next_does_not():
     assert max_input_size(network, (16, 8, 8), 1e-6, stride=2, method="gcp") is None
 
 
+def test_a_size_whose_deepest_level_has_one_voxel_is_not_tried():
+    network = UNet3d(1, 3, (4, 8, 8, 8))
+    assert max_input_size(network, (16, 16, 16), 1e-6, stride=8, method="gcp") is None
+    found = max_input_size(network, (16, 16, 16), 0.01, stride=8, method="gcp")
+    assert found is not None
+    assert min(found) >= 16
+
+
+def test_a_stride_that_the_network_does_not_run_at_is_said():
+    with pytest.raises(UsageError, match=r"runs at every multiple of stride 1, .* give the stride of its deepest"):
+        max_input_size(UNet3d(1, 3, (4, 8)), (16, 8, 8), 0.002, method="gcp")
+
+
 def test_a_plan_is_printed_with_what_is_kept_and_recomputed():
     text = plan_memory(PlainChain(), [picture()], "gcp").table()
     assert text.startswith("memory plan (gcp) for 2x1x32x32\n")
     assert "\n  recompute " in text
-    assert "GB of activations (-" in text
+    assert "MB of activations (-" in text

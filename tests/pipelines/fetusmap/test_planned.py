@@ -11,7 +11,17 @@ from aop_pose.pipelines.fetusmap.network import UNet3d
 from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, plan_memory, step_peak
 from aop_pose.pipelines.fetusmap.planner.graph import build, is_valid
 from aop_pose.pipelines.fetusmap.planner.memory import mean_square
-from tests.pipelines.fetusmap.networks import NETWORKS, PlainChain, ResidualChain, Shared, picture
+from tests.pipelines.fetusmap.networks import (
+    NETWORKS,
+    CumulativeNorms,
+    DirectNorm,
+    PlainChain,
+    Query,
+    ReadTwice,
+    ResidualChain,
+    Shared,
+    picture,
+)
 
 SMALL = (4, 8)
 
@@ -46,6 +56,25 @@ def test_checkpointing_changes_no_bit(name, slowdown):
         expected, found = stepped(module, [given]), stepped(planned, [given])
         assert len(expected) == len(found)
         assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("network", [DirectNorm, ReadTwice, CumulativeNorms])
+@pytest.mark.parametrize("slowdown", [1.15, 1.4, 2.0])
+def test_checkpointing_changes_no_bit_of_what_is_easily_overlooked(network, slowdown):
+    module = network()
+    plan = plan_memory(module, [picture()], "gcp", slowdown)
+    planned = plan.apply(copy.deepcopy(module))
+    assert slowdown < 1.4 or "recompute" in {segment.action for segment in plan.segments}
+    for _ in range(2):
+        expected, found = stepped(module, [picture()]), stepped(planned, [picture()])
+        assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("method", ["rev", "gcp+rev"])
+def test_a_pass_that_is_given_a_learned_tensor_stays_as_it_is(method):
+    plan = plan_memory(Query(), [picture()], method, 2.0)
+    assert all(names[0].startswith("end") for names in plan.reversed_passes)
+    assert plan.apply(Query())(picture()).shape == (2, 1, 32, 32)
 
 
 @pytest.mark.parametrize("name", ALL)

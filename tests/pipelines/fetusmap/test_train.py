@@ -1,6 +1,7 @@
 """What every pipeline promises, on tiny volumes: train, resume, export, predict; and what is refused."""
 
 import json
+from types import SimpleNamespace
 
 import attrs
 import numpy as np
@@ -12,6 +13,9 @@ pytest.importorskip("lightning", reason="lightning comes with the train extra")
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.volumes import read_volume, write_volume  # noqa: E402
 from aop_pose.pipelines import load_weights, method_of, open_weights, pipeline  # noqa: E402
+from aop_pose.pipelines.config import load_config  # noqa: E402
+from aop_pose.pipelines.fetusmap import train as training  # noqa: E402
+from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig  # noqa: E402
 from aop_pose.pipelines.fetusmap.data import Example  # noqa: E402
 from aop_pose.pipelines.fetusmap.module import errors  # noqa: E402
 from aop_pose.pipelines.fetusmap.train import groups, read_labels  # noqa: E402
@@ -150,6 +154,27 @@ def test_places_of_the_training_points_weigh_the_maps(faces, tmp_path):
     np.testing.assert_allclose(weighed.maps, places.weigh(bare.maps, 2.5, (np.array(weighed.placement.size) - 1) / 2))
     exported = pipeline("fetusmap").export(tmp_path / "run", tmp_path / "a.onnx")
     np.testing.assert_allclose(exported.maps(volume).maps, weighed.maps, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "widths", "bad"), [(16, "[2,2,2,2]", True), (8, "[2,2,2,2]", True), (32, "[2,2,2,2]", False)]
+)
+def test_bfloat16_is_not_taken_where_a_cpu_gives_wrong_gradients(tmp_path, monkeypatch, size, widths, bad):
+    """The deepest level is 2, 1 and 4 voxels deep along the first axis."""
+    monkeypatch.setattr(training, "precision_of", lambda asked, device: "bf16" if asked == "auto" else asked)
+    said = []
+    job = Job(tmp_path, tmp_path / "run", say=said.append)
+    config = load_config(FetusmapConfig, PRESETS, "fast", [f"size=[{size},32,32]", f"widths={widths}"])
+    assert training.exact_on(config, job).precision == ("fp32" if bad else "auto")
+    assert len(said) == bad
+    for precision in ("bf16", "fp32"):
+        asked = config.model_copy(update={"precision": precision})
+        if bad and precision == "bf16":
+            with pytest.raises(UsageError, match=r"precision bf16: size .* fewer widths"):
+                training.exact_on(asked, job)
+        else:
+            assert training.exact_on(asked, job) == asked
+    assert training.exact_on(config, SimpleNamespace(device="0", say=said.append)) == config
 
 
 def test_val_chooses_the_epoch_and_stands_apart(faces, tmp_path):

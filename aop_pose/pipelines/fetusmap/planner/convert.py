@@ -13,6 +13,8 @@ from aop_pose.pipelines.fetusmap.planner.graph import Graph
 from aop_pose.pipelines.fetusmap.planner.reversible import CONVOLUTIONS, ReversibleBlock
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+GIVEN = ("placeholder", "get_attr")
+"""Kinds of nodes that read an input or a parameter: no unit, whose value could be computed backwards."""
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU)
 
 
@@ -32,7 +34,7 @@ def passes(graph: Graph) -> list[tuple[str, str, str]]:
         kinds = [modules[str(node.target)] for node in chain]
         if len(chain) == 3 and isinstance(kinds[1], NORMS) and isinstance(kinds[2], ACTIVATIONS):
             once = calls[id(kinds[0])] == calls[id(kinds[1])] == 1
-            if once and _keeps_form(kinds[0]) and next(iter(first.all_input_nodes)).op != "placeholder":
+            if once and _keeps_form(kinds[0]) and next(iter(first.all_input_nodes)).op not in GIVEN:
                 found.append((chain[0].name, chain[1].name, chain[2].name))
     return found
 

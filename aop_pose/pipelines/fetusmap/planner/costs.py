@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils.flop_counter import FlopCounterMode
 
+from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.planner.graph import Graph
 from aop_pose.pipelines.fetusmap.planner.memory import LiveBytes, like_meta, on_meta
 
@@ -63,6 +64,17 @@ def unit_costs(graph: Graph, inputs: Sequence[Tensor]) -> list[Cost]:
     return costs
 
 
+def _run(interpreter: fx.Interpreter, node: fx.Node) -> Any:
+    try:
+        return interpreter.run_node(node)
+    except RuntimeError as error:
+        raise UsageError(
+            f"memory planner: expected operations that can run one by one, found {node.name} ({node.target}): "
+            f"{str(error).splitlines()[0]}; write into no part of another value, or name the module in "
+            "leaves=(ItsClass,)"
+        ) from None
+
+
 def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int, int]) -> Cost:
     unit = graph.units[label]
     values = interpreter.env
@@ -79,7 +91,7 @@ def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int
     with LiveBytes() as count:
         with FlopCounterMode(display=False) as flops, torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
             for node in unit.nodes:
-                values[node] = interpreter.run_node(node)
+                values[node] = _run(interpreter, node)
         forward = count.peak
         value = values[unit.value]
         storage = owner.get(id(value.untyped_storage()), label)

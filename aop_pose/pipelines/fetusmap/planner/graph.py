@@ -81,6 +81,9 @@ class Graph:
 
 
 class _Tracer(fx.Tracer):
+    # Else what the forward writes into a buffer would be written while it is traced, and never again.
+    proxy_buffer_attributes = True
+
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
         super().__init__()
         self.leaves = leaves

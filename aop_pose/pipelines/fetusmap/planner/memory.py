@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,12 @@ def on_meta(module: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
     for buffer in module.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(module, memo)
+    copied = copy.deepcopy(module, memo)
+    for part in copied.modules():
+        # Without a momentum a normalisation asks how many batches it has seen, which has no value here.
+        if getattr(part, "momentum", 0.0) is None:
+            cast(Any, part).momentum = 0.1
+    return copied
 
 
 def like_meta(inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import attrs
 import numpy as np
+from torch import fx
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.planner.costs import Cost
@@ -46,10 +47,18 @@ def keeps_order(graph: Graph, costs: Sequence[Cost]) -> bool:
     again = [modules[str(name)] for name, count in calls.items() if count > 1 and str(name) in modules]
     return (
         any(cost.random for cost in costs)
-        or any(mask.bit_count() > 2 for mask in graph.successors)
+        or any(count > 2 for count in _reads(graph).values())
         or any(True for module in again for _ in module.buffers())
         or any(count > 2 for count in calls.values())
     )
+
+
+def _reads(graph: Graph) -> Counter[fx.Node]:
+    """How often each value is read: twice by an operation that takes it twice."""
+    counts: Counter[fx.Node] = Counter()
+    for node in graph.graph.nodes:
+        fx.node.map_arg((node.args, node.kwargs), lambda operand: counts.update([operand]))
+    return counts
 
 
 def lower_sets(graph: Graph, ordered: bool, every: bool = False) -> list[int]:

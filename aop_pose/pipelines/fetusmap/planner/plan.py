@@ -89,8 +89,9 @@ class Plan(Config):
             names = " ".join(segment.units)
             lines.append(f"  {segment.action:9} {names}")
         lines.append(
-            f"peak {self.plain_bytes / 1e9:.3f} -> {self.planned_bytes / 1e9:.3f} GB of activations "
-            f"({-100 * self.saving:+.1f} %), estimated time of a step x {self.slowdown:.2f}"
+            f"peak {self.plain_bytes / 1e6:,.1f} -> {self.planned_bytes / 1e6:,.1f} MB of activations "
+            f"({-100 * self.saving:+.1f} %), estimated time of a step x {self.slowdown:.2f}; "
+            "what kernels take for themselves while they run is not counted"
         )
         return "\n".join(lines)
 

@@ -189,6 +189,14 @@ def _stage(graph: Graph, segments: Sequence[tuple[Action, Sequence[int]]], posit
         for node in graph.units[label].nodes
         if node.op == "call_module"
     }
+    # Buffers that an operation is given, as F.batch_norm is, belong to a module as well.
+    called |= {
+        graph.root.get_submodule(str(operand.target).rpartition(".")[0])
+        for label in labels
+        for node in graph.units[label].nodes
+        for operand in node.all_input_nodes
+        if operand.op == "get_attr"
+    }
     modules = {part for module in called for part in module.modules() if part._buffers}
     return Stage(
         action,

@@ -195,6 +195,9 @@ def max_input_size(
         stride: each axis is a multiple of it.
         channels: of the input, batch 1.
         copies: tensors of the parameters' size that training holds: 4 are weights, gradients and Adam's two moments.
+
+    Raises:
+        UsageError: the network does not run at multiples of ``stride``.
     """
     network = on_meta(module)
 
@@ -208,11 +211,25 @@ def max_input_size(
         """The size whose longest axis is so many strides."""
         return tuple(max(1, round(axis * steps / max(size))) * stride for axis in size)
 
+    def peak(steps: int) -> int | None:
+        """None where the network does not run: at the deepest level one voxel is nothing to normalise."""
+        try:
+            return dry_peak(planned, volume(scaled(steps)))
+        except (RuntimeError, ValueError):
+            return None
+
     def fits(steps: int) -> bool:
-        inputs = volume(scaled(steps))
-        return fixed + inputs[0].nbytes + dry_peak(planned, inputs) <= budget_gb * 2**30
+        inputs, activations = volume(scaled(steps)), peak(steps)
+        if activations is None:
+            raise UsageError(
+                f"max_input_size: expected a network that runs at every multiple of stride {stride}, found that it "
+                f"does not at {'x'.join(map(str, scaled(steps)))}; give the stride of its deepest level"
+            )
+        return fixed + inputs[0].nbytes + activations <= budget_gb * 2**30
 
     low = math.ceil(max(size) / stride / 4)
+    while low * stride < max(size) and peak(low) is None:
+        low += 1
     if not fits(low):
         return None
     high = 2 * low
