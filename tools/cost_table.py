@@ -114,7 +114,7 @@ def table(costs: Mapping[str, Cost], count: int) -> str:
     """Markdown, a column for each artefact; rows as in Table 3 of the seed, and frames per second."""
     rows = {
         "Runtime (s)": lambda cost: f"{cost.seconds[-1]:.2f}",
-        "Frames per second": lambda cost: f"{count / cost.seconds[-1]:.1f}",
+        "Frames per second": lambda cost: f"{count / cost.seconds[-1]:.3g}",
         "Maximum GPU memory (MB)": lambda cost: _shown(cost.gpu_mb.max()),
         "GPU memory-time area (MB s)": lambda cost: _shown(area(cost, cost.gpu_mb)),
         "Maximum CPU utilisation (%)": lambda cost: f"{cost.cpu_percent.max():.1f}",

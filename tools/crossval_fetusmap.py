@@ -36,7 +36,7 @@ from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
 from aop_pose.pipelines.job import Job
 from aop_pose.runtime_volume import VolumePredictor
-from aop_pose.schemas import Schema
+from aop_pose.schemas import SCHEMAS, Schema
 
 ARMS = {"plain": ["pair=false"], "pair": ["pair=true"]}
 READING = {"decode", "threshold", "turns", "looks", "place_prior"}
@@ -223,6 +223,31 @@ def table(options: argparse.Namespace) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
 
 
+def details(options: argparse.Namespace) -> Iterator[str]:
+    """A line a fold, and a line a point: what stands behind the means of ``table``, scored alike."""
+    yield "| arm | fold | volumes | mean mm, as scored | floor | of the floor |"
+    yield "|---" * 6 + "|"
+    points = []
+    for name in ARMS:
+        errors = []
+        for path in sorted(options.results.glob(f"{name}-*.json")):
+            fold = json.loads(path.read_text(encoding="utf-8"))
+            key = "up_to_a_swap_mm" if name == "pair" else "named_mm"
+            found, floor = (
+                np.array(some, float)
+                for some in ([one[key] for one in fold["volumes"].values()], list(fold["floor_mm"].values()))
+            )
+            mean, least = np.nanmean(found), np.nanmean(floor)
+            yield f"| {name} | {fold['fold']} | {len(found)} | {mean:.1f} | {least:.1f} | {mean / least:.2f} |"
+            errors += [(fold["schema"], found)]
+        if errors:
+            every = np.concatenate([found for _, found in errors])
+            for point, off in zip(SCHEMAS[errors[0][0]].points, every.T, strict=True):
+                near, far = (off < 15).sum(), (off > 40).sum()
+                points.append(f"| {name} | {point} | {np.nanmedian(off):.1f} | {near} | {far} | {len(off)} |")
+    yield from ("", "| arm | point | median mm | below 15 mm | above 40 mm | volumes |", "|---" * 6 + "|", *points)
+
+
 def run_all(options: argparse.Namespace) -> None:
     """Every arm and fold without a JSON, or with one again; then the table."""
     chosen = range(options.folds) if options.fold is None else [options.fold]
@@ -232,7 +257,7 @@ def run_all(options: argparse.Namespace) -> None:
             continue
         print(f"== {arm.folder}", flush=True)
         write_result(file, measured_again(arm, options) if options.again else run_arm(arm, options))
-    print("\n".join(table(options)))
+    print("\n".join([*table(options), "", *details(options)]))
 
 
 def main() -> int:

@@ -53,6 +53,7 @@ ARMS = {
 }
 REFINED = {"R": "paper", "S": "surest"}
 """Arms that have L's network and train nothing, and what they are refined on."""
+PLANNED = {"L", *REFINED}
 PRESET, SCHEMA = "fast", "fetus"
 LABELS = "labels.csv"
 _DRY = ["--volumes=2", "--left-out=2", "--voxels=32", "--size", "16", "8", "8", "--widths", "4", "8", "--epochs=1"]
@@ -74,7 +75,7 @@ def settings(arm: str, size: Sequence[int], options: argparse.Namespace) -> list
     return [
         "holdout=0", f"epochs={options.epochs}", f"widths={listed(','.join(map(str, options.widths)))}",
         f"size={listed(','.join(map(str, size)))}", f"pair={'false' if arm == 'U' else 'true'}",
-        f"plan={'auto' if arm in 'LRS' else 'none'}", *options.set,
+        f"plan={'auto' if arm in PLANNED else 'none'}", *options.set,
     ]  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def phantoms(options: argparse.Namespace) -> tuple[Path, Path]:
 
 def run_arm(arm: Arm, options: argparse.Namespace, sizes: Sizes, training: Path, left_out: Path) -> dict[str, Any]:
     """Train one arm, or take L's network for R and S, and measure it."""
-    size = sizes.planned if arm.name in "LRS" else sizes.plain
+    size = sizes.planned if arm.name in PLANNED else sizes.plain
     trained = attrs.evolve(arm, name="L") if arm.name in REFINED else arm
     folder = options.runs / trained.folder
     seconds = None
@@ -199,7 +200,10 @@ class Named:
 
 
 def table(done: Results) -> Iterator[str]:
-    """Markdown: per arm the mean over seeds with an interval over volumes, paired with the arm before; S with L too."""
+    """Markdown: per arm the mean over seeds with an interval over volumes, paired with the arm before; S with L too.
+
+    Then the error of each point of head and trunk.
+    """
     arms = {name: done[name, SCHEMA] for name in ARMS if (name, SCHEMA) in done}
     if not arms:
         yield "no finished arm"
@@ -227,8 +231,14 @@ def table(done: Results) -> Iterator[str]:
             f"{np.mean(seconds):.0f}" if seconds else "-",
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"
-        if name != "R":
+        if name not in REFINED:
             before = runs
+    yield ""
+    yield f"| mm, as named | {' | '.join(FETUS.points[:10])} |"
+    yield "|" + " --- |" * 11
+    for name, runs in arms.items():
+        means = np.nanmean(errors_of(list(runs.values())).distances[:, :10], axis=0)
+        yield f"| {name} | {' | '.join(f'{mean:.1f}' for mean in means)} |"
 
 
 def run_all(options: argparse.Namespace) -> None:

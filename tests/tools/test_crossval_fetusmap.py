@@ -92,10 +92,17 @@ def test_the_table_goes_on_where_it_stopped(tmp_path, capsys):
     capsys.readouterr()
     crossval.run_all(argparse.Namespace(**{**vars(options), "table": True}))
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| plain", "| pair"]
+    assert [line.split(" | ")[0] for line in lines[2:4]] == ["| plain", "| pair"]
     done = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("pair-*.json")]
     free = np.mean([np.mean(one["up_to_a_swap_mm"]) for fold in done for one in fold["volumes"].values()])
     assert f"**{free:.1f}**" in lines[3]
+    scored = np.array([one["up_to_a_swap_mm"] for one in done[0]["volumes"].values()])
+    floor = np.mean(list(done[0]["floor_mm"].values()))
+    cells = f"{scored.mean():.1f} | {floor:.1f} | {scored.mean() / floor:.2f} |"
+    assert f"| pair | {done[0]['fold']} | {len(scored)} | {cells}" in lines
+    brains = np.array([one["up_to_a_swap_mm"][0] for fold in done for one in fold["volumes"].values()])
+    cells = f"{np.median(brains):.1f} | {(brains < 15).sum()} | {(brains > 40).sum()} | {len(brains)} |"
+    assert f"| pair | brain | {cells}" in lines
     with pytest.raises(UsageError, match=r"--again: expected --set of .*, found lr"):
         crossval.run_all(argparse.Namespace(**{**vars(options), "again": True, "set": ["lr=1"]}))
     plain = json.loads(file.read_text())

@@ -12,8 +12,9 @@ import fetus_ladder  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 
 
-def rows_of(out):
-    lines = [line for line in out.splitlines() if line.startswith("|")]
+def rows_of(out, number=0):
+    """By arm, the cells of a table by their heads; tables stand apart by an empty line."""
+    lines = [line for line in out.split("\n\n")[number].splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert len({len(row) for row in cells}) == 1
     return {row[0].split(":")[0]: dict(zip(cells[0], row, strict=True)) for row in cells[2:]}
@@ -97,6 +98,9 @@ def test_the_table_by_hand():
     assert rows["R"]["CPU s"] == "-"
     # R and S are two ways on from the same arm.
     assert rows["S"]["mm - arm before"].startswith("-2.00 [")
+    points = rows_of("\n".join(fetus_ladder.table(done)), 1)
+    assert list(points) == ["U", "P", "R", "S"]
+    assert (points["U"]["cranial_crest"], points["P"]["rump"]) == ("6.0", "4.0")
 
 
 def test_a_missing_point_counts_as_the_diagonal_in_the_table():

@@ -29,13 +29,13 @@ class Prior:
         labels: P_p of equation 10 (points, 3) in mm; NaN but for those that are refined.
         nearest: positions (K,) in the library, the nearest first.
         errors: (K,) mean distance in mm of the registered points to the predicted ones.
+        refined: positions of the points that are refined.
     """
 
     labels: np.ndarray
     nearest: np.ndarray
     errors: np.ndarray
-    refined: tuple[int, ...] = AMBIGUOUS
-    """Positions of the points that are refined."""
+    refined: tuple[int, ...]
 
 
 def has_prior(schema: Schema) -> bool:

@@ -129,7 +129,7 @@ def test_a_note_says_how_far_points_moved_and_why_not():
     before = np.zeros((22, 3))
     points = before.copy()
     points[list(AMBIGUOUS), 0] = [0.5, 1.0, 2.25, 0, np.nan]
-    prior = Prior(np.zeros((22, 3)), np.arange(3), np.zeros(3))
+    prior = Prior(np.zeros((22, 3)), np.arange(3), np.zeros(3), AMBIGUOUS)
     assert note_of(Refined(None, before, points, prior)) == "refined: 4 points moved 0.0-2.2 mm by 3 poses"
     assert note_of(Refined(None, before, before, reason="why")) == "not refined: why"
 

@@ -133,7 +133,7 @@ def test_windows_are_trained_and_put_together(faces, tmp_path):
 
 
 def test_places_of_the_training_points_weigh_the_maps(faces, tmp_path):
-    changes = ("epochs=1", "voxel_mm=2.5", "holdout=0", "place_prior=0.5", "looks=1")
+    changes = ("epochs=1", "voxel_mm=2.5", "holdout=0", "place_prior=0.5")
     train_tiny(faces, tmp_path / "run", *changes)
     predictor = open_weights(str(tmp_path / "run"))
     places = predictor.contract.places

@@ -70,7 +70,7 @@ def _run(interpreter: fx.Interpreter, node: fx.Node) -> Any:
     except RuntimeError as error:
         raise UsageError(
             f"memory planner: expected operations that can run one by one, found {node.name} ({node.target}): "
-            f"{str(error).splitlines()[0]}; write into no part of another value, or name the module in "
+            f"{str(error).splitlines()[0].rstrip('.')}; write into no part of another value, or name the module in "
             "leaves=(ItsClass,)"
         ) from None
 
