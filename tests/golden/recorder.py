@@ -41,6 +41,7 @@ _REPLACED = (
     (re.compile(r"(  | in |after )[0-9.]+ s\b"), r"\1<time>"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT[0-9:.+Z]+"), "<date>"),
     (re.compile(r"\b[0-9.]+ MB\b"), "<size>"),
+    (re.compile(r"\baop-pose \d+\.\d+\.\d+\S*"), "aop-pose <version>"),
 )
 # Facts of a machine, an installation or a moment: their keys are recorded, their values are not.
 MACHINE = {

@@ -27,6 +27,10 @@ def test_every_recorded_help_is_that_of_a_command():
     assert {path.stem for path in (EXPECTED / "commands").glob("help-*.txt")} == known
 
 
+def test_version(golden):
+    golden.run("--version")
+
+
 def test_wrong_usage(golden):
     golden.run()
     golden.run("evalute")

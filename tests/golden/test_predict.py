@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -152,3 +153,21 @@ def test_files_and_globs(golden, frames):
     golden.run("predict", "frames/images/w*.png", "--out", "glob", "--no-gate")
     golden.columns("glob/results.csv", *POSITION)
     golden.files("glob")
+
+
+def test_kinds_of_pictures(golden, frames):
+    """Animated, 16 bit, colour with transparency, several pages, MetaImage: all of the same two frames."""
+    one, two = (Image.open(f"frames/images/000{number}.png").convert("L") for number in (1, 2))
+    Path("kinds").mkdir()
+    one.save("kinds/moving.gif", save_all=True, append_images=[two])
+    one.save("kinds/pages.tif", save_all=True, append_images=[two])
+    one.save("kinds/plain.bmp")
+    one.convert("RGBA").save("kinds/clear.png")
+    cv2.imwrite("kinds/deep.png", np.asarray(one).astype(np.uint16) * 257)
+    header = f"ObjectType = Image\nNDims = 2\nDimSize = {one.width} {one.height}\nElementType = MET_UCHAR\n"
+    Path("kinds/meta.mha").write_bytes((header + "ElementDataFile = LOCAL\n").encode() + one.tobytes())
+    Path("kinds/empty.png").touch()
+    Path("kinds/text.png").write_text("no picture")
+    golden.run("predict", "kinds", "--out", "out", "--no-gate")
+    golden.files("out")
+    golden.text("out/results.csv")
