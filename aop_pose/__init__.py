@@ -7,20 +7,20 @@ __version__ = "0.1.0"
 
 # The public names, each with the room it lives in; loaded on first use, so that importing the package is free.
 _PUBLIC = {
-    "Frame": "frame",
-    "Keypoints": "keypoints",
-    "Schema": "schemas",
-    "AOP": "schemas",
-    "HEAD": "schemas",
-    "FETUS": "schemas",
-    "FETAL_FACE": "schemas",
-    "Volume": "volume",
-    "Result": "results",
-    "Measurement": "results",
+    "Frame": "core.frame",
+    "Keypoints": "core.keypoints",
+    "Schema": "core.schema",
+    "AOP": "core.schema",
+    "HEAD": "core.schema",
+    "FETUS": "core.schema",
+    "FETAL_FACE": "core.schema",
+    "Volume": "core.frame",
+    "Result": "core.results",
+    "Measurement": "core.results",
     "angle_of_progression": "geometry",
-    "load": "artefacts",
-    "measure_array": "measuring",
-    "predict_folder": "predict",
+    "load": "inference.weights",
+    "measure_array": "measuring.measurer",
+    "predict_folder": "measuring.folder",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

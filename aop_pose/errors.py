@@ -15,3 +15,7 @@ class UsageError(AopPoseError):
 
 class UnreadableError(AopPoseError):
     """One file that could not be decoded; its message becomes the reason in the row."""
+
+
+RESEARCH_USE = "Not a medical device; research use only."
+"""Stands wherever an angle is printed for a person."""

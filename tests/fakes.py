@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aop_pose.runtime import Contract, Predictor
-from aop_pose.volume import Volume
+from aop_pose.core.frame import Volume
+from aop_pose.inference.predictor import Contract, Predictor
 
 POINTS = np.array([[150.0, 60.0], [80.0, 80.0], [170.0, 120.0]])
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aop_pose.core.frame import Frame
 from aop_pose.errors import UnreadableError
-from aop_pose.frame import Frame
 from aop_pose.io.discover import Entry
-from aop_pose.io.read import read_frames
+from aop_pose.io.images import read_frames
 
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 31), dtype=np.uint8)
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aop_pose.heatmaps import encode
-from aop_pose.runtime import METADATA_KEY
-from aop_pose.schemas import SCHEMAS
+from aop_pose.core.schema import SCHEMAS
+from aop_pose.inference.decode import encode
+from aop_pose.inference.predictor import METADATA_KEY
 from tests.fakes import contract
 
 SIZE, ROWS, CANDIDATES = 44, 11, 176

@@ -13,14 +13,14 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.bootstrap import group_bootstrap, sign_flip_test
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import LabelledFrame
+from aop_pose.formats.label import LabelledFrame
 from aop_pose.formats.split import near_duplicate_groups
 from aop_pose.geometry import angle_of_progression
-from aop_pose.io.atomic import replacing
-from aop_pose.io.read import read_frame
+from aop_pose.io.files import replacing
+from aop_pose.io.images import read_frame
 from aop_pose.pipelines import load_weights
+from aop_pose.stats.bootstrap import group_bootstrap, sign_flip_test
 
 SCALE = 512
 STARTS = ("coco", "scratch")

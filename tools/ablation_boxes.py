@@ -21,13 +21,13 @@ from typing import Any
 from ablation import STARTS, Arm, Measured, add_common_options, guarded, measure, read_results, result_of, train_missing
 
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import BoxedFrame, MaskedFrame
+from aop_pose.formats.label import BoxedFrame, MaskedFrame
 from aop_pose.formats.masks import boxes_from_mask
 from aop_pose.formats.yolo import write_yolo_detect
 from aop_pose.pipelines import pipeline
 from aop_pose.pipelines.isolation import isolate
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.yolo.pretrain import choose_segmenter
+from aop_pose.pipelines.yolo.train import choose_segmenter
 
 ARMS = {
     "A": "pose alone",

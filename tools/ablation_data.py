@@ -12,12 +12,12 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aop_pose.evaluation.metrics import metrics
+from aop_pose.evaluation.errors import metrics
 from aop_pose.formats.iugc import ANGLE, COLUMNS, KEEP, read_iugc, write_iugc
-from aop_pose.formats.labels import LabelledFrame
+from aop_pose.formats.label import LabelledFrame
 from aop_pose.phantom.write import write_phantoms
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE
-from aop_pose.pseudo.read import read_pseudo
+from aop_pose.pseudo.run import read_pseudo
 
 LABELLED, UNLABELLED, ANSWERS, VAL = "labelled.csv", "unlabelled.txt", "unlabelled_answers.csv", "val.csv"
 

@@ -66,9 +66,8 @@ from aop_pose.pipelines import load_weights, pipeline
 from aop_pose.pipelines.isolation import isolate
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import read_record
-from aop_pose.pseudo.frames import unlabelled_frames
 from aop_pose.pseudo.label import Rule
-from aop_pose.pseudo.run import Cut, pseudo_label
+from aop_pose.pseudo.run import Cut, pseudo_label, unlabelled_frames
 
 FIRST = ("A", "B")
 ARMS = {

@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 from ablation import Arm, Measured, guarded, measure, read_results, result_of, train_all
 
+from aop_pose.core.measure import measure as measurements_of
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.metrics import align_interchangeable
+from aop_pose.evaluation.errors import align_interchangeable
+from aop_pose.formats.csv_rows import read_list
 from aop_pose.formats.head import HeadFrame, read_head
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.name_list import read_list
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups
-from aop_pose.io.read import read_frame
-from aop_pose.measure import measure as measurements_of
+from aop_pose.io.images import read_frame
 from aop_pose.pipelines import load_weights, pipeline
 from aop_pose.pipelines.job import Job
 

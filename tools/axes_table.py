@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from aop_pose.comparing import read_results_rows, read_truth, table_in
+from aop_pose.core.schema import HEAD
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.bootstrap import group_bootstrap
+from aop_pose.evaluation.errors import FrameErrors, frame_errors
 from aop_pose.evaluation.match import match
-from aop_pose.evaluation.metrics import FrameErrors, frame_errors
+from aop_pose.evaluation.sources import read_results_rows, read_truth, table_in
 from aop_pose.formats.split import groups_by_name
 from aop_pose.geometry import regularise_axes
-from aop_pose.schemas import HEAD
+from aop_pose.stats.bootstrap import group_bootstrap
 
 COLUMNS = {"ofd_mm": "OFD", "bpd_mm": "BPD", "hc_mm": "HC", "hc_ramanujan_mm": "HC (Ramanujan)"}
 

@@ -14,17 +14,16 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from aop_pose import artefacts
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.boxes import box_iou
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, resolve
+from aop_pose.formats.label import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, box_iou, resolve
 from aop_pose.formats.masks import boxes_from_mask
 from aop_pose.formats.pictures import read_gray
+from aop_pose.inference import weights as artefacts
 from aop_pose.scribbles.boxes import STRUCTURES, boxes_for
-from aop_pose.scribbles.segmenters import unet
+from aop_pose.scribbles.segmenters import networks
+from aop_pose.scribbles.segmenters.base import Segmenter
 from aop_pose.scribbles.segmenters.choose import NAMES, SCRIBBLEPROMPT_NAME, choose, why_not_scribbleprompt
-from aop_pose.scribbles.segmenters.interface import Segmenter
 
 
 @attrs.frozen(eq=False)
@@ -102,8 +101,8 @@ def main() -> int:
                 rows[name] = missing
                 continue
             stand_in = None
-            if name == unet.NAME:
-                stand_in = given.unet or artefacts.resolve(unet.NAME)
+            if name == networks.STAND_IN:
+                stand_in = given.unet or artefacts.resolve(networks.STAND_IN)
             rows[name] = measure(choose(name, stand_in).segmenter, frames, given.data)
     except AopPoseError as error:
         print(f"box_table: error: {error}", file=sys.stderr)

@@ -17,11 +17,23 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from aop_pose.artefacts import rewrite
-from aop_pose.comparing import read_truth
+from aop_pose.core.frame import Frame
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.measure import measure
+from aop_pose.core.results import Result
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.bootstrap import Estimate, Resampling
-from aop_pose.evaluation.conformal import (
+from aop_pose.evaluation.grouping import subset_columns
+from aop_pose.evaluation.sources import read_truth
+from aop_pose.formats.label import find_picture, resolve
+from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thumbnail
+from aop_pose.inference.predictor import Predictor, load, usable_cores
+from aop_pose.inference.weights import rewrite
+from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.measurer import Measurer, Seen, look
+from aop_pose.stats.agreement import spearman
+from aop_pose.stats.bootstrap import Estimate, Resampling
+from aop_pose.stats.conformal import (
     FOLDS,
     check_coverage,
     check_groups,
@@ -31,20 +43,7 @@ from aop_pose.evaluation.conformal import (
     frame_weights,
     narrowest,
 )
-from aop_pose.evaluation.grouping import subset_columns
-from aop_pose.evaluation.ranking import spearman
-from aop_pose.formats.labels import find_picture, resolve
-from aop_pose.formats.pictures import read_gray
-from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thumbnail
-from aop_pose.frame import Frame
-from aop_pose.io.in_order import in_order
-from aop_pose.keypoints import Keypoints
-from aop_pose.measure import measure
-from aop_pose.measuring import Measurer, Seen, look
-from aop_pose.results import Result
-from aop_pose.runtime import Predictor, load, usable_cores
-from aop_pose.trust.calibration import DEFAULT_COVERAGE, Calibration, Scores
-from aop_pose.trust.difficulty import DIFFICULTIES, PLAIN, names_for
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores, names_for
 
 QUANTITIES = {"aop": {"aop_deg": "aop_deg"}, "head": {"ofd": "ofd_px", "bpd": "bpd_px", "hc": "hc_px"}}
 """Schema -> quantity of the calibration -> the measurement it is taken from."""

@@ -15,17 +15,17 @@ import attrs
 import cv2
 import numpy as np
 
+from aop_pose.core.schema import AOP
+from aop_pose.draw.frame import NOTE, contact_sheet, write_overlay
+from aop_pose.draw.marks import put_text, text_size
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import resolve
+from aop_pose.formats.label import resolve
 from aop_pose.geometry import angle_of_progression
-from aop_pose.io.lettering import put_text, text_size
-from aop_pose.io.overlay import NOTE, contact_sheet, write_overlay
-from aop_pose.io.read import read_frame
+from aop_pose.inference.predictor import Predictor
+from aop_pose.io.images import read_frame
 from aop_pose.phantom import make_phantom
 from aop_pose.pipelines import load_weights
-from aop_pose.runtime import Predictor
-from aop_pose.schemas import AOP
 
 GREEN, RED, WHITE, GROUND = (70, 230, 70), (70, 70, 255), (255, 255, 255), (24, 24, 24)
 TILE = 360

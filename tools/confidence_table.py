@@ -15,18 +15,17 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.bootstrap import Estimate, group_bootstrap
-from aop_pose.evaluation.metrics import frame_errors
-from aop_pose.evaluation.ranking import risk_coverage, spearman, spearman_over_groups
+from aop_pose.evaluation.errors import frame_errors
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import LabelledFrame, resolve
+from aop_pose.formats.label import LabelledFrame, resolve
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
-from aop_pose.io.in_order import in_order
-from aop_pose.io.read import read_frame
+from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.io.images import read_frame
+from aop_pose.measuring.folder import in_order
 from aop_pose.pipelines import load_weights
-from aop_pose.pseudo.confidence import CONFIDENCES, DEFAULT, Signals
-from aop_pose.pseudo.signals import DRAWS, judge, rng_for
-from aop_pose.runtime import Predictor, usable_cores
+from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Signals, judge, rng_for
+from aop_pose.stats.agreement import risk_coverage, spearman, spearman_over_groups
+from aop_pose.stats.bootstrap import Estimate, group_bootstrap
 
 COVERAGES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 SCALE = 512

@@ -21,8 +21,8 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.inference.predictor import load, usable_cores
 from aop_pose.io.discover import discover
-from aop_pose.runtime import load, usable_cores
 
 INTERVAL = 0.05
 """Seconds between two samples."""

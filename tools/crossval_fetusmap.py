@@ -27,16 +27,16 @@ import attrs
 import numpy as np
 from ablation import guarded, write_result
 
+from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.points3d import point_errors, volume_diagonals
+from aop_pose.evaluation.errors import point_errors, volume_diagonals
 from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of, write_points3d
 from aop_pose.formats.split import groups_of
+from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.pipelines import open_weights, pipeline
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
 from aop_pose.pipelines.job import Job
-from aop_pose.runtime_volume import VolumePredictor
-from aop_pose.schemas import SCHEMAS, Schema
 
 ARMS = {"plain": ["pair=false"], "pair": ["pair=true"]}
 READING = {"decode", "threshold", "turns", "looks", "place_prior"}

@@ -22,19 +22,19 @@ import attrs
 import numpy as np
 from error_parts import axis_errors, own_part, share_between
 
+from aop_pose.core.schema import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.bootstrap import group_bootstrap
-from aop_pose.evaluation.metrics import FrameErrors, frame_errors
-from aop_pose.evaluation.quality import QUALITY_WORDS, contrast
+from aop_pose.evaluation.errors import FrameErrors, frame_errors
+from aop_pose.evaluation.grouping import QUALITY_WORDS, contrast
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import LabelledFrame, resolve
+from aop_pose.formats.label import LabelledFrame, resolve
 from aop_pose.formats.split import near_duplicate_groups_of, thumbnail
 from aop_pose.geometry import angle_of_progression
-from aop_pose.io.in_order import in_order
-from aop_pose.io.read import read_frame
+from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.io.images import read_frame
+from aop_pose.measuring.folder import in_order
 from aop_pose.pipelines import load_weights
-from aop_pose.runtime import Predictor, usable_cores
-from aop_pose.schemas import AOP
+from aop_pose.stats.bootstrap import group_bootstrap
 
 SCALE = 512
 NEIGHBOURS = 0.99

@@ -29,20 +29,19 @@ import attrs
 import numpy as np
 from ablation import Arm, Measured, Results, guarded, read_results, train_missing
 
+from aop_pose.core.schema import FETUS
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.figures3d import volume_figures
-from aop_pose.evaluation.measured3d import MeasurementErrors
-from aop_pose.evaluation.points3d import PointErrors, point_errors, volume_diagonals, whole_body
+from aop_pose.evaluation.errors import MeasurementErrors, PointErrors, point_errors, volume_diagonals, whole_body
+from aop_pose.evaluation.figures import volume_figures
 from aop_pose.formats.points3d import read_points3d
+from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.phantom.fetus import write_fetus_phantoms
 from aop_pose.pipelines import open_refining, open_weights, pipeline
 from aop_pose.pipelines.config import load_config
-from aop_pose.pipelines.fetusmap.budget import step_of
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
+from aop_pose.pipelines.fetusmap.training import step_of
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import read_record
-from aop_pose.runtime_volume import VolumePredictor
-from aop_pose.schemas import FETUS
 
 ARMS = {
     "U": "U-Net",

@@ -21,22 +21,20 @@ import gate_pictures as pictures
 import numpy as np
 from gate_pictures import UNSEEN, Picture
 
-from aop_pose.artefacts import rewrite
-from aop_pose.comparing import read_truth
+from aop_pose.core.frame import Frame
+from aop_pose.core.results import Result
+from aop_pose.core.schema import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.ranking import risk_coverage
-from aop_pose.formats.name_list import read_list
-from aop_pose.frame import Frame
+from aop_pose.evaluation.sources import read_truth
+from aop_pose.formats.csv_rows import read_list
 from aop_pose.geometry import angle_of_progression
-from aop_pose.io.fitness import unfit_reason
-from aop_pose.io.in_order import in_order
-from aop_pose.measuring import Measurer, Seen, look
-from aop_pose.results import Result
-from aop_pose.runtime import Predictor, load, usable_cores
-from aop_pose.schemas import AOP
-from aop_pose.trust.evidence import gather
-from aop_pose.trust.fitting import FRAMES, RISK, Sample, fit_gate
-from aop_pose.trust.gate import Gate
+from aop_pose.inference.predictor import Predictor, load, usable_cores
+from aop_pose.inference.weights import rewrite
+from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.measurer import Measurer, Seen, look, unfit_reason
+from aop_pose.stats.agreement import risk_coverage
+from aop_pose.trust.gate import Gate, gather
+from lib.fitting import FRAMES, RISK, Sample, fit_gate
 
 MADE_OF = 626
 """At most so many frames that pictures of the fit are made of by turning, cutting and painting out."""

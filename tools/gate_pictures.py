@@ -10,15 +10,15 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import find_picture, read_mask
+from aop_pose.formats.label import find_picture, read_mask
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thumbnail
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
-from aop_pose.io.in_order import in_order
-from aop_pose.phantom import negatives
-from aop_pose.phantom.phantom import make_empty
-from aop_pose.runtime import Predictor, usable_cores
-from aop_pose.trust.fitting import FRAMES
+from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.measuring.folder import in_order
+from aop_pose.phantom.frame import make_empty
+from lib import negatives
+from lib.fitting import FRAMES
 
 UPSIDE_DOWN, NO_SYMPHYSIS, NO_HEAD, CUT = "upside down", "symphysis painted out", "head painted out", "sector cut"
 HEAD_PLANE, NOISE, EVERYDAY = "head plane (HC18)", "noise", "everyday pictures"

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aop_pose.core.letterbox import Letterbox, fit
+from aop_pose.core.schema import HEAD, Schema
+from aop_pose.draw.frame import colours
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.head import read_head
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import LabelledFrame
+from aop_pose.formats.label import LabelledFrame
 from aop_pose.formats.pictures import read_gray
-from aop_pose.heatmaps import encode, to_map
-from aop_pose.io.overlay import colours
-from aop_pose.letterbox import Letterbox, fit
-from aop_pose.runtime import Answer, Predictor, load
-from aop_pose.schemas import HEAD, Schema
+from aop_pose.inference.decode import encode, to_map
+from aop_pose.inference.predictor import Answer, Predictor, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -31,23 +31,22 @@ import numpy as np
 import torch
 from ultralytics.utils.tal import make_anchors
 
+from aop_pose.core.letterbox import Letterbox
+from aop_pose.core.schema import AOP
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import resolve
-from aop_pose.io.read import read_frame
-from aop_pose.letterbox import Letterbox
+from aop_pose.formats.label import resolve
+from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RunFolder, fingerprint
 from aop_pose.pipelines.start import Start, find_start
 from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
-from aop_pose.pipelines.yolo.dataset import Example, FrameDataset
+from aop_pose.pipelines.yolo.data import Example, FrameDataset, HalfSampler, check_halves
 from aop_pose.pipelines.yolo.exact import carry_out
-from aop_pose.pipelines.yolo.sampler import HalfSampler, check_halves
-from aop_pose.pipelines.yolo.start import transfer
+from aop_pose.pipelines.yolo.network import transfer
 from aop_pose.pipelines.yolo.train import read_examples
-from aop_pose.pipelines.yolo.trainer import FrameTrainer
-from aop_pose.pseudo.frames import unlabelled_frames
-from aop_pose.schemas import AOP
+from aop_pose.pipelines.yolo.trainers import FrameTrainer
+from aop_pose.pseudo.run import unlabelled_frames
 
 DECAY = 0.99
 RAMP_SHARE = 40_000 / 150_000

@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from aop_pose import runtime
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.io.atomic import replacing
+from aop_pose.inference import predictor as runtime
 from aop_pose.io.discover import discover
-from aop_pose.io.read import read_frames
+from aop_pose.io.files import replacing
+from aop_pose.io.images import read_frames
 
 SAME = ("schema_name", "head", "image_size", "decode")
 LARGE = 256

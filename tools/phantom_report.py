@@ -14,7 +14,7 @@ import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.phantom import DEVICES, Phantom, make_phantom
-from aop_pose.phantom.realism import frame_statistics, ranges
+from lib.realism import frame_statistics, ranges
 
 COLOURS = ((80, 80, 255), (255, 160, 60), (255, 80, 255))
 """BGR of PS1, PS2, FH1."""

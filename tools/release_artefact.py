@@ -8,9 +8,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from aop_pose import artefacts, runtime
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.pipelines.artefact import without_folders
+from aop_pose.inference import predictor as runtime
+from aop_pose.inference import weights as artefacts
+from aop_pose.pipelines.export import without_folders
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 

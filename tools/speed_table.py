@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.inference.predictor import load
 from aop_pose.io.discover import discover
-from aop_pose.runtime import load
 
 BIN = Path(sys.executable).parent
 

@@ -18,15 +18,23 @@ from shapely import LineString
 
 from aop_pose.errors import AopPoseError
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import LabelledFrame, MaskedFrame, find_picture, resolve
+from aop_pose.formats.label import LabelledFrame, MaskedFrame, find_picture, resolve
 from aop_pose.formats.masks import fitting_mask
 from aop_pose.formats.pictures import read_gray
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS, largest_contour
-from aop_pose.scribbles.lines import NAMES, head_directions, lines
-from aop_pose.scribbles.raster import THICKNESS, paint
 from aop_pose.scribbles.sector import find_sector
-from aop_pose.scribbles.settings import CONVEXITY, DEFAULT, StrokeSettings
-from aop_pose.scribbles.strokes import Stroke, strokes_for
+from aop_pose.scribbles.strokes import (
+    CONVEXITY,
+    DEFAULT,
+    NAMES,
+    THICKNESS,
+    Stroke,
+    StrokeSettings,
+    head_directions,
+    lines,
+    paint,
+    strokes_for,
+)
 
 KINDS = {
     ("PS", True): "PS inside",

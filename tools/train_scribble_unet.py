@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from aop_pose import artefacts
 from aop_pose.errors import AopPoseError
-from aop_pose.io.atomic import replacing
-from aop_pose.io.hashing import sha256_of
-from aop_pose.scribbles.segmenters.interface import CHANNELS, SIDE
-from aop_pose.scribbles.segmenters.network import build_network
-from aop_pose.scribbles.simulated import Sampler, hc18_sources, phantom_sources
+from aop_pose.inference import weights as artefacts
+from aop_pose.io.files import replacing
+from aop_pose.provenance import sha256_of
+from aop_pose.scribbles.segmenters.base import CHANNELS, SIDE
+from aop_pose.scribbles.segmenters.networks import build_network
+from lib.simulated import Sampler, hc18_sources, phantom_sources
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 LEARNING_RATE = 3e-3  # Adam; cosine down to zero, 50 steps of warm-up

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
+from aop_pose.inference.predictor import usable_cores
 from aop_pose.pipelines.isolation import isolate
-from aop_pose.runtime import usable_cores
 
 
 def training_speed(size: int, batch: int, passes: int) -> str:

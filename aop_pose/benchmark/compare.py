@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 
 from aop_pose.benchmark.plan import Plan
-from aop_pose.evaluation.bootstrap import Estimate, Resampling, sign_flip_test
-from aop_pose.evaluation.holm import holm
+from aop_pose.stats.agreement import holm
+from aop_pose.stats.bootstrap import Estimate, Resampling, sign_flip_test
 
 METRICS = ("mre_px", "aop_mae_deg")
 """What is compared, in the order of the two errors that a run keeps of each frame."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aop_pose.cli.common import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE
 
 
 def benchmark(
@@ -43,8 +43,7 @@ def benchmark(
 
     Example: aop-pose benchmark --data psfhs --labels labelled.csv --val val.csv --methods yolo --budget 20m --out bench
     """
-    from aop_pose.benchmark.budget import Budget
-    from aop_pose.benchmark.plan import Plan
+    from aop_pose.benchmark.plan import Budget, Plan
     from aop_pose.benchmark.report import PAGE_FILE, TABLE_FILE
     from aop_pose.benchmark.run import benchmark as run
 

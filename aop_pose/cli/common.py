@@ -1,4 +1,4 @@
-"""What the commands share: their typer form, the words after Ctrl-C."""
+"""The typer form of a command, and the words after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-
-RESEARCH_USE = "Not a medical device; research use only."
 
 # What has to be typed to go on after Ctrl-C, for the commands that can go on.
 _RESUME = {

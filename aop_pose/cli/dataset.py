@@ -115,7 +115,7 @@ def split(
 
     Example: aop-pose dataset split hc18/labels.csv split/ --val 0.1 --seed 0 --group-regex '^([0-9]+)_'
     """
-    from aop_pose.formats.split_table import split_table
+    from aop_pose.formats.split import split_table
 
     done = split_table(
         source,

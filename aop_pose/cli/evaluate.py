@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aop_pose.cli.common import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE
 
 if TYPE_CHECKING:
+    from aop_pose.core.results import Row
+    from aop_pose.core.schema import Schema
     from aop_pose.evaluation.match import Truth
-    from aop_pose.evaluation.rows import Row
-    from aop_pose.schemas import Schema
 
 
 def evaluate(
@@ -74,15 +74,14 @@ def evaluate(
     """
     from rich.console import Console
 
-    from aop_pose.comparing import Pictures, grouping_of, is_results, read_results_rows, read_truth, table_in
-    from aop_pose.evaluation.manifest import manifest
+    from aop_pose.core.results import schema_of
+    from aop_pose.evaluation.comparison import TARGET_COVERAGE, manifest, study
+    from aop_pose.evaluation.errors import frame_errors, summarise
     from aop_pose.evaluation.match import match
-    from aop_pose.evaluation.metrics import frame_errors, summarise
-    from aop_pose.evaluation.page import Heading, page
-    from aop_pose.evaluation.report import METRICS_FILE, PER_FRAME_FILE, REPORT_FILE, summary_table, write_report
-    from aop_pose.evaluation.rows import schema_of
-    from aop_pose.evaluation.study import TARGET_COVERAGE, study
-    from aop_pose.evaluation.worst import worst_pictures
+    from aop_pose.evaluation.report.files import METRICS_FILE, PER_FRAME_FILE, REPORT_FILE, summary_table, write_report
+    from aop_pose.evaluation.report.page import Heading, page
+    from aop_pose.evaluation.report.plots import worst_pictures
+    from aop_pose.evaluation.sources import Pictures, grouping_of, is_results, read_results_rows, read_truth, table_in
 
     first, second = table_in(results), table_in(truth)
     rows = read_results_rows(first)
@@ -123,14 +122,13 @@ def _evaluate_volumes(
 ) -> None:
     from rich.console import Console
 
-    from aop_pose.comparing import grids_of, grouping_of, is_results, table_in
     from aop_pose.errors import UsageError
-    from aop_pose.evaluation.manifest import manifest
-    from aop_pose.evaluation.match3d import match_volumes
-    from aop_pose.evaluation.page import Heading
-    from aop_pose.evaluation.page3d import volume_page
-    from aop_pose.evaluation.report3d import volume_table, write_volume_report
-    from aop_pose.evaluation.study3d import volume_study
+    from aop_pose.evaluation.comparison import manifest, volume_study
+    from aop_pose.evaluation.match import match_volumes
+    from aop_pose.evaluation.report.files import volume_table, write_volume_report
+    from aop_pose.evaluation.report.page import Heading
+    from aop_pose.evaluation.report.page3d import volume_page
+    from aop_pose.evaluation.sources import grids_of, grouping_of, is_results, table_in
 
     if scale is not None:
         raise UsageError("--scale: expected results on pictures; errors in volumes are in millimetres, leave it out")

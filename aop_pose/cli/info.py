@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from aop_pose.cli.common import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE
 
 
 def info(
@@ -29,9 +29,9 @@ def info(
 def _facts() -> dict[str, Any]:
     import platform
 
+    from aop_pose.inference.predictor import devices, usable_cores
     from aop_pose.pipelines import described
-    from aop_pose.runtime import devices, usable_cores
-    from aop_pose.versions import TRAINING, installed, measuring_versions
+    from aop_pose.provenance import TRAINING, installed, measuring_versions
 
     return {
         **measuring_versions(),
@@ -48,8 +48,8 @@ def _facts() -> dict[str, Any]:
 
 def _artefacts() -> dict[str, Any]:
     """The shipped artefacts; a broken installation is a fact to show, not a reason to show nothing."""
-    from aop_pose.artefacts import manifest, problem, shipped_weights
     from aop_pose.errors import UsageError
+    from aop_pose.inference.weights import manifest, problem, shipped_weights
 
     try:
         folder = shipped_weights()

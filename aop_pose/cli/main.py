@@ -22,11 +22,11 @@ from aop_pose.errors import AopPoseError
 COMMANDS = {
     "predict": "predict:predict",
     "evaluate": "evaluate:evaluate",
-    "demo": "demo:demo",
+    "demo": "predict:demo",
     "pretrain": "train:pretrain",
     "train": "train:train",
     "pseudo-label": "pseudo_label:pseudo_label",
-    "export": "export:export",
+    "export": "train:export",
     "benchmark": "benchmark:benchmark",
     "dataset": "dataset:app",
     "scribbles": "scribbles:scribbles",

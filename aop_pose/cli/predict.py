@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from aop_pose.errors import UsageError
+from aop_pose.errors import RESEARCH_USE, UsageError
 
 
 def predict(
@@ -62,7 +64,7 @@ def predict(
 
     Example: aop-pose predict frames/ --out results/
     """
-    from aop_pose.cli.measuring import measure_to
+    pass  # FOLDED
 
     if refine_on is not None and not refine:
         raise UsageError("--refine-on goes with --refine")
@@ -82,3 +84,121 @@ def predict(
             overwrite=overwrite,
         )
     )
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier demo in it is replaced.")] = Path(
+        "aop-demo"
+    ),
+) -> None:
+    """Measure the packaged phantom frames with the shipped artefact: a table, overlays and a contact sheet.
+
+    The gate, which would withhold some of these made-up frames, is off.
+
+    Example: aop-pose demo
+    """
+    import cv2
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from aop_pose.inference.weights import shipped_phantoms
+
+    pass  # FOLDED
+    from aop_pose.draw.frame import contact_sheet, overlay_name, write_overlay
+    from aop_pose.errors import UsageError
+    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.geometry import angle_of_progression
+    from aop_pose.io.folders import CONTACT_SHEET, sources_of_run
+    from aop_pose.io.table import read_results
+
+    phantoms = shipped_phantoms()
+    # An earlier demo may be of another installation: the last names of its folder tell it.
+    own = [Path(source).parts[-2:] for source in sources_of_run(out)] == [(phantoms / "images").parts[-2:]]
+    if out.is_dir() and any(out.iterdir()) and not own:
+        raise UsageError(
+            f"--out: expected a new or empty folder, or one of an earlier demo, found other files in {out}"
+        )
+    # The gate knows how real frames look, and phantoms do not quite.
+    code = measure_to([phantoms / "images"], out, overwrite=True, gate=False)
+    truth = {
+        frame.filename: float(angle_of_progression(*frame.keypoints.coords))
+        for frame in read_iugc(phantoms / "labels.csv", phantoms)
+    }
+    table = Table("frame", "status", "AoP measured", "AoP true", "score", title="Made-up frames (phantoms)")
+    pictures: list[np.ndarray] = []
+    for row in read_results(out / "results.csv"):
+        angle = f"{float(row['aop_deg']):.1f}°" if row["aop_deg"] else row["reason"]
+        table.add_row(row["source"], row["status"], angle, f"{truth[row['source']]:.1f}°", row["score"])
+        pictures.append(np.asarray(cv2.imread(str(out / "overlays" / overlay_name(row["source"], 0)))))
+    Console().print(table)
+    write_overlay(out / CONTACT_SHEET, contact_sheet(pictures))
+    typer.echo(f"pictures to check by eye: {out / CONTACT_SHEET}")
+    raise typer.Exit(code)
+
+
+def measure_to(
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    weights: str | None = None,
+    schema: str | None = None,
+    pixel_size: str | None = None,
+    overlay: bool = True,
+    batch: int = 8,
+    device: str = "cpu",
+    coverage: float = 0.9,
+    gate: bool = True,
+    refine: str | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Measure into ``out``; returns the exit code: 3 where some file was unreadable, else 0.
+
+    ``refine``: the points that ``open_refining`` trusts, None = no refinement.
+    """
+    from aop_pose.cli.progress import FrameProgress
+    from aop_pose.core.schema import SCHEMAS
+    from aop_pose.inference.volume_predictor import VolumePredictor
+    from aop_pose.measuring.facts import run_facts
+    from aop_pose.measuring.folder import predict_folder, predict_volumes
+    from aop_pose.pipelines import open_refining, open_weights
+
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"--device: expected cpu or cuda, found {device!r}")
+    if schema is not None and schema not in SCHEMAS:
+        raise UsageError(f"--schema: expected one of {', '.join(SCHEMAS)}, found {schema!r}")
+    # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
+    predictor = (
+        open_refining(weights, schema, device, refine)
+        if refine is not None
+        else open_weights(weights, schema, device, threads=1)
+    )
+    of_volumes = isinstance(predictor, VolumePredictor)
+    with FrameProgress() as progress:
+        common: dict[str, Any] = {
+            "overlay": overlay, "overwrite": overwrite, "facts": run_facts(predictor, device),
+            "on_start": progress.start, "on_row": progress.row,
+        }  # fmt: skip
+        if isinstance(predictor, VolumePredictor):
+            summary = predict_volumes(predictor, sources, out, spacing=_spacing(pixel_size), **common)
+        else:
+            summary = predict_folder(
+                predictor, sources, out, pixel_size=pixel_size, batch=batch, coverage=coverage, gate=gate, **common
+            )
+    counted = ", ".join(f"{summary.counts.get(status, 0)} {status}" for status in ("ok", "abstained", "unreadable"))
+    passed = f"; {summary.ignored} other files passed over" if summary.ignored else ""
+    typer.echo(f"{out}: {summary.rows} {'volumes' if of_volumes else 'frames'} ({counted}){passed}. {RESEARCH_USE}")
+    return 3 if summary.counts.get("unreadable") else 0
+
+
+def _spacing(pixel_size: str | None) -> float | None:
+    """Millimetres from voxel to voxel, for files that state none."""
+    if pixel_size is None:
+        return None
+    try:
+        spacing = float(pixel_size)
+    except ValueError:
+        spacing = math.nan
+    if not (math.isfinite(spacing) and spacing > 0):
+        raise UsageError(f"--pixel-size: expected millimetres per voxel, a positive number, found {pixel_size!r}")
+    return spacing

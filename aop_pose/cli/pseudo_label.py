@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aop_pose.cli.common import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE
 
 
 def pseudo_label(
@@ -64,15 +64,14 @@ def pseudo_label(
 
     Example: aop-pose pseudo-label --weights aop-fast --images psfhs --list unlabelled.txt --out pseudo.csv
     """
-    from aop_pose.cli.facts import run_facts
     from aop_pose.cli.progress import FrameProgress
     from aop_pose.errors import UsageError
+    from aop_pose.measuring.facts import run_facts
     from aop_pose.pipelines import load_weights
-    from aop_pose.pseudo.confidence import CONFIDENCES
-    from aop_pose.pseudo.frames import unlabelled_frames
     from aop_pose.pseudo.label import Rule
-    from aop_pose.pseudo.run import Cut
+    from aop_pose.pseudo.run import Cut, unlabelled_frames
     from aop_pose.pseudo.run import pseudo_label as run
+    from aop_pose.pseudo.signals import CONFIDENCES
 
     if confidence not in CONFIDENCES:
         raise UsageError(f"--confidence: expected one of {', '.join(CONFIDENCES)}, found {confidence!r}")

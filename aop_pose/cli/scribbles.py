@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from aop_pose.cli.common import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE
 
 
 def scribbles(
@@ -26,8 +26,8 @@ def scribbles(
     """
     from aop_pose.errors import UsageError
     from aop_pose.formats.iugc import read_iugc
-    from aop_pose.formats.labels import resolve
-    from aop_pose.io.folder import appearing
+    from aop_pose.formats.label import resolve
+    from aop_pose.io.folders import appearing
     from aop_pose.scribbles.sheet import WRITTEN, write_strokes
 
     file = resolve(labels, data)

@@ -24,7 +24,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from aop_pose.artefacts import manifest, shipped_weights
+    from aop_pose.inference.weights import manifest, shipped_weights
 
     # Narrow enough for a terminal of 80 columns; info --json has the rest.
     table = Table("name", "schema", "size", "sha256", "licence")
@@ -45,7 +45,7 @@ def verify() -> None:
 
     Example: aop-pose weights verify
     """
-    from aop_pose.artefacts import manifest, problem, shipped_weights
+    from aop_pose.inference.weights import manifest, problem, shipped_weights
 
     folder = shipped_weights()
     problems = {entry.name: problem(entry, folder) for entry in manifest(folder)}
@@ -68,8 +68,8 @@ def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribblepromp
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress
 
-    from aop_pose.fetching import fetch as fetch_published
-    from aop_pose.fetching import published
+    from aop_pose.inference.fetch import fetch as fetch_published
+    from aop_pose.inference.fetch import published
 
     item = published(name)
     console = Console(stderr=True)
@@ -90,8 +90,8 @@ def add(
 
     Example: aop-pose weights add scribbleprompt ScribblePrompt_unet_v1_nf192_res128.pt
     """
-    from aop_pose.fetching import add as add_published
-    from aop_pose.fetching import published
+    from aop_pose.inference.fetch import add as add_published
+    from aop_pose.inference.fetch import published
 
     item = published(name)
     typer.echo(f"{name}: {add_published(item, file)} ({item.licence}), sha256 as published")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import attrs
+import cv2
 import numpy as np
 
 from aop_pose.errors import UsageError
@@ -65,3 +66,15 @@ def subset_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[s
         for name, texts in columns.items()
         if name.lower() in SUBSET_COLUMNS and 2 <= len(set(texts)) <= MOST_SUBSETS
     }
+
+
+QUALITY_WORDS = "contrast: standard deviation of the gray values (0-255) of all pixels brighter than 8"
+_BLACK = 8
+"""Gray values up to this are the background around the sector, also after JPEG compression."""
+
+
+def contrast(pixels: np.ndarray) -> float:
+    """The score in ``QUALITY_WORDS`` of uint8 (H, W); 0 for a picture without a bright pixel."""
+    shown = (pixels > _BLACK).astype(np.uint8)
+    # Not ndarray.std, which takes eight bytes a pixel.
+    return float(cv2.meanStdDev(pixels, mask=shown)[1][0, 0])

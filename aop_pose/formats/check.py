@@ -9,18 +9,17 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from aop_pose.core.schema import AOP, HEAD
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.formats import head, iugc, points3d
-from aop_pose.formats.check_yolo import check_yolo
-from aop_pose.formats.findings import Finding, Report, outside
-from aop_pose.formats.labels import MaskedFrame, find_picture, read_mask
+from aop_pose.formats.csv_rows import Row, RowError, header_of, number, read_rows
+from aop_pose.formats.label import Finding, MaskedFrame, Report, find_picture, outside, read_mask
 from aop_pose.formats.masks import pictures_in
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import LABELS, label_file
-from aop_pose.formats.rows import Row, RowError, header_of, number, read_rows
+from aop_pose.formats.yolo import check_yolo
 from aop_pose.geometry import angle_of_progression, implausible_axes, point_distance, ramanujan_perimeter
 from aop_pose.io.volumes import read_volume
-from aop_pose.schemas import AOP, HEAD
 
 MAX_ANGLE_DIFFERENCE = 0.1
 """Degrees by which the AoP column may differ from the angle of its points."""

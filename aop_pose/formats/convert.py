@@ -13,15 +13,14 @@ import numpy as np
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.head import HeadFrame, write_head
 from aop_pose.formats.iugc import write_iugc
-from aop_pose.formats.labels import BoxedFrame, LabelledFrame, MaskedFrame, Skipped
-from aop_pose.formats.layout import Kind, Layout
+from aop_pose.formats.label import BoxedFrame, Kind, LabelledFrame, Layout, MaskedFrame, Skipped
 from aop_pose.formats.masks import boxes_from_mask, points_from_mask, write_masks
 from aop_pose.formats.pictures import place_picture, read_gray, unique_stems
 from aop_pose.formats.points3d import LabelledVolume, write_points3d
 from aop_pose.formats.registry import LABELS, fitting_layouts
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.formats.yolo import write_yolo_detect, write_yolo_pose
-from aop_pose.io.folder import appearing
+from aop_pose.io.folders import appearing
 from aop_pose.io.volumes import write_volume
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from aop_pose.formats.labels import LabelledFrame, find_picture
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import HEAD
+from aop_pose.formats.csv_rows import Row, RowError, Seen, filename, number, parse_rows
+from aop_pose.formats.label import LabelledFrame, find_picture
 from aop_pose.formats.pictures import picture_size
-from aop_pose.formats.rows import Row, RowError, Seen, filename, number, parse_rows
-from aop_pose.keypoints import Keypoints
-from aop_pose.schemas import HEAD
 
 POINT_COLUMNS = tuple(f"{axis}_{end}_{along}" for axis in ("ofd", "bpd") for end in (1, 2) for along in "xy")
 COLUMNS = ("Filename", *POINT_COLUMNS)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import AOP
 from aop_pose.errors import UnreadableError
-from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, Skipped
+from aop_pose.formats.label import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, Skipped
 from aop_pose.formats.pictures import picture_size, place_picture, unique_stems, write_gray
 from aop_pose.geometry import landmarks_from_masks, largest_contour
 from aop_pose.io.discover import KNOWN_SUFFIXES
-from aop_pose.keypoints import Keypoints
-from aop_pose.schemas import AOP
 
 
 def read_masks(folder: Path) -> Iterator[MaskedFrame | Skipped]:

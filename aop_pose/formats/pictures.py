@@ -13,9 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from aop_pose.errors import UnreadableError
 from aop_pose.io.discover import METAIMAGE_SUFFIXES
-from aop_pose.io.metaimage import read_header
+from aop_pose.io.images import read_frame
 from aop_pose.io.pixels import check_size, rgb_to_gray
-from aop_pose.io.read import read_frame
+from aop_pose.io.volume_files.metaimage import read_header
 from aop_pose.io.volumes import open_volume
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4"})

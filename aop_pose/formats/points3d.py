@@ -15,14 +15,14 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import VOLUME_SCHEMAS, Schema
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import find_picture
+from aop_pose.formats.csv_rows import Row, RowError, Seen, filename, header_of, number, parse_rows
+from aop_pose.formats.label import find_picture
 from aop_pose.formats.pictures import volume_shape
-from aop_pose.formats.rows import Row, RowError, Seen, filename, header_of, number, parse_rows
 from aop_pose.io.volumes import read_volume
-from aop_pose.keypoints import Keypoints
-from aop_pose.schemas import VOLUME_SCHEMAS, Schema
-from aop_pose.volume import Volume
 
 AXES = ("i", "j", "k")
 TIME = "index"

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from aop_pose.errors import UsageError
-from aop_pose.formats import head, iugc, masks, points3d, yolo_read
-from aop_pose.formats.layout import Kind, Layout
+from aop_pose.formats import head, iugc, masks, points3d
+from aop_pose.formats import yolo as yolo_read
+from aop_pose.formats.csv_rows import header_of
+from aop_pose.formats.label import Kind, Layout
 from aop_pose.formats.layouts.fetal_mri import FETAL_MRI
 from aop_pose.formats.layouts.hc18 import HC18
 from aop_pose.formats.layouts.iugc2024 import IUGC2024
 from aop_pose.formats.layouts.iugc2025 import IUGC2025
 from aop_pose.formats.layouts.jnu_ifm import JNU_IFM
 from aop_pose.formats.layouts.mha_pairs import FH_PS_AOP, PSFHS
-from aop_pose.formats.rows import header_of
 
 LABELS = "labels.csv"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import attrs
 
 from aop_pose.errors import UsageError
-from aop_pose.io.outputs import is_drawn
-from aop_pose.io.text import printable
+from aop_pose.io.files import printable
+from aop_pose.io.folders import is_drawn
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 METAIMAGE_SUFFIXES = frozenset({".mha", ".mhd"})

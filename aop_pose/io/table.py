@@ -3,13 +3,116 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
 
-from aop_pose.errors import UsageError
-from aop_pose.io.whole_rows import WholeRows
-from aop_pose.results import Result, as_row, columns
-from aop_pose.schemas import Schema
+from typing_extensions import Self
+
+from aop_pose.core.results import Result, as_row, as_text, columns
+from aop_pose.core.schema import Schema
+from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.io.files import printable, replacing
+
+
+class WholeRows:
+    """Append rows to a table; a context manager. A subclass says what a row is (``note``).
+
+    Each row reaches the file as a whole line in one write. With ``resume`` an existing table is continued: a last
+    line without its end, as kill -9 leaves it, is cut off; a file with another header raises UsageError and stays
+    as it is. Without ``resume`` an existing file is replaced.
+    """
+
+    what: str
+    """The table in words, for messages."""
+    rule = ""
+    """What ``note`` asks of a row, for messages: begins with a comma where it asks for something."""
+
+    def __init__(self, path: str | Path, columns: Sequence[str], resume: bool) -> None:
+        self.path = Path(path)
+        self.columns = columns
+        self._resume = resume
+        self._stream: BinaryIO | None = None
+
+    def note(self, fields: Sequence[str]) -> bool:
+        """Remember a row that stands in the file, printable; False where it is no row of this table."""
+        raise AssertionError("a subclass gives it")
+
+    def __enter__(self) -> Self:
+        header = _line(self.columns)
+        try:
+            keep = self._check_existing(header) if self._resume and self.path.exists() else 0
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: what write() returns from is in the file, whatever happens to this process.
+            self._stream = open(self.path, "ab", buffering=0)
+            self._stream.truncate(keep)
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be written: {error.strerror}; give another --out") from None
+        if keep == 0:
+            self._append(header)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def write_row(self, row: Sequence[str]) -> None:
+        """Append one row; raises AopPoseError where the disk does not take it, and the table stays whole."""
+        self._append(_line(row))
+        self.note([printable(field) for field in row])
+
+    def _append(self, line: bytes) -> None:
+        if self._stream is None:
+            raise ValueError(f"{type(self).__name__} is used outside its with block")
+        size = os.fstat(self._stream.fileno()).st_size
+        try:
+            written = self._stream.write(line)
+        except OSError as error:
+            self._stream.truncate(size)
+            raise AopPoseError(f"{self.path} cannot be written: {error.strerror}; run again to continue") from None
+        if written != len(line):
+            self._stream.truncate(size)
+            raise AopPoseError(f"{self.path} cannot be written: the disk is full; make room and run again to continue")
+
+    def _check_existing(self, header: bytes) -> int:
+        """Note the rows and return how many bytes are whole lines; raises UsageError for a file that is not ours."""
+        with open(self.path, "rb") as stream:
+            first = stream.readline(len(header) + 1)
+            if first != header:
+                if header.startswith(first):
+                    return 0
+                raise UsageError(
+                    f"{self.path}: expected the header of {self.what}, "
+                    f"found {printable(first.decode('utf-8', 'backslashreplace'))[:60]!r}; "
+                    f"give another --out, or --overwrite"
+                )
+            keep = len(header)
+            for number, line in enumerate(stream, start=2):
+                if not line.endswith(b"\n"):
+                    break
+                fields = next(csv.reader([line.decode("utf-8", "backslashreplace")]))
+                if len(fields) != len(self.columns) or not self.note(fields):
+                    raise UsageError(
+                        f"{self.path}:{number}: expected {len(self.columns)} fields{self.rule}, "
+                        f"found {len(fields)} fields; repair the line, or --overwrite"
+                    )
+                keep += len(line)
+        return keep
+
+
+def _line(fields: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([printable(field) for field in fields])
+    return text.getvalue().encode("utf-8")
+
 
 _NEEDED = ("source", "index", "status", "reason")
 
@@ -67,3 +170,63 @@ def iter_results(path: str | Path) -> Iterator[dict[str, str]]:
 def read_results(path: str | Path) -> list[dict[str, str]]:
     """All rows of a results table as column -> text; raises UsageError with file and line."""
     return list(iter_results(path))
+
+
+_TEXT = frozenset({"source", "status", "reason", "model"})
+_WHOLE = frozenset({"index", "width", "height"})
+
+
+def write_document(path: str | Path, table: str | Path, facts: Mapping[str, object]) -> None:
+    """Write ``{"run": facts, "results": [row, ...]}`` from a finished table; it appears only when complete.
+
+    One row per line, read and written one at a time. Numbers are numbers, an empty field is null.
+
+    Raises UsageError for a table that cannot be read, AopPoseError where the disk does not take the file.
+    """
+    try:
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
+            # ASCII, since a path among the facts may hold bytes that are no UTF-8.
+            run = json.dumps(facts, allow_nan=False)
+            stream.write(f'{{"run": {run},\n"results": [')
+            separator = "\n"
+            for row in iter_results(table):
+                typed = {column: _typed(column, text) for column, text in row.items()}
+                stream.write(separator + json.dumps(typed, ensure_ascii=False, allow_nan=False))
+                separator = ",\n"
+            stream.write("\n]}\n")
+    except OSError as error:
+        raise AopPoseError(f"{path} cannot be written: {error.strerror}; run again to continue") from None
+
+
+def read_facts(path: str | Path) -> dict[str, Any] | None:
+    """The facts of a document that ``write_document`` wrote, without reading its rows; None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            # They stand on the first line, before the rows.
+            first = json.loads(stream.readline().rstrip().rstrip(",") + "}")
+    except (OSError, ValueError):
+        return None
+    facts = first.get("run") if isinstance(first, dict) else None
+    return facts if isinstance(facts, dict) else None
+
+
+def _typed(column: str, text: str) -> str | int | float | None:
+    if text == "":
+        return None
+    if column in _TEXT:
+        return text
+    try:
+        number = int(text) if column in _WHOLE else float(text)
+    except ValueError:
+        # A column that was added at the end may hold words.
+        return text
+    return number if math.isfinite(number) else None
+
+
+def as_csv(rows: Sequence[dict[str, object]]) -> str:
+    """A table whose columns are those of the first row."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({column: as_text(value) for column, value in row.items()} for row in rows)
+    return stream.getvalue()

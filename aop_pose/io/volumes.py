@@ -10,17 +10,16 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from aop_pose.core.frame import Volume
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.io.atomic import replacing
 from aop_pose.io.discover import METAIMAGE_SUFFIXES, Discovery, discover
-from aop_pose.io.metaimage_volume import open_metaimage, write_metaimage
-from aop_pose.io.nifti import open_nifti, write_nifti
-from aop_pose.io.nrrd import open_nrrd, write_nrrd
-from aop_pose.io.numpy_volume import open_npy, open_npz, write_npz
-from aop_pose.io.read import check_file, os_reason
-from aop_pose.io.stored_volume import StoredVolume
-from aop_pose.io.text import printable
-from aop_pose.volume import Volume
+from aop_pose.io.files import printable, replacing
+from aop_pose.io.images import check_file, os_reason
+from aop_pose.io.volume_files.metaimage import open_metaimage, write_metaimage
+from aop_pose.io.volume_files.nifti import open_nifti, write_nifti
+from aop_pose.io.volume_files.nrrd import open_nrrd, write_nrrd
+from aop_pose.io.volume_files.numpy_file import open_npy, open_npz, write_npz
+from aop_pose.io.volume_files.stored import StoredVolume
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *sorted(METAIMAGE_SUFFIXES), ".nrrd", ".npz", ".npy")

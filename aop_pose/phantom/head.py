@@ -12,14 +12,14 @@ import attrs
 import cv2
 import numpy as np
 
+from aop_pose.core.frame import Frame
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import HEAD
 from aop_pose.errors import AopPoseError
-from aop_pose.frame import Frame
 from aop_pose.geometry import ramanujan_perimeter
-from aop_pose.keypoints import Keypoints
 from aop_pose.phantom.anatomy import Ellipse
-from aop_pose.phantom.phantom import check_request
+from aop_pose.phantom.frame import check_request
 from aop_pose.phantom.texture import bump, clouds
-from aop_pose.schemas import HEAD
 
 HEIGHT = 0.675
 """Of the picture over its width, as in HC18."""

@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from aop_pose.core.schema import AOP, HEAD
 from aop_pose.errors import UsageError
 from aop_pose.geometry import angle_of_progression
-from aop_pose.io.folder import appearing
+from aop_pose.io.folders import appearing
+from aop_pose.phantom.frame import Phantom, check_request, make_phantom
 from aop_pose.phantom.head import make_head_phantom
-from aop_pose.phantom.phantom import Phantom, check_request, make_phantom
-from aop_pose.schemas import AOP, HEAD
 
 
 def write_phantoms(

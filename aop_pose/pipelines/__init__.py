@@ -10,10 +10,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol, cast
 
-from aop_pose.artefacts import AnyPredictor, load_any
 from aop_pose.errors import UsageError
-from aop_pose.runtime import Predictor
-from aop_pose.runtime_volume import VolumePredictor
+from aop_pose.inference.predictor import Predictor
+from aop_pose.inference.volume_predictor import VolumePredictor
+from aop_pose.inference.weights import AnyPredictor, load_any
 
 PIPELINES = {
     "yolo": "aop_pose.pipelines.yolo.pipeline",
@@ -112,8 +112,7 @@ def open_refining(
             f"found {weights or 'nothing'}; train one or leave --refine out"
         )
     pipeline("fetusmap")  # says what is not installed
-    from aop_pose.pipelines.fetusmap.refine import RefineSettings
-    from aop_pose.pipelines.fetusmap.refining import refining_predictor
+    from aop_pose.pipelines.fetusmap.refine import RefineSettings, refining_predictor
 
     if on not in ("paper", "surest"):
         raise UsageError(f"--refine-on: expected paper or surest, found {on!r}")

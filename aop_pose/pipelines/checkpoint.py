@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from aop_pose.errors import UsageError
-from aop_pose.io.hashing import sha256_of
 from aop_pose.pipelines.config import C, Config, validate
 from aop_pose.pipelines.run import WEIGHTS
+from aop_pose.provenance import sha256_of
 
 STARTS = "auto, scratch, a checkpoint or a run folder"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from aop_pose.errors import UsageError
 
@@ -76,3 +77,59 @@ def _read(presets: Path, preset: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"--preset: {path}: expected key: value lines, found {type(values).__name__}")
     return values
+
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def precision_of(asked: Precision, device: str) -> Literal["fp32", "bf16"]:
+    """``auto`` takes bfloat16 where the processor or GPU multiplies it natively, else float32."""
+    import torch
+
+    if asked != "auto":
+        return asked
+    if device == "cpu":
+        native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return "bf16" if native else "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+
+
+class TrainingConfig(Config):
+    """What a pipeline sets otherwise, it says again."""
+
+    averaging: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
+    clip: float = Field(default=0.0, ge=0)
+    """Largest norm of the gradient of the network that is kept; 0 = not cut."""
+    holdout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the labelled frames or volumes, in whole groups, that chooses the best epoch; 0 = the last epoch is
+    kept."""
+    patient: str | None = None
+    """Regular expression with a bracket around the patient in a file name; his frames or volumes stay together."""
+    save_every: int = Field(default=0, ge=0)
+    """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
+    precision: Precision = "auto"
+    decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
+    """How maps are read as points: see ``heatmaps.decode``."""
+
+    @field_validator("patient")
+    @classmethod
+    def _check_patient(cls, pattern: str | None) -> str | None:
+        try:
+            brackets = re.compile(pattern or "()").groups
+        except re.error as error:
+            raise ValueError(f"expected a regular expression ({error})") from None
+        if not brackets:
+            raise ValueError("expected a bracket around the patient")
+        return pattern
+
+
+class FrameTrainingConfig(TrainingConfig):
+    """Of a network that finds points on frames."""
+
+    phantoms: int = Field(default=0, ge=0)
+    """Made-up frames added to the training frames."""
+    gpus: int = Field(default=1, ge=1)
+    """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
+    threshold: float = Field(default=0.1, ge=0, le=1)
+    """Least peak of the maps below which a frame counts as showing no anatomy."""

@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ import yaml
 
 import aop_pose
 from aop_pose.errors import UsageError
+from aop_pose.inference.predictor import usable_cores
+from aop_pose.io.files import replacing
 from aop_pose.pipelines.config import Config
 from aop_pose.pipelines.job import Job, leads
-from aop_pose.runtime import usable_cores
 
 RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
 PACKAGES = (
@@ -214,3 +215,34 @@ def draw_curves(table: Path, picture: Path) -> None:
     figure.savefig(part, dpi=110)
     plt.close(figure)
     os.replace(part, picture)
+
+
+def append_row(table: Path, row: Mapping[str, float]) -> None:
+    """Add a row of numbers, below a header of their names where the table is new."""
+    fresh = not table.exists()
+    with table.open("a", encoding="utf-8") as file:
+        if fresh:
+            file.write(",".join(row) + "\n")
+        file.write(",".join(f"{value:.6g}" for value in row.values()) + "\n")
+
+
+def best_row(table: Path, columns: Sequence[str]) -> dict[str, float | None]:
+    """The row of metrics.csv whose weights were kept; what was not checked is None.
+
+    The first of ``columns`` decides: the least, except that a name that ends in ``iou`` is best when greatest. Of equal
+    epochs the last is kept; where nothing was checked (NaN), the last of all.
+    """
+    with table.open(encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    sign = -1 if columns[0].endswith("iou") else 1
+    checked = [row for row in rows if np.isfinite(row[columns[0]])]
+    kept = min(reversed(checked), key=lambda row: sign * row[columns[0]]) if checked else rows[-1]
+    return {key: kept[key] if np.isfinite(kept[key]) else None for key in ("epoch", *columns)}
+
+
+def keep_rows(table: Path, rows: int) -> None:
+    """Cut a table back to its header and the first ``rows`` rows."""
+    if table.is_file():
+        lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+        with replacing(table) as part:
+            part.write_text("".join(lines[: rows + 1]), encoding="utf-8")

@@ -11,8 +11,8 @@ import attrs
 import torch
 
 from aop_pose.errors import UsageError
-from aop_pose.fetching import cache_folder
-from aop_pose.io.hashing import sha256_of
+from aop_pose.inference.fetch import cache_folder
+from aop_pose.provenance import sha256_of
 
 ENVIRONMENT = "AOP_POSE_INIT"
 

@@ -8,19 +8,17 @@ from collections.abc import Mapping
 import attrs
 import numpy as np
 
+from aop_pose.core.frame import Frame
+from aop_pose.core.keypoints import to_edges
+from aop_pose.core.results import as_text
 from aop_pose.errors import UnreadableError
 from aop_pose.formats.iugc import ANGLE, COLUMNS, KEEP, point_cells
-from aop_pose.frame import Frame
 from aop_pose.geometry import angle_of_progression
+from aop_pose.inference.predictor import Predictor
 from aop_pose.io.discover import Entry
-from aop_pose.io.fitness import unfit_reason
-from aop_pose.io.read import read_frames
-from aop_pose.keypoints import to_edges
-from aop_pose.pseudo.confidence import CONFIDENCES, DEFAULT
-from aop_pose.pseudo.noise import Noise
-from aop_pose.pseudo.signals import DRAWS, Judged, judge, rng_for
-from aop_pose.results import as_text
-from aop_pose.runtime import Predictor
+from aop_pose.io.images import read_frames
+from aop_pose.measuring.measurer import unfit_reason
+from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Judged, Noise, judge, rng_for
 
 COLUMNS_OF_TABLE = (*COLUMNS, ANGLE, KEEP, "reason", "det_conf", "entropy", "cosine", "weight")
 UNREADABLE = "unreadable: "

@@ -7,24 +7,115 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import COLUMNS, KEEP
+from aop_pose.formats.csv_rows import Row as TableRow
+from aop_pose.formats.csv_rows import RowError, Seen, filename, number, parse_rows, read_list
+from aop_pose.formats.iugc import COLUMNS, KEEP, is_kept, parse_row
+from aop_pose.formats.label import LabelledFrame, find_picture, resolve
 from aop_pose.formats.pictures import picture_size
-from aop_pose.io.atomic import replacing
-from aop_pose.io.discover import Entry
-from aop_pose.io.in_order import in_order
-from aop_pose.io.whole_rows import WholeRows
-from aop_pose.pseudo.frames import Unlabelled
+from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.io.discover import Entry, discover
+from aop_pose.io.files import replacing
+from aop_pose.io.table import WholeRows
+from aop_pose.measuring.folder import in_order
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE, UNREADABLE, Rule, label
-from aop_pose.pseudo.signals import check_head
-from aop_pose.runtime import Predictor, usable_cores
+from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Noise, check_head
+
+IMAGES = "images"
+
+
+@attrs.frozen
+class Unlabelled:
+    """Frames without labels."""
+
+    entries: list[Entry]
+    ignored: int = 0
+    """Files in the folder that are no frames by their suffix."""
+    labelled: int = 0
+    """Frames of the folder left out because a label file names them."""
+
+
+def unlabelled_frames(images: Path, listed: str | Path | None, labels: Sequence[str | Path]) -> Unlabelled:
+    """The frames of a list, else all frames below ``images/images`` where that is a folder, else below ``images``.
+
+    A listed name is ``images/name``, else ``images/images/name``; one that is not there keeps its place, since
+    reading it says so. The list and the label files are taken as given, else below ``images``. Frames that a label
+    file names are left out of a folder.
+
+    Raises:
+        UsageError: a listed frame is named by a label file, or is listed under two names; nothing is left; a file is
+            missing or malformed.
+    """
+    images = Path(images)
+    if not images.is_dir():
+        raise UsageError(f"--images: expected a folder, found none at {images}")
+    named = _named_by(labels, images)
+    if listed is not None:
+        file = resolve(listed, images)
+        return Unlabelled(_entries(file, read_list(file), images, named))
+    found = discover([images / IMAGES if (images / IMAGES).is_dir() else images])
+    left = [entry for entry in found.entries if entry.path.resolve() not in named]
+    if not left:
+        raise UsageError(
+            f"no frames to label in {images} ({found.ignored} other files, {len(found.entries)} frames with labels)"
+        )
+    return Unlabelled(left, found.ignored, len(found.entries) - len(left))
+
+
+def tabled_frames(images: Path, table: str | Path, labels: Sequence[str | Path]) -> Unlabelled:
+    """The frames of every row of a ``pseudo.csv``, dropped ones too, so that they can be labelled again.
+
+    The table and the label files are taken as given, else below ``images``. UsageError where a label file names one of
+    the frames.
+    """
+    file = resolve(table, images)
+    return Unlabelled(_entries(file, _names(file), Path(images), _named_by(labels, Path(images))))
+
+
+def _entries(file: Path, names: Sequence[str], images: Path, named: dict[Path, Path]) -> list[Entry]:
+    entries = [Entry(_place(images, name), name) for name in names]
+    both = [(entry.source, named[place]) for entry in entries if (place := entry.path.resolve()) in named]
+    if both:
+        name, labels = both[0]
+        more = f" (and {len(both) - 1} more)" if len(both) > 1 else ""
+        raise UsageError(f"{file}: expected frames without labels, found {name}{more} also in {labels}; take it out")
+    places: dict[str, str] = {}
+    for entry in entries:
+        first = places.setdefault(os.path.normpath(entry.path), entry.source)
+        if first != entry.source:
+            raise UsageError(f"{file}: expected each picture once, found {entry.source}, which is {first}")
+    return entries
+
+
+def _named_by(labels: Sequence[str | Path], images: Path) -> dict[Path, Path]:
+    """Picture -> the label file that names it."""
+    named: dict[Path, Path] = {}
+    for given in labels:
+        file = resolve(given, images)
+        for name in _names(file):
+            named.setdefault(_place(images, name).resolve(), file)
+    return named
+
+
+def _names(file: Path) -> list[str]:
+    return list(parse_rows(file, ("Filename",), lambda row: filename(row.cells["Filename"])))
+
+
+def _place(images: Path, name: str) -> Path:
+    """Where ``formats.labels.find_picture`` would find it; the first place where it is at neither."""
+    below = images / IMAGES / name
+    return below if below.is_file() and not (images / name).is_file() else images / name
+
 
 Row = dict[str, str]
 
@@ -211,3 +302,129 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
 
 def _words(reasons: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+
+
+_MADE = {"noise": Noise, "cut": Cut}
+
+
+@attrs.frozen(eq=False)
+class PseudoFrame:
+    """A frame with the points a network gave it."""
+
+    frame: LabelledFrame
+    weight: float
+    """How far the points are to be trusted, in [0, 1]."""
+
+
+class Origin(BaseModel):
+    """What ``NAME.run.json`` says of a table; where there is none, no model and the rules of ``pseudo-label``."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
+
+    model: str | None = None
+    confidence: str | None = None
+    """As the file says; ``rule`` has the default where it says nothing."""
+    draws: int = Field(default=DRAWS, ge=1)
+    seed: int = Field(default=0, ge=0)
+    min_score: float | None = Field(default=None, ge=0, le=1)
+    noise: Noise = Noise()
+    cut: Cut = Cut()
+    sizes: tuple[str, ...] = ()
+    """WIDTHxHEIGHT of the pictures that were labelled; empty where the file does not say."""
+
+    @field_validator("confidence")
+    @classmethod
+    def _check_confidence(cls, name: str | None) -> str | None:
+        if name is not None and name not in CONFIDENCES:
+            raise ValueError(f"expected one of {', '.join(CONFIDENCES)}")
+        return name
+
+    @field_validator("noise", "cut", mode="before")
+    @classmethod
+    def _make(cls, given: object, info: ValidationInfo) -> object:
+        try:
+            return _MADE[str(info.field_name)](**given) if isinstance(given, dict) else given
+        except (TypeError, UsageError) as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def rule(self) -> Rule:
+        """How the frames were labelled."""
+        return Rule(self.confidence or DEFAULT, self.draws, self.seed, self.min_score, self.noise)
+
+
+def read_pseudo(file: Path, data: Path) -> list[PseudoFrame]:
+    """The rows with ``keep`` 1, each with its picture (``data/Filename``, else ``data/images/Filename``).
+
+    UsageError names ``file:line`` of the first row that is malformed, repeats a name (dropped rows count) or a picture
+    under another name, has no readable picture, one of another size than ``read_origin`` knows, a point outside it, or
+    a weight that is not a number from 0 to 1; UsageError too where the table lacks a column of ``pseudo.csv`` or keeps
+    no frame.
+    """
+    seen, pictures = Seen(), Seen()
+    sizes = read_origin(file).sizes
+    rows = 0
+
+    def parse(row: TableRow) -> PseudoFrame | None:
+        nonlocal rows
+        rows += 1
+        kept = is_kept(row)
+        seen.add(filename(row.cells["Filename"]), row.line)
+        if not kept:
+            return None
+        found = _frame(row, data, sizes)
+        # Of links each is a picture of its own, as in a folder that is labelled.
+        pictures.add(os.path.normpath(found.frame.path), row.line)
+        return found
+
+    frames = [frame for frame in parse_rows(Path(file), COLUMNS_OF_TABLE, parse) if frame is not None]
+    if not frames:
+        raise UsageError(f"{file}: expected at least one frame with keep = 1, found none in {rows} rows")
+    return frames
+
+
+def _frame(row: TableRow, data: Path, sizes: Collection[str]) -> PseudoFrame:
+    name, coords = parse_row(row)
+    weight = _weight(row.cells["weight"])
+    path = find_picture(data, name)
+    width, height = picture_size(path)
+    if sizes and f"{width}x{height}" not in sizes:
+        raise RowError(
+            f"{name}: expected a picture of {' or '.join(sizes)} as it was labelled, found {width}x{height}; label the "
+            "frames again"
+        )
+    keypoints = Keypoints.from_points(AOP, coords)
+    if outside := keypoints.outside(width, height):
+        raise RowError(
+            f"{name}: expected points within the {width}x{height} picture, found {', '.join(outside)} outside; "
+            "was another size of it labelled?"
+        )
+    return PseudoFrame(LabelledFrame(name, path, width, height, keypoints), weight)
+
+
+def _weight(text: str) -> float:
+    value = number(text, "weight")
+    if not 0 <= value <= 1:
+        raise RowError(f"weight: expected a number from 0 to 1, found {text!r}")
+    return value
+
+
+def read_origin(file: Path) -> Origin:
+    """What stands beside a table in ``NAME.run.json``; UsageError where that is damaged."""
+    document = Path(file).with_suffix(".run.json")
+    if not document.is_file():
+        return Origin()
+    try:
+        return Origin.model_validate(json.loads(document.read_text(encoding="utf-8")))
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise UsageError(f"{document}: expected what pseudo-label writes, found a damaged file ({first})") from None
+
+
+def document_of(table: Path) -> Mapping[str, Any]:
+    """What ``pseudo_label`` wrote beside a finished table; empty where it is not finished."""
+    file = table.with_suffix(".run.json")
+    if not (table.is_file() and file.is_file()):
+        return {}
+    found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found

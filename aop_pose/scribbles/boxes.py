@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from shapely.affinity import affine_transform
 
-from aop_pose.scribbles import raster
+from aop_pose.scribbles import strokes as raster
 from aop_pose.scribbles.sector import find_sector
-from aop_pose.scribbles.segmenters.geometric import side_of_strokes
-from aop_pose.scribbles.segmenters.interface import Segmenter
+from aop_pose.scribbles.segmenters.base import Segmenter
+from aop_pose.scribbles.segmenters.rules import side_of_strokes
 from aop_pose.scribbles.strokes import Stroke, Strokes, strokes_for
 
 STRUCTURES = ("PS", "FH")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aop_pose.benchmark.budget import PACE_EPOCHS, Budget, Pace, pace_of
+from aop_pose.benchmark.plan import PACE_EPOCHS, Budget, Pace, pace_of
 from aop_pose.errors import AopPoseError, UsageError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aop_pose.benchmark.process import in_own_process
+from aop_pose.benchmark.run import in_own_process
 from aop_pose.errors import UsageError
 
 
@@ -42,7 +42,7 @@ def _linger(file):
 def test_a_killed_parent_leaves_no_process_behind(tmp_path):
     file = tmp_path / "pid"
     code = (
-        "from aop_pose.benchmark.process import in_own_process\n"
+        "from aop_pose.benchmark.run import in_own_process\n"
         "from tests.benchmark.test_process import _linger\n"
         f"if __name__ == '__main__': in_own_process(_linger, {str(file)!r})"
     )
@@ -79,7 +79,7 @@ def _lives(pid):
 def test_peak_memory_counts_what_was_held_and_let_go():
     """In a process of its own: this one may have held more before."""
     code = (
-        "from aop_pose.benchmark.process import peak_memory_mb\n"
+        "from aop_pose.benchmark.run import peak_memory_mb\n"
         "before = peak_memory_mb(); held = bytearray(b'1' * 60_000_000); del held\n"
         "print(peak_memory_mb() - before)"
     )

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from aop_pose.benchmark import run as module
-from aop_pose.benchmark.budget import Budget, Pace
-from aop_pose.benchmark.one_run import find_pace, measure, train_and_export
-from aop_pose.benchmark.plan import Plan
-from aop_pose.benchmark.run import benchmark
+from aop_pose.benchmark.plan import Budget, Pace, Plan
+from aop_pose.benchmark.run import benchmark, find_pace, measure, train_and_export
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.holm import holm
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.phantom.write import write_phantoms
 from aop_pose.pipelines import PIPELINES
+from aop_pose.stats.agreement import holm
 
 NOTICE = "research use"
 

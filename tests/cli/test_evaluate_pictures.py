@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
+from aop_pose.core.results import columns
+from aop_pose.core.schema import AOP
 from aop_pose.geometry import angle_of_progression
 from aop_pose.phantom.write import write_phantoms
-from aop_pose.results import columns
-from aop_pose.schemas import AOP
 
 
 @pytest.fixture(scope="module")

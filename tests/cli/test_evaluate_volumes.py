@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
+from aop_pose.core.frame import Volume
+from aop_pose.core.results import columns
+from aop_pose.core.schema import FETAL_FACE, FETUS
 from aop_pose.io.volumes import write_volume
 from aop_pose.phantom.fetus import make_fetus_sequence
-from aop_pose.results import columns
-from aop_pose.schemas import FETAL_FACE, FETUS
-from aop_pose.volume import Volume
 
 LABELS = (
     "Filename,patient,brain_i,brain_j,brain_k,left_eye_i,left_eye_j,left_eye_k,right_eye_i,right_eye_j,right_eye_k\n"

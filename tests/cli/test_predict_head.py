@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
+from aop_pose.core.letterbox import fit
 from aop_pose.geometry import ramanujan_perimeter
-from aop_pose.letterbox import fit
 from tests.fakes import textured
 from tests.tiny_artefact import write_heatmap_artefact
 

@@ -12,8 +12,7 @@ import pytest
 
 from aop_pose.cli import main
 from aop_pose.cli.pseudo_label import pseudo_label
-from aop_pose.pseudo.confidence import CONFIDENCES, DEFAULT
-from aop_pose.pseudo.signals import DRAWS
+from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS
 from tests.fakes import write_frames
 from tests.tiny_artefact import write_artefact
 

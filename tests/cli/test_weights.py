@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from aop_pose import artefacts
 from aop_pose.cli import main
+from aop_pose.inference import weights as artefacts
 from aop_pose.pipelines import PIPELINES
 
 

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from aop_pose import fetching
 from aop_pose.cli import main
+from aop_pose.inference import fetch as fetching
 
 CONTENT = b"weights"
 ITEM = fetching.Published(

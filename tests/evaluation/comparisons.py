@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from aop_pose.core.schema import AOP
+from aop_pose.evaluation.comparison import study
+from aop_pose.evaluation.errors import frame_errors
 from aop_pose.evaluation.grouping import Grouping
 from aop_pose.evaluation.match import Matched
-from aop_pose.evaluation.metrics import frame_errors
-from aop_pose.evaluation.study import study
 from aop_pose.geometry import angle_of_progression
-from aop_pose.schemas import AOP
 
 
 def angles(points):

@@ -6,17 +6,17 @@ import math
 import numpy as np
 import pytest
 
+from aop_pose.core.results import point_columns
+from aop_pose.core.schema import HEAD
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.biometry import Millimetres, millimetres_of, pixel_size_of
+from aop_pose.evaluation.comparison import study
+from aop_pose.evaluation.errors import frame_errors, is_close, summarise
 from aop_pose.evaluation.grouping import Grouping
 from aop_pose.evaluation.match import Truth, match
-from aop_pose.evaluation.metrics import frame_errors, is_close, summarise
-from aop_pose.evaluation.page import Heading, page
-from aop_pose.evaluation.report import summary_table
-from aop_pose.evaluation.rows import point_columns
-from aop_pose.evaluation.study import study
+from aop_pose.evaluation.report.files import summary_table
+from aop_pose.evaluation.report.page import Heading, page
+from aop_pose.evaluation.rows import Millimetres, millimetres_of, pixel_size_of
 from aop_pose.geometry import ramanujan_perimeter
-from aop_pose.schemas import HEAD
 
 HEAD_POINTS = np.array([(40, 100), (160, 100), (100, 55), (100, 145)], float)
 """OFD 120, BPD 90 pixels."""

@@ -2,7 +2,7 @@
 
 import json
 
-from aop_pose.evaluation.manifest import manifest
+from aop_pose.evaluation.comparison import manifest
 
 
 def test_facts_are_those_beside_the_results(tmp_path):

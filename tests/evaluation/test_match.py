@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.results import schema_of
+from aop_pose.core.schema import AOP, HEAD
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.match import Truth, match, truth_of_results
-from aop_pose.evaluation.rows import schema_of
-from aop_pose.schemas import AOP, HEAD
 
 POINTS = ["100", "100", "0", "100", "100", "200"]
 COLUMNS = ["PS1_x", "PS1_y", "PS2_x", "PS2_y", "FH1_x", "FH1_y"]

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from aop_pose.evaluation.metrics import summarise
-from aop_pose.evaluation.page import Heading, page
-from aop_pose.evaluation.quality import contrast
-from aop_pose.evaluation.svg import Axis
-from aop_pose.evaluation.worst import worst_frames, worst_pictures
+from aop_pose.evaluation.errors import summarise
+from aop_pose.evaluation.grouping import contrast
+from aop_pose.evaluation.report.html import Axis
+from aop_pose.evaluation.report.page import Heading, page
+from aop_pose.evaluation.report.plots import worst_frames, worst_pictures
 from tests.evaluation.comparisons import comparison
 
 NOTICE = "Not a medical device; research use only."

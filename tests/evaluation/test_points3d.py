@@ -7,11 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aop_pose.evaluation.figures3d import confusions, swapped, volume_figures
-from aop_pose.evaluation.measured3d import measurement_errors
-from aop_pose.evaluation.pck import PCK_LIMIT_MM, area_shares, pck_curve
-from aop_pose.evaluation.points3d import each_pair, each_side, point_errors, volume_diagonals, whole_body
-from aop_pose.schemas import FETAL_FACE, FETUS
+from aop_pose.core.schema import FETAL_FACE, FETUS
+from aop_pose.evaluation.errors import (
+    PCK_LIMIT_MM,
+    area_shares,
+    each_pair,
+    each_side,
+    measurement_errors,
+    pck_curve,
+    point_errors,
+    volume_diagonals,
+    whole_body,
+)
+from aop_pose.evaluation.figures import confusions, swapped, volume_figures
 
 FACE = np.array([[[0.0, 0, 0], [30, 0, 0], [30, 40, 0]]])
 """Brain, left eye and right eye of one volume; the eyes are 40 mm apart."""

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from aop_pose.core.schema import AOP
 from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.evaluation.comparison import study
+from aop_pose.evaluation.errors import frame_errors, summarise
 from aop_pose.evaluation.grouping import every_frame_alone
 from aop_pose.evaluation.match import Matched
-from aop_pose.evaluation.metrics import frame_errors, summarise
-from aop_pose.evaluation.page import Heading, page
-from aop_pose.evaluation.report import summary_table, with_intervals, write_report
-from aop_pose.evaluation.study import study
-from aop_pose.schemas import AOP
+from aop_pose.evaluation.report.files import summary_table, with_intervals, write_report
+from aop_pose.evaluation.report.page import Heading, page
 
 TRUTH = np.array([[[100.0, 100.0], [0.0, 100.0], [100.0, 200.0]]] * 2)
 

@@ -7,7 +7,7 @@ import yaml
 from aop_pose.errors import UsageError
 from aop_pose.formats.convert import Holdout, convert
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.yolo_read import read_yolo_detect
+from aop_pose.formats.yolo import read_yolo_detect
 from aop_pose.io.volumes import read_volume
 from tests.formats.made_up import iugc_folder, mask, masks_folder, picture, save, tree
 

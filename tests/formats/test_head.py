@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import HEAD
 from aop_pose.errors import UsageError
 from aop_pose.formats.head import COLUMNS, HeadFrame, read_head, write_head
-from aop_pose.formats.labels import LabelledFrame
-from aop_pose.keypoints import Keypoints
-from aop_pose.schemas import HEAD
+from aop_pose.formats.label import LabelledFrame
 from tests.formats.made_up import picture, save
 
 HEADER = ",".join(COLUMNS)

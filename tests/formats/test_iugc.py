@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc, write_iugc
-from aop_pose.formats.labels import LabelledFrame, find_picture, resolve
-from aop_pose.keypoints import Keypoints
-from aop_pose.schemas import AOP
+from aop_pose.formats.label import LabelledFrame, find_picture, resolve
 from tests.formats.made_up import HEIGHT, WIDTH, iugc_folder, picture, save
 
 

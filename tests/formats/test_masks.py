@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from aop_pose.errors import UnreadableError
-from aop_pose.formats.labels import MaskedFrame, Skipped, read_mask
+from aop_pose.formats.label import MaskedFrame, Skipped, read_mask
 from aop_pose.formats.masks import boxes_from_mask, points_from_mask, read_masks, write_masks
 from tests.formats.made_up import HEIGHT, WIDTH, mask, masks_folder, picture, save, save_mha
 

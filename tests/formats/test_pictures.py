@@ -4,7 +4,7 @@ from PIL import Image
 
 from aop_pose.errors import UnreadableError
 from aop_pose.formats.pictures import picture_size, place_picture, read_gray, unique_stems, volume_shape
-from aop_pose.io.read import read_frame
+from aop_pose.io.images import read_frame
 from tests.formats.made_up import picture, save, save_mha, save_nifti, save_video
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.frame import Volume
+from aop_pose.core.schema import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import SPACING, LabelledVolume, read_points3d, schema_of, write_points3d
 from aop_pose.io.volumes import write_sequence, write_volume
-from aop_pose.schemas import FETAL_FACE, FETUS
-from aop_pose.volume import Volume
 from tests.formats.made_up import save_nifti
 
 HEADER = "Filename,ga_weeks,brain_i,brain_j,brain_k,left_eye_i,left_eye_j,left_eye_k"

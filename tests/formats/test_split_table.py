@@ -5,7 +5,7 @@ import pytest
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.head import OPTIONAL
-from aop_pose.formats.split_table import split_table
+from aop_pose.formats.split import split_table
 from tests.formats.made_up import iugc_folder, picture, save
 
 

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 import yaml
 
+from aop_pose.core.keypoints import Keypoints, to_centres, to_edges
+from aop_pose.core.schema import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import BoxedFrame, LabelledFrame
-from aop_pose.formats.yolo import write_yolo_detect, write_yolo_pose
-from aop_pose.formats.yolo_read import label_path, parse_pose_line, read_yolo_detect, read_yolo_pose
-from aop_pose.keypoints import Keypoints, to_centres, to_edges
-from aop_pose.schemas import AOP
+from aop_pose.formats.label import BoxedFrame, LabelledFrame
+from aop_pose.formats.yolo import (
+    label_path,
+    parse_pose_line,
+    read_yolo_detect,
+    read_yolo_pose,
+    write_yolo_detect,
+    write_yolo_pose,
+)
 from tests.fakes import require_ultralytics
 from tests.formats.made_up import picture, save
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.results import Measurement, Result, columns
+from aop_pose.core.schema import AOP, HEAD
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.io.document import write_document
-from aop_pose.io.table import ResultsWriter, read_results
-from aop_pose.keypoints import Keypoints
-from aop_pose.results import Measurement, Result, columns
-from aop_pose.schemas import AOP, HEAD
+from aop_pose.io.table import ResultsWriter, read_results, write_document
 
 
 def measured(source: str, index: int = 0) -> Result:
@@ -135,8 +134,8 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_kill_minus_nine_loses_no_row_and_repeats_none(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     script = (
-        "import sys; from aop_pose.io.table import ResultsWriter; from aop_pose.results import Result;"
-        "from aop_pose.schemas import AOP\n"
+        "import sys; from aop_pose.io.table import ResultsWriter; from aop_pose.core.results import Result;"
+        "from aop_pose.core.schema import AOP\n"
         "with ResultsWriter(sys.argv[1], AOP, resume=True) as w:\n"
         "    for n in range(10**9):\n"
         "        if (f'{n}.png', 0) not in w.done: "

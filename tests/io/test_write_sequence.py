@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.frame import Volume
 from aop_pose.errors import UsageError
 from aop_pose.io.volumes import read_volumes, write_sequence
-from aop_pose.volume import Volume
 
 AFFINE = np.array([[0, -2.0, 0, 5], [1, 0, 0, -7], [0, 0, 3, 1], [0, 0, 0, 1]])
 

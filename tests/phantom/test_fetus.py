@@ -3,16 +3,13 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.schema import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.phantom.fetus import make_fetus, make_fetus_sequence
-from aop_pose.phantom.fetus.attitude import TOUCH
-from aop_pose.phantom.fetus.beams import BeamGrid, Probe, scan_convert
-from aop_pose.phantom.fetus.parts import head_parts
-from aop_pose.phantom.fetus.skeleton import Place
-from aop_pose.phantom.fetus.solids import Ellipsoid
-from aop_pose.phantom.fetus.speckle import envelope, pulse
-from aop_pose.phantom.fetus.tissue import Tissue
-from aop_pose.schemas import FETUS
+from aop_pose.phantom.fetus.body import Place
+from aop_pose.phantom.fetus.movement import TOUCH
+from aop_pose.phantom.fetus.scan import BeamGrid, Probe, Tissue, envelope, pulse, scan_convert
+from aop_pose.phantom.fetus.solids import Ellipsoid, head_parts
 
 SMALL = (44, 28, 28)
 MIDDLE = (66, 42, 42)

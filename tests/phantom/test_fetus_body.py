@@ -4,14 +4,13 @@ import attrs
 import numpy as np
 import pytest
 
-from aop_pose.phantom.fetus import biometry, joints
-from aop_pose.phantom.fetus.attitude import TOUCH, Attitude, draw_attitude
-from aop_pose.phantom.fetus.biometry import draw_body, mean_body
-from aop_pose.phantom.fetus.joints import LEG, NECK, SPINE, Pose
-from aop_pose.phantom.fetus.parts import head_parts, trunk_parts
-from aop_pose.phantom.fetus.scene import rotation
-from aop_pose.phantom.fetus.solids import Capsule, Ellipsoid
-from aop_pose.schemas import FETUS
+from aop_pose.core.schema import FETUS
+from aop_pose.phantom.fetus import body as biometry
+from aop_pose.phantom.fetus import body as joints
+from aop_pose.phantom.fetus.body import LEG, NECK, SPINE, Pose, draw_body, mean_body
+from aop_pose.phantom.fetus.movement import TOUCH, Attitude, draw_attitude
+from aop_pose.phantom.fetus.solids import Capsule, Ellipsoid, head_parts, trunk_parts
+from aop_pose.phantom.fetus.volume import rotation
 
 SEEDS = range(12)
 STANDING = Pose(np.zeros(3), np.zeros(3), np.zeros((2, 5)), np.zeros((2, 5)))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
+from aop_pose.core.schema import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.formats.check import check
 from aop_pose.formats.points3d import read_points3d
 from aop_pose.io.volumes import read_volume
 from aop_pose.phantom import make_fetus, write_fetus_phantoms
 from aop_pose.phantom.fetus import make_fetus_sequence, shape_of
-from aop_pose.schemas import FETUS
 
 
 def test_volumes_and_table_are_those_of_make_fetus(tmp_path):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
+from aop_pose.core.measure import measure
 from aop_pose.errors import UsageError
 from aop_pose.formats.check import check
 from aop_pose.formats.head import read_head
 from aop_pose.geometry import implausible_axes, regularise_axes
-from aop_pose.measure import measure
 from aop_pose.phantom import make_head_phantom, write_head_phantoms
 
 INDICES = range(12)

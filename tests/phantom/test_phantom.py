@@ -17,7 +17,7 @@ from aop_pose.geometry import (
     tangent_point,
 )
 from aop_pose.phantom import DEVICES, make_phantom
-from aop_pose.phantom.phantom import make_empty
+from aop_pose.phantom.frame import make_empty
 
 EVERYWHERE = list(itertools.product(DEVICES, (60.0, 97.5, 140.0, 180.0)))
 

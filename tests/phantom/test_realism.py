@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aop_pose.phantom import DEVICES, make_phantom
-from aop_pose.phantom.realism import ASSUMED_DYNAMIC_RANGE_DB, frame_statistics, ranges
+from lib.realism import ASSUMED_DYNAMIC_RANGE_DB, frame_statistics, ranges
 
 
 def drawn_fan(half_angle_deg, rng=None):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aop_pose.phantom.devices import DEVICES
-from aop_pose.phantom.scan import compress, draw_border, envelope, scan_convert
+from aop_pose.phantom.frame import compress, draw_border, envelope, scan_convert
 from aop_pose.phantom.tissue import BeamGrid, Tissue
 
 SILENT = (-200.0, -200.0)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from aop_pose.pipelines.yolo import stages
-from aop_pose.runtime import Predictor
+from aop_pose.inference.predictor import Predictor
+from aop_pose.pipelines.yolo import recipe as stages
 
 
 @contextmanager

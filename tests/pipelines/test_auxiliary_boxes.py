@@ -16,15 +16,15 @@ import torch  # noqa: E402
 from ultralytics.utils.loss import KeypointLoss  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.formats.labels import BoxedFrame  # noqa: E402
+from aop_pose.formats.label import BoxedFrame  # noqa: E402
 from aop_pose.formats.yolo import write_yolo_detect  # noqa: E402
-from aop_pose.io.read import read_frame  # noqa: E402
+from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.yolo.boxes import add_boxes  # noqa: E402
 from aop_pose.pipelines.yolo.config import YoloConfig  # noqa: E402
-from aop_pose.pipelines.yolo.dataset import Example, FrameDataset  # noqa: E402
+from aop_pose.pipelines.yolo.data import Example, FrameDataset  # noqa: E402
 from aop_pose.pipelines.yolo.train import phantom_examples  # noqa: E402
-from aop_pose.pipelines.yolo.trainer import VisiblePointLoss, class_names  # noqa: E402
+from aop_pose.pipelines.yolo.trainers import VisiblePointLoss, class_names  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
 
 # A picture of 100 x 50 stands at 64 x 32 in the middle of the input of 64: x -> 0.64 (x + 0.5) - 0.5, y the same + 16.

@@ -10,7 +10,7 @@ from tests.fakes import require_ultralytics
 require_ultralytics()
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.io.read import read_frame  # noqa: E402
+from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.pipelines import PACKAGES, PIPELINES, load_weights, method_of, pipeline  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
 from tests.pipelines.hrnet_tiny import train_hrnet  # noqa: E402

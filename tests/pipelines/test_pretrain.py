@@ -16,12 +16,12 @@ require_ultralytics()
 import torch  # noqa: E402
 
 from aop_pose.cli import main  # noqa: E402
+from aop_pose.core.keypoints import Keypoints  # noqa: E402
+from aop_pose.core.schema import AOP  # noqa: E402
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
-from aop_pose.formats.boxes import box_iou  # noqa: E402
-from aop_pose.formats.yolo_read import read_yolo_detect  # noqa: E402
-from aop_pose.keypoints import Keypoints  # noqa: E402
-from aop_pose.pipelines.yolo.box_trainer import SquaredBoxLoss, centre_size  # noqa: E402
-from aop_pose.schemas import AOP  # noqa: E402
+from aop_pose.formats.label import box_iou  # noqa: E402
+from aop_pose.formats.yolo import read_yolo_detect  # noqa: E402
+from aop_pose.pipelines.yolo.trainers import SquaredBoxLoss, centre_size  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
 
@@ -88,7 +88,7 @@ def test_the_count_is_what_ultralytics_moves():
     from ultralytics.nn.tasks import DetectionModel, PoseModel
 
     from aop_pose.pipelines.start import Start
-    from aop_pose.pipelines.yolo.start import transfer
+    from aop_pose.pipelines.yolo.network import transfer
 
     for classes in (2, 80):
         given = DetectionModel("yolo11n.yaml", nc=classes, verbose=False)
@@ -146,7 +146,7 @@ def test_masks_are_named_as_the_labels_beside_frames_of_equal_names(phantom_set,
     """``b/one.png`` is left out, ``a/one.png`` stays; one reason for both structures is told once."""
     from aop_pose.formats.iugc import read_iugc
     from aop_pose.pipelines.yolo.boxes import write_boxes
-    from aop_pose.scribbles.segmenters.geometric import Geometric
+    from aop_pose.scribbles.segmenters.rules import Geometric
 
     frame = read_iugc(phantom_set / "labels.csv", phantom_set)[0]
     points = frame.keypoints.coords.copy()

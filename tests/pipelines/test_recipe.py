@@ -15,9 +15,9 @@ import torch  # noqa: E402
 
 from aop_pose.cli import main  # noqa: E402
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
+from aop_pose.inference.predictor import Predictor  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
-from aop_pose.pipelines.yolo import stages  # noqa: E402
-from aop_pose.runtime import Predictor  # noqa: E402
+from aop_pose.pipelines.yolo import recipe as stages  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
 

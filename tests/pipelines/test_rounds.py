@@ -14,11 +14,10 @@ import torch  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.formats.iugc import COLUMNS  # noqa: E402
-from aop_pose.pipelines.yolo.rounds import choose, rule_of  # noqa: E402
+from aop_pose.pipelines.yolo.recipe import choose, rule_of  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE, Rule  # noqa: E402
-from aop_pose.pseudo.noise import Noise  # noqa: E402
-from aop_pose.pseudo.read import read_origin  # noqa: E402
-from aop_pose.pseudo.run import Cut  # noqa: E402
+from aop_pose.pseudo.run import Cut, read_origin  # noqa: E402
+from aop_pose.pseudo.signals import Noise  # noqa: E402
 from tests.pipelines.conftest import train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
 
@@ -137,7 +136,7 @@ def test_frames_are_weighed_as_the_table_was(tmp_path):
 
 def test_a_stage_stands_in_the_record_before_it_can_finish(pseudo_set, tmp_path, monkeypatch):
     """A kill -9 between a finished stage and the next line would leave the page without its entry."""
-    from aop_pose.pipelines.yolo import stages
+    from aop_pose.pipelines.yolo import recipe as stages
 
     real, seen = stages.pseudo_label, []
 

@@ -7,9 +7,9 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.io.read import read_frame  # noqa: E402
+from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
-from aop_pose.pipelines.examples import Example  # noqa: E402
+from aop_pose.pipelines.data import Example  # noqa: E402
 from aop_pose.pipelines.unet.network import MaskedNetwork, build  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402
@@ -58,8 +58,8 @@ def test_a_preset_gives_maps_of_its_size_with_peaks_in_reach(preset):
 
 def test_the_31_million_preset_trains_a_step():
     """On one frame at its full 512 x 512; nothing more is claimed of it without a GPU."""
-    from aop_pose.pipelines.unet.artefact import contract_of
-    from aop_pose.pipelines.unet.module import LandmarkTraining
+    from aop_pose.pipelines.unet.pipeline import contract_of
+    from aop_pose.pipelines.unet.training import LandmarkTraining
 
     config = config_of("iugc2025", "batch=1")
     example = Example("a", textured(0, 512, 512), np.array([[250.0, 80.0], [120.0, 130.0], [400.0, 160.0]]))
@@ -154,7 +154,7 @@ def test_it_learns_what_it_is_shown(phantom_set, tmp_path):
 
 
 def test_masked_autoencoding_counts_hidden_patches_alone():
-    from aop_pose.pipelines.unet.module import MaskedTraining, hidden_patches
+    from aop_pose.pipelines.unet.training import MaskedTraining, hidden_patches
 
     config = config_of("fast", "image_size=64", "widths=[8,16]", "bottleneck=16")
     mask = hidden_patches(config, 5, torch.Generator().manual_seed(0))
@@ -240,7 +240,7 @@ def test_settings_that_do_not_go_together_are_refused(changes, said):
 
 def test_a_patients_frames_stay_together(head_set):
     from aop_pose.formats.head import read_head
-    from aop_pose.pipelines.frames import split_frames
+    from aop_pose.pipelines.data import split_frames
 
     frames = [head.frame for head in read_head(head_set / "labels.csv", head_set)]
     training, checking = split_frames(frames, None, 0.3, 0, patient=r"^([0-9]+)_")

@@ -6,10 +6,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
-from aop_pose.pipelines.examples import Example  # noqa: E402
-from aop_pose.pipelines.frame_data import FrameDataset, inside  # noqa: E402
-from aop_pose.pipelines.unet.augmentation import Augmentation  # noqa: E402
-from aop_pose.pipelines.unet.region import region_of  # noqa: E402
+from aop_pose.pipelines.data import (  # noqa: E402
+    Example,
+    FrameDataset,
+    inside,
+)
+from aop_pose.pipelines.unet.network import region_of  # noqa: E402
+from aop_pose.pipelines.unet.training import Augmentation  # noqa: E402
 from tests.pipelines.unet_tiny import OFF, config_of  # noqa: E402
 
 KINDS = ["degrees=25", "translate=0.15", "scale=0.3", "shear=12", "flip=1", "flip_vertical=1"]

@@ -16,14 +16,9 @@ from ultralytics.nn.tasks import PoseModel  # noqa: E402
 from ultralytics.utils.loss import v8PoseLoss  # noqa: E402
 
 from aop_pose.pipelines.yolo.config import YoloConfig  # noqa: E402
-from aop_pose.pipelines.yolo.dataset import Example  # noqa: E402
-from aop_pose.pipelines.yolo.loss import (  # noqa: E402
-    FrameWeight,
-    SquaredPointLoss,
-    VisiblePointLoss,
-    WeightedPoseLoss,
-)
-from aop_pose.pipelines.yolo.trainer import FrameTrainer, frame_weight  # noqa: E402
+from aop_pose.pipelines.yolo.data import Example  # noqa: E402
+from aop_pose.pipelines.yolo.loss import FrameWeight, SquaredPointLoss, VisiblePointLoss, WeightedPoseLoss  # noqa: E402
+from aop_pose.pipelines.yolo.trainers import FrameTrainer, frame_weight  # noqa: E402
 
 SIZE, STRIDES, NAMES = 64, (8, 16, 32), ("a.png", "b.png", "c.png", "d.png")
 ANCHORS = sum((SIZE // stride) ** 2 for stride in STRIDES)

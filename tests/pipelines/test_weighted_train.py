@@ -16,8 +16,8 @@ from aop_pose.pipelines.yolo.config import YoloConfig  # noqa: E402
 from aop_pose.pipelines.yolo.loss import FrameWeight, WeightedPoseLoss  # noqa: E402
 from aop_pose.pipelines.yolo.pseudo import Confidence  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE  # noqa: E402
-from aop_pose.pseudo.noise import Noise  # noqa: E402
-from aop_pose.pseudo.read import Origin  # noqa: E402
+from aop_pose.pseudo.run import Origin  # noqa: E402
+from aop_pose.pseudo.signals import Noise  # noqa: E402
 from tests.pipelines.conftest import train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed, rows_of  # noqa: E402
 

@@ -12,9 +12,9 @@ require_ultralytics()
 import torch  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.io.read import read_frame  # noqa: E402
+from aop_pose.inference.predictor import load  # noqa: E402
+from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
-from aop_pose.runtime import load  # noqa: E402
 from tests.pipelines.conftest import train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed, rows_of  # noqa: E402
 
@@ -144,10 +144,10 @@ def test_one_gray_channel_equals_three(tiny_run):
 
 def test_training_labels_are_where_the_points_are(phantom_set):
     """Ultralytics' dataset gives the points of each example in pixel centres of the letterboxed input."""
+    from aop_pose.core.letterbox import fit
     from aop_pose.formats.iugc import read_iugc
-    from aop_pose.letterbox import fit
     from aop_pose.pipelines.yolo.config import YoloConfig
-    from aop_pose.pipelines.yolo.dataset import FrameDataset
+    from aop_pose.pipelines.yolo.data import FrameDataset
     from aop_pose.pipelines.yolo.train import read_examples
 
     examples = read_examples(read_iugc(phantom_set / "labels.csv", phantom_set))[:2]

@@ -11,11 +11,10 @@ from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.geometry import angle_of_progression  # noqa: E402
 from aop_pose.pipelines import load_weights, method_of, pipeline  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
-from aop_pose.pipelines.heatmap_losses import HUBER_DEG, angle_error, encode, position_error  # noqa: E402
+from aop_pose.pipelines.losses import HUBER_DEG, angle_error, encode, position_error  # noqa: E402
 from aop_pose.pipelines.start import Start  # noqa: E402
 from aop_pose.pipelines.unet.config import PRESETS, UnetConfig  # noqa: E402
-from aop_pose.pipelines.unet.network import build  # noqa: E402
-from aop_pose.pipelines.unet.yolo_body import YoloBody  # noqa: E402
+from aop_pose.pipelines.unet.network import YoloBody, build  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.unet_tiny import train_unet  # noqa: E402
 

@@ -38,10 +38,10 @@ def write_heads(folder: Path, count: int = 8, size: int = 96) -> Path:
     import cv2
     import numpy as np
 
+    from aop_pose.core.keypoints import Keypoints
+    from aop_pose.core.schema import HEAD
     from aop_pose.formats.head import HeadFrame, write_head
-    from aop_pose.formats.labels import LabelledFrame
-    from aop_pose.keypoints import Keypoints
-    from aop_pose.schemas import HEAD
+    from aop_pose.formats.label import LabelledFrame
 
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(3)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from aop_pose.pseudo.confidence import (
+from aop_pose.pseudo.signals import (
     CONFIDENCES,
     DEFAULT,
     Signals,

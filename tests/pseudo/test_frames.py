@@ -3,7 +3,7 @@
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.pseudo.frames import unlabelled_frames
+from aop_pose.pseudo.run import unlabelled_frames
 from tests.fakes import write_frames
 
 

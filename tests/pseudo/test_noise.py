@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aop_pose.pseudo.noise import Noise, draw
+from aop_pose.pseudo.signals import Noise, draw
 
 STILL = Noise(shift=0, rotation=0, scale=0, gamma=0, speckle=0)
 

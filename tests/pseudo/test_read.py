@@ -8,9 +8,8 @@ import pytest
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE, Rule
-from aop_pose.pseudo.noise import Noise
-from aop_pose.pseudo.read import Origin, read_origin, read_pseudo
-from aop_pose.pseudo.run import Cut
+from aop_pose.pseudo.run import Cut, Origin, read_origin, read_pseudo
+from aop_pose.pseudo.signals import Noise
 from tests.fakes import write_frames
 
 HEADER = ",".join(COLUMNS_OF_TABLE)

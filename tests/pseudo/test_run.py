@@ -13,11 +13,10 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.check import check
 from aop_pose.formats.convert import convert
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.yolo_read import read_yolo_pose
-from aop_pose.pseudo.frames import unlabelled_frames
+from aop_pose.formats.yolo import read_yolo_pose
+from aop_pose.inference.predictor import Predictor
 from aop_pose.pseudo.label import Rule
-from aop_pose.pseudo.run import Cut, pseudo_label
-from aop_pose.runtime import Predictor
+from aop_pose.pseudo.run import Cut, pseudo_label, unlabelled_frames
 from tests.fakes import POINTS, contract, fake_network, textured, write_frames
 
 COLUMNS = ["Filename", "PS1", "PS2", "FH1", "AoP", "keep", "reason", "det_conf", "entropy", "cosine", "weight"]

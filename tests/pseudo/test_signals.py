@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.heatmaps import encode, to_map
-from aop_pose.pseudo.noise import Noise
-from aop_pose.pseudo.signals import check_head, judge, rng_for
-from aop_pose.runtime import Predictor
+from aop_pose.inference.decode import encode, to_map
+from aop_pose.inference.predictor import Predictor
+from aop_pose.pseudo.signals import Noise, check_head, judge, rng_for
 from tests.fakes import POINTS, contract, fake_predictor, textured
 
 STILL = Noise(shift=0, rotation=0, scale=0, gamma=0, speckle=0)

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from aop_pose import artefacts
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.pictures import read_gray
+from aop_pose.inference import weights as artefacts
 from aop_pose.phantom import make_phantom
 from aop_pose.scribbles import boxes
-from aop_pose.scribbles.segmenters import unet
-from aop_pose.scribbles.segmenters.geometric import Geometric
+from aop_pose.scribbles.segmenters import networks
+from aop_pose.scribbles.segmenters.rules import Geometric
 
 PHANTOM = make_phantom(11, 2)
 EXACT = boxes.BoxSettings(margin={"PS": (0, 0, 0, 0), "FH": (0, 0, 0, 0)})
@@ -177,7 +177,7 @@ def test_every_structure_has_a_box_or_a_reason_and_boxes_stay_in_the_frame():
 
 def test_boxes_of_real_frames_agree_with_their_masks(shared_data):
     data = shared_data / "psfhs"
-    segmenter = unet.load(artefacts.resolve(unet.NAME))
+    segmenter = networks.load_stand_in(artefacts.resolve(networks.STAND_IN))
     agreement = {structure: [] for structure in boxes.STRUCTURES}
     for frame in read_iugc(data / "val.csv", data)[::6]:
         mask = read_gray(data / "masks" / frame.filename)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from shapely import LineString
 
-from aop_pose.scribbles.raster import masks, paint
-from aop_pose.scribbles.strokes import Stroke, strokes_for
+from aop_pose.scribbles.strokes import Stroke, masks, paint, strokes_for
 
 
 def painted(ends, shape=(12, 15), thickness=1.0):

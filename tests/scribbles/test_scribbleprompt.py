@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.fetching import SCRIBBLEPROMPT
-from aop_pose.scribbles.segmenters import scribbleprompt
-from aop_pose.scribbles.segmenters.interface import CHANNELS, network_inputs
-from aop_pose.scribbles.segmenters.network import OFFICIAL_FEATURES, build_network
+from aop_pose.inference.fetch import SCRIBBLEPROMPT
+from aop_pose.scribbles.segmenters import networks
+from aop_pose.scribbles.segmenters.base import CHANNELS, network_inputs
+from aop_pose.scribbles.segmenters.networks import OFFICIAL_FEATURES, build_network
 
 torch = pytest.importorskip("torch")
 
@@ -118,7 +118,7 @@ def test_the_probability_is_the_networks_in_the_size_of_the_frame():
     rng = np.random.default_rng(5)
     picture = rng.integers(0, 256, (200, 256), dtype=np.uint8)
     positive, negative = (rng.random((2, 200, 256)) > 0.9).astype(np.uint8)
-    segmenter = scribbleprompt.ScribblePrompt(network, "random")
+    segmenter = networks.ScribblePrompt(network, "random")
     found = segmenter(picture, positive, negative)
     with torch.no_grad():
         small = network(torch.from_numpy(network_inputs(picture, positive, negative))).sigmoid()
@@ -134,7 +134,7 @@ def published(path):
 
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(scribbleprompt, "OFFICIAL_FEATURES", (4, 4, 4, 4))
+    monkeypatch.setattr(networks, "OFFICIAL_FEATURES", (4, 4, 4, 4))
     path = tmp_path / "checkpoint.pt"
     torch.save(random_network((4, 4, 4, 4)).state_dict(), path)
     return path
@@ -143,16 +143,16 @@ def checkpoint(tmp_path, monkeypatch):
 def test_another_hash_is_refused_before_the_file_is_opened(checkpoint, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *arguments, **settings: pytest.fail("the file was opened"))
     with pytest.raises(UsageError, match="is not the official scribbleprompt: expected 15977486 bytes, found"):
-        scribbleprompt.load(checkpoint)
+        networks.load_scribbleprompt(checkpoint)
     official = attrs.evolve(published(checkpoint), sha256="0" * 64)
     with pytest.raises(UsageError, match="expected sha256 000000000000…, found"):
-        scribbleprompt.load(checkpoint, official)
+        networks.load_scribbleprompt(checkpoint, official)
 
 
 def test_a_checkpoint_is_loaded_frozen(checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "scribbleprompt", None)
-    monkeypatch.setattr(scribbleprompt, "find_spec", lambda name: object() if name == "torch" else None)
-    segmenter = scribbleprompt.load(checkpoint, published(checkpoint))
+    monkeypatch.setattr(networks, "find_spec", lambda name: object() if name == "torch" else None)
+    segmenter = networks.load_scribbleprompt(checkpoint, published(checkpoint))
     assert not any(parameter.requires_grad for parameter in segmenter.network.parameters())
     assert "this project's network" in segmenter.origin
     inputs = np.random.default_rng(0).random((1, 5, 128, 128), dtype=np.float32)
@@ -175,7 +175,7 @@ def test_upstreams_package_is_used_where_it_is_installed(checkpoint, monkeypatch
     package.ScribblePromptUNet = Upstream
     package.__spec__ = types.SimpleNamespace(name="scribbleprompt")
     monkeypatch.setitem(sys.modules, "scribbleprompt", package)
-    segmenter = scribbleprompt.load(checkpoint, published(checkpoint))
+    segmenter = networks.load_scribbleprompt(checkpoint, published(checkpoint))
     assert opened == [(str(checkpoint), "cpu")]
     assert "upstream's package" in segmenter.origin
     assert Upstream.weights["v1"] == "./checkpoints/elsewhere.pt"
@@ -183,13 +183,13 @@ def test_upstreams_package_is_used_where_it_is_installed(checkpoint, monkeypatch
 
 
 def test_an_upstream_package_that_does_not_import_is_told(checkpoint, monkeypatch):
-    monkeypatch.setattr(scribbleprompt, "find_spec", lambda name: object())
+    monkeypatch.setattr(networks, "find_spec", lambda name: object())
 
     def fails(name):
         raise ImportError("No module named 'segment_anything'")
 
-    monkeypatch.setattr(scribbleprompt.importlib, "import_module", fails)
-    segmenter = scribbleprompt.load(checkpoint, published(checkpoint))
+    monkeypatch.setattr(networks.importlib, "import_module", fails)
+    segmenter = networks.load_scribbleprompt(checkpoint, published(checkpoint))
     assert segmenter.origin.endswith(
         "this project's network (upstream's package does not import: No module named 'segment_anything')"
     )
@@ -201,7 +201,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path):
     state["extra"] = state.pop("downs.1.conv.1.weight")
     torch.save(state, path)
     with pytest.raises(UsageError) as failed:
-        scribbleprompt.load_state(build_network((6, 6, 6, 6)), path)
+        networks.load_state(build_network((6, 6, 6, 6)), path)
     message = str(failed.value)
     assert "downs.1.conv.1.weight: missing in file -> (1,) in network" in message
     assert "extra: (1,) in file -> unknown in network" in message
@@ -222,5 +222,5 @@ class Evil:
 def test_a_pickle_is_not_executed(tmp_path, content):
     torch.save(content(tmp_path / "ran"), tmp_path / "file.pt")
     with pytest.raises(UsageError, match="plain state dict"):
-        scribbleprompt.load_state(build_network((4, 4, 4, 4)), tmp_path / "file.pt")
+        networks.load_state(build_network((4, 4, 4, 4)), tmp_path / "file.pt")
     assert not (tmp_path / "ran").exists()

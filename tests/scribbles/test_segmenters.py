@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from aop_pose import fetching
 from aop_pose.errors import UsageError
+from aop_pose.inference import fetch as fetching
 from aop_pose.phantom import make_phantom
-from aop_pose.scribbles import raster
-from aop_pose.scribbles.segmenters import choose, classical, geometric, interface, unet
+from aop_pose.scribbles import strokes as raster
+from aop_pose.scribbles.segmenters import base, choose, networks, rules
 from aop_pose.scribbles.strokes import strokes_for
 
 PHANTOM = make_phantom(11, 2)
@@ -34,7 +34,7 @@ def tiny_unet(tmp_path_factory):
     """An ONNX network of the five channels with random weights."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
-    from aop_pose.scribbles.segmenters.network import build_network
+    from aop_pose.scribbles.segmenters.networks import build_network
 
     torch.manual_seed(0)
     network = build_network((4, 4, 4, 4)).eval()
@@ -49,7 +49,7 @@ def tiny_unet(tmp_path_factory):
 
 
 @pytest.mark.parametrize("structure", ["PS", "FH"])
-@pytest.mark.parametrize("segmenter", [geometric.Geometric(), classical.Classical()], ids=lambda one: one.name)
+@pytest.mark.parametrize("segmenter", [rules.Geometric(), rules.Classical()], ids=lambda one: one.name)
 def test_a_rule_finds_most_of_a_phantoms_structure(segmenter, structure):
     positive, negative = prompt(PHANTOM.keypoints.coords, structure)
     found = segmenter(PHANTOM.frame.pixels, positive, negative, structure=structure, points=PHANTOM.keypoints.coords)
@@ -61,7 +61,7 @@ def test_a_rule_finds_most_of_a_phantoms_structure(segmenter, structure):
 
 
 @pytest.mark.parametrize("structure", ["PS", "FH"])
-@pytest.mark.parametrize("segmenter", [geometric.Geometric(), classical.Classical()], ids=lambda one: one.name)
+@pytest.mark.parametrize("segmenter", [rules.Geometric(), rules.Classical()], ids=lambda one: one.name)
 def test_a_mirrored_frame_gives_the_mirrored_region(segmenter, structure):
     points = PHANTOM.keypoints.coords
     mirrored = points * [-1, 1] + [255, 0]
@@ -75,12 +75,12 @@ def test_a_mirrored_frame_gives_the_mirrored_region(segmenter, structure):
 def test_geometry_is_the_ellipse_and_the_median_box_by_hand():
     points = np.array([[160.0, 60.0], [100.0, 60.0], [180.0, 110.0]])
     blank = np.zeros((200, 256), np.uint8)
-    segmenter = geometric.Geometric()
+    segmenter = rules.Geometric()
     rows, columns = np.nonzero(segmenter(blank, blank, blank, structure="PS", points=points))
     # Half axes 30 and 15 about (130, 60).
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (100, 160, 45, 75)
     rows, columns = np.nonzero(segmenter(blank, blank, blank, structure="FH", points=points))
-    left, top, right, bottom = (256 * share for share in geometric.HEAD_FROM_FH1)
+    left, top, right, bottom = (256 * share for share in rules.HEAD_FROM_FH1)
     assert columns.min() == pytest.approx(180 + left, abs=1)
     assert columns.max() == pytest.approx(180 + right, abs=1)
     assert rows.min() == pytest.approx(110 + top, abs=1)
@@ -91,7 +91,7 @@ def test_geometry_is_the_ellipse_and_the_median_box_by_hand():
 def test_the_head_disc_touches_the_tangent_in_fh1_on_the_side_of_the_strokes():
     points = np.array([[160.0, 60.0], [100.0, 60.0], [190.0, 140.0]])
     positive, _ = prompt(points, "FH")
-    disc = geometric.head_disc_level(points, positive) <= 1
+    disc = rules.head_disc_level(points, positive) <= 1
     rows, columns = np.nonzero(disc)
     ps1, _, fh1 = points
     beyond = (fh1[0] - ps1[0]) * (rows - ps1[1]) - (fh1[1] - ps1[1]) * (columns - ps1[0])
@@ -104,7 +104,7 @@ def test_the_head_disc_touches_the_tangent_in_fh1_on_the_side_of_the_strokes():
 def test_grabcut_gives_the_same_region_twice_and_survives_a_blank_frame():
     points = PHANTOM.keypoints.coords
     strokes = prompt(points, "FH")
-    segmenter = classical.Classical()
+    segmenter = rules.Classical()
     once = segmenter(PHANTOM.frame.pixels, *strokes, structure="FH", points=points)
     again = segmenter(PHANTOM.frame.pixels, *strokes, structure="FH", points=points)
     np.testing.assert_array_equal(once, again)
@@ -119,7 +119,7 @@ def test_the_stand_in_in_onnx_is_its_torch_network(tiny_unet):
     import torch
 
     file, network = tiny_unet
-    segmenter = unet.load(file)
+    segmenter = networks.load_stand_in(file)
     inputs = np.random.default_rng(0).random((2, 5, 128, 128), dtype=np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(inputs)).numpy()
@@ -134,15 +134,15 @@ def test_a_file_that_is_no_network_of_five_channels_is_refused(tmp_path):
     file = tmp_path / "broken.onnx"
     file.write_bytes(b"nothing")
     with pytest.raises(UsageError, match="expected the ONNX of scribble-unet, found") as failed:
-        unet.load(file)
+        networks.load_stand_in(file)
     assert "\n" not in str(failed.value)
 
 
 def test_a_flat_picture_gives_finite_inputs():
     blank = np.full((40, 60), 7, np.uint8)
-    inputs = interface.network_inputs(blank, np.zeros_like(blank), np.zeros_like(blank))
+    inputs = base.network_inputs(blank, np.zeros_like(blank), np.zeros_like(blank))
     assert not inputs.any()
-    huge = interface.probabilities(np.full((1, 1, 128, 128), -1e6, np.float32), 10, 20)
+    huge = base.probabilities(np.full((1, 1, 128, 128), -1e6, np.float32), 10, 20)
     assert huge.shape == (10, 20)
     assert huge.max() == pytest.approx(0, abs=1e-12)
 
@@ -154,13 +154,13 @@ def test_auto_says_which_it_took_and_why_not_the_official_one(tiny_unet):
 
 
 def test_auto_takes_the_official_weights_where_they_are(tiny_unet, monkeypatch, tmp_path):
-    scribbleprompt = pytest.importorskip("aop_pose.scribbles.segmenters.scribbleprompt")
+
     pytest.importorskip("torch")
     checkpoint = fetching.cache_folder() / fetching.SCRIBBLEPROMPT.file
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"pretend")
-    official = scribbleprompt.ScribblePrompt(None, "official weights")
-    monkeypatch.setattr(scribbleprompt, "load", lambda path: official if path == checkpoint else None)
+    official = networks.ScribblePrompt(None, "official weights")
+    monkeypatch.setattr(choose, "load_scribbleprompt", lambda path: official if path == checkpoint else None)
     choice = choose.choose("auto", tiny_unet[0])
     assert choice.segmenter is official
     assert choice.why == "segmenter: scribbleprompt (official weights)"

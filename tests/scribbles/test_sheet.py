@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from aop_pose.cli.main import run
-from aop_pose.scribbles.draw import COLOURS, draw_strokes
+from aop_pose.scribbles.sheet import COLOURS, draw_strokes
 from aop_pose.scribbles.strokes import NAMES, strokes_for
 
 GOOD = '"(140, 40)","(60, 40)","(140, 140)"'

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from aop_pose.scribbles.settings import StrokeSettings
-from aop_pose.scribbles.strokes import NAMES, strokes_for
+from aop_pose.scribbles.strokes import NAMES, StrokeSettings, strokes_for
 
 # A level symphysis of 80 pixels, and FH1 straight below PS1, so that the tangent is upright.
 POINTS = np.array([(140.0, 40.0), (60.0, 40.0), (140.0, 140.0)])

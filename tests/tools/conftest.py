@@ -1,12 +1,8 @@
-"""Tools are scripts, not a package: their folder is put on the path, as ``python tools/NAME.py`` does."""
+"""What the tests of several tools share."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
-sys.path.insert(0, str(TOOLS))
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ablation import Arm, Measured, measure, read_results, train_all, train_missing
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.keypoints import Keypoints
-from aop_pose.runtime import Found
-from aop_pose.schemas import AOP
+from aop_pose.inference.predictor import Found
 
 
 class Reader:

@@ -11,9 +11,9 @@ from ablation_pseudo import ARMS, TRAIN, arms, paired_table
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aop_pose.formats.csv_rows import read_list
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.name_list import read_list
-from aop_pose.pseudo.read import read_pseudo
+from aop_pose.pseudo.run import read_pseudo
 
 PSFHS = Budget(labelled=300, answers=626, batch=16, pose_epochs=30, epochs=15)
 

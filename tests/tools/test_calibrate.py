@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
+from aop_pose.inference.predictor import load
 from aop_pose.phantom.write import write_head_phantoms, write_phantoms
-from aop_pose.runtime import load
 from tests.fakes import write_frames
 from tests.tiny_artefact import write_heatmap_artefact
 

@@ -10,11 +10,11 @@ pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
 import crossval_fetusmap as crossval
 
+from aop_pose.core.schema import FETAL_FACE
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import read_points3d, write_points3d
-from aop_pose.runtime_volume import VolumeContract, VolumePredictor
-from aop_pose.schemas import FETAL_FACE
-from aop_pose.volume_prior import PlacePrior
+from aop_pose.inference.grid import PlacePrior
+from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
 from tests.pipelines.fetusmap.tiny import TINY, write_faces
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aop_pose.runtime import load
+from aop_pose.inference.predictor import load
 from tests.fakes import textured
 from tests.tiny_artefact import write_artefact, write_heatmap_artefact
 

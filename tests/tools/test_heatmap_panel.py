@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import AOP, HEAD
 from aop_pose.formats.head import HeadFrame, write_head
-from aop_pose.formats.labels import LabelledFrame
-from aop_pose.keypoints import Keypoints
+from aop_pose.formats.label import LabelledFrame
+from aop_pose.inference.predictor import load
 from aop_pose.phantom.write import write_phantoms
-from aop_pose.runtime import load
-from aop_pose.schemas import AOP, HEAD
 from tests.fakes import textured
 from tests.tiny_artefact import write_artefact, write_heatmap_artefact
 

@@ -10,7 +10,7 @@ pytest.importorskip("onnx", reason="onnx comes with the train extra")
 
 import merge_artefacts
 
-from aop_pose import runtime
+from aop_pose.inference import predictor as runtime
 from tests.fakes import textured
 from tests.tiny_artefact import write_artefact, write_heatmap_artefact
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aop_pose.trust.difficulty import DIFFICULTIES, NEED_MAPS, Case, names_for
+from aop_pose.trust.intervals import DIFFICULTIES, NEED_MAPS, Case, names_for
 
 POINTS = np.array([[0.5, 0.2], [0.3, 0.3], [0.6, 0.4]])
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from aop_pose.trust.evidence import SIGNALS, Look, gather
+from aop_pose.trust.gate import SIGNALS, Look, gather
 
 POINTS = np.array([[120.0, 70.0], [75.0, 85.0], [160.0, 110.0]])
 

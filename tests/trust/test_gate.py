@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from aop_pose.phantom import negatives
-from aop_pose.trust.evidence import Look, gather
-from aop_pose.trust.fitting import FRAMES, Sample, fit_gate
-from aop_pose.trust.gate import bent
-from aop_pose.trust.second_look import widen
+from aop_pose.trust.gate import Look, bent, gather, widen
+from lib import negatives
+from lib.fitting import FRAMES, Sample, fit_gate
 
 POINTS = np.array([[120.0, 70.0], [75.0, 85.0], [160.0, 110.0]])
 

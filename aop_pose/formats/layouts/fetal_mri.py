@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.labels import Skipped
-from aop_pose.formats.layout import Layout, nested
+from aop_pose.formats.csv_rows import RowError
+from aop_pose.formats.label import Layout, Skipped, nested
 from aop_pose.formats.pictures import volume_shape
 from aop_pose.formats.points3d import LabelledVolume
-from aop_pose.formats.rows import RowError
 
 _LOOKS_FOR = "loaddata.m with data/"
 _POINTS = {"brain": "bman", "left_eye": "lman", "right_eye": "rman"}

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import HEAD
 from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.csv_rows import Row, RowError, filename, number, read_rows
 from aop_pose.formats.head import HeadFrame
-from aop_pose.formats.labels import LabelledFrame, Skipped, read_mask
-from aop_pose.formats.layout import Layout, nested
+from aop_pose.formats.label import LabelledFrame, Layout, Skipped, nested, read_mask
 from aop_pose.formats.pictures import picture_size
-from aop_pose.formats.rows import Row, RowError, filename, number, read_rows
 from aop_pose.geometry import ellipse_axes, largest_contour
-from aop_pose.keypoints import Keypoints
-from aop_pose.schemas import HEAD
 
 _FILE = "training_set_pixel_size_and_HC.csv"
 _LOOKS_FOR = f"{_FILE} with training_set/"

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import MaskedFrame, Skipped
-from aop_pose.formats.layout import Layout, nested
-from aop_pose.formats.rows import read_rows
+from aop_pose.formats.csv_rows import read_rows
+from aop_pose.formats.label import Layout, MaskedFrame, Skipped, nested
 
 _LOOKS_FOR = "train/, val/ or test/ with videos/ and seg/seg_info.csv"
 _SPLITS = ("train", "val", "test")

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import AOP
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.labels import LabelledFrame, Skipped
-from aop_pose.formats.layout import Layout
+from aop_pose.formats.csv_rows import Row, RowError, filename, header_of, point, read_rows
+from aop_pose.formats.label import LabelledFrame, Layout, Skipped
 from aop_pose.formats.masks import pictures_in
 from aop_pose.formats.pictures import picture_size
-from aop_pose.formats.rows import Row, RowError, filename, header_of, point, read_rows
-from aop_pose.keypoints import Keypoints
-from aop_pose.schemas import AOP
 
 _LOOKS_FOR = "label.csv below Training/ or landmarks_data.csv below Validation/ or Testing/"
 _FILES = ("label.csv", "landmarks_data.csv")

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import MaskedFrame, Skipped
-from aop_pose.formats.layout import Layout, nested
+from aop_pose.formats.label import Layout, MaskedFrame, Skipped, nested
 from aop_pose.formats.masks import pictures_in
 
 _LOOKS_FOR = "folders of videos, each with image/ and mask/"

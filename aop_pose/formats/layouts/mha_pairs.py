@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import MaskedFrame, Skipped
-from aop_pose.formats.layout import Layout, nested
+from aop_pose.formats.label import Layout, MaskedFrame, Skipped, nested
 from aop_pose.formats.masks import pair_folders
 
 _LOOKS_FOR = "image_mha/ and label_mha/"

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from aop_pose.pipelines.config import TrainingConfig
 from aop_pose.pipelines.fetusmap.network import PAPER_WIDTHS
-from aop_pose.pipelines.training_config import TrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "fast"

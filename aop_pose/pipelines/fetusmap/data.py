@@ -11,12 +11,11 @@ import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from aop_pose.core.frame import Volume
+from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
+from aop_pose.inference.grid import TURNS, Placement, brightest, normalised, place, resample
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig
-from aop_pose.schemas import Schema
-from aop_pose.volume import Volume
-from aop_pose.volume_grid import Placement, brightest, normalised, place, resample
-from aop_pose.volume_turns import TURNS
 
 
 @attrs.frozen(eq=False)

@@ -8,9 +8,9 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike
 
+from aop_pose.core.schema import FETUS, Schema
 from aop_pose.errors import UsageError
 from aop_pose.geometry import register
-from aop_pose.schemas import FETUS, Schema
 
 STABLE = (1, 2, 4, 6, 8)
 """Positions of points 2, 3, 5, 7 and 9, found best of head and trunk: what poses are registered on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from aop_pose.pipelines.heatmap_losses import coordinate_error, soft_argmax
+from aop_pose.pipelines.losses import coordinate_error, soft_argmax
 
 TEMPERATURE = 10.0
 """The authors' code takes the softmax of so many times the map."""

@@ -2,17 +2,174 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
+import difflib
+from collections.abc import Sequence
+from typing import Any
 
-from aop_pose.heatmaps import encode
+import numpy as np
+import timm
+import torch
+from timm.layers.cbam import CbamModule
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from aop_pose.core.schema import AOP
+from aop_pose.errors import UsageError
+from aop_pose.inference.decode import encode
 from aop_pose.pipelines.hrnet_gan.config import REDUCTION, HrnetConfig
-from aop_pose.pipelines.hrnet_gan.decoder import CoordinateDecoder, HeatmapDecoder
-from aop_pose.pipelines.hrnet_gan.encoder import encoder_of
 from aop_pose.pipelines.hrnet_gan.losses import TEMPERATURE
-from aop_pose.schemas import AOP
+
+POOL = 4
+"""The coordinate decoder sees its block's map as at most about POOL x POOL places."""
+
+
+class ConvCbam(nn.Sequential):
+    """ConvCBAM2D (equation 6): 3 x 3 convolution, batch normalisation, ReLU and, with ``attention``, CBAM."""
+
+    def __init__(self, given: int, wanted: int, attention: bool):
+        layers = [
+            nn.Conv2d(given, wanted, 3, padding=1, bias=False), nn.BatchNorm2d(wanted), nn.ReLU(inplace=True),
+        ]  # fmt: skip
+        super().__init__(*layers, *([CbamModule(wanted)] if attention else []))
+
+
+class HeatmapDecoder(nn.Module):
+    """Features (B, C, s, s) -> maps (B, points, 32 s, 32 s): five blocks, each before an upsampling (equation 7).
+
+    The last upsampling and the 1 x 1 convolution after it are done the other way round: both are linear, and a weighted
+    mean of pixels keeps a constant, so the maps are the same, and only as many channels are enlarged as there are
+    points.
+    """
+
+    def __init__(self, given: int, widths: Sequence[int], points: int, attention: bool):
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        for width in widths:
+            self.blocks.append(ConvCbam(given, width, attention))
+            given = width
+        self.out = nn.Conv2d(given, points, 1)
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks[:-1]:
+            features = self.up(block(features))
+        return self.up(self.out(self.blocks[-1](features)))
+
+
+class CoordinateDecoder(nn.Module):
+    """Features (B, C, side, side) -> points (B, n, 2) as shares of the input: one block, pooling, a linear layer."""
+
+    def __init__(self, given: int, width: int, points: int, attention: bool, side: int):
+        super().__init__()
+        self.points = points
+        self.block = ConvCbam(given, width, attention)
+        cell = max(1, side // POOL)
+        self.pool = nn.AvgPool2d(cell)
+        self.out = nn.Linear(width * (side // cell) ** 2, 2 * points)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        pooled = self.pool(self.block(features)).flatten(1).float()
+        # In bfloat16 a share of the input would be a multiple of 1/256 of it.
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.sigmoid(self.out(pooled)).view(-1, self.points, 2)
+
+
+SLOPE = 0.2
+"""Of the leaky ReLU."""
+
+
+class PatchDiscriminator(nn.Module):
+    """Maps (B, points, S, S) -> a score a patch (B, 1, S / 8 - 2, S / 8 - 2): 62 x 62 for 512 x 512.
+
+    Four spectrally normalised 4 x 4 convolutions with strides 2, 2, 2, 1 and a plain one with stride 1; every padding
+    is 1. (Equation 10's last two strides have to be 1: its output is 62 x 62.)
+    """
+
+    def __init__(self, points: int, width: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        given = points
+        for factor, stride in ((1, 2), (2, 2), (4, 2), (8, 1)):
+            convolution = nn.Conv2d(given, factor * width, 4, stride=stride, padding=1)
+            layers += [spectral_norm(convolution), nn.LeakyReLU(SLOPE, inplace=True)]
+            given = factor * width
+        self.layers = nn.Sequential(*layers, nn.Conv2d(given, 1, 4, padding=1))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.layers(maps)
+
+
+class Encoder(nn.Module):
+    """Gray (B, 1, S, S) -> the last feature map (B, channels, S / 32, S / 32), with random weights.
+
+    ``hrnet_w48`` gives 1024 x 16 x 16 at 512 pixels (Krishna and Khan, section 2.1): the fourth branch of stage 4,
+    and, where ``widened``, through the first part of HRNet's classification head, as timm's features are.
+
+    Raises:
+        UsageError: timm has no such network (the nearest name is told), or one without such a map.
+    """
+
+    def __init__(self, name: str, widened: bool = True):
+        super().__init__()
+        if not timm.is_model(name):
+            near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.0)[0]
+            raise UsageError(f"encoder: expected the name of a timm network, found {name!r}; did you mean {near!r}?")
+        options: dict[str, Any] = {} if widened else {"feature_location": ""}
+        try:
+            body: Any = timm.create_model(
+                name, pretrained=False, in_chans=1, features_only=True, out_indices=(-1,), **options
+            )
+        except (RuntimeError, AssertionError, TypeError, AttributeError, ValueError) as error:
+            raise UsageError(f"encoder: {name} gives no feature maps ({str(error).splitlines()[0]})") from None
+        reduction = body.feature_info.reduction()[-1]
+        if reduction != REDUCTION:
+            raise UsageError(
+                f"encoder: expected a last map at 1/{REDUCTION} of the input, found 1/{reduction} of {name}"
+            )
+        self.body, self.channels = body, int(body.feature_info.channels()[-1])
+        branches = getattr(body, "incre_modules", None)
+        if branches is not None:
+            # HRNet widens all four branches; only the last is asked for.
+            for branch in range(len(branches) - 1):
+                branches[branch] = nn.Identity()
+
+    def forward(self, gray: torch.Tensor) -> torch.Tensor:
+        return self.body(gray)[-1]
+
+
+def encoder_of(config: HrnetConfig, size: int | None = None) -> Encoder:
+    """The encoder of a configuration.
+
+    UsageError where it does not take gray pictures of ``size`` (None = ``image_size``) or gives maps with other axes:
+    networks of one size only, or with the channels last.
+    """
+    encoder = Encoder(config.encoder, config.widened)
+    _check_maps(encoder, config.encoder, size or config.image_size)
+    return encoder
+
+
+def _check_maps(encoder: Encoder, name: str, size: int) -> None:
+    """By shapes alone: nothing is calculated."""
+    side = size // REDUCTION
+    expected = (1, encoder.channels, side, side)
+    values = {key: value.to("meta") for key, value in (*encoder.named_parameters(), *encoder.named_buffers())}
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            found = functional_call(encoder, values, torch.zeros(1, 1, size, size, device="meta")).shape
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"encoder: {name} takes no gray picture of {size} x {size} ({str(error).splitlines()[0]}); choose another"
+        ) from None
+    encoder.train()
+    if found != expected:
+        raise UsageError(
+            f"encoder: expected maps {expected} of a picture of {size} x {size}, found {tuple(found)} of {name}; "
+            "choose another"
+        )
+
 
 POINTS = len(AOP.points)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from aop_pose.pipelines.training_config import FrameTrainingConfig
-from aop_pose.schemas import SCHEMAS, Schema
+from aop_pose.core.schema import SCHEMAS, Schema
+from aop_pose.pipelines.config import FrameTrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "fast"

@@ -13,16 +13,15 @@ import cv2
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
-from aop_pose.formats.labels import CLASSES, BoxedFrame, LabelledFrame, Skipped
+from aop_pose.formats.label import CLASSES, BoxedFrame, LabelledFrame, Skipped
 from aop_pose.formats.pictures import unique_stems
 from aop_pose.formats.split import hold_out, near_duplicate_groups
-from aop_pose.formats.yolo import write_yolo_detect
-from aop_pose.formats.yolo_read import read_yolo_detect
-from aop_pose.io.read import read_frame
-from aop_pose.pipelines.yolo.dataset import BoxExample, Example
+from aop_pose.formats.yolo import read_yolo_detect, write_yolo_detect
+from aop_pose.io.images import read_frame
+from aop_pose.pipelines.yolo.data import BoxExample, Example
 from aop_pose.scribbles.boxes import FrameBoxes, boxes_for
-from aop_pose.scribbles.segmenters.interface import Segmenter
-from aop_pose.scribbles.tables import stroke_rows, write_left_out, write_strokes_table
+from aop_pose.scribbles.segmenters.base import Segmenter
+from aop_pose.scribbles.sheet import stroke_rows, write_left_out, write_strokes_table
 
 
 def write_boxes(

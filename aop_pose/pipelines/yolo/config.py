@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from aop_pose.pipelines.config import Config
-from aop_pose.pipelines.precision import Precision
+from aop_pose.pipelines.config import Config, Precision
 
 PRESETS = Path(__file__).parent / "presets"
+STAGES_FOLDER = "stages"
+"""Of a run that is made of several: each stage has a place of its own below it."""
 DEFAULT_PRESET = "fast"
 
 

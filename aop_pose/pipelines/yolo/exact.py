@@ -15,14 +15,13 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.errors import AopPoseError
+from aop_pose.inference.predictor import usable_cores
+from aop_pose.pipelines.config import precision_of
 from aop_pose.pipelines.job import Job, Step
-from aop_pose.pipelines.precision import precision_of
-from aop_pose.pipelines.run import METRICS, RunFolder
+from aop_pose.pipelines.run import METRICS, RunFolder, append_row, best_row, keep_rows
 from aop_pose.pipelines.start import Start
-from aop_pose.pipelines.table import append_row, best_row, keep_rows
 from aop_pose.pipelines.yolo.config import YoloConfig
-from aop_pose.pipelines.yolo.dataset import MemoryDataset
-from aop_pose.runtime import usable_cores
+from aop_pose.pipelines.yolo.data import MemoryDataset
 
 STATE = "resume.pt"
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.yolo.artefact import export, predictor
-from aop_pose.pipelines.yolo.pretrain import pretrain
 from aop_pose.pipelines.yolo.recipe import check_rounds, train_by_recipe, train_in_rounds
+from aop_pose.pipelines.yolo.train import export, predictor, pretrain
 from aop_pose.pipelines.yolo.train import train as train_once
 
 __all__ = ["export", "predictor", "pretrain", "train"]

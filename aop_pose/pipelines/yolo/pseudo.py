@@ -9,17 +9,14 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aop_pose.core.schema import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.labels import LabelledFrame, find_picture, resolve
-from aop_pose.formats.name_list import read_list
-from aop_pose.formats.rows import filename, parse_rows
+from aop_pose.formats.csv_rows import filename, parse_rows, read_list
+from aop_pose.formats.label import LabelledFrame, find_picture, resolve
+from aop_pose.inference.predictor import Contract, Network, Predictor
 from aop_pose.pipelines.yolo.config import YoloConfig
-from aop_pose.pseudo.confidence import CONFIDENCES
-from aop_pose.pseudo.noise import Noise
-from aop_pose.pseudo.read import Origin, PseudoFrame, read_origin, read_pseudo
-from aop_pose.pseudo.signals import judge, rng_for
-from aop_pose.runtime import Contract, Network, Predictor
-from aop_pose.schemas import AOP
+from aop_pose.pseudo.run import Origin, PseudoFrame, read_origin, read_pseudo
+from aop_pose.pseudo.signals import CONFIDENCES, Noise, judge, rng_for
 
 
 @attrs.frozen(eq=False)

@@ -2,28 +2,214 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from aop_pose.errors import UsageError
+from aop_pose.core.schema import AOP
+from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc, write_iugc
-from aop_pose.formats.labels import LabelledFrame, resolve
+from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.io.files import replacing
 from aop_pose.pipelines.config import load_config
-from aop_pose.pipelines.frames import split_frames
+from aop_pose.pipelines.data import split_frames
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.run import RunFolder, fingerprint
-from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
-from aop_pose.pipelines.yolo.pretrain import choose_segmenter, pretrain
+from aop_pose.pipelines.run import METRICS, RECORD, WEIGHTS, RunFolder, fingerprint, read_record
+from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, STAGES_FOLDER, YoloConfig
 from aop_pose.pipelines.yolo.pseudo import find_pseudo
-from aop_pose.pipelines.yolo.recipe_page import write_page
-from aop_pose.pipelines.yolo.rounds import Labelling, Weighted, choose, keep, rule_of, weighted_rounds
-from aop_pose.pipelines.yolo.stages import Stages
-from aop_pose.pipelines.yolo.train import read_examples, train
-from aop_pose.pseudo.frames import Unlabelled, tabled_frames, unlabelled_frames
-from aop_pose.schemas import AOP
+from aop_pose.pipelines.yolo.report import write_page
+from aop_pose.pipelines.yolo.train import choose_segmenter, predictor, pretrain, read_examples, train
+from aop_pose.pseudo.label import Rule
+from aop_pose.pseudo.run import Cut, Origin, Unlabelled, document_of, pseudo_label, tabled_frames, unlabelled_frames
+from aop_pose.pseudo.signals import CONFIDENCES
+
+
+class Stages:
+    """The stages of one run, in order: ``1-boxes``, ``2-pose``, ``3-pseudo-1.csv``, ...
+
+    A finished stage is passed over, one that was interrupted goes on where it stopped. Where each began and the
+    seconds it took stand in run.json, those of interrupted processes with them.
+    """
+
+    def __init__(self, job: Job, run: RunFolder):
+        self.job, self.run = job, run
+        self.folder = job.out / STAGES_FOLDER
+        self.folder.mkdir(exist_ok=True)
+        self._number = 0
+
+    def train(self, name: str, verb: Callable[..., Any], labels: str, init: str, **options: Any) -> Path:
+        """Run ``verb`` (``train`` or ``pretrain``) into a run folder of its own, which is returned."""
+        out, begun = self._next(name), False
+        if out.is_dir():
+            begun = (out / RECORD).is_file()
+            if begun and read_record(out).get("finished"):
+                self.job.say(f"stage {out.name}: finished before")
+                return out
+            if not begun:
+                # Killed before it wrote down what it is: nothing is lost.
+                shutil.rmtree(out)
+        job = attrs.evolve(self.job, out=out, labels=labels, init=init, resume=begun, on_epoch=self._on_epoch)
+        with self._told(out.name, init, goes_on=begun):
+            verb(job, **options)
+        return out
+
+    def label(self, name: str, teacher: Path, frames: Unlabelled, rule: Rule, cut: Cut, facts: dict[str, Any]) -> Path:
+        """Pseudo-labels of ``frames`` by the network of a run folder; returns their table.
+
+        AopPoseError where no frame is kept, also when it is asked for again.
+        """
+        out = self._next(name)
+        done = document_of(out)
+        if done:
+            self.job.say(f"stage {out.name}: finished before")
+        else:
+            device = self.job.device if self.job.device == "cpu" else f"cuda:{self.job.device}"
+            with self._told(out.name, str(teacher), goes_on=out.with_name(f".{out.name}.rows").exists()):
+                # Not begun otherwise than now: it is this run's own. So --overwrite only means what a kill left.
+                pseudo_label(
+                    predictor(teacher, device), frames, out, rule=rule, cut=cut, overwrite=True, facts=facts,
+                    on_row=lambda row, count: self.job.on_frames(count, len(frames.entries)),
+                )  # fmt: skip
+            done = document_of(out)
+        if not done["kept"]:
+            raise AopPoseError(f"no frame of {done['rows']} was kept; {out} says why for each; take another network")
+        self.job.say(f"{out.name}: {done['kept']} of {done['rows']} frames kept")
+        return out
+
+    def _on_epoch(self, row: dict[str, float]) -> None:
+        # So that the wall time of a process that is killed is not lost.
+        self.run.save()
+        self.job.on_epoch(row)
+
+    def _next(self, name: str) -> Path:
+        self._number += 1
+        return self.folder / f"{self._number}-{name}"
+
+    @contextmanager
+    def _told(self, name: str, start: str, goes_on: bool) -> Iterator[None]:
+        self.job.say(f"stage {name}{': goes on' if goes_on else ''}")
+        within = Path(start).parent == self.folder
+        told = self.run.record.setdefault("stages", {}).setdefault(name, {"seconds": 0.0})
+        told["from"] = Path(start).name if within else start
+        # A stage may finish and the process be killed before the next line is written: the page needs its entry.
+        self.run.save()
+        before, begin = told["seconds"], time.time()
+        try:
+            yield
+        finally:
+            told["seconds"] = round(before + time.time() - begin, 1)
+            self.run.save()
+
+
+ERROR = "val/mre_px"
+KEPT_FILES = (METRICS, f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt")
+
+
+@attrs.frozen
+class Labelling:
+    """How unlabelled frames get their pseudo-labels in every round."""
+
+    frames: Unlabelled
+    rule: Rule
+    cut: Cut = attrs.field(factory=Cut)
+    facts: dict[str, Any] = attrs.field(factory=dict)
+    """Said beside each table."""
+
+
+@attrs.frozen
+class Weighted:
+    """How the labelled frames enter every round."""
+
+    labels: str
+    init: str
+    """Every round starts from these weights, not from those of the round before: rounds then differ by their
+    pseudo-labels alone, and what one of them learned wrongly is not kept on (Cascante-Bonilla et al. 2021, Curriculum
+    Labeling: restarting avoids that errors accumulate)."""
+    options: dict[str, Any]
+    """Further arguments of ``train``."""
+
+
+def weighted_rounds(
+    stages: Stages, weighted: Weighted, labelling: Labelling, rounds: int, teacher: Path | None, pseudo: Path | None
+) -> dict[int, Path]:
+    """Round -> run folder of its training.
+
+    Round 1 trains on the table ``pseudo``, else on the pseudo-labels of ``teacher``; each later one on those that the
+    network of the round before gives to the same frames.
+    """
+    trained: dict[int, Path] = {}
+    for number in range(1, rounds + 1):
+        table = pseudo if number == 1 else None
+        by = trained.get(number - 1, teacher)
+        if table is None:
+            if by is None:
+                raise ValueError("expected a teacher or a table of pseudo-labels, found neither")
+            table = stages.label(
+                f"pseudo-{number}.csv", by, labelling.frames, labelling.rule, labelling.cut, labelling.facts
+            )
+        trained[number] = stages.train(
+            f"weighted-{number}", train, weighted.labels, weighted.init, pseudo=table, **weighted.options
+        )
+    return trained
+
+
+@attrs.frozen
+class Choice:
+    """Which run of several is kept."""
+
+    round: int
+    """0 is pose training without pseudo-labels."""
+    run: Path
+    why: str
+    candidates: list[dict[str, Any]]
+    """Round, stage, kept epoch and checked errors of each."""
+
+
+def choose(runs: Mapping[int, Path]) -> Choice:
+    """The run with the least mean radial error on its checking frames; of equals, or unchecked ones, the last."""
+    best = {number: read_record(run)["best"] for number, run in runs.items()}
+    candidates = [{"round": number, "stage": run.name, **best[number]} for number, run in runs.items()]
+    chosen = min(runs, key=lambda number: (_checked(best[number][ERROR]), -number))
+    why = "no frame was set aside to compare the stages: the last one"
+    if best[chosen][ERROR] is not None:
+        why = f"least mean radial error on the checking frames, {best[chosen][ERROR]:.2f} px"
+    return Choice(chosen, runs[chosen], why, candidates)
+
+
+def _checked(error: float | None) -> float:
+    return math.inf if error is None else float(error)
+
+
+def keep(run: RunFolder, choice: Choice) -> dict[str, Any]:
+    """Copy what a run folder holds from the chosen stage; returns what run.json says of it."""
+    for name in KEPT_FILES:
+        with replacing(run.path / name) as part:
+            shutil.copyfile(choice.run / name, part)
+    chosen = read_record(choice.run)
+    same = ("best", "start", "precision", "device", "tensors_transferred", "torch_threads")
+    return {
+        "chosen": {"round": choice.round, "stage": choice.run.name, "why": choice.why},
+        "candidates": choice.candidates,
+        **{key: chosen[key] for key in same if key in chosen},
+    }
+
+
+def rule_of(confidence: str | None, origin: Origin | None = None) -> tuple[Rule, Cut]:
+    """How frames are labelled: as a table was of which ``origin`` tells, else by default.
+
+    UsageError for a confidence that there is not.
+    """
+    if confidence is not None and confidence not in CONFIDENCES:
+        raise UsageError(f"--confidence: expected one of {', '.join(CONFIDENCES)}, found {confidence!r}")
+    origin = origin or Origin()
+    return (attrs.evolve(origin.rule, confidence=confidence) if confidence is not None else origin.rule), origin.cut
+
 
 PROGRESSIVE = "progressive"
 RECIPES = (PROGRESSIVE,)
@@ -186,8 +372,8 @@ def _settings(job: Job) -> YoloConfig:
 
     isolate()
     from aop_pose.pipelines.start import find_start
-    from aop_pose.pipelines.yolo.sampler import check_halves
-    from aop_pose.pipelines.yolo.start import transfer
+    from aop_pose.pipelines.yolo.data import check_halves
+    from aop_pose.pipelines.yolo.network import transfer
 
     config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     check_halves(config.batch)

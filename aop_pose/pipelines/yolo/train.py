@@ -10,18 +10,23 @@ from typing import Any
 import attrs
 import numpy as np
 
+from aop_pose.core.schema import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.labels import LabelledFrame, resolve
+from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.formats.label import resolve as resolve_labels
 from aop_pose.formats.masks import mask_boxes
-from aop_pose.io.read import read_frame
-from aop_pose.pipelines.config import load_config
-from aop_pose.pipelines.frames import split_frames
+from aop_pose.inference.predictor import Contract, Predictor
+from aop_pose.inference.weights import manifest, sha256_of
+from aop_pose.inference.weights import resolve as resolve_artefact
+from aop_pose.io.images import read_frame
+from aop_pose.pipelines.config import load_config, validate
+from aop_pose.pipelines.data import split_frames
+from aop_pose.pipelines.export import checkpoint_of, decoded_by, run_facts, write_artefact
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.run import RunFolder, labelled_facts
+from aop_pose.pipelines.run import RECORD, RunFolder, fingerprint, labelled_facts
 from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
 from aop_pose.pipelines.yolo.pseudo import Confidence, PseudoSet, find_pseudo
-from aop_pose.schemas import AOP
 
 
 def train(
@@ -53,9 +58,8 @@ def train(
     isolate()
     from aop_pose.pipelines.start import find_start
     from aop_pose.pipelines.yolo.exact import carry_out
-    from aop_pose.pipelines.yolo.start import transfer
-    from aop_pose.pipelines.yolo.trainer import FrameTrainer, class_names
-    from aop_pose.pipelines.yolo.weighted import WeightedTrainer
+    from aop_pose.pipelines.yolo.network import transfer
+    from aop_pose.pipelines.yolo.trainers import FrameTrainer, WeightedTrainer, class_names
 
     for option, given in (("--dynamic", dynamic), ("--list", frames is not None)):
         if given and pseudo is None:
@@ -107,7 +111,7 @@ def read_trusted(
     found: PseudoSet, config: YoloConfig, job: Job, dynamic: bool
 ) -> tuple[list[Any], Confidence | None, dict[str, Any]]:
     """Pseudo-labelled examples, the rule that weighs them anew or None, and what run.json says of them."""
-    from aop_pose.pipelines.yolo.sampler import check_halves
+    from aop_pose.pipelines.yolo.data import check_halves
 
     check_halves(config.batch)
     examples = read_examples([one.frame for one in found.frames])
@@ -118,7 +122,7 @@ def read_trusted(
 
 def read_examples(frames: Sequence[LabelledFrame]) -> list[Any]:
     """Pictures and points in memory. UsageError names a frame whose points are missing or coincide."""
-    from aop_pose.pipelines.yolo.dataset import Example
+    from aop_pose.pipelines.yolo.data import Example
 
     examples = []
     for frame in frames:
@@ -134,7 +138,7 @@ def phantom_examples(count: int, seed: int, boxed: bool = False) -> list[Any]:
     if not count:
         return []
     from aop_pose.phantom import make_phantom
-    from aop_pose.pipelines.yolo.dataset import Example
+    from aop_pose.pipelines.yolo.data import Example
 
     made = (make_phantom(seed, index=i) for i in range(count))
     return [
@@ -147,3 +151,110 @@ def _parts(example: Any) -> list[bytes]:
     parts = [example.name.encode(), example.pixels.tobytes(), example.points.tobytes()]
     parts += [bytes(example.classes), example.boxes.tobytes()] if example.classes else []
     return parts + ([struct.pack("<d", example.weight)] if example.weight is not None else [])
+
+
+def predictor(path: Path, device: str = "cpu") -> Predictor:
+    """The native network of a run folder or checkpoint, decoded as its artefact will be."""
+    from aop_pose.pipelines.isolation import isolate
+
+    isolate()
+    from aop_pose.pipelines.yolo.network import TorchNetwork, load_checkpoint
+
+    file, contract = _contract(path)
+    model = load_checkpoint(file)
+    return Predictor(contract, TorchNetwork(model, device), f"{contract.name}@{sha256_of(file)[:8]}")
+
+
+def export(path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> Predictor:
+    """Write a run folder's or checkpoint's network as an artefact and load it back.
+
+    ``threshold`` and ``decode`` take the place of the run's own: neither changes the network. The file appears under
+    its name only when its answers equal the native network's.
+    """
+    from aop_pose.pipelines.isolation import isolate
+
+    isolate()
+    from aop_pose.pipelines.yolo.network import export_onnx, load_checkpoint
+
+    file, contract = _contract(path)
+    contract = decoded_by(contract.model_copy(update={"name": out.stem}), threshold, decode)
+    model = load_checkpoint(file)
+    return write_artefact(out, contract, lambda part: export_onnx(model, contract.image_size, part), predictor(path))
+
+
+def _contract(path: Path) -> tuple[Path, Contract]:
+    """Checkpoint file and contract of a run folder, of a checkpoint within one, or of a lone checkpoint."""
+    file, folder = checkpoint_of(path)
+    run = run_facts(folder)
+    if run is None:
+        config, run = YoloConfig(), {"name": file.name, "note": "a checkpoint without its run folder"}
+    else:
+        config = validate(YoloConfig, run["config"], str(folder / RECORD))
+    return file, Contract(
+        name=folder.name if path.is_dir() else file.stem, schema=AOP.name, head="pose", image_size=config.image_size,
+        threshold=config.threshold, decode=config.decode, training_run=run,
+    )  # fmt: skip
+
+
+STAND_IN = "scribble-unet"
+
+
+def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> dict[str, Any]:
+    """Train a PS/FH detector whose weights start the pose network; returns what run.json says.
+
+    ``boxes/`` in the run folder holds what the segmenter gave (YOLO detection layout, masks, left_out.csv); when it is
+    complete, a resumed run goes on from it.
+
+    Args:
+        job: data, settings and run folder.
+        segmenter: a name of ``scribbles.segmenters.choose``.
+        boxes: a folder of that layout, corrected by a person, in place of labels and segmenter.
+
+    Raises:
+        UsageError: labels, boxes, settings or run folder do not fit.
+        AopPoseError: the run broke off.
+    """
+    from aop_pose.pipelines.isolation import isolate
+
+    isolate()
+    from aop_pose.pipelines.start import find_start
+    from aop_pose.pipelines.yolo.boxes import box_parts, read_boxes, write_boxes
+    from aop_pose.pipelines.yolo.exact import carry_out
+    from aop_pose.pipelines.yolo.trainers import BoxTrainer
+
+    config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
+    frames, chosen, given = [], None, None
+    about: dict[str, Any]
+    if boxes is None:
+        frames = read_iugc(resolve_labels(job.labels, job.data), job.data)
+        if not frames:
+            raise UsageError("--labels: expected at least one labelled frame, found none")
+        parts = (part for frame in frames for part in (frame.path.read_bytes(), frame.keypoints.coords.tobytes()))
+        chosen = choose_segmenter(segmenter)
+        about = {"labels": job.labels, "frames": len(frames), "segmenter": segmenter, "fingerprint": fingerprint(parts)}
+    elif boxes.is_dir():
+        given = read_boxes(boxes)
+        about = {"boxes": str(boxes), "fingerprint": fingerprint(box_parts(*given))}
+    else:
+        raise UsageError(f"--boxes: expected a YOLO detection folder, found nothing at {boxes}")
+    start = find_start(job.init, config.model)
+    facts = {"seed": job.seed, "stage": "pretrain", "schema": "boxes", "data": about}
+    run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
+    folder = job.out / "boxes"
+    if chosen is not None and not folder.is_dir():
+        job.say(chosen.why)
+        left_out = write_boxes(frames, chosen.segmenter, folder, config.holdout, job.seed)
+        job.say(f"boxes: {len(frames) - len(left_out)} of {len(frames)} frames, {len(left_out)} left out ({folder})")
+        run.save(segmenter=chosen.why, left_out=len(left_out))
+    examples, checks = given or read_boxes(folder)
+    job.say(f"start: {start.words}")
+    trainer = BoxTrainer(config, job, start, examples, checks)
+    return carry_out(trainer, run, start=start.words, boxes={"train": len(examples), "val": len(checks)})
+
+
+def choose_segmenter(name: str) -> Any:
+    """The segmenter of a name, with the shipped stand-in at hand."""
+    from aop_pose.scribbles.segmenters.choose import choose
+
+    shipped = any(entry.name == STAND_IN for entry in manifest())
+    return choose(name, resolve_artefact(STAND_IN) if shipped else None)

@@ -8,13 +8,13 @@ from pathlib import Path
 import attrs
 
 from aop_pose.errors import UsageError
-from aop_pose.fetching import SCRIBBLEPROMPT, cached
-from aop_pose.scribbles.segmenters import classical, geometric, unet
-from aop_pose.scribbles.segmenters.interface import Segmenter
+from aop_pose.inference.fetch import SCRIBBLEPROMPT, cached
+from aop_pose.scribbles.segmenters.base import Segmenter
+from aop_pose.scribbles.segmenters.networks import SCRIBBLEPROMPT_NAME, STAND_IN, load_scribbleprompt, load_stand_in
+from aop_pose.scribbles.segmenters.rules import CLASSICAL, GEOMETRY, Classical, Geometric
 
 AUTO = "auto"
-SCRIBBLEPROMPT_NAME = "scribbleprompt"
-NAMES = (SCRIBBLEPROMPT_NAME, unet.NAME, classical.NAME, geometric.NAME)
+NAMES = (SCRIBBLEPROMPT_NAME, STAND_IN, CLASSICAL, GEOMETRY)
 """Best first; ``auto`` goes no further than the first two."""
 NOT_AT_HAND = "official weights not at hand"
 
@@ -53,28 +53,26 @@ def why_not_scribbleprompt() -> str:
 
 def _best(stand_in: Path | None) -> Choice:
     missing = why_not_scribbleprompt()
-    segmenter = _segmenter(unet.NAME if missing else SCRIBBLEPROMPT_NAME, stand_in)
+    segmenter = _segmenter(STAND_IN if missing else SCRIBBLEPROMPT_NAME, stand_in)
     passed_over = f"; {SCRIBBLEPROMPT_NAME} passed over: {missing}" if missing else ""
     return Choice(segmenter, f"segmenter: {segmenter.name} ({segmenter.origin}){passed_over}")
 
 
 def _segmenter(name: str, stand_in: Path | None) -> Segmenter:
     if name == SCRIBBLEPROMPT_NAME:
-        from aop_pose.scribbles.segmenters import scribbleprompt
-
         checkpoint = cached(SCRIBBLEPROMPT)
         if checkpoint is None:
             raise UsageError(
                 f"segmenter {name}: {NOT_AT_HAND}; run aop-pose weights fetch {name}, or aop-pose weights add "
-                f"{name} FILE, or take --segmenter {unet.NAME}"
+                f"{name} FILE, or take --segmenter {STAND_IN}"
             )
-        return scribbleprompt.load(checkpoint)
-    if name == unet.NAME:
+        return load_scribbleprompt(checkpoint)
+    if name == STAND_IN:
         if stand_in is None:
             raise UsageError(f"segmenter {name}: expected the shipped artefact, found none; install aop-pose again")
-        return unet.load(stand_in)
-    if name == classical.NAME:
-        return classical.Classical()
-    if name == geometric.NAME:
-        return geometric.Geometric()
+        return load_stand_in(stand_in)
+    if name == CLASSICAL:
+        return Classical()
+    if name == GEOMETRY:
+        return Geometric()
     raise UsageError(f"segmenter: expected {AUTO} or one of {', '.join(NAMES)}; found {name!r}")

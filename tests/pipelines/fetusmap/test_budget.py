@@ -4,12 +4,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
+from aop_pose.core.schema import FETAL_FACE, FETUS  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.pipelines.fetusmap.budget import plan_for  # noqa: E402
-from aop_pose.pipelines.fetusmap.maps import map_loss  # noqa: E402
+from aop_pose.pipelines.fetusmap.landmarks import map_loss  # noqa: E402
 from aop_pose.pipelines.fetusmap.network import UNet3d  # noqa: E402
 from aop_pose.pipelines.fetusmap.planner import step_peak  # noqa: E402
-from aop_pose.schemas import FETAL_FACE, FETUS  # noqa: E402
+from aop_pose.pipelines.fetusmap.training import plan_for  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
 
 

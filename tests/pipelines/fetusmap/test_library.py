@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.schema import FETAL_FACE, FETUS, VOLUME_SCHEMAS
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, NEAREST, STABLE, PoseLibrary, check_schema, surest
-from aop_pose.schemas import FETAL_FACE, FETUS, VOLUME_SCHEMAS
 from tests.geometry.horn import horn
 
 

@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
-from aop_pose import heatmaps  # noqa: E402
-from aop_pose.pipelines.fetusmap.maps import answer, encode, map_loss, peak_of  # noqa: E402
+from aop_pose.inference import decode as heatmaps  # noqa: E402
+from aop_pose.pipelines.fetusmap.landmarks import answer, encode, map_loss, peak_of  # noqa: E402
 
 SIZE = (9, 8, 7)
 POINTS = torch.tensor([[[4.2, 3.0, 2.7], [1.0, 6.0, 5.0]]], dtype=torch.float64)

@@ -5,20 +5,19 @@ import pytest
 import torch
 
 from aop_pose.cli import main
+from aop_pose.core.frame import Volume
+from aop_pose.core.schema import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import LabelledVolume, write_points3d
+from aop_pose.inference.grid import normalised, resample
+from aop_pose.inference.volume_predictor import read_maps
 from aop_pose.io.volumes import write_volume
 from aop_pose.pipelines import open_refining, pipeline
 from aop_pose.pipelines.checkpoint import write_checkpoint
 from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, LandmarkNetwork
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, Prior
-from aop_pose.pipelines.fetusmap.refine import Refined, RefineSettings, refine
-from aop_pose.pipelines.fetusmap.refining import note_of, refining_predictor
+from aop_pose.pipelines.fetusmap.refine import Refined, RefineSettings, note_of, refine, refining_predictor
 from aop_pose.pipelines.job import Job
-from aop_pose.runtime_volume import read_maps
-from aop_pose.schemas import FETUS
-from aop_pose.volume import Volume
-from aop_pose.volume_grid import normalised, resample
 from tests.volume_files import AXES, affine_of
 
 TINY = {"size": (16, 16, 16), "widths": (2, 4), "threshold": 0.0}
@@ -159,7 +158,7 @@ def test_what_cannot_be_refined_is_said_in_a_line(tmp_path, changes, message):
 
 
 def test_too_little_memory_is_said_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("aop_pose.pipelines.fetusmap.refining.memory_of", lambda device: 1e-4)
+    monkeypatch.setattr("aop_pose.pipelines.fetusmap.refine.memory_of", lambda device: 1e-4)
     with pytest.raises(UsageError, match=r"^refinement: a step at 16x16x16 needs 0\.0\d GiB, found 0\.00 GiB; [^\n]*$"):
         refining_predictor(checkpoint(tmp_path / "a.pt"))
 

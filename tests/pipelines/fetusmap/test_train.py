@@ -10,19 +10,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
+from aop_pose.core.frame import Volume  # noqa: E402
+from aop_pose.core.schema import FETAL_FACE  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.inference.grid import place  # noqa: E402
 from aop_pose.io.volumes import read_volume, write_volume  # noqa: E402
 from aop_pose.pipelines import load_weights, method_of, open_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
-from aop_pose.pipelines.fetusmap import train as training  # noqa: E402
+from aop_pose.pipelines.fetusmap import pipeline as training  # noqa: E402
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig  # noqa: E402
 from aop_pose.pipelines.fetusmap.data import Example  # noqa: E402
-from aop_pose.pipelines.fetusmap.module import errors  # noqa: E402
-from aop_pose.pipelines.fetusmap.train import groups, read_labels  # noqa: E402
+from aop_pose.pipelines.fetusmap.pipeline import groups, read_labels  # noqa: E402
+from aop_pose.pipelines.fetusmap.training import errors  # noqa: E402
 from aop_pose.pipelines.job import Job  # noqa: E402
-from aop_pose.schemas import FETAL_FACE  # noqa: E402
-from aop_pose.volume import Volume  # noqa: E402
-from aop_pose.volume_grid import place  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
 from tests.pipelines.fetusmap.tiny import AFFINES, train_tiny, write_faces  # noqa: E402
 from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402

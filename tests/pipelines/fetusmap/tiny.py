@@ -20,9 +20,9 @@ def blobs(shape, points, sigma=1.5):
 
 def write_faces(folder: Path, count: int = 7, shape=(18, 16, 14), seed: int = 0) -> Path:
     """Volumes with brain and eyes, every second one in mirrored axes, and labels.csv."""
+    from aop_pose.core.frame import Volume
     from aop_pose.formats.points3d import LabelledVolume, write_points3d
     from aop_pose.io.volumes import write_volume
-    from aop_pose.volume import Volume
 
     (folder / "volumes").mkdir(parents=True)
     draw, labelled = np.random.default_rng(seed), []

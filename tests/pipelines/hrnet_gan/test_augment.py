@@ -7,7 +7,7 @@ import pytest
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import validate
 from aop_pose.pipelines.hrnet_gan.augment import Draw, augment, draw
-from aop_pose.pipelines.hrnet_gan.moco_settings import AugmentSettings
+from aop_pose.pipelines.hrnet_gan.config import AugmentSettings
 
 OFF = {"aug_elastic_p": 0, "aug_tone_p": 0, "aug_blur_p": 0, "aug_speckle_p": 0}
 ONE_AT_A_TIME = {

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
-from aop_pose.pipelines.hrnet_gan.collapse import Collapse, check, embed, held_loss, retrieval, spread  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.pretraining import Collapse, check, embed, held_loss, retrieval, spread  # noqa: E402
 
 
 def units(*shape, seed=0):

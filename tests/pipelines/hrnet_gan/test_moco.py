@@ -10,11 +10,14 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
 from aop_pose.pipelines.config import load_config  # noqa: E402
-from aop_pose.pipelines.examples import Example  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig  # noqa: E402
+from aop_pose.pipelines.data import Example  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.config import (  # noqa: E402
+    PRESETS,
+    HrnetConfig,
+    MocoSettings,
+)
 from aop_pose.pipelines.hrnet_gan.moco import Projector, flat, follow, info_nce, partners  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.moco_settings import MocoSettings  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.moco_training import ContrastiveTraining, groups, projector_of  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.pretraining import ContrastiveTraining, groups, projector_of  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.hrnet_tiny import TINY  # noqa: E402
 

@@ -12,8 +12,8 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
-from aop_pose.pipelines.hrnet_gan import moco_training  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.encoder import Encoder  # noqa: E402
+from aop_pose.pipelines.hrnet_gan import pretraining as moco_training  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.network import Encoder  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.hrnet_tiny import train_hrnet  # noqa: E402
 from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402

@@ -10,14 +10,18 @@ from timm.layers.cbam import CbamModule  # noqa: E402
 from torch import nn  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.heatmaps import decode  # noqa: E402
+from aop_pose.inference.decode import decode  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.decoder import CoordinateDecoder, HeatmapDecoder  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.discriminator import PatchDiscriminator  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.encoder import Encoder, encoder_of  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.losses import shares_of  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.network import Generator  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.network import (  # noqa: E402  # noqa: E402
+    CoordinateDecoder,
+    Encoder,
+    Generator,
+    HeatmapDecoder,
+    PatchDiscriminator,
+    encoder_of,
+)
 
 SMALL = ("encoder=mobilenetv3_small_050", "widened=true", "image_size=64", "decoder=[16,16,8,8,8]", "discriminator=2")
 

@@ -5,11 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
-from aop_pose.pipelines.examples import Example  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.augment import Draw, draw  # noqa: E402
+from aop_pose.pipelines.data import Example  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.augment import Draw, ViewDataset, draw, places_in  # noqa: E402  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.config import AugmentSettings  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.moco import partners  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.moco_settings import AugmentSettings  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.views import ViewDataset, places_in  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 
 

@@ -14,11 +14,11 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 from lightning.pytorch import Trainer  # noqa: E402
 
 from aop_pose.pipelines.config import load_config  # noqa: E402
-from aop_pose.pipelines.examples import Example  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.artefact import contract_of  # noqa: E402
+from aop_pose.pipelines.data import Example  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.checkpoint import contract_of  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.module import AdversarialTraining  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.network import Generator  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.training import AdversarialTraining  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
 # The processes below import this file again, so that it imports little.
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.queue import NegativeQueue, check_size  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.moco import NegativeQueue, check_size  # noqa: E402
 
 
 def test_the_queue_forgets_the_oldest_first():

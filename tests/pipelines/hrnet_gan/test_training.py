@@ -12,9 +12,9 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
 from aop_pose.formats.iugc import read_iugc  # noqa: E402
-from aop_pose.io.read import read_frame  # noqa: E402
+from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, method_of, pipeline  # noqa: E402
-from aop_pose.pipelines.hrnet_gan import module as training_module  # noqa: E402
+from aop_pose.pipelines.hrnet_gan import training as training_module  # noqa: E402
 from tests.pipelines.hrnet_tiny import train_hrnet  # noqa: E402
 from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402
 
@@ -248,10 +248,10 @@ def test_frames_of_mixed_sizes_and_fewer_than_a_batch(tmp_path):
 
 def test_a_map_without_a_place_counts_as_missing(phantom_set):
     """A map that is nowhere positive has no point, whatever the threshold."""
-    from aop_pose.letterbox import Letterbox
+    from aop_pose.core.letterbox import Letterbox
     from aop_pose.pipelines.config import load_config
-    from aop_pose.pipelines.examples import read_examples
-    from aop_pose.pipelines.hrnet_gan.artefact import contract_of
+    from aop_pose.pipelines.data import read_examples
+    from aop_pose.pipelines.hrnet_gan.checkpoint import contract_of
     from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig
     from aop_pose.pipelines.hrnet_gan.network import Generator
     from tests.pipelines.hrnet_tiny import TINY

@@ -11,9 +11,8 @@ from torch import Tensor, fx, nn
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import Config, validate
-from aop_pose.pipelines.fetusmap.planner.convert import convert
 from aop_pose.pipelines.fetusmap.planner.graph import build, trace
-from aop_pose.pipelines.fetusmap.planner.planned import Action, Planned
+from aop_pose.pipelines.fetusmap.planner.planned import Action, Planned, convert
 
 Method = Literal["plain", "gcp", "rev", "gcp+rev"]
 

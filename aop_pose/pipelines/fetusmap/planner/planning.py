@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from aop_pose.errors import UsageError
-from aop_pose.pipelines.fetusmap.planner.convert import convert, passes, units_of
 from aop_pose.pipelines.fetusmap.planner.costs import unit_costs
 from aop_pose.pipelines.fetusmap.planner.graph import Graph, build, is_valid, members, trace
 from aop_pose.pipelines.fetusmap.planner.memory import Loss, dry_peak, mean_square, on_meta
 from aop_pose.pipelines.fetusmap.planner.partition import Partitioner
 from aop_pose.pipelines.fetusmap.planner.plan import InputForm, Method, Plan, SegmentPlan
-from aop_pose.pipelines.fetusmap.planner.planned import Action, Planned
+from aop_pose.pipelines.fetusmap.planner.planned import Action, Planned, convert, passes, units_of
 
 # A backward pass takes about twice the arithmetic of the forward pass.
 STEP_OVER_FORWARD = 3.0

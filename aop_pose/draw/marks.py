@@ -1,0 +1,177 @@
+"""Marks on pictures: points, lines, and names beside points that cover neither a mark nor each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+"""Blue, green, red."""
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_DEGREE = "°"
+
+
+def text_size(text: str, scale: float) -> tuple[int, int]:
+    """Width of a line as ``put_text`` draws it, and the height of its capitals, in pixels."""
+    width = sum(_advance(piece, scale) for piece in _pieces(text))
+    return width, _capitals(scale)
+
+
+def put_text(
+    canvas: np.ndarray,
+    text: str,
+    left: int,
+    base: int,
+    scale: float,
+    colour: Colour,
+    halo: Colour = (0, 0, 0),
+) -> None:
+    """Draw a line from ``left`` on the base line ``base``, with a halo that keeps it readable on any ground.
+
+    What lies off the canvas is cut. The halo is grown from the letters: a second text with thicker strokes
+    would be wider, and lie beside the first, with the fonts of OpenCV 5.
+    """
+    width, height = text_size(text, scale)
+    letters = np.zeros((2 * height + 8, width + 12), dtype=np.uint8)
+    x, y = 4, height + 4
+    for piece in _pieces(text):
+        if piece == _DEGREE:
+            radius = _radius(scale)
+            cv2.circle(letters, (x + radius + 1, y - height + radius), radius, 255, 1, cv2.LINE_AA)
+        else:
+            cv2.putText(letters, piece, (x, y), _FONT, scale, 255, 1, cv2.LINE_AA)
+        x += _advance(piece, scale)
+    top, start = base - y, left - 4
+    bottom, end = min(top + letters.shape[0], canvas.shape[0]), min(start + letters.shape[1], canvas.shape[1])
+    cut = letters[max(0, -top) : max(0, bottom - top), max(0, -start) : max(0, end - start)]
+    if cut.size:
+        ground = canvas[max(0, top) : bottom, max(0, start) : end]
+        around = cv2.dilate(cut, np.ones((5, 5), np.uint8))
+        for mask, ink in ((around, halo), (cut, colour)):
+            share = mask[..., None].astype(np.float32) / 255
+            ground[:] = np.rint(ground * (1 - share) + np.array(ink, np.float32) * share).astype(np.uint8)
+
+
+def wrap(text: str, width: int, scale: float, lines: int) -> list[str]:
+    """Cut a text into at most ``lines`` lines of at most ``width`` pixels; what does not fit ends in "..."."""
+    wrapped: list[str] = []
+    rest = text.split()
+    while rest and len(wrapped) < lines:
+        count = 1
+        while count < len(rest) and text_size(" ".join(rest[: count + 1]), scale)[0] <= width:
+            count += 1
+        wrapped.append(" ".join(rest[:count]))
+        rest = rest[count:]
+    if rest:
+        wrapped[-1] += " ..."
+    return [_cut(line, width, scale) for line in wrapped]
+
+
+def _cut(line: str, width: int, scale: float) -> str:
+    while len(line) > 4 and text_size(line, scale)[0] > width:
+        line = line[:-4].rstrip(". ") + "..."
+    return line
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Runs of ASCII and single degree signs; what the fonts cannot draw becomes "?"."""
+    for number, run in enumerate(text.split(_DEGREE)):
+        if number:
+            yield _DEGREE
+        if run:
+            yield run.encode("ascii", "replace").decode("ascii")
+
+
+def _advance(piece: str, scale: float) -> int:
+    """How far a run of letters moves the pen."""
+    return 2 * _radius(scale) + 5 if piece == _DEGREE else int(cv2.getTextSize(piece, _FONT, scale, 1)[0][0])
+
+
+def _radius(scale: float) -> int:
+    return max(2, round(4.5 * scale))
+
+
+@lru_cache
+def _capitals(scale: float) -> int:
+    """Height of an "X" as it is drawn: what OpenCV tells of heights changed with its version 5."""
+    letters = np.zeros((200, 200), dtype=np.uint8)
+    cv2.putText(letters, "X", (50, 150), _FONT, scale, 255, 1, cv2.LINE_AA)
+    rows = np.flatnonzero(letters.max(axis=1) > 127)
+    return int(rows[-1] - rows[0] + 1)
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
+
+_SHIFT = 4
+"""Fractional bits of the coordinates that OpenCV draws with."""
+_HALO = 3
+"""Pixels that the dark rim of a text and the tails of its letters reach beyond its box."""
+
+
+def fixed(point: np.ndarray) -> tuple[int, int]:
+    """OpenCV's fixed-point coordinates; far away points are cut, since they must fit 32 bits."""
+    x, y = np.clip(point, -30000, 30000) * (1 << _SHIFT)
+    return round(float(x)), round(float(y))
+
+
+def dot(picture: np.ndarray, place: np.ndarray, radius: int, colour: Colour, width: int = cv2.FILLED) -> None:
+    """A disc, or a ring of some width, with a dark rim."""
+    cv2.circle(picture, fixed(place), (radius + 1) << _SHIFT, (0, 0, 0), width, cv2.LINE_AA, _SHIFT)
+    cv2.circle(picture, fixed(place), radius << _SHIFT, colour, width, cv2.LINE_AA, _SHIFT)
+
+
+def polyline(picture: np.ndarray, points: np.ndarray, colour: Colour, width: int = 1) -> None:
+    """Straight lines from point to point (n, 2) with a dark rim."""
+    places = np.array([fixed(point) for point in points], dtype=np.int32)[:, None]
+    cv2.polylines(picture, [places], False, (0, 0, 0), width + 2, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(picture, [places], False, colour, width, cv2.LINE_AA, _SHIFT)
+
+
+def around(place: np.ndarray, radius: int) -> Box:
+    """The box of a mark."""
+    x, y = (round(float(value)) for value in place)
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def name_point(
+    picture: np.ndarray,
+    text: str,
+    place: np.ndarray,
+    colour: Colour,
+    occupied: list[Box],
+    scale: float,
+    always: bool = True,
+) -> bool:
+    """Write a name beside its point where it neither leaves the picture nor covers what is ``occupied``.
+
+    Where no such place is free it covers something, or without ``always`` is left out: then the answer is False. The
+    box of what is written joins ``occupied``.
+    """
+    width, height = text_size(text, scale)
+    x, y = (round(float(value)) for value in place)
+    right, left, above, below, level = x + 10, x - 10 - width, y - 9, y + 9 + height, y + height // 2
+    candidates = [(right, above), (left, above), (right, below), (left, below), (right, level), (left, level)]
+    boxes = [_inside(*candidate, width, height, picture.shape[1], picture.shape[0]) for candidate in candidates]
+    free = [box for box in boxes if not any(_overlap(box, other) for other in occupied)]
+    if not free and not always:
+        return False
+    box = (free or boxes)[0]
+    occupied.append((box[0] - _HALO, box[1] - _HALO, box[2] + _HALO, box[3] + _HALO))
+    put_text(picture, text, box[0], box[3], scale, colour)
+    return True
+
+
+def _inside(left: int, base: int, width: int, height: int, across: int, down: int) -> Box:
+    """Box (left, top, right, base) of a text, pushed into the picture."""
+    left = max(2, min(left, across - width - 2))
+    base = max(height + 2, min(base, down - 3))
+    return left, base - height, left + width, base
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,324 @@
+"""What was found in a volume, drawn to be checked by eye: slices, the skeleton, the midsagittal plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import cv2
+import numpy as np
+
+from aop_pose import geometry
+from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import Schema
+from aop_pose.draw.frame import NOTE, write_overlay
+from aop_pose.draw.marks import Colour, around, dot, name_point, polyline, put_text, text_size, wrap
+from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent, midsagittal
+from aop_pose.draw.slices import AXES, Window, gray_values, plane_picture
+
+_VIEW_MARGIN_MM = 12.0
+_VIEW_SCALE = 0.45
+_DOT = 3
+
+
+def draw_midsagittal(
+    volume: Volume, gray: np.ndarray, points: np.ndarray, schema: Schema, size: int, colour: Colour
+) -> np.ndarray | None:
+    """The plane through the points without a side, uint8 BGR (size, size, 3); None where they have no plane.
+
+    The crown is up and the fetus is seen from its left. Points without a side are marked where they stand
+    perpendicularly above the plane; the crown-rump length is that between the points themselves.
+
+    Args:
+        gray: (I, J, K) gray values of the volume.
+        points: (points, 3) mm, NaN where missing.
+    """
+    plane, view = midsagittal(points, schema), directions(points, schema)[0]
+    chosen = points[list(schema.unpaired)]
+    chosen = chosen[np.isfinite(chosen).all(axis=1)]
+    if not np.isfinite(plane.normal).all() or not len(chosen):
+        return None
+    flat = view.flat(chosen)
+    middle = (flat.min(axis=0) + flat.max(axis=0)) / 2
+    step = (float(np.ptp(flat, axis=0).max()) + 2 * _VIEW_MARGIN_MM) / size
+    # The plane's own point carries the third coordinate; the two of the view are those of the picture's middle.
+    centre = plane.point + (middle - view.flat(plane.point)) @ np.stack([view.right, view.up])
+    half = (size - 1) / 2
+    corner = centre + step * half * (view.up - view.right)
+    pixels = plane_picture(volume, gray, corner, np.stack([view.right, -view.up]) * step, (size, size))
+    picture = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+
+    def places(given: np.ndarray) -> np.ndarray:
+        return np.array([half, half]) + (view.flat(given) - middle) / step * (1, -1)
+
+    occupied = []
+    for place in places(chosen):
+        dot(picture, place, _DOT, colour)
+        occupied.append(around(place, _DOT))
+    if {"cranial_crest", "rump"} <= set(schema.points):
+        ends = points[list(schema.indices(("cranial_crest", "rump")))]
+        if np.isfinite(ends).all():
+            line = places(ends)
+            polyline(picture, line, colour, 2)
+            text = f"CRL {float(geometry.point_distance(*ends)):.1f} mm"
+            name_point(picture, text, line.mean(axis=0), (255, 255, 255), occupied, _VIEW_SCALE)
+    return picture
+
+
+_GROUND = (24, 24, 24)
+_PANEL = (0, 0, 0)
+_WHITE, _GRAY, _AMBER = (255, 255, 255), (190, 190, 190), (60, 170, 255)
+_RED, _GREEN = (70, 70, 255), (70, 230, 70)
+"""Prediction and truth."""
+_INK = {_RED: (170, 170, 255), _GREEN: (170, 255, 170)}
+"""Lettering of each: lighter, so that small letters can be read on gray."""
+_SCALE, _TITLE_SCALE = 0.42, 0.5
+_GAP = 8
+_LINE = 20
+"""Pixels from a line of text to the next."""
+_SLICES = (780, 270)
+"""Pixels across that the three slices of a row share, and the most that one may be high."""
+_VIEW = 380
+_MARGIN_MM = 25.0
+"""Of tissue that is shown around the points."""
+_SLAB_MM = 3.0
+"""Half the thickness of what a slice shows of the points; at least a voxel's."""
+_FEW = 6
+"""Schemas of at most so many points have names on the slices and a row for each point, others numbers and groups."""
+
+
+def draw_volume(
+    volume: Volume,
+    keypoints: Keypoints | None,
+    path: str | Path,
+    truth: Keypoints | None = None,
+    through: Sequence[str] | None = None,
+    reason: str = "",
+) -> None:
+    """Write ``volume_sheet`` as PNG; folders are made, and the file appears only when it is complete."""
+    write_overlay(path, volume_sheet(volume, keypoints, truth, through, reason))
+
+
+def volume_sheet(
+    volume: Volume,
+    keypoints: Keypoints | None,
+    truth: Keypoints | None = None,
+    through: Sequence[str] | None = None,
+    reason: str = "",
+) -> np.ndarray:
+    """Draw a volume and its points; returns uint8 BGR (H, W, 3).
+
+    Left: slices across i, j and k through the middle of each group, or of each point of a small schema, with the points
+    within 3 mm (at least a voxel) of the slice. Right: the skeleton from two sides, the midsagittal plane with the
+    crown-rump length where the schema has one, and the names of the points with their errors. Predicted points are red,
+    true ones green; all proportions are physical.
+
+    Args:
+        keypoints: predicted points, in voxel indices; None where nothing was found.
+        truth: true points of the same schema.
+        through: names of the points to put slices through, instead of the groups.
+        reason: why nothing was found, or what a reader of the points should know.
+
+    Raises:
+        ValueError: ``truth`` is of another schema, or ``through`` names a point that the schema does not have.
+    """
+    if keypoints is not None and truth is not None and keypoints.schema is not truth.schema:
+        raise ValueError(f"truth: expected schema {keypoints.schema.name}, found {truth.schema.name}")
+    shown = [given for given in (truth, keypoints) if given is not None and np.isfinite(given.coords).all(axis=1).any()]
+    gray = gray_values(volume)
+    if not shown:
+        columns = [_slice_rows(volume, gray, None, None, {"middle of the volume": (np.array(volume.shape) - 1) / 2})]
+    else:
+        schema = shown[-1].schema
+        centres = _centres(shown[-1], through)
+        columns = [
+            _slice_rows(volume, gray, keypoints, truth, centres),
+            _right_column(volume, gray, keypoints, truth, schema),
+        ]
+    height = max(column.shape[0] for column in columns)
+    body = np.hstack([_padded(column, height) for column in columns])
+    return np.vstack([body, _band(body.shape[1], volume, keypoints, truth, reason)])
+
+
+@attrs.frozen(eq=False)
+class _Kind:
+    """Predicted or true points."""
+
+    coords: np.ndarray
+    colour: Colour
+
+
+def _kinds(keypoints: Keypoints | None, truth: Keypoints | None) -> list[_Kind]:
+    """Truth first, so that the prediction is drawn on top of it."""
+    both = ((truth, _GREEN), (keypoints, _RED))
+    return [_Kind(given.coords, colour) for given, colour in both if given is not None]
+
+
+def _centres(keypoints: Keypoints, through: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """Words and voxel indices of what slices are put through; what is missing is left out."""
+    schema = keypoints.schema
+    chosen: dict[str, tuple[str, ...]]
+    if through is not None:
+        chosen = {name: (name,) for name in through}
+    elif len(schema.points) <= _FEW:
+        chosen = {name: (name,) for name in schema.points}
+    else:
+        chosen = dict(schema.groups)
+    centres = {}
+    for words, points in chosen.items():
+        coords = keypoints.coords[list(schema.indices(points))]
+        known = coords[np.isfinite(coords).all(axis=1)]
+        if len(known):
+            centres[words.replace("_", " ")] = known.mean(axis=0)
+    return centres
+
+
+def _labels(schema: Schema) -> list[str]:
+    """What a point is called on the pictures: its name, or its number from 1 where there are many."""
+    if len(schema.points) <= _FEW:
+        return [name.replace("_", " ") for name in schema.points]
+    return [str(number) for number in range(1, len(schema.points) + 1)]
+
+
+def _slice_rows(
+    volume: Volume,
+    gray: np.ndarray,
+    keypoints: Keypoints | None,
+    truth: Keypoints | None,
+    centres: dict[str, np.ndarray],
+) -> np.ndarray:
+    kinds = _kinds(keypoints, truth)
+    every = np.concatenate([kind.coords for kind in kinds]) if kinds else np.empty((0, 3))
+    window = Window.about(volume, every, _MARGIN_MM, *_SLICES)
+    given = keypoints or truth
+    names = _labels(given.schema) if given is not None else []
+    rows = []
+    for words, centre in centres.items():
+        numbers = np.clip(np.rint(centre), 0, np.array(volume.shape) - 1).astype(int)
+        tiles = [_slice_tile(volume, gray, window, kinds, names, axis, int(numbers[axis])) for axis in range(3)]
+        height = max(tile.shape[0] for tile in tiles)
+        row = np.hstack([_padded(_framed(tile), height + _GAP) for tile in tiles])
+        rows.append(np.vstack([_title(row.shape[1], words), row]))
+    return np.vstack(rows)
+
+
+def _slice_tile(
+    volume: Volume, gray: np.ndarray, window: Window, kinds: list[_Kind], names: list[str], axis: int, number: int
+) -> np.ndarray:
+    picture = window.slice(gray, axis, number)
+    spacing = float(volume.spacing[axis])
+    slab = max(_SLAB_MM, spacing)
+    found: list[tuple[str, np.ndarray, Colour]] = []
+    for kind in kinds:
+        near = np.abs(kind.coords[:, axis] - number) * spacing <= slab
+        places = window.places(kind.coords, axis)
+        inside = ((places >= 0) & (places <= np.array(picture.shape[1::-1]) - 1)).all(axis=1)
+        for index in np.flatnonzero(near & inside):
+            dot(picture, places[index], 4, kind.colour, 2 if kind.colour == _GREEN else -1)
+            found.append((names[index], places[index], kind.colour))
+    across, up = (AXES[other] for other in range(3) if other != axis)
+    words = f"{AXES[axis]} = {number}: {across} right, {up} up"
+    occupied = [around(place, 5) for _, place, _ in found]
+    for name, place, colour in found:
+        name_point(picture, name, place, _INK[colour], occupied, _SCALE, always=False)
+    head = np.full((_LINE, picture.shape[1], 3), _GROUND, np.uint8)
+    fitting = next(iter(wrap(words, picture.shape[1], _SCALE, 1)), "")
+    put_text(head, fitting, 0, _LINE - 6, _SCALE, _GRAY)
+    return np.vstack([head, picture])
+
+
+def _right_column(
+    volume: Volume, gray: np.ndarray, keypoints: Keypoints | None, truth: Keypoints | None, schema: Schema
+) -> np.ndarray:
+    kinds = _kinds(keypoints, truth)
+    skeletons = [Skeleton(volume.to_mm(kind.coords), kind.colour) for kind in kinds]
+    views = directions(skeletons[0].points, schema)
+    half = half_extent(skeletons, views)
+    panels = []
+    for view in views:
+        panel = np.full((_VIEW, _VIEW, 3), _PANEL, np.uint8)
+        draw_view(panel, skeletons, schema, view, _labels(schema), half)
+        panels.append((f"skeleton {view.words}", panel))
+    for skeleton in reversed(skeletons):
+        cut = draw_midsagittal(volume, gray, skeleton.points, schema, _VIEW, skeleton.colour)
+        if cut is not None:
+            whose = "predicted" if skeleton.colour == _RED else "true"
+            panels.append((f"midsagittal plane of the {whose} points", cut))
+    tiles = [np.vstack([_title(_VIEW, words), panel]) for words, panel in panels]
+    if len(tiles) % 2:
+        tiles.append(np.full_like(tiles[0], _GROUND))
+    rows = [np.hstack([_framed(tile) for tile in tiles[start : start + 2]]) for start in range(0, len(tiles), 2)]
+    width = rows[0].shape[1]
+    return np.vstack([*rows, _legend(width, volume, keypoints, truth, schema)])
+
+
+def _legend(
+    width: int, volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, schema: Schema
+) -> np.ndarray:
+    """Names of the points in two columns, with their errors where the truth is known."""
+    lines = list(_lines(volume, keypoints, truth, schema))
+    deep = -(-len(lines) // 2)
+    block = np.full(((deep + 1) * _LINE, width, 3), _GROUND, np.uint8)
+    for number, (text, colour) in enumerate(lines):
+        put_text(block, text, 4 + (number // deep) * (width // 2), (number % deep + 1) * _LINE, _SCALE, colour)
+    return block
+
+
+def _lines(
+    volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, schema: Schema
+) -> Iterator[tuple[str, Colour]]:
+    errors = np.full(len(schema.points), np.nan)
+    if keypoints is not None and truth is not None:
+        errors = geometry.point_distance(volume.to_mm(keypoints.coords), volume.to_mm(truth.coords))
+    for number, point in enumerate(schema.points):
+        text = f"{number + 1:2d} {point.replace('_', ' ')}"
+        if keypoints is None or not np.isfinite(keypoints.coords[number]).all():
+            yield f"{text}: not found", _AMBER
+        elif np.isfinite(errors[number]):
+            yield f"{text}: {errors[number]:.1f} mm off", _WHITE
+        else:
+            yield text, _WHITE
+
+
+def _band(width: int, volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, reason: str) -> np.ndarray:
+    """The strip below: why nothing was found or what to know, the colours, the source and the note."""
+    said = reason if keypoints is not None else f"no points: {reason}" if reason else "no points"
+    lines: list[tuple[str, Colour]] = [(line, _AMBER) for line in wrap(said, width - 16, _TITLE_SCALE, 2)]
+    words = [name for name, given in (("red: prediction", keypoints), ("green: truth", truth)) if given is not None]
+    size, spacing = (" x ".join(f"{n:g}" for n in numbers) for numbers in (volume.shape, np.round(volume.spacing, 2)))
+    words.append(f"{size} voxels of {spacing} mm")
+    lines.append((", ".join(words), _WHITE))
+    name = volume.source if volume.index == 0 else f"{volume.source} #{volume.index}"
+    note = text_size(NOTE, _TITLE_SCALE)[0]
+    band = np.full(((len(lines) + 1) * _LINE + 12, width, 3), _GROUND, np.uint8)
+    base = 0
+    for text, colour in lines:
+        base += _LINE
+        put_text(band, text, 8, base, _TITLE_SCALE, colour)
+    base += _LINE
+    # The end of a long path says more than its beginning.
+    while name and text_size(name, _TITLE_SCALE)[0] > width - note - 28:
+        name = name[4:] if len(name) < 8 else "..." + name[7:]
+    put_text(band, name, 8, base, _TITLE_SCALE, _GRAY)
+    put_text(band, NOTE, width - 8 - note, base, _TITLE_SCALE, _WHITE)
+    return band
+
+
+def _title(width: int, words: str) -> np.ndarray:
+    strip = np.full((_LINE + 4, width, 3), _GROUND, np.uint8)
+    put_text(strip, next(iter(wrap(words, width - 8, _TITLE_SCALE, 1)), ""), 4, _LINE - 2, _TITLE_SCALE, _WHITE)
+    return strip
+
+
+def _framed(tile: np.ndarray) -> np.ndarray:
+    """A tile with ground to its left and right."""
+    side = np.full((tile.shape[0], _GAP // 2, 3), _GROUND, np.uint8)
+    return np.hstack([side, tile, side])
+
+
+def _padded(tile: np.ndarray, height: int) -> np.ndarray:
+    """A tile with ground below it, down to ``height``."""
+    missing = height - tile.shape[0]
+    return np.vstack([tile, np.full((missing, tile.shape[1], 3), _GROUND, np.uint8)]) if missing > 0 else tile

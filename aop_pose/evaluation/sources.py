@@ -1,0 +1,212 @@
+"""What ``evaluate`` compares: results tables or label files, told apart by their headers, and their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from aop_pose.core.results import Row as ResultRow
+from aop_pose.core.results import point_columns
+from aop_pose.core.schema import AOP, HEAD, VOLUME_SCHEMAS, Schema
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.evaluation.grouping import AUTO, Grouping, contrast, every_frame_alone, grouped_by, grouped_by_file
+from aop_pose.evaluation.match import (
+    Grids,
+    Truth,
+    file_and_index,
+    some,
+    truth_of_results,
+    truth_of_volumes,
+    volume_name,
+)
+from aop_pose.formats import head, iugc, points3d
+from aop_pose.formats.csv_rows import Row, header_of, number, parse_rows
+from aop_pose.formats.label import find_picture
+from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
+from aop_pose.io.volume_files.stored import StoredVolume
+from aop_pose.io.volumes import open_volume
+
+_LABELS = {AOP.name: iugc.COLUMNS, HEAD.name: head.COLUMNS}
+
+
+@attrs.frozen(eq=False)
+class Pictures:
+    """The pictures of the true frames, of which only small things are kept."""
+
+    paths: tuple[Path, ...]
+    sizes: np.ndarray
+    """Shape (frames, 2): width, height."""
+    contrasts: np.ndarray
+    groups: np.ndarray
+    """Near-duplicates share one."""
+
+    @classmethod
+    def of(cls, names: Sequence[str], folder: Path) -> Pictures:
+        """Read each picture once; UsageError where one is not there, UnreadableError where it is damaged."""
+        paths = tuple(find_picture(folder, name) for name in names)
+        sizes, contrasts, thumbnails = [], [], []
+        for path in paths:
+            pixels = read_gray(path)
+            sizes.append(pixels.shape[::-1])
+            contrasts.append(contrast(pixels))
+            thumbnails.append(thumbnail(pixels))
+        groups = near_duplicate_groups_of(thumbnails)
+        return cls(paths, np.array(sizes, dtype=np.float64), np.array(contrasts), groups)
+
+    def pixels(self, position: int) -> np.ndarray:
+        """Gray values of a picture, uint8 (H, W)."""
+        return read_gray(self.paths[position])
+
+
+def grouping_of(group: str, regex: str, truth: Truth, pictures: Pictures | None) -> Grouping:
+    """What ``--group`` and ``--group-regex`` ask for; UsageError where both do."""
+    if group != AUTO:
+        if regex:
+            raise UsageError(f"expected one of --group and --group-regex, found --group {group} beside it")
+        return grouped_by(truth.columns, group)
+    if regex:
+        patients = groups_by_name(truth.names, regex)
+        words = f"frames of one patient, by name ({regex})"
+        if pictures is None:
+            return Grouping(patients, words)
+        return Grouping(merge_groups(patients, pictures.groups), f"{words}, and pictures that are nearly the same")
+    if pictures is None:
+        return every_frame_alone(len(truth.names)) if truth.coords.shape[-1] == 2 else _by_file(truth)
+    return Grouping(pictures.groups, "pictures that are nearly the same")
+
+
+def _by_file(truth: Truth) -> Grouping:
+    """Volumes: the time points of a file together. Nothing is known of which files belong together."""
+    files = [file_and_index(name)[0] for name in truth.names]
+    if len(set(files)) < len(files):
+        return grouped_by_file(files)
+    return every_frame_alone(len(files), "neither --group nor --group-regex says")
+
+
+def table_in(path: Path) -> Path:
+    """``results.csv`` of a folder, or the file itself."""
+    return path / "results.csv" if path.is_dir() else path
+
+
+def read_results_rows(file: Path) -> list[ResultRow]:
+    """Rows of a results table, or of a label file written as such; UsageError names ``file:line``."""
+    header = set(header_of(file))
+    for schema in (AOP, HEAD):
+        if set(_LABELS[schema.name]) <= header:
+            return [_as_result(schema, *labels) for labels in _read_labels(file, schema)]
+    for schema in VOLUME_SCHEMAS.values():
+        if {"Filename", *schema.coordinate_columns} <= header and "source" not in header:
+            columns = schema.coordinate_columns
+            return [
+                {"source": name, "index": str(index), **{column: cells[column] for column in columns}}
+                for name, index, _, cells in _read_volume_labels(file, schema)
+            ]
+    # Not io.table: this table may be anybody's, with fewer columns than our own.
+    return list(parse_rows(file, ("source",), lambda row: row.cells))
+
+
+def is_results(file: Path, schema: Schema) -> bool:
+    """True for a results table, False for what has to be a label file."""
+    return {"source", *point_columns(schema)} <= set(header_of(file))
+
+
+def read_truth(file: Path, schema: Schema) -> Truth:
+    """The second side, with the columns beside its points."""
+    if is_results(file, schema):
+        rows = list(parse_rows(file, ("source",), lambda row: row.cells))
+        return truth_of_results(rows, schema) if schema.dimensions == 2 else truth_of_volumes(rows, schema)
+    if schema.dimensions == 3:
+        return _volume_truth(file, schema)
+    frames = _read_labels(file, schema)
+    points = {"Filename", iugc.ANGLE, *_LABELS[schema.name]}
+    beside = [column for column in header_of(file) if column not in points]
+    return Truth(
+        names=[name for name, _, _, _ in frames],
+        coords=[coords for _, coords, _, _ in frames],
+        stated_angles=[angle for _, _, angle, _ in frames],
+        columns={column: tuple(cells[column] for *_, cells in frames) for column in beside},
+    )
+
+
+def _read_labels(file: Path, schema: Schema) -> list[tuple[str, np.ndarray, float, dict[str, str]]]:
+    """Name, points, stated angle (NaN where none) and all cells of each row."""
+
+    def parse_aop(row: Row) -> tuple[str, np.ndarray, float, dict[str, str]]:
+        angle = row.cells.get(iugc.ANGLE, "")
+        return *iugc.parse_row(row), number(angle, iugc.ANGLE) if angle else math.nan, row.cells
+
+    def parse_head(row: Row) -> tuple[str, np.ndarray, float, dict[str, str]]:
+        return *head.parse_row(row)[:2], math.nan, row.cells
+
+    return list(parse_rows(file, _LABELS[schema.name], parse_head if schema is HEAD else parse_aop))
+
+
+def _as_result(schema: Schema, name: str, coords: np.ndarray, angle: float, cells: dict[str, str]) -> ResultRow:
+    points = zip(point_columns(schema), (repr(float(value)) for value in coords.ravel()), strict=True)
+    return {"source": name, **dict(points), "aop_deg": "" if math.isnan(angle) else repr(angle)}
+
+
+def grids_of(truth: Truth, folder: Path) -> Grids:
+    """Where the voxels of each true volume lie, from the headers of ``folder/Filename`` or ``folder/volumes/Filename``.
+
+    UsageError where a volume is not there, or neither it nor its row (``points3d.SPACING``) states a spacing.
+    """
+    affines, shapes, known = [], [], {}
+    for position, name in enumerate(truth.names):
+        file, index = file_and_index(name)
+        if file not in known:
+            cells = {column: values[position] for column, values in truth.columns.items()}
+            known[file] = _stored(file, folder, points3d.spacing_of(cells))
+        stored, affine = known[file]
+        if index >= stored.times:
+            raise UsageError(f"{file}: expected an index below its {stored.times} time points, found {index}")
+        affines.append(affine)
+        shapes.append(stored.shape)
+    return Grids(np.array(affines), np.array(shapes))
+
+
+def _stored(file: str, folder: Path, spacing: Sequence[float] | None) -> tuple[StoredVolume, np.ndarray]:
+    try:
+        path = find_picture(folder, file, "volumes")
+    except UsageError as error:
+        raise UsageError(f"{error}; errors in mm need the volumes: give their folder with --images") from None
+    try:
+        stored = open_volume(path)
+        return stored, stored.affine(spacing)
+    except UnreadableError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _volume_truth(file: Path, schema: Schema) -> Truth:
+    labels = _read_volume_labels(file, schema)
+    points = {"Filename", *schema.coordinate_columns}
+    beside = [column for column in header_of(file) if column not in points]
+    return Truth(
+        names=[volume_name(name, index) for name, index, _, _ in labels],
+        coords=[coords for _, _, coords, _ in labels],
+        columns={column: tuple(cells[column] for *_, cells in labels) for column in beside},
+    )
+
+
+def _read_volume_labels(file: Path, schema: Schema) -> list[tuple[str, int, np.ndarray, dict[str, str]]]:
+    """Name, time point (column ``index``, where there is one), voxel indices and all cells of each row."""
+    found, needed = header_of(file), ("Filename", *schema.coordinate_columns)
+    if missing := [column for column in needed if column not in found]:
+        # Sixty-seven names would be no line that anybody reads.
+        raise UsageError(
+            f"{file}:1: expected a label file of schema {schema.name} ({some(needed)}: {len(needed)} columns), found "
+            f"{some(found)}; missing {some(missing)}"
+        )
+
+    def parse(row: Row) -> tuple[str, int, np.ndarray, dict[str, str]]:
+        name, points = points3d.parse_row(row, schema.points)
+        points3d.spacing_of(row.cells)
+        index = points3d.time_of(row.cells) or 0
+        return name, index, np.array([points[point] for point in schema.points]), row.cells
+
+    return list(parse_rows(file, needed, parse))

@@ -1,0 +1,298 @@
+"""One artefact (ONNX plus its contract) -> points on frames. Needs onnxruntime only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+import attrs
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self
+
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.letterbox import Letterbox, fit
+from aop_pose.core.schema import FRAME_SCHEMAS, SCHEMAS, Schema
+from aop_pose.errors import UsageError
+from aop_pose.inference.decode import RULES, decode_pose, read_maps, spreads
+from aop_pose.trust.gate import Gate
+from aop_pose.trust.intervals import Calibration
+
+C = TypeVar("C", bound=BaseModel)
+METADATA_KEY = "aop_pose"
+LICENCE = "AGPL-3.0-or-later"
+DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": ("direct",)}
+"""Head of a contract -> how its output may be read as points."""
+
+
+class AnyContract(BaseModel):
+    """What has to be known to use any network: stored as JSON in the artefact's metadata."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    known_schemas: ClassVar[Mapping[str, Schema]] = SCHEMAS
+
+    format: Literal[1] = 1
+    name: str
+    schema_name: str = Field(alias="schema")
+
+    @field_validator("schema_name")
+    @classmethod
+    def _check_schema(cls, name: str) -> str:
+        if name not in cls.known_schemas:
+            raise ValueError(f"expected one of {', '.join(cls.known_schemas)}, found {name!r}")
+        return name
+
+    @property
+    def schema_of_points(self) -> Schema:
+        return SCHEMAS[self.schema_name]
+
+
+class Contract(AnyContract):
+    """What has to be known to use a network that finds points on frames."""
+
+    known_schemas = FRAME_SCHEMAS
+
+    head: Literal["pose", "heatmap", "coordinates"]
+    """What comes out for an input (B, 1, S, S) of gray in [0, 1].
+
+    ``pose``: (B, 5 + 2 n, anchors): box centre, size, score, points, in pixels of the input.
+    ``heatmap``: (B, n, h, h): a map a point, whose peak is 1 where the network is as sure as it was taught to be.
+    ``coordinates``: (B, n, 2): x, y of the points in pixels of the input, and nothing that could be a score.
+    """
+    image_size: int = Field(gt=0, le=4096)
+    letterbox_value: Literal[114] = 114
+    """Gray around the picture: the one ``letterbox.fit`` paints."""
+    normalisation: Literal["gray / 255"] = "gray / 255"
+    threshold: float = Field(ge=0, le=1)
+    """Below this best score a frame counts as showing no anatomy."""
+    decode: Literal["best", "weighted", "argmax", "soft-argmax", "subpixel", "direct"]
+    """One of ``DECODE_RULES`` of the head: see ``decode.decode_pose`` and ``heatmaps.decode``."""
+    training_run: dict[str, Any]
+    calibration: Calibration | None = None
+    """Conformal intervals; None = not calibrated, so no interval is printed."""
+    gate: Gate | None = None
+    """When to withhold a number; None = nothing beyond ``threshold`` is asked."""
+    licence: str = LICENCE
+
+    @model_validator(mode="after")
+    def _check_decode(self) -> Self:
+        rules = DECODE_RULES[self.head]
+        if self.decode not in rules:
+            raise ValueError(f"decode: expected one of {', '.join(rules)} for head {self.head}, found {self.decode!r}")
+        return self
+
+
+@attrs.frozen(eq=False)
+class Found:
+    """Points on one frame, or None with the reason."""
+
+    keypoints: Keypoints | None
+    score: float
+    reason: str = ""
+    spread: np.ndarray | None = None
+    """(n,) how wide each map is (``heatmaps.spreads``); None where the head has none."""
+
+
+class Network(Protocol):
+    """Anything that maps inputs (B, 1, S, S) float32 to raw outputs."""
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray: ...
+
+
+@attrs.frozen(eq=False)
+class Answer:
+    """The raw output for one picture, as the contract's head describes it without the batch, and how it was fitted."""
+
+    output: np.ndarray
+    box: Letterbox
+
+
+@attrs.frozen(eq=False)
+class Predictor:
+    """A network and its contract. ``model_id`` is what the ``model`` column of a table says."""
+
+    contract: Contract
+    network: Network
+    model_id: str
+    sha256: str = ""
+    """Of the artefact file; "" for a network that comes from a run folder or a checkpoint."""
+
+    @property
+    def schema(self) -> Schema:
+        return self.contract.schema_of_points
+
+    def find(self, pictures: Sequence[np.ndarray]) -> list[Found]:
+        """Points on gray pictures (H, W) uint8 of any sizes, in pixels of each picture."""
+        return [self.read(answer) for answer in self.answers(pictures)]
+
+    def answers(self, pictures: Sequence[np.ndarray]) -> list[Answer]:
+        """What the network says of gray pictures (H, W) uint8 of any sizes, before it is read as points."""
+        if not pictures:
+            return []
+        fitted = [fit(picture, self.contract.image_size) for picture in pictures]
+        inputs = np.stack([pixels for pixels, _ in fitted])[:, None].astype(np.float32) / 255.0
+        raw = self.network(inputs)
+        return [Answer(output, box) for output, (_, box) in zip(raw, fitted, strict=True)]
+
+    def read(self, answer: Answer) -> Found:
+        """The points that an answer means, in pixels of its picture."""
+        points, scores = read_output(answer.output, self.contract)
+        score = float(scores.min())
+        if not score >= self.contract.threshold:
+            reason = f"no anatomy found (best score {score:.3f}, needed {self.contract.threshold:g})"
+            return Found(None, score, reason)
+        spread = spreads(answer.output) if self.contract.head == "heatmap" else None
+        return Found(Keypoints(self.schema, answer.box.backward(points), scores), score, spread=spread)
+
+
+def read_output(output: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 2) in pixels of the input and scores (n,) in [0, 1] of one raw output; NaN and 0 where there is none.
+
+    The score of a ``pose`` head is that of its best candidate, of a ``heatmap`` head the peak of each map, of a
+    ``coordinates`` head 1.
+    """
+    schema = contract.schema_of_points
+    if contract.head == "heatmap":
+        pairs = [(schema.index(first), schema.index(second)) for first, second in schema.interchangeable]
+        return read_maps(output, contract.decode, pairs, contract.image_size)
+    if contract.head == "coordinates":
+        points = output.astype(np.float64)
+        return points, np.asarray(np.isfinite(points).all(axis=1), np.float64)
+    points, score = decode_pose(output, contract.decode)
+    return points, np.full(len(schema.points), score)
+
+
+@attrs.frozen(eq=False)
+class Opened:
+    """An ONNX file: the network, and what its metadata says before that is checked."""
+
+    path: Path
+    network: Network
+    metadata: dict[str, str]
+    sha256: str
+
+
+def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
+    """Load an artefact file.
+
+    Args:
+        path: an ``.onnx`` file written by ``aop-pose export``.
+        device: ``cpu`` or ``cuda`` (needs an onnxruntime with the CUDA provider).
+        threads: threads within one pass; None = all cores this process may use.
+
+    Raises:
+        UsageError: the file is absent, corrupt, carries no contract of this project, or answers otherwise than
+            its contract says.
+    """
+    return predictor_of(open_artefact(path, device, threads))
+
+
+def open_artefact(path: str | Path, device: str = "cpu", threads: int | None = None) -> Opened:
+    """Open an artefact file; UsageError where it is absent or corrupt. Arguments as ``load`` takes them."""
+    import onnxruntime as ort
+
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"weights: expected a file, found nothing at {path}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.log_severity_level = 4
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"weights: {path} cannot be read: {error.strerror}") from None
+    try:
+        session = ort.InferenceSession(content, options, providers=_providers(device))
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"weights: {path} is not a readable ONNX file ({type(error).__name__}); fetch or export it again"
+        ) from None
+    input_name = session.get_inputs()[0].name
+
+    def network(inputs: np.ndarray) -> np.ndarray:
+        return session.run(None, {input_name: inputs})[0]
+
+    return Opened(path, network, session.get_modelmeta().custom_metadata_map, hashlib.sha256(content).hexdigest())
+
+
+def predictor_of(opened: Opened) -> Predictor:
+    """The predictor of an artefact that measures frames; UsageError where its contract does not fit."""
+    contract = read_contract(opened, Contract)
+    _check_answer(opened, contract)
+    return Predictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def devices() -> list[str]:
+    """What ``device`` may be here."""
+    import onnxruntime as ort
+
+    return ["cpu", *(["cuda"] if "CUDAExecutionProvider" in ort.get_available_providers() else [])]
+
+
+def _providers(device: str) -> list[str]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device not in devices():
+        raise UsageError(
+            "--device cuda: this onnxruntime has no CUDA provider; install onnxruntime-gpu or use --device cpu"
+        )
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def read_contract(opened: Opened, kind: type[C]) -> C:
+    """The contract in an artefact's metadata; UsageError where there is none, or none of that kind."""
+    path, metadata = opened.path, opened.metadata
+    if METADATA_KEY not in metadata:
+        raise UsageError(f"weights: {path} is an ONNX file without an aop-pose contract; name one of `aop-pose export`")
+    try:
+        return kind.model_validate(json.loads(metadata[METADATA_KEY]))
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise UsageError(
+            f"weights: the contract in {path} does not fit this version ({_first_problem(error)})"
+        ) from None
+
+
+def _first_problem(error: ValidationError | json.JSONDecodeError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+
+
+def shape_of_answer(opened: Opened, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of what comes out for a black input; UsageError where the network does not take the contract's shape."""
+    try:
+        return opened.network(np.zeros(shape, np.float32)).shape
+    except Exception as error:
+        raise UsageError(
+            f"weights: the network in {opened.path} does not take the {shape} that its contract says "
+            f"({type(error).__name__}); export it again"
+        ) from None
+
+
+def _check_answer(opened: Opened, contract: Contract) -> None:
+    """UsageError where a black picture does not get the answer that the contract promises."""
+    size, points = contract.image_size, len(contract.schema_of_points.points)
+    shape = shape_of_answer(opened, (1, 1, size, size))
+    if contract.head == "heatmap":
+        expected, kept = f"(1, {points}, h, h)", len(shape) == 4 and shape[:2] == (1, points) and shape[2] == shape[3]
+    elif contract.head == "coordinates":
+        expected, kept = f"(1, {points}, 2)", shape == (1, points, 2)
+    else:
+        expected, kept = f"(1, {5 + 2 * points}, candidates)", len(shape) == 3 and shape[:2] == (1, 5 + 2 * points)
+    if not (kept and shape[2]):
+        raise UsageError(
+            f"weights: {opened.path}: expected an answer of shape {expected} for schema {contract.schema_name}, "
+            f"found {shape}; export it again"
+        )

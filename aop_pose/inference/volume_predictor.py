@@ -1,0 +1,268 @@
+"""One artefact (ONNX plus its contract) -> points in volumes. Needs onnxruntime only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+from pydantic import Field
+
+from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import VOLUME_SCHEMAS, Schema
+from aop_pose.errors import UsageError
+from aop_pose.inference.decode import decode, peaks
+from aop_pose.inference.grid import (
+    Placement,
+    PlacePrior,
+    Sides,
+    Turn,
+    brightest,
+    normalised,
+    place,
+    resample,
+    turned_maps,
+    turns_of,
+    window_weights,
+    windows,
+)
+from aop_pose.inference.predictor import (
+    LICENCE,
+    METADATA_KEY,
+    AnyContract,
+    Network,
+    Opened,
+    read_contract,
+    shape_of_answer,
+)
+from aop_pose.inference.sides import sides_order, sides_unknown
+
+HEAD = "volume-heatmap"
+
+
+class VolumeContract(AnyContract):
+    """What has to be known to use a network that finds points in volumes."""
+
+    known_schemas = VOLUME_SCHEMAS
+
+    head: Literal["volume-heatmap"] = "volume-heatmap"
+    """An input (1, 1, *size) of gray in [0, 1] gives (1, n, *size): a map a point, whose peak is 1 where the network
+    is as sure as it was taught to be."""
+    size: tuple[int, int, int]
+    """Voxels of the input along i, j, k."""
+    voxel_mm: float | None = Field(default=None, gt=0)
+    """Edge of its cubic voxels; None = as small as the whole volume fits with (``volume_grid.place``)."""
+    aim: Literal["middle", "brightness"] = "middle"
+    """What of the volume comes into the middle of the input; ``brightness``: ``volume_grid.brightest``, and what lies
+    beyond the input then is cut off."""
+    mode: Literal["whole", "patch"] = "whole"
+    """``patch``: the input is a window; windows cover the volume and their maps are averaged."""
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    handedness: Literal["right; the third axis turned over where the file's is left"] = (
+        "right; the third axis turned over where the file's is left"
+    )
+    padding: Literal[0] = 0
+    """Gray around the volume, which lies in the middle."""
+    normalisation: Literal["percentiles 1 and 99.5 to 0 and 1"] = "percentiles 1 and 99.5 to 0 and 1"
+    sigma: float = Field(gt=0)
+    """Of the maps that were taught, in voxels of the input."""
+    threshold: float = Field(ge=0, le=1)
+    """Below this peak a point counts as not found."""
+    decode: Literal["argmax", "soft-argmax", "subpixel"]
+    """See ``heatmaps.decode``."""
+    sides: Literal["learned", "equation 7", "unknown"] = "learned"
+    """Who says which side is the left one: the network, the rule of ``aop_pose.inference.sides``, or nobody."""
+    turns: Literal[1, 24] = 1
+    """24: the maps are the mean of those of the input in each right-angled turn that keeps its shape
+    (``volume_turns``), which takes as many times as long."""
+    looks: Literal[1, 2] = 1
+    """2: the network looks again, with the mean of the points that it found in the middle of its input."""
+    places: PlacePrior | None = None
+    """By which the maps are weighed before they are read (``volume_prior``)."""
+    stride: int = Field(default=1, ge=1)
+    """Voxels of the input that the deepest level of the network makes one of."""
+    training_run: dict[str, Any]
+    licence: str = LICENCE
+
+
+@attrs.frozen(eq=False)
+class VolumeFound:
+    """Points in one volume, or None with the reason."""
+
+    keypoints: Keypoints | None
+    """In voxel indices of the volume; a point that was not found is NaN."""
+    score: float
+    """The lowest peak of the points that were found; of all where none was."""
+    reason: str = ""
+    """Why nothing was found, or what a reader of the points should know."""
+
+
+@attrs.frozen(eq=False)
+class VolumeMaps:
+    """What the network says of one volume: maps (n, i, j, k) in its grid."""
+
+    maps: np.ndarray
+    placement: Placement
+    note: str = ""
+    """What a reader of the points should know."""
+
+
+@attrs.frozen(eq=False)
+class VolumePredictor:
+    """A network and its contract. ``model_id`` is what the ``model`` column of a table says."""
+
+    contract: VolumeContract
+    network: Network
+    """Maps inputs (1, 1, *size) float32 to maps (1, n, *size)."""
+    model_id: str
+    sha256: str = ""
+    """Of the artefact file; "" for a network that comes from a run folder or a checkpoint."""
+
+    @property
+    def schema(self) -> Schema:
+        return self.contract.schema_of_points
+
+    @property
+    def further_facts(self) -> dict[str, Any]:
+        """What a results file says of the run beside the contract."""
+        return {"turns": len(self.turns)} if self.contract.turns > 1 else {}
+
+    @property
+    def turns(self) -> list[Turn]:
+        """In which the network sees each input."""
+        return turns_of(self.contract.size, self.contract.turns)
+
+    @property
+    def unsided(self) -> Sides:
+        """Pairs of sides that the network was not taught to name."""
+        return self.schema.sides if self.contract.sides != "learned" else ()
+
+    def find(self, volume: Volume) -> VolumeFound:
+        """Points in a volume of any size and spacing, in its voxel indices."""
+        maps = self.maps(volume)
+        if maps is None:
+            return VolumeFound(None, 0.0, "nothing to see: the whole volume has one value")
+        return self.read(maps, volume)
+
+    def maps(self, volume: Volume) -> VolumeMaps | None:
+        """The network's maps of a volume, weighed by place; None for one that has the same value everywhere."""
+        gray = normalised(volume.voxels)
+        if gray is None:
+            return None
+        first = self.place(volume, gray)
+        found = self._weighed(gray, first, first)
+        for _ in range(1, self.contract.looks):
+            points, _ = read_maps(found.maps, self.contract.decode, found.placement)
+            points = points[np.isfinite(points).all(axis=1)]
+            if len(points):
+                aim = found.placement.backward(points.mean(axis=0))
+                found = self._weighed(gray, self._around(volume, aim, first.voxel_mm), first)
+        return found
+
+    def _weighed(self, gray: np.ndarray, placement: Placement, first: Placement) -> VolumeMaps:
+        """The maps in one placement, weighed by places that are counted from the middle of the first."""
+        found = self.answer(resample(gray, placement), placement)
+        if self.contract.places is None:
+            return found
+        middle = placement.forward(first.backward((np.array(first.size) - 1) / 2))
+        return attrs.evolve(found, maps=self.contract.places.weigh(found.maps, placement.voxel_mm, middle))
+
+    def answer(self, values: np.ndarray, placement: Placement) -> VolumeMaps:
+        """The network's maps of a volume in its grid (i, j, k)."""
+        whole = self.contract.mode == "whole"
+        return VolumeMaps(self._shown(values) if whole else self._windowed(values), placement)
+
+    def _shown(self, values: np.ndarray) -> np.ndarray:
+        """Maps (n, *size) of one input (*size)."""
+        return turned_maps(self.network, values, self.turns, self.unsided)
+
+    def place(self, volume: Volume, gray: np.ndarray) -> Placement:
+        """Where a volume lies in the network's grid; ``gray``: its voxels, ``normalised``."""
+        contract = self.contract
+        if contract.aim == "brightness":
+            return self._around(volume, brightest(gray), contract.voxel_mm)
+        if contract.mode == "whole":
+            return place(volume.shape, volume.affine, contract.voxel_mm, contract.size)
+        bare = place(volume.shape, volume.affine, contract.voxel_mm, (0, 0, 0))
+        return place(volume.shape, volume.affine, contract.voxel_mm, np.maximum(bare.size, contract.size), shrink=False)
+
+    def _around(self, volume: Volume, aim: np.ndarray, voxel_mm: float | None) -> Placement:
+        """With a voxel (3,) of the volume in the middle."""
+        return place(volume.shape, volume.affine, voxel_mm, self.contract.size, shrink=False, aim=aim)
+
+    def read(self, found: VolumeMaps, volume: Volume) -> VolumeFound:
+        """The points that maps mean, in voxel indices of their volume, their sides named as the contract says."""
+        points, scores = read_maps(found.maps, self.contract.decode, found.placement)
+        seen = np.isfinite(points).all(axis=1) & (scores >= self.contract.threshold)
+        if not seen.any():
+            best = float(scores.max())
+            return VolumeFound(
+                None, best, f"no anatomy found (best score {best:.3f}, needed {self.contract.threshold:g})"
+            )
+        points = np.where(seen[:, None], found.placement.within(found.placement.backward(points)), np.nan)
+        score, unsided = float(scores[seen].min()), []
+        if self.contract.sides == "equation 7":
+            unsided = [index for index in sides_unknown(volume.to_mm(points)) if seen[index]]
+            order = sides_order(volume.to_mm(points))
+            points, scores, seen = points[order], scores[order], seen[order]
+            points[unsided], scores[unsided] = np.nan, np.nan
+        return VolumeFound(Keypoints(self.schema, points, scores), score, self._said(found, seen, unsided))
+
+    def _said(self, found: VolumeMaps, seen: np.ndarray, unsided: list[int]) -> str:
+        notes = [found.note] if found.note else []
+        if missing := [name for name, there in zip(self.schema.points, seen, strict=True) if not there]:
+            notes.append(f"not found: {', '.join(missing)}")
+        if unsided:
+            notes.append(f"left and right not told apart: {', '.join(self.schema.points[index] for index in unsided)}")
+        extent, stride = found.placement.extent, self.contract.stride
+        if min(*extent, *found.placement.shape) < stride:
+            notes.append(
+                f"padded: the volume has {'x'.join(map(str, found.placement.shape))} voxels, in the network's grid "
+                f"{'x'.join(map(str, extent))} of {found.placement.voxel_mm:.3g} mm; its stride is {stride}"
+            )
+        return "; ".join(notes)
+
+    def _windowed(self, values: np.ndarray) -> np.ndarray:
+        """Maps of a grid larger than the input: windows of it, averaged by how near a voxel is to their middles."""
+        weights = window_weights(self.contract.size)
+        total = np.zeros((len(self.schema.points), *values.shape), np.float32)
+        counted = np.zeros(values.shape, np.float32)
+        for window in windows(values.shape, self.contract.size, self.contract.overlap):
+            total[(slice(None), *window)] += self._shown(values[window]) * weights
+            counted[window] += weights
+        return total / counted
+
+
+def read_maps(maps: np.ndarray, rule: str, placement: Placement | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 3), i, j, k in voxels of the grid, NaN without a peak, and scores (n,) of maps (n, i, j, k).
+
+    With a placement only the part of the grid that the volume covers is looked at: what a network sees in the padding
+    is no anatomy.
+    """
+    part, start = maps, np.zeros(3)
+    if placement is not None:
+        part = maps[(slice(None), *placement.covered)]
+        start = np.array([along.start for along in placement.covered])
+    # ``heatmaps`` names the last axis of a map first, as pictures do.
+    return decode(part, rule, dimensions=3)[:, ::-1] + start, peaks(part, dimensions=3)
+
+
+def measures_volumes(opened: Opened) -> bool:
+    """Whether an artefact finds points in volumes."""
+    try:
+        contract = json.loads(opened.metadata.get(METADATA_KEY, "null"))
+    except json.JSONDecodeError:
+        return False
+    return isinstance(contract, dict) and contract.get("head") == HEAD
+
+
+def volume_predictor_of(opened: Opened) -> VolumePredictor:
+    """The predictor of an artefact that measures volumes; UsageError where its contract does not fit."""
+    contract = read_contract(opened, VolumeContract)
+    expected = (1, len(contract.schema_of_points.points), *contract.size)
+    shape = shape_of_answer(opened, (1, 1, *contract.size))
+    if shape != expected:
+        raise UsageError(f"weights: {opened.path}: expected an answer of shape {expected}, found {shape}; export again")
+    return VolumePredictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)

@@ -1,0 +1,189 @@
+"""What is shipped: the artefacts of ``weights/manifest.json`` with their hashes, and the phantom samples.
+
+An installed wheel carries both folders inside the package (``_shipped``), a checkout beside it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from aop_pose.core.schema import SCHEMAS
+from aop_pose.errors import UsageError
+from aop_pose.inference.predictor import METADATA_KEY, Contract, Predictor, open_artefact, predictor_of
+from aop_pose.inference.predictor import load as load_artefact
+from aop_pose.inference.volume_predictor import VolumePredictor, measures_volumes, volume_predictor_of
+from aop_pose.io.files import replacing
+from aop_pose.provenance import sha256_of
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+MANIFEST = "manifest.json"
+AnyPredictor = Predictor | VolumePredictor
+
+
+class Artefact(BaseModel):
+    """One entry of the manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    file: str = Field(pattern=r"^[^/\\]+$")
+    """Name of the file beside the manifest."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(gt=0)
+    schema_name: str = Field(alias="schema")
+    licence: str
+    training_run: str
+    """Name of the ``run.json`` kept beside the artefact, or a line that says where it came from."""
+    default_for: str | None = None
+    """The schema for which this artefact is taken when none is named."""
+
+    @property
+    def model_id(self) -> str:
+        """What the ``model`` column of a table says."""
+        return f"{self.name}@{self.sha256[:8]}"
+
+    @property
+    def card(self) -> str:
+        """Name of the model card beside the manifest."""
+        return f"{self.name}.md"
+
+
+_ENTRIES = TypeAdapter(list[Artefact])
+
+
+def shipped_weights() -> Path:
+    """Folder with ``manifest.json``, the artefacts and their cards."""
+    return _shipped("weights", "weights")
+
+
+def shipped_phantoms() -> Path:
+    """Folder of made-up frames for ``aop-pose demo``."""
+    return _shipped("phantom", "datasets/phantom")
+
+
+def _shipped(installed: str, checkout: str) -> Path:
+    inside, beside = _PACKAGE / "_shipped" / installed, _PACKAGE.parent / checkout
+    for folder in (inside, beside):
+        if folder.is_dir():
+            return folder
+    raise UsageError(f"expected the shipped folder {inside} or {beside}, found neither; install aop-pose again")
+
+
+def manifest(folder: Path | None = None) -> list[Artefact]:
+    """Entries of a folder's manifest (default: the shipped one); UsageError where absent or malformed."""
+    file = (folder or shipped_weights()) / MANIFEST
+    try:
+        return _ENTRIES.validate_json(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{file}: expected the list of artefacts, found {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(f"{file}: {place}: {first['msg']}; install aop-pose again or mend the manifest") from None
+
+
+def write_manifest(entries: list[Artefact], folder: Path) -> None:
+    """Replace the manifest of a folder."""
+    with replacing(folder / MANIFEST) as part:
+        part.write_bytes(_ENTRIES.dump_json(entries, by_alias=True, indent=2) + b"\n")
+
+
+def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder: Path | None = None) -> Path:
+    """The artefact file that a ``--weights`` means, its hash checked where the manifest knows it.
+
+    Args:
+        name_or_path: a file, or a name of the manifest; None = the default of ``schema``.
+        schema: picks the default; ignored where something is named.
+        folder: with a manifest; default: what is shipped.
+
+    Raises:
+        UsageError: no such name or file (names the nearest), a folder, a schema without default, or a
+            hash that differs from the manifest's.
+    """
+    folder = folder or shipped_weights()
+    if name_or_path is None:
+        return _verified(default_artefact(schema, folder), folder)
+    path = Path(name_or_path)
+    if path.is_dir():
+        raise UsageError(f"weights: expected an artefact, found the folder {path}; run aop-pose export {path} first")
+    if path.is_file():
+        for entry in manifest(folder) if path.resolve().parent == folder.resolve() else []:
+            if entry.file == path.name:
+                return _verified(entry, folder)
+        return path
+    entries = {entry.name: entry for entry in manifest(folder)}
+    name = str(name_or_path)
+    if name in entries:
+        return _verified(entries[name], folder)
+    measuring = [entry.name for entry in entries.values() if entry.schema_name in SCHEMAS]
+    near = difflib.get_close_matches(name, measuring, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"weights: expected a file or one of {', '.join(measuring) or 'no names'}, found {name!r}{meant}")
+
+
+def default_artefact(schema: str, folder: Path | None = None) -> Artefact:
+    """The entry taken for a schema when none is named; UsageError where nothing of that schema is shipped."""
+    entries = manifest(folder)
+    for entry in entries:
+        if entry.default_for == schema:
+            return entry
+    known = ", ".join(sorted({entry.default_for for entry in entries if entry.default_for})) or "none"
+    raise UsageError(
+        f"weights: no artefact is shipped for schema {schema} (shipped: {known}); name a file with --weights"
+    )
+
+
+def problem(entry: Artefact, folder: Path) -> str:
+    """What is wrong with the file of an entry; empty where its hash is right."""
+    path = folder / entry.file
+    if not path.is_file():
+        return "the file is missing"
+    found = sha256_of(path)
+    if found != entry.sha256:
+        return f"expected sha256 {entry.sha256[:12]}…, found {found[:12]}… ({path.stat().st_size} bytes)"
+    return ""
+
+
+def _verified(entry: Artefact, folder: Path) -> Path:
+    wrong = problem(entry, folder)
+    if wrong:
+        raise UsageError(f"weights: {folder / entry.file} is not {entry.name}: {wrong}; install aop-pose again")
+    return folder / entry.file
+
+
+def load(
+    weights: str | Path | None = None, schema: str = "aop", device: str = "cpu", threads: int | None = None
+) -> Predictor:
+    """A predictor from a shipped name or an artefact file; None = the default of ``schema``.
+
+    Raises UsageError as ``resolve`` and ``runtime.load`` do.
+    """
+    return load_artefact(resolve(weights, schema), device, threads)
+
+
+def load_any(
+    weights: str | Path | None = None, schema: str = "aop", device: str = "cpu", threads: int | None = None
+) -> AnyPredictor:
+    """As ``load``; an artefact that finds points in volumes too."""
+    opened = open_artefact(resolve(weights, schema), device, threads)
+    return volume_predictor_of(opened) if measures_volumes(opened) else predictor_of(opened)
+
+
+def rewrite(file: Path, contract: Contract, out: Path) -> Predictor:
+    """Write the network of an artefact with another contract, and load it back; ``out`` may be ``file``.
+
+    Raises UsageError where onnx, which comes with the train extra, is not installed.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise UsageError("writing an artefact needs onnx; install it with: pip install '.[train]'") from None
+    network = onnx.load(file)
+    onnx.helper.set_model_props(network, {METADATA_KEY: contract.model_dump_json(by_alias=True)})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as part:
+        onnx.save(network, part)
+    return load_artefact(out)

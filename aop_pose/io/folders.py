@@ -1,0 +1,148 @@
+"""The folder a run writes: what is called how in it, whose it is, and how to tell its pictures from frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aop_pose.errors import UsageError
+from aop_pose.io.files import remove_leftovers, replacing
+from aop_pose.io.table import read_facts
+
+TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", ".started.json"
+CONTACT_SHEET = "contact_sheet.png"
+MOTION = "motion.csv"
+"""Beside the table where a 4-D file was measured."""
+_DRAWN = frozenset({OVERLAYS, CONTACT_SHEET})
+
+
+def is_drawn(path: str) -> bool:
+    """True for the pictures that a run drew (a folder or a file): they have their names and lie beside its table."""
+    folder, name = os.path.split(path)
+    return name in _DRAWN and os.path.isfile(os.path.join(folder, TABLE))
+
+
+def claim(out: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
+    """Make the folder ready for a run; True where it holds the beginning of this same run.
+
+    ``identity`` is what must be the same for a run to be continued; it is JSON. ``overwrite`` removes an earlier
+    run, and nothing where there is none.
+
+    Raises:
+        UsageError: ``out`` is a file or cannot be written, or it holds a finished run, or one that began otherwise.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: expected a folder, found the file {out}")
+    try:
+        if overwrite:
+            _remove_run(out)
+        resume = _is_begun(out, identity)
+        out.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
+        if not resume:
+            with replacing(out / STARTED) as part:
+                part.write_text(json.dumps(identity), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out: {out} cannot be written: {error.strerror}; choose another folder") from None
+    return resume
+
+
+def sources_of_run(out: Path) -> list[str]:
+    """What the run in a folder measured, finished or not; nothing where there is no run."""
+    known = read_facts(out / DOCUMENT) or _identity_before(out / STARTED)
+    sources = known.get("sources")
+    return [str(source) for source in sources] if isinstance(sources, list) else []
+
+
+def _remove_run(out: Path) -> None:
+    if not any((out / name).exists() for name in (TABLE, DOCUMENT, STARTED)):
+        return
+    (out / DOCUMENT).unlink(missing_ok=True)
+    (out / STARTED).unlink(missing_ok=True)
+    (out / MOTION).unlink(missing_ok=True)
+    if (out / OVERLAYS).exists():
+        shutil.rmtree(out / OVERLAYS)
+    # Last, since overlays without a table beside them would be taken for frames after a kill.
+    (out / TABLE).unlink(missing_ok=True)
+
+
+def _is_begun(out: Path, identity: Mapping[str, Any]) -> bool:
+    if (out / DOCUMENT).exists():
+        raise UsageError(f"--out: {out} holds a finished run; choose another folder or add --overwrite")
+    if not (out / TABLE).exists():
+        return False
+    before = _identity_before(out / STARTED)
+    differing = [key for key in identity if before.get(key) != identity[key]]
+    if differing:
+        was = ", ".join(f"{key} was {before.get(key, 'unknown')}" for key in differing)
+        raise UsageError(f"--out: {out} holds the beginning of another run ({was}); add --overwrite to replace it")
+    return True
+
+
+def _identity_before(started: Path) -> dict[str, Any]:
+    """What an earlier process wrote down when it began; nothing where that is gone or damaged."""
+    try:
+        known = json.loads(started.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _remove_leftovers(out: Path) -> None:
+    remove_leftovers(out)
+    for folder, _, _ in os.walk(out / OVERLAYS):
+        remove_leftovers(folder)
+
+
+DATA_SET = frozenset({"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "train.csv", "val.csv"})
+"""What a data set of ours holds: a folder with anything else is never replaced by one."""
+
+
+@contextmanager
+def appearing(
+    dst: Path, overwrite: bool, source: Path | None = None, ours: frozenset[str] = DATA_SET
+) -> Iterator[Path]:
+    """Yield an empty folder beside ``dst`` that takes its name on success and is removed on any error.
+
+    UsageError where ``dst`` cannot be written, has something in it and ``overwrite`` is not set, would take
+    ``source`` with it, or holds anything but what ``ours`` names.
+    """
+    dst = dst.resolve()
+    _check(dst, overwrite, source, ours)
+    part = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.part")
+    old = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.old")
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{dst} cannot be written: {error.strerror}; choose another folder") from None
+    try:
+        yield part
+        if dst.exists():
+            dst.rename(old)
+        part.rename(dst)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not dst.exists():
+            old.rename(dst)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check(dst: Path, overwrite: bool, source: Path | None, ours: frozenset[str]) -> None:
+    if dst.exists() and not dst.is_dir():
+        raise UsageError(f"{dst}: expected a folder to write to, found a file")
+    inside = [path.name for path in dst.iterdir()] if dst.exists() else []
+    if not inside:
+        return
+    if not overwrite:
+        raise UsageError(f"{dst}: expected a new or empty folder, found {len(inside)} entries; add --overwrite")
+    if source is not None and source.resolve().is_relative_to(dst):
+        raise UsageError(f"{dst}: --overwrite would remove the source {source}; choose another folder")
+    foreign = sorted(set(inside) - ours)
+    if foreign:
+        what = "a data set" if ours is DATA_SET else "an earlier result"
+        raise UsageError(f"{dst}: expected {what} to replace, found {foreign[0]!r}; choose another folder")

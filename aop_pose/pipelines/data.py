@@ -1,0 +1,198 @@
+"""Frames in memory, as every pipeline that is written here learns them: labelled, unlabelled, made up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from aop_pose.core.letterbox import Letterbox, fit
+from aop_pose.errors import UsageError
+from aop_pose.formats.label import LabelledFrame
+from aop_pose.formats.split import groups_by_name, hold_out, merge_groups, near_duplicate_groups
+from aop_pose.io.images import read_frame
+from aop_pose.pipelines.config import FrameTrainingConfig
+from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.run import fingerprint, labelled_facts
+from aop_pose.pseudo.run import unlabelled_frames
+
+
+def split_frames(
+    labelled: list[LabelledFrame],
+    val: list[LabelledFrame] | None,
+    holdout: float,
+    seed: int,
+    patient: str | None = None,
+) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
+    """Frames that train and frames that choose the epoch.
+
+    Without ``val`` a share ``holdout`` of the labelled frames is set aside in whole groups of near-duplicates, joined
+    with the frames of a patient where ``patient``, a regular expression, finds him in the file name.
+
+    Raises:
+        UsageError: no labelled frame in a file, or one that stands in both files (it is named).
+    """
+    if not labelled:
+        raise UsageError("--labels: expected at least one labelled frame, found none")
+    if val is not None:
+        if not val:
+            raise UsageError("--val: expected at least one labelled frame, found none")
+        shared = sorted({frame.path.resolve() for frame in labelled} & {frame.path.resolve() for frame in val})
+        if shared:
+            raise UsageError(f"--val: {shared[0].name} stands in --labels too ({len(shared)} such frames)")
+        return labelled, val
+    if not holdout:
+        return labelled, []
+    groups = near_duplicate_groups([frame.path for frame in labelled])
+    if patient is not None:
+        groups = merge_groups(groups, groups_by_name([frame.filename for frame in labelled], patient))
+    held = hold_out(groups, holdout, seed)
+    kept = [frame for frame, out in zip(labelled, held, strict=True) if not out]
+    return kept, [frame for frame, out in zip(labelled, held, strict=True) if out]
+
+
+@attrs.frozen(eq=False)
+class Example:
+    """One frame: gray pixels (H, W) uint8 and points (n, 2) in its pixels; without labels, points (0, 2)."""
+
+    name: str
+    pixels: np.ndarray
+    points: np.ndarray
+
+    def parts(self) -> list[bytes]:
+        """What a fingerprint of the data is made of."""
+        return [self.name.encode(), self.pixels.tobytes(), self.points.tobytes()]
+
+
+@attrs.frozen(eq=False)
+class TrainingFrames:
+    """Frames that train and frames that choose the epoch."""
+
+    training: list[Example]
+    checking: list[Example]
+    facts: dict[str, Any]
+    """What run.json says of them."""
+
+
+def read_examples(frames: Sequence[LabelledFrame]) -> list[Example]:
+    """Pictures and points in memory. UsageError names a frame whose points are missing or coincide."""
+    examples = []
+    for frame in frames:
+        points = frame.keypoints.coords
+        if not frame.keypoints.complete or len(np.unique(points, axis=0)) < len(points):
+            raise UsageError(f"{frame.filename}: expected {len(points)} different points; run `aop-pose dataset check`")
+        examples.append(Example(frame.filename, read_frame(frame.path).pixels, points))
+    return examples
+
+
+def phantom_examples(count: int, seed: int) -> list[Example]:
+    """Made-up frames as further training examples."""
+    if not count:
+        return []
+    from aop_pose.phantom import make_phantom
+
+    made = (make_phantom(seed, index=i) for i in range(count))
+    return [Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords) for i, m in enumerate(made)]
+
+
+def labelled_examples(
+    job: Job, val: str | None, config: FrameTrainingConfig, read: Callable[[str], list[LabelledFrame]]
+) -> TrainingFrames:
+    """Labelled frames; ``read`` gives those of a label file.
+
+    Raises:
+        UsageError: as ``split_frames`` and ``read_examples`` do.
+    """
+    labelled = read(job.labels)
+    chosen = read(val) if val is not None else None
+    split = split_frames(labelled, chosen, config.holdout, job.seed, config.patient)
+    training, checking = (read_examples(frames) for frames in split)
+    facts = labelled_facts(
+        job, val, len(training), len(checking), _parts(training + checking), phantoms=config.phantoms
+    )
+    return TrainingFrames(training, checking, facts)
+
+
+def unlabelled_examples(data: Path, frames: str | Path | None, holdout: float, seed: int) -> TrainingFrames:
+    """Frames without labels.
+
+    Args:
+        data: folder with the pictures.
+        frames: a list of file names (one a line); None = every picture below ``data``.
+        holdout: share that is held out, in whole groups of near-duplicates.
+        seed: of that choice.
+
+    Raises:
+        UsageError: no such list or frame, or nothing in the folder.
+    """
+    entries = unlabelled_frames(data, frames, ()).entries
+    nothing = np.zeros((0, 2))
+    examples = [Example(entry.source, read_frame(entry.path).pixels, nothing) for entry in entries]
+    held = np.zeros(len(examples), bool)
+    if holdout and len(examples) > 1:
+        held = hold_out(near_duplicate_groups([entry.path for entry in entries]), holdout, seed)
+    training = [example for example, out in zip(examples, held, strict=True) if not out]
+    checking = [example for example, out in zip(examples, held, strict=True) if out]
+    facts = {
+        "list": str(frames) if frames is not None else None, "frames": len(training), "checked_frames": len(checking),
+        "fingerprint": fingerprint(_parts(examples)),
+    }  # fmt: skip
+    return TrainingFrames(training, checking, facts)
+
+
+def _parts(examples: Sequence[Example]) -> Iterator[bytes]:
+    return (part for example in examples for part in example.parts())
+
+
+Change = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Gray (1, S, S) in [0, 1] and points (n, 2) in its pixels -> the same, changed; drawn by torch's own generator."""
+
+
+class FrameDataset(Dataset):
+    """(gray (1, S, S) float32 in [0, 1], points (n, 2) float32 in its pixels, index) of each example.
+
+    With ``epoch`` the frames are augmented, and every draw follows from (seed, epoch, index) alone: not from the order,
+    the number of workers, or what was drawn before.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], size: int, augmentation: Change, seed: int = 0, epoch: int | None = None
+    ):
+        self.examples, self.augmentation, self.seed, self.epoch = examples, augmentation, seed, epoch
+        fitted = [fit(example.pixels, size) for example in examples]
+        self.pictures = [torch.from_numpy(pixels) for pixels, _ in fitted]
+        self.boxes: list[Letterbox] = [box for _, box in fitted]
+        self.points = [
+            torch.from_numpy(box.forward(example.points)) for example, box in zip(examples, self.boxes, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        gray, points = self.pictures[index][None].float() / 255, self.points[index]
+        if self.epoch is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(number_of(self.seed, self.epoch, index))
+                gray, points = self.augmentation(gray, points)
+        return gray, points.float(), index
+
+
+def number_of(*numbers: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def order_of(count: int, seed: int, epoch: int) -> list[int]:
+    """The order of an epoch's frames: it follows from (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(count).tolist()
+
+
+def inside(points: torch.Tensor, size: int) -> torch.Tensor:
+    """1.0 for each point (B, n, 2) within the input, 0.0 for one that augmentation has moved out of it: (B, n)."""
+    return ((points >= -0.5) & (points <= size - 0.5)).all(dim=2).float()

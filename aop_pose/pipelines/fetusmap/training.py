@@ -1,0 +1,179 @@
+"""What Lightning trains: the loss of a volume, its errors in mm, the optimiser and its schedule."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from aop_pose.core.schema import Schema
+from aop_pose.errors import UsageError
+from aop_pose.evaluation.errors import point_errors
+from aop_pose.inference.volume_predictor import read_maps
+from aop_pose.pipelines.fetusmap.config import FetusmapConfig
+from aop_pose.pipelines.fetusmap.data import VolumeDataset, order_of
+from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, map_loss
+from aop_pose.pipelines.fetusmap.network import UNet3d
+from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, plan_memory
+from aop_pose.pipelines.lightning import Course, Training, rate_factor
+
+CHECKED = ("val/error_mm", "val/exchanged", "val/missing", "val/loss")
+
+
+class VolumeTraining(Training):
+    """Learns the points of labelled volumes, one volume a step."""
+
+    method = "fetusmap"
+    checked = CHECKED
+    memory_format = torch.channels_last_3d
+
+    def __init__(
+        self, model: FetusmapModel, network: nn.Module, seed: int, volumes: VolumeDataset, checks: VolumeDataset
+    ) -> None:
+        course = Course(
+            epochs=model.epochs, batch=1, averaging=model.averaging, clip=model.clip, save_every=model.save_every,
+            precision=model.precision, gpus=model.gpus,
+        )  # fmt: skip
+        # What a base of frames asks of its data sets, these have: a length, an epoch, items with their number.
+        super().__init__(model, course, network, seed, cast(Any, volumes), cast(Any, checks))
+        self.placements = [example.placement for example in checks.examples]
+        self.model = model
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch (from 0)."""
+        return self.model.lr * self._rate(epoch)
+
+    def _rate(self, epoch: int) -> float:
+        return rate_factor(self.model.schedule, epoch, self.model.epochs, self.model.warmup_epochs)
+
+    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        return map_loss(network(gray), points, self.model.loss, self.model.sigma, self.model.taught_sides)
+
+    def train_dataloader(self) -> DataLoader:
+        self.frames.epoch = self.current_epoch
+        return DataLoader(self.frames, 1, sampler=order_of(len(self.frames), self.seed, self.current_epoch))
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.checks, 1)
+
+    def validation_step(self, batch: Any, number: int) -> None:
+        gray, points, indices = batch
+        self.share("val/loss", float(self.loss_of(self.kept, gray, points)), 1)
+        maps = self.kept.answer(gray)[0].cpu().numpy()  # type: ignore[operator]
+        found, scores = read_maps(maps, self.model.decode)
+        found[scores < self.model.threshold] = np.nan
+        edge = self.placements[int(indices[0])].voxel_mm
+        truth = points[0].cpu().numpy().astype(np.float64)
+        schema, unsided = self.model.schema_of_points, bool(self.model.taught_sides)
+        diagonal = edge * math.dist((0, 0, 0), self.model.size)
+        for name, value in errors(found * edge, truth * edge, schema, unsided, diagonal).items():
+            self.share(name, value, 1, total=name == "val/missing")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.model.lr, betas=(self.model.beta1, 0.999))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+
+def errors(found: np.ndarray, truth: np.ndarray, schema: Schema, unsided: bool, diagonal: float) -> dict[str, float]:
+    """Mean error in mm over the labelled points, share of pairs of sides that are exchanged, points not found.
+
+    Args:
+        found: (n, 3) in mm, NaN for a point that was not found: it counts as ``diagonal``.
+        truth: (n, 3) in mm, NaN for a point without a label: it does not count.
+        unsided: whether the network was not taught which side is which; then the side that fits better counts.
+    """
+    compared = point_errors(found[None], truth[None], np.array([diagonal]), schema)
+    distances = compared.up_to_swap(schema.sides) if unsided else compared.distances
+    exchanged = [compared.confused(unit)[0] for unit in schema.sides]
+    return {
+        "val/error_mm": float(np.nan_to_num(distances[compared.labelled], nan=diagonal).mean()),
+        "val/exchanged": float(np.mean([share for share in exchanged if np.isfinite(share)] or [0.0])),
+        "val/missing": float(np.isnan(compared.distances[compared.labelled]).sum()),
+    }
+
+
+ADAM_COPIES = 4
+"""Tensors of the parameters' size in training: weights, gradients, Adam's two moments."""
+LESS = 0.9
+"""By which the search for a size that fits is narrowed: what it estimates leaves the loss out."""
+
+
+def plan_for(config: FetusmapConfig, schema: Schema, device: str) -> tuple[Plan | None, int]:
+    """The memory plan of a training, and the bytes that its largest moment takes, everything counted.
+
+    Raises:
+        UsageError: the memory at hand, or ``budget_gb``, does not hold a step of that size; names one that fits.
+    """
+    plan, needed = step_of(config, schema)
+    budget = config.budget_gb or memory_of(device)
+    if needed > budget * 2**30:
+        raise UsageError(
+            f"size: a training step at {'x'.join(map(str, config.size))} needs {needed / 2**30:.2f} GiB, found "
+            f"{budget:.2f} GiB; {_advice(config, fitting_size(config, schema, budget))}"
+        )
+    return plan, needed
+
+
+def step_of(config: FetusmapConfig, schema: Schema) -> tuple[Plan | None, int]:
+    """The plan of a step where the settings ask for one, and its bytes, of float32, the loss included."""
+    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta")
+    volume = torch.empty(1, 1, *config.size, device="meta")
+    points = torch.zeros(1, len(schema.points), 3, device="meta")
+    sides = schema.sides if config.pair else ()
+
+    def loss(raw: Tensor) -> Tensor:
+        return map_loss(raw, points, config.loss, config.sigma, sides)
+
+    plan = plan_memory(body, [volume], max_slowdown=config.max_slowdown, loss=loss) if config.plan == "auto" else None
+    fixed = _copies(config) * sum(parameter.nbytes for parameter in body.parameters()) + volume.nbytes
+    return plan, fixed + (plan.planned_bytes if plan is not None else dry_peak(body, [volume], loss))
+
+
+def fitting_size(config: FetusmapConfig, schema: Schema, budget_gb: float) -> tuple[int, int, int] | None:
+    """A size of the same proportions whose step fits; None where not even a quarter of it does."""
+    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta")
+    method: Literal["gcp+rev", "plain"] = "gcp+rev" if config.plan == "auto" else "plain"
+    tried = budget_gb
+    while True:
+        found = max_input_size(
+            body,
+            config.size,
+            tried,
+            config.stride,
+            method=method,
+            max_slowdown=config.max_slowdown,
+            copies=_copies(config),
+        )
+        if found is None:
+            return None
+        i, j, k = found
+        if step_of(config.model_copy(update={"size": (i, j, k)}), schema)[1] <= budget_gb * 2**30:
+            return i, j, k
+        tried *= LESS
+
+
+def memory_of(device: str) -> float:
+    """GiB of the CUDA device of that number, or of the machine for ``cpu``."""
+    if device == "cpu":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return float(torch.cuda.get_device_properties(int(device)).total_memory) / 2**30
+
+
+def _copies(config: FetusmapConfig) -> int:
+    return ADAM_COPIES + bool(config.averaging)
+
+
+def _advice(config: FetusmapConfig, fitting: tuple[int, ...] | None) -> str:
+    planned = "" if config.plan == "auto" else " (or try --set plan=auto)"
+    if fitting is None:
+        return (
+            f"no size of these proportions fits{planned}; train on windows with --set mode=patch --set loss=mse "
+            "--set pair=false --set voxel_mm=MM and a smaller size"
+        )
+    return f"what fits is --set size=[{','.join(map(str, fitting))}]{planned}"

@@ -1,0 +1,405 @@
+"""Lightning around a training: files of the run folder, exact resume, progress."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from aop_pose.core.schema import Schema
+from aop_pose.draw.frame import colours
+from aop_pose.draw.marks import Colour
+from aop_pose.errors import AopPoseError
+from aop_pose.evaluation.errors import align_interchangeable
+from aop_pose.geometry import angle_of_progression
+from aop_pose.inference.predictor import Contract, read_output
+from aop_pose.io.files import replacing
+from aop_pose.pipelines.checkpoint import write_checkpoint
+from aop_pose.pipelines.config import Config, Precision, precision_of
+from aop_pose.pipelines.data import Example, FrameDataset, order_of
+from aop_pose.pipelines.job import Job, Step, gpus_of
+from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best_row, keep_rows
+
+COUNT = 4
+SIDE = 256
+
+
+def write_samples(module: Any, file: Path) -> None:
+    """Draw the first checked frames (else the first that train) into one PNG; nothing for a stage without points."""
+    contract = getattr(module, "contract", None)
+    if contract is None:
+        return
+    dataset = module.checks if len(module.checks) else module.frames
+    rows, paints = [], colours(contract.schema_of_points.points)
+    training = module.kept.training
+    module.kept.eval()
+    for index in range(min(COUNT, len(dataset))):
+        gray = dataset.pictures[index][None, None].float() / 255
+        with torch.no_grad():
+            output = module.kept.answer(gray.to(module.device))[0].cpu().numpy()
+        points, _ = read_output(output, contract)
+        picture = cv2.cvtColor(dataset.pictures[index].numpy(), cv2.COLOR_GRAY2BGR)
+        zoom = SIDE / picture.shape[0]
+        panel = cv2.resize(picture, (SIDE, SIDE))
+        for colour, true, found in zip(paints, dataset.points[index].numpy(), points, strict=True):
+            cv2.circle(panel, _pixel(true, zoom), 3, colour, -1)
+            if np.isfinite(found).all():
+                cv2.drawMarker(panel, _pixel(found, zoom), colour, cv2.MARKER_TILTED_CROSS, 11, 1)
+        rows.append(np.hstack([panel, _heat(output, paints)]) if contract.head == "heatmap" else panel)
+    module.kept.train(training)
+    file.parent.mkdir(exist_ok=True)
+    with replacing(file) as part:
+        part.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
+
+
+def _heat(maps: np.ndarray, paints: list[Colour]) -> np.ndarray:
+    """The maps in the colours of their points, (SIDE, SIDE, 3)."""
+    mixed = np.tensordot(np.clip(maps, 0, 1), np.array(paints, np.float32), axes=(0, 0))
+    return cv2.resize(np.clip(mixed, 0, 255).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+
+
+def _pixel(point: np.ndarray, zoom: float) -> tuple[int, int]:
+    x, y = (point + 0.5) * zoom - 0.5
+    return round(float(x)), round(float(y))
+
+
+CHECK_BATCH = 16
+
+
+def rate_factor(schedule: str, epoch: int, epochs: int, warmup: int) -> float:
+    """Learning rate of an epoch (from 0) over the highest: up in equal steps, then constant or a cosine to 0.01."""
+    if epoch < warmup:
+        return (epoch + 1) / (warmup + 1)
+    if schedule == "constant":
+        return 1.0
+    done = (epoch - warmup) / max(1, epochs - warmup)
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+@attrs.frozen
+class Course:
+    """How long and how a stage is trained."""
+
+    epochs: int
+    batch: int
+    averaging: float = 0.0
+    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0 = not cut."""
+    save_every: int = 0
+    """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
+    precision: Precision = "auto"
+    gpus: int = 1
+
+
+class Training(LightningModule):
+    """The base of every stage: a network, the mean of its weights, one data loader an epoch."""
+
+    method: str
+    """The pipeline's name, as its checkpoints say it."""
+    checked: tuple[str, ...]
+    """Columns of metrics.csv that the checked frames fill; the first decides which epoch is kept."""
+    memory_format: torch.memory_format = torch.channels_last
+    """Of inputs and weights; ``channels_last_3d`` for volumes."""
+    strategy_of_several: str = "ddp"
+    """Lightning's name of how several GPUs work together."""
+    further: tuple[str, ...] = ()
+    """Further columns of metrics.csv: the means of ``parts`` over an epoch."""
+
+    def __init__(
+        self, config: Config, course: Course, network: nn.Module, seed: int, frames: FrameDataset, checks: FrameDataset
+    ):
+        super().__init__()
+        self.settings, self.course, self.seed = config, course, seed
+        self.network = network.to(memory_format=self.memory_format)
+        self.averaged: AveragedModel | None = None
+        if course.averaging:
+            self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False)
+        self.frames, self.checks = frames, checks
+        self.losses: list[float] = []
+        """Of each batch of this epoch."""
+        self.parts: dict[str, list[float]] = {name: [] for name in self.further}
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is checked and kept."""
+        return self.network if self.averaged is None else self.averaged.module
+
+    @torch.no_grad()
+    def _average(self, means: Any, values: Any, count: Any) -> None:
+        # Early the mean follows closely: it would else hold on to the random start.
+        decay = min(self.course.averaging, (1 + float(count)) / (10 + float(count)))
+        for mean, value in zip(means, values, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value.to(mean.dtype), 1 - decay)
+            else:
+                mean.copy_(value)
+
+    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of a batch."""
+        raise AssertionError("a subclass gives it")
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch (from 0)."""
+        raise AssertionError("a subclass gives it")
+
+    def train_dataloader(self) -> DataLoader:
+        self.frames.epoch = self.current_epoch
+        order = order_of(len(self.frames), self.seed, self.current_epoch)
+        # A last batch of one frame would leave batch normalisation at 1 x 1 nothing to normalise.
+        alone = len(order) % self.course.batch == 1 and len(order) > 1
+        return DataLoader(self.frames, self.course.batch, sampler=order, drop_last=alone)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.checks, CHECK_BATCH)
+
+    def training_step(self, batch: Any, number: int) -> torch.Tensor | None:
+        gray, points, _ = batch
+        loss = self.loss_of(self.network, gray.contiguous(memory_format=self.memory_format), points)
+        self.losses.append(float(loss.detach()))
+        return loss
+
+    def demand_finite(self, loss: torch.Tensor, indices: torch.Tensor) -> None:
+        """AopPoseError that names the frames of a batch whose loss is not finite: call it before the step is made."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            names = ", ".join(self.frames.examples[index].name for index in indices.tolist())
+            raise AopPoseError(
+                f"epoch {self.current_epoch + 1}: the loss is {value} on the batch {names}; earlier checkpoints "
+                "are kept; look at these frames, or lower the learning rates and start again"
+            )
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def share(self, name: str, value: float, frames: int, total: bool = False) -> None:
+        """Log what a batch of checked frames gives: the mean over frames and processes, or the sum."""
+        self.log(
+            name, float(value), on_epoch=True, on_step=False, batch_size=frames, sync_dist=True,
+            reduce_fx="sum" if total else "mean",
+        )  # fmt: skip
+
+
+class PointTraining(Training):
+    """Learns the points of labelled frames; checks them as the contract's artefact would be read."""
+
+    def __init__(
+        self, config: Config, course: Course, network: nn.Module, seed: int, frames: FrameDataset,
+        checks: FrameDataset, contract: Contract,
+    ):  # fmt: skip
+        super().__init__(config, course, network, seed, frames, checks)
+        self.contract, self.schema = contract, contract.schema_of_points
+        self.pairs = [(self.schema.index(one), self.schema.index(other)) for one, other in self.schema.interchangeable]
+        self.checked = checked_columns(self.schema)
+
+    def validation_step(self, batch: Any, number: int) -> None:
+        gray, points, indices = batch
+        gray = gray.contiguous(memory_format=self.memory_format)
+        self.share("val/loss", float(self.loss_of(self.kept, gray, points)), len(gray))
+        answer = self.kept.answer(gray)  # type: ignore[operator]
+        for output, index in zip(answer.cpu().numpy(), indices.tolist(), strict=True):
+            example, box = self.checks.examples[index], self.checks.boxes[index]
+            for name, value in self.errors(output, example, box).items():
+                self.share(name, value, 1, total=name == "val/missing")
+
+    def errors(self, output: np.ndarray, example: Example, box: Any) -> dict[str, float]:
+        """Errors of one frame in its own pixels; a missing one counts as its diagonal and as 180 degrees."""
+        points, scores = read_output(output, self.contract)
+        missing = not scores.min() >= self.contract.threshold or not np.isfinite(points).all()
+        radial = math.hypot(*example.pixels.shape) if missing else self._radial(box.backward(points), example.points)
+        found = {"val/mre_px": radial, "val/missing": float(missing)}
+        if "val/aop_mae_deg" in self.checked:
+            angle = math.nan
+            if not missing:
+                angle = float(angle_of_progression(*box.backward(points)) - angle_of_progression(*example.points))
+            found["val/aop_mae_deg"] = abs(angle) if math.isfinite(angle) else 180.0
+        return found
+
+    def _radial(self, points: np.ndarray, truth: np.ndarray) -> float:
+        """Mean distance in pixels; of an interchangeable pair the assignment that fits better counts."""
+        aligned = align_interchangeable(points[None], truth[None], self.schema)[0]
+        return float(np.linalg.norm(aligned - truth, axis=1).mean())
+
+
+def checked_columns(schema: Schema) -> tuple[str, ...]:
+    """What the checked frames are asked for, the deciding number first."""
+    angle = ("val/aop_mae_deg",) if schema.name == "aop" else ()
+    return ("val/mre_px", *angle, "val/missing", "val/loss")
+
+
+STATE = "resume.ckpt"
+SAMPLES = "samples"
+
+
+class Keeper(Callback):
+    """After every epoch: a row of metrics.csv, ``last.pt``, ``best.pt`` where it is one, and the whole state."""
+
+    def __init__(self, job: Job, stage: str):
+        self.job, self.stage = job, stage
+        self.folder, self.table = job.out / WEIGHTS, job.out / METRICS
+        self.best = math.inf
+        self.begin = time.time()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        self.begin = time.time()
+        if trainer.is_global_zero:
+            keep_rows(self.table, trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
+        for values in (module.losses, *module.parts.values()):
+            values.clear()
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = Step(
+            trainer.current_epoch + 1, module.course.epochs, batch_idx + 1, int(trainer.num_training_batches),
+            module.losses[-1],
+        )  # fmt: skip
+        self.job.on_batch(step)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        # Between GPUs only what lies on them is exchanged.
+        loss, *parts = [
+            float(trainer.strategy.reduce(torch.tensor(values, device=module.device).mean()))
+            for values in (module.losses, *module.parts.values())
+        ]
+        if not math.isfinite(loss):
+            raise AopPoseError(f"epoch {trainer.current_epoch + 1}: the loss is {loss}; lower lr and start again")
+        if not all(torch.isfinite(value).all() for value in module.kept.state_dict().values()):
+            # The loss that would tell is that of the next step, when these weights had replaced the good ones.
+            raise AopPoseError(
+                f"epoch {trainer.current_epoch + 1}: the last step left weights that are not finite; earlier "
+                "checkpoints are kept; lower the learning rates and start again"
+            )
+        values = {name: float(trainer.callback_metrics.get(name, math.nan)) for name in module.checked}
+        if not trainer.is_global_zero:
+            return
+        row = {
+            "epoch": trainer.current_epoch + 1, "seconds": round(time.time() - self.begin, 1), "train/loss": loss,
+            **dict(zip(module.parts, parts, strict=True)), **values, "lr/rate": module.rate(trainer.current_epoch),
+        }  # fmt: skip
+        append_row(self.table, row)
+        epoch, every, deciding = int(row["epoch"]), module.course.save_every, values[module.checked[0]]
+        self._save(module, "last.pt")
+        if not deciding > self.best:
+            self.best = deciding if math.isfinite(deciding) else math.inf
+            self._save(module, "best.pt")
+        if every and epoch % every == 0:
+            self._save(module, f"epoch_{epoch:03}.pt")
+        if (every and epoch % every == 0) or epoch == module.course.epochs:
+            write_samples(module, self.job.out / SAMPLES / f"epoch_{epoch:03}.png")
+        self.job.on_epoch(row)
+
+    def _save(self, module: Training, name: str) -> None:
+        write_checkpoint(self.folder / name, module.method, self.stage, module.settings, module.kept)
+
+
+class StateKeeper(Callback):
+    """Lightning's own checkpoint after every epoch, for ``--resume``. Last of all, when everything else is written."""
+
+    def __init__(self, job: Job):
+        self.file = job.out / WEIGHTS / STATE
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        part = self.file.with_name(f"{STATE}.part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            os.replace(part, self.file)
+
+
+def carry_out(
+    module: Training,
+    job: Job,
+    run: RunFolder,
+    stage: str,
+    concluding: Callable[[], Mapping[str, Any]] = dict,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Train to the end and finish the run folder; returns what run.json says.
+
+    Args:
+        module: what is trained.
+        job: how, and where.
+        run: the folder, opened.
+        stage: of its checkpoints.
+        concluding: called when every checkpoint is written, before the run counts as finished: what it gives, run.json
+            says too. A run that is killed in it is resumed.
+        facts: what run.json says from the beginning.
+    """
+    course = module.course
+    precision = precision_of(course.precision, job.device)
+    run.save(precision=precision, device=job.device, parameters=parameters_of(module.network), **facts)
+    state = job.out / WEIGHTS / STATE
+    resumed = state if job.resume and state.is_file() else None
+    if resumed is None:
+        (job.out / METRICS).unlink(missing_ok=True)
+    trainer = _trainer(module, job, stage, precision)
+    try:
+        with warnings.catch_warnings():
+            for said in ("does not have many workers", "smaller than the logging interval", "`isinstance.treespec"):
+                # Data are in memory, and nothing is logged by step.
+                warnings.filterwarnings("ignore", message=f".*{said}")
+            trainer.fit(module, ckpt_path=resumed, weights_only=True)
+    except RuntimeError as error:
+        raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}; --resume goes on with it") from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not trainer.is_global_zero:
+        # A process that Lightning started for one more GPU: what follows is the work of the one that leads.
+        raise SystemExit(0)
+    best = best_row(job.out / METRICS, module.checked)
+    job.say(f"kept: epoch {best['epoch']:.0f} of {course.epochs}")
+    run.finish(best=best, torch_threads=torch.get_num_threads(), **concluding())
+    # Only now: without it a run that is killed before it is finished would begin again.
+    state.unlink(missing_ok=True)
+    return run.record
+
+
+def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    course = module.course
+    on_cpu = job.device == "cpu"
+    return Trainer(
+        accelerator="cpu" if on_cpu else "gpu",
+        devices=gpus_of(job.device, course.gpus) or 1,
+        strategy=module.strategy_of_several if not on_cpu and course.gpus > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        max_epochs=course.epochs,
+        callbacks=[Keeper(job, stage), StateKeeper(job)],
+        # Who steps by hand cuts by hand.
+        gradient_clip_val=(course.clip or None) if module.automatic_optimization else None,
+        # Each epoch's loader is made for that epoch: its order and draws follow from (seed, epoch).
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if len(module.checks) else 0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=job.out,
+    )
+
+
+def parameters_of(network: torch.nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(value.numel() for value in network.parameters())

@@ -1,0 +1,118 @@
+"""Losses of heatmaps and coordinates in torch, for every heatmap pipeline. Maps are (B, n, h, w), points (B, n, 2).
+
+The numpy functions of ``aop_pose.inference.decode`` say what maps and positions mean; these agree with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn import functional
+
+from aop_pose.geometry import aop_gradient
+
+HUBER = 6.0
+"""Below that distance, in 512ths of the side, an error counts by its square: labels are not better than that."""
+HUBER_DEG = 3.0
+"""The same for the angle, in degrees."""
+PointLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(prediction, target), both (B, n, ...) -> loss (B, n)."""
+
+
+def encode(points: torch.Tensor, size: int, sigma: float) -> torch.Tensor:
+    """As ``heatmaps.encode``: maps (B, n, size, size) of points (B, n, 2) in pixels of the map."""
+    pixels = torch.arange(size, dtype=points.dtype, device=points.device)
+    along = torch.exp(-((pixels - points[..., None]) ** 2) / (2 * sigma**2))
+    return (along[..., 1, :, None] * along[..., 0, None, :]).nan_to_num(nan=0.0)
+
+
+def soft_argmax(maps: torch.Tensor) -> torch.Tensor:
+    """As ``heatmaps.decode(..., "soft-argmax")``, with a gradient: points (B, n, 2) of maps that are not negative."""
+    rows, columns = maps.sum(dim=3), maps.sum(dim=2)
+    pixels = [torch.arange(line.shape[2], dtype=maps.dtype, device=maps.device) for line in (columns, rows)]
+    total = rows.sum(dim=2).clamp_min(torch.finfo(maps.dtype).tiny)
+    return torch.stack([(columns * pixels[0]).sum(dim=2), (rows * pixels[1]).sum(dim=2)], dim=2) / total[..., None]
+
+
+def squared_error(maps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean over the pixels of a map of the squared difference (Tang et al., equation 2), (B, n)."""
+    return ((maps - targets) ** 2).flatten(2).mean(dim=2)
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """-sum(q log p) over a map: p the softmax of the logits, q the target divided by its sum, (B, n).
+
+    Where the target is empty the loss is 0.
+    """
+    target = targets.flatten(2)
+    share = target / target.sum(dim=2, keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)
+    return -(share * functional.log_softmax(logits.flatten(2), dim=2)).sum(dim=2)
+
+
+def coordinate_error(points: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Squared distance of points (B, n, 2), in the square of their unit, (B, n)."""
+    return ((points - targets) ** 2).sum(dim=2)
+
+
+def position_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """How far the mean position under the softmax of the logits is from ``places``, a scalar.
+
+    The Huber loss of each coordinate in 512ths of the map's side, the pixels of the challenges, quadratic below
+    ``HUBER``; the mean over the points, weighted by ``weights`` (B, n).
+    """
+    unit = 512 / logits.shape[-1]
+    positions = mean_position(logits)
+    off = functional.smooth_l1_loss(positions * unit, places * unit, beta=HUBER, reduction="none").mean(dim=2)
+    return (off * weights).sum() / weights.sum().clamp_min(1.0)
+
+
+def angle_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """How far the mean positions turn the angle of progression, to the first order, a scalar.
+
+    The Huber loss of the degrees, quadratic below ``HUBER_DEG``; mean over the frames all of whose points are to be
+    learned. ``geometry.aop_gradient`` at the true points says what each displacement costs, so that the formula of the
+    angle stays there.
+    """
+    points = places.detach().cpu().double().numpy()
+    slopes = torch.from_numpy(aop_gradient(points[:, 0], points[:, 1], points[:, 2])).nan_to_num(nan=0.0).to(places)
+    degrees = ((mean_position(logits) - places) * slopes).sum(dim=(1, 2))
+    off = functional.smooth_l1_loss(degrees, torch.zeros_like(degrees), beta=HUBER_DEG, reduction="none")
+    whole = weights.amin(dim=1)
+    return (off * whole).sum() / whole.sum().clamp_min(1.0)
+
+
+def mean_position(logits: torch.Tensor) -> torch.Tensor:
+    """Points (B, n, 2) in pixels of the map: the mean position under the softmax of each map."""
+    return soft_argmax(functional.softmax(logits.flatten(2), dim=2).view_as(logits))
+
+
+def least_over_swaps(
+    loss: PointLoss,
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    pairs: Sequence[tuple[int, int]],
+    weights: torch.Tensor,
+) -> torch.Tensor:
+    """Mean loss of a batch that does not punish a swap of interchangeable points.
+
+    Args:
+        loss: loss of each point.
+        prediction, target: (B, n, ...).
+        pairs: indices of points whose two names mean the same thing; of each pair, frame by frame, the assignment with
+            the smaller loss counts.
+        weights: (B, n), 0 for a target that is not to be learned.
+
+    Returns:
+        A scalar: the sum over what is to be learned, divided by the sum of the weights.
+    """
+    order = list(range(prediction.shape[1]))
+    straight = loss(prediction, target) * weights
+    if not pairs:
+        return straight.sum() / weights.sum().clamp_min(1.0)
+    for first, second in pairs:
+        order[first], order[second] = second, first
+    swapped = loss(prediction, target[:, order]) * weights[:, order]
+    paired = [torch.minimum(straight[:, list(pair)].sum(1), swapped[:, list(pair)].sum(1)) for pair in pairs]
+    alone = sorted(set(order) - {index for pair in pairs for index in pair})
+    return (sum(paired) + straight[:, alone].sum(dim=1)).sum() / weights.sum().clamp_min(1.0)

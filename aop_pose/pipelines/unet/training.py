@@ -1,0 +1,216 @@
+"""What Lightning trains: the loss of a batch, the errors of the checked frames, the optimiser and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from aop_pose.core.keypoints import to_centres, to_edges
+from aop_pose.core.letterbox import PAD_VALUE
+from aop_pose.inference.predictor import Contract
+from aop_pose.pipelines.data import Example, FrameDataset, inside, number_of
+from aop_pose.pipelines.lightning import Course, PointTraining, Training, rate_factor
+from aop_pose.pipelines.losses import (
+    angle_error,
+    coordinate_error,
+    cross_entropy,
+    encode,
+    least_over_swaps,
+    position_error,
+    squared_error,
+)
+from aop_pose.pipelines.unet.config import UnetConfig
+from aop_pose.pipelines.unet.network import MaskedNetwork, build, region_of
+
+BLURRED = 0.25
+"""Share of the frames that are blurred, where any is."""
+
+
+class Augmentation:
+    """Draws one change of picture and points; every kind is off at 0.
+
+    torchvision's affine map counts a key point from the picture's edge and its mirrors count it from the centre of the
+    first pixel, so that points change over between the two here.
+    """
+
+    def __init__(self, config: UnetConfig):
+        self.config = config
+        moves = config.degrees or config.translate or config.scale or config.shear
+        self.affines = [
+            v2.RandomAffine(
+                config.degrees,
+                translate=(config.translate, config.translate),
+                scale=(1 - config.scale, 1 + config.scale),
+                shear=config.shear or None,
+                interpolation=v2.InterpolationMode.BILINEAR,
+                fill=fill,
+            )
+            # What comes in from outside is black as around the sector, or gray as around a letterboxed picture.
+            for fill in (0.0, PAD_VALUE / 255)
+        ] if moves else []  # fmt: skip
+        self.mirrors = [
+            mirror(probability)
+            for mirror, probability in (
+                (v2.RandomHorizontalFlip, config.flip), (v2.RandomVerticalFlip, config.flip_vertical),
+            ) if probability
+        ]  # fmt: skip
+        changes = config.brightness or config.contrast
+        blur = v2.GaussianBlur(2 * math.ceil(2 * config.blur) + 1, (0.3, max(0.3, config.blur)))
+        self.blur = v2.RandomApply([blur], p=BLURRED) if config.blur else None
+        self.jitter = v2.ColorJitter(config.brightness, config.contrast) if changes else None
+
+    def __call__(self, gray: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gray (1, S, S) in [0, 1] and points (n, 2) in its pixels -> the same, changed."""
+        size = (gray.shape[-2], gray.shape[-1])
+        picture, places = tv_tensors.Image(gray), tv_tensors.KeyPoints(points, canvas_size=size)
+        for mirror in self.mirrors:
+            picture, places = mirror(picture, places)
+        if self.affines:
+            edges = tv_tensors.KeyPoints(to_edges(places.numpy()), canvas_size=size)
+            picture, edges = self.affines[int(torch.randint(2, ()))](picture, edges)
+            places = torch.from_numpy(to_centres(edges.numpy()))
+        if self.jitter is not None:
+            picture = self.jitter(picture)
+        if self.blur is not None:
+            picture = self.blur(picture)
+        return self._varied(picture.as_subclass(torch.Tensor)), places.as_subclass(torch.Tensor)
+
+    def _varied(self, gray: torch.Tensor) -> torch.Tensor:
+        if self.config.gamma:
+            limit = np.log1p(self.config.gamma)
+            gray = gray ** torch.empty(1).uniform_(-limit, limit).exp()
+        if self.config.speckle:
+            strength = torch.empty(1).uniform_(0, self.config.speckle)
+            gray = (gray * (1 + strength * torch.randn_like(gray))).clamp(0, 1)
+        return gray
+
+
+def course_of(config: UnetConfig) -> Course:
+    """How long and how a configuration trains."""
+    return Course(
+        config.epochs, config.batch, config.averaging, config.clip, config.save_every, config.precision, config.gpus
+    )
+
+
+def frames_of(config: UnetConfig, examples: Sequence[Example], seed: int) -> FrameDataset:
+    """Examples as the network sees them."""
+    return FrameDataset(examples, config.image_size, Augmentation(config), seed)
+
+
+class UnetTraining(Training):
+    """What both stages of the U-Net share: one optimiser and its schedule."""
+
+    method = "unet"
+    config: UnetConfig
+
+    def rate(self, epoch: int) -> float:
+        return self.config.lr * rate_of(self.config, epoch)
+
+    def configure_optimizers(self) -> Any:
+        kind = torch.optim.AdamW if self.config.optimizer == "AdamW" else torch.optim.Adam
+        optimizer = kind(self.network.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: rate_of(self.config, epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+
+class LandmarkTraining(UnetTraining, PointTraining):
+    """Learns the points of labelled frames."""
+
+    def __init__(
+        self, config: UnetConfig, network: nn.Module, seed: int, examples: Sequence[Example], checks: Sequence[Example],
+        contract: Contract,
+    ):  # fmt: skip
+        frames, checked = frames_of(config, examples, seed), frames_of(config, checks, seed)
+        super().__init__(config, course_of(config), network, seed, frames, checked, contract)
+        self.config = config
+
+    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        config, raw = self.config, network(gray).float()
+        seen = inside(points, config.image_size)
+        if config.head == "coordinates":
+            shares = (points + 0.5) / config.image_size
+            return least_over_swaps(coordinate_error, raw, shares, self.pairs, seen)
+        places = (points + 0.5) / config.map_stride - 0.5
+        targets = encode(places, config.map_size, config.sigma)
+        count = points.shape[1]
+        maps = raw[:, :count]
+        if config.loss == "mse":
+            maps = torch.sigmoid(maps) if config.activation == "sigmoid" else maps
+            # A point that augmentation moved out of the picture has an empty map, which is right to learn.
+            loss = least_over_swaps(squared_error, maps, targets, self.pairs, torch.ones_like(seen))
+        else:
+            loss = least_over_swaps(cross_entropy, maps, targets, self.pairs, seen)
+        if config.coordinate_weight:
+            loss = loss + config.coordinate_weight * position_error(maps, places, seen)
+        if config.angle_weight:
+            loss = loss + config.angle_weight * angle_error(maps, places, seen)
+        if config.region != "none":
+            region = region_of(places, config.map_size, config.region)
+            loss = loss + config.region_weight * functional.binary_cross_entropy_with_logits(raw[:, count], region)
+        return loss
+
+
+class MaskedTraining(UnetTraining):
+    """Learns to fill in hidden patches of frames without labels: masked autoencoding (He et al. 2022) by the U-Net.
+
+    The loss is the squared error over the hidden patches alone.
+    """
+
+    checked = ("val/loss",)
+
+    def __init__(
+        self, config: UnetConfig, network: MaskedNetwork, seed: int, examples: Sequence[Example],
+        checks: Sequence[Example],
+    ):  # fmt: skip
+        frames, checked = frames_of(config, examples, seed), frames_of(config, checks, seed)
+        super().__init__(config, course_of(config), network, seed, frames, checked)
+        self.config = config
+
+    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        return self._masked_error(network, gray, self.training_masks(len(gray)))
+
+    def training_masks(self, frames: int) -> torch.Tensor:
+        """1 where a patch is hidden, (frames, 1, patches, patches); drawn from (seed, epoch, batch)."""
+        generator = torch.Generator().manual_seed(number_of(self.seed, self.current_epoch, len(self.losses)))
+        return hidden_patches(self.config, frames, generator)
+
+    def validation_step(self, batch: Any, number: int) -> None:
+        gray, _, indices = batch
+        # The same patches in every epoch, so that epochs can be compared.
+        masks = [hidden_patches(self.config, 1, torch.Generator().manual_seed(index)) for index in indices.tolist()]
+        self.share("val/loss", float(self._masked_error(self.kept, gray, torch.cat(masks))), len(gray))
+
+    def _masked_error(self, network: nn.Module, gray: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        mask = hidden.to(gray.device).repeat_interleave(self.config.mask_patch, 2)
+        mask = mask.repeat_interleave(self.config.mask_patch, 3)
+        seen = (gray * (1 - mask)).contiguous(memory_format=torch.channels_last)
+        told = functional.pixel_shuffle(network(seen).float(), self.config.stem)
+        return ((told - gray) ** 2 * mask).sum() / mask.sum()
+
+
+def hidden_patches(config: UnetConfig, frames: int, generator: torch.Generator) -> torch.Tensor:
+    """(frames, 1, p, p) float: 1 for ``mask_share`` of the patches of each frame, drawn without replacement."""
+    side = config.image_size // config.mask_patch
+    hidden = max(1, round(config.mask_share * side**2))
+    ranks = torch.rand(frames, side**2, generator=generator).argsort(dim=1).argsort(dim=1)
+    return (ranks < hidden).float().view(frames, 1, side, side)
+
+
+def network_for(config: UnetConfig, stage: str) -> nn.Module:
+    """The network of a stage (``train`` or ``pretrain``), with random weights."""
+    return build(config) if stage == "train" else MaskedNetwork(config)
+
+
+def rate_of(config: UnetConfig, epoch: int) -> float:
+    """Learning rate of an epoch (from 0) over the first one."""
+    if config.schedule == "step" and epoch >= config.warmup_epochs:
+        return config.step_factor ** (epoch // config.step_epochs)
+    return rate_factor(config.schedule, epoch, config.epochs, config.warmup_epochs)

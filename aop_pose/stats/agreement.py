@@ -1,0 +1,193 @@
+"""Formulas of agreement between two raters, each over sums of columns, so that one formula serves every draw.
+
+Sources: intraclass correlation, Shrout and Fleiss, Psychological Bulletin 86 (1979) 420-428; limits of agreement,
+Bland and Altman, Lancet 327 (1986) 307-310; kappa, Cohen, Educational and Psychological Measurement 20 (1960) 37-46.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+
+from aop_pose.stats.bootstrap import Estimate, Resampling, Statistic
+
+LIMIT_SDS = 1.96
+"""Limits of agreement: bias plus and minus this many standard deviations of the differences."""
+
+
+def rating_columns(ratings: np.ndarray) -> np.ndarray:
+    """Ratings (n targets, k raters) -> columns (n, k + 3): one, each rating, sum of squares, squared mean.
+
+    All ratings are shifted by their common mean, which changes no intraclass correlation and keeps digits.
+    """
+    ratings = np.asarray(ratings, dtype=np.float64)
+    shifted = ratings - ratings.mean() if ratings.size else ratings
+    return np.column_stack(
+        [np.ones(len(shifted)), shifted, (shifted**2).sum(axis=1), shifted.mean(axis=1, keepdims=True) ** 2]
+    )
+
+
+def icc_2_1(sums: np.ndarray) -> np.ndarray:
+    """Absolute agreement of single ratings, raters drawn at random (two-way random effects)."""
+    n, k, between_rows, between_columns, residual = _mean_squares(sums)
+    return (between_rows - residual) / (between_rows + (k - 1) * residual + k * (between_columns - residual) / n)
+
+
+def icc_3_1(sums: np.ndarray) -> np.ndarray:
+    """Consistency of single ratings of these very raters (two-way mixed effects): an offset does not count."""
+    _, k, between_rows, _, residual = _mean_squares(sums)
+    return (between_rows - residual) / (between_rows + (k - 1) * residual)
+
+
+def _mean_squares(sums: np.ndarray) -> tuple[np.ndarray, int, np.ndarray, np.ndarray, np.ndarray]:
+    """Two-way analysis of variance without replication, from sums of ``rating_columns``."""
+    k = sums.shape[-1] - 3
+    n, raters, squares, row_squares = sums[..., 0], sums[..., 1 : k + 1], sums[..., k + 1], sums[..., k + 2]
+    correction = raters.sum(axis=-1) ** 2 / (n * k)
+    rows = k * row_squares - correction
+    columns = (raters**2).sum(axis=-1) / n - correction
+    # Rounding must not make the residual of perfect agreement negative.
+    residual = np.maximum(squares - correction - rows - columns, 0)
+    return n, k, rows / (n - 1), columns / (k - 1), residual / ((n - 1) * (k - 1))
+
+
+def moment_columns(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Columns (n, 6) for ``pearson``: one, x, y, x², y², xy, with each rater's mean taken off."""
+    x, y = first - np.mean(first), second - np.mean(second)
+    return np.column_stack([np.ones(len(x)), x, y, x * x, y * y, x * y])
+
+
+def pearson(sums: np.ndarray) -> np.ndarray:
+    """Pearson's r from sums of ``moment_columns``."""
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    spread = np.sqrt(np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0))
+    return np.where(spread > 0, (xy - x * y / n) / spread, np.nan)
+
+
+def difference_columns(differences: np.ndarray) -> np.ndarray:
+    """Columns (n, 3) for ``deviation`` and ``limit``: one, d, d²."""
+    return np.column_stack([np.ones(len(differences)), differences, differences**2])
+
+
+def deviation(sums: np.ndarray) -> np.ndarray:
+    """Standard deviation of the differences (n - 1 in the denominator)."""
+    n, total, squares = np.moveaxis(sums, -1, 0)
+    return np.sqrt(np.maximum(squares - total**2 / n, 0) / (n - 1))
+
+
+def limit(sign: int) -> Statistic:
+    """Upper (+1) or lower (-1) limit of agreement."""
+    return lambda sums: sums[..., 1] / sums[..., 0] + sign * LIMIT_SDS * deviation(sums)
+
+
+def table_columns(first: np.ndarray, second: np.ndarray, threshold: float) -> np.ndarray:
+    """Columns (n, 4) of a two-by-two table: both at least the threshold, only first, only second, neither."""
+    a, b = first >= threshold, second >= threshold
+    return np.column_stack([a & b, a & ~b, ~a & b, ~a & ~b]).astype(np.float64)
+
+
+def accuracy(sums: np.ndarray) -> np.ndarray:
+    """Share of frames on the same side of the threshold."""
+    return (sums[..., 0] + sums[..., 3]) / sums.sum(axis=-1)
+
+
+def sensitivity(sums: np.ndarray) -> np.ndarray:
+    """Of the frames that the second rater puts at or above the threshold, the share that the first does too."""
+    return sums[..., 0] / (sums[..., 0] + sums[..., 2])
+
+
+def specificity(sums: np.ndarray) -> np.ndarray:
+    """Of the frames that the second rater puts below the threshold, the share that the first does too."""
+    return sums[..., 3] / (sums[..., 3] + sums[..., 1])
+
+
+def kappa(sums: np.ndarray) -> np.ndarray:
+    """Cohen's kappa: agreement beyond that of two raters who decide by chance; NaN where chance agrees always."""
+    both, first, second, neither = np.moveaxis(sums, -1, 0)
+    n = sums.sum(axis=-1)
+    chance = ((both + first) * (both + second) + (neither + first) * (neither + second)) / n**2
+    return np.where(chance < 1, (accuracy(sums) - chance) / (1 - chance), np.nan)
+
+
+TABLE_STATISTICS: dict[str, Statistic] = {
+    "accuracy": accuracy,
+    "sensitivity": sensitivity,
+    "specificity": specificity,
+    "kappa": kappa,
+}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in the order given.
+
+    The i-th smallest of m is multiplied by m - i + 1; none gets smaller than one before it, none above 1. Source:
+    Holm, Scandinavian Journal of Statistics 6 (1979) 65-70. ValueError for a value outside [0, 1].
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"expected p-values in [0, 1], found {values}")
+    order = np.argsort(values, kind="stable")
+    raised = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1)
+    return adjusted.tolist()
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks (n,) from 1 on, equal values sharing the mean of theirs."""
+    _, place, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson correlation of the ranks of two series (n,); NaN where one of them is constant."""
+    a, b = ranks(first), ranks(second)
+    a, b = a - a.mean(), b - b.mean()
+    lengths = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / lengths if lengths > 0 else float("nan")
+
+
+def spearman_over_groups(first: np.ndarray, second: np.ndarray, groups: np.ndarray, draws: int = 1000) -> Estimate:
+    """``spearman`` with its 95 % interval, groups drawn with replacement and ranked anew in each draw."""
+    resampling = Resampling(groups, draws=draws)
+    _, index = np.unique(groups, return_inverse=True)
+    value = spearman(first, second)
+    if resampling.withheld:
+        return Estimate(value)
+    drawn = []
+    for block in resampling.counts():
+        for counts in block:
+            frames = np.repeat(np.arange(len(index)), counts[index].astype(np.int64))
+            drawn.append(spearman(first[frames], second[frames]))
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return Estimate(value, (float(low), float(high)))
+
+
+@attrs.frozen(eq=False)
+class RiskCoverage:
+    """Mean error of the most trusted frames, for every number of them."""
+
+    coverage: np.ndarray
+    """(n,): 1 / n, 2 / n, ..., 1."""
+    risk: np.ndarray
+    """(n,), unit of the errors."""
+
+    @property
+    def area(self) -> float:
+        """AURC: the mean of ``risk`` over all coverages; the least is reached by ranking by the error itself."""
+        return float(self.risk.mean())
+
+    def at(self, coverage: float) -> float:
+        """Risk of the smallest number of frames that reaches a coverage in (0, 1]."""
+        return float(self.risk[int(np.ceil(coverage * len(self.risk) - 1e-9)) - 1])
+
+
+def risk_coverage(confidence: np.ndarray, errors: np.ndarray) -> RiskCoverage:
+    """Curve of errors (n,) taken in the order of falling confidence (n,); equal confidences share their mean error."""
+    order = np.argsort(-confidence, kind="stable")
+    _, place, counts = np.unique(-confidence[order], return_inverse=True, return_counts=True)
+    shared = (np.bincount(place, weights=errors[order]) / counts)[place]
+    number = np.arange(1, len(order) + 1)
+    return RiskCoverage(number / len(order), np.cumsum(shared) / number)

@@ -1,0 +1,159 @@
+"""What an artefact stores of its calibration, and the interval that follows for one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from aop_pose.core.results import Measurement
+from aop_pose.geometry import aop_sensitivity
+from aop_pose.stats.conformal import check_coverage, weighted_quantile
+
+PLAIN = "plain"
+
+
+@attrs.frozen(eq=False)
+class Case:
+    """What two looks at a frame say. Points (n, 2) in shares of the frame's longer side."""
+
+    points: np.ndarray
+    again: np.ndarray | None
+    """Of the second look; None where there was none."""
+    score: float
+    spread: np.ndarray | None = None
+    """(n,) how wide the map of each point is (``heatmaps.spreads``); None for a head without maps."""
+
+
+def _slope(case: Case) -> float:
+    """Degrees that the angle moves where all three points are off by a hundredth of the longer side."""
+    return float(np.linalg.norm(aop_sensitivity(*case.points))) / 100
+
+
+def _moved(case: Case) -> float:
+    if case.again is None:
+        return np.nan
+    return 0.01 + float(np.linalg.norm(case.points - case.again, axis=1).mean())
+
+
+def _wide(case: Case) -> float:
+    return np.nan if case.spread is None else 0.01 + float(case.spread.mean())
+
+
+DIFFICULTIES: dict[str, Callable[[Case], float]] = {
+    PLAIN: lambda case: 1.0,
+    "score": lambda case: 1.05 - case.score,
+    "looks": _moved,
+    "geometry": _slope,
+    "geometry-looks": lambda case: _slope(case) * _moved(case),
+    "spread": _wide,
+    "geometry-spread": lambda case: _slope(case) * _wide(case),
+}
+"""Every one positive; ``geometry`` is defined for three points only."""
+NEED_TWO_LOOKS = frozenset({"looks", "geometry-looks"})
+
+
+NEED_MAPS = frozenset({"spread", "geometry-spread"})
+
+
+def names_for(points: int, maps: bool) -> tuple[str, ...]:
+    """The difficulties that are defined for a schema of that many points, and a head with or without ``maps``."""
+    defined = [name for name in DIFFICULTIES if points == 3 or not name.startswith("geometry")]
+    return tuple(name for name in defined if maps or name not in NEED_MAPS)
+
+
+DEFAULT_COVERAGE = 0.9
+
+
+class Scores(BaseModel):
+    """Residuals over difficulties of one quantity on the frames of calibration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    difficulty: str
+    relative: bool
+    """True: a residual is a share of the predicted value (lengths), so that it holds in pixels and in millimetres."""
+    scores: list[float] = Field(min_length=1)
+    """Rising."""
+    weights: list[float]
+    """Of each score; they add up to the number of groups."""
+    measured: dict[str, Any] = Field(default_factory=dict)
+    """Target and achieved coverage, for people."""
+
+    @field_validator("difficulty")
+    @classmethod
+    def _check_difficulty(cls, name: str) -> str:
+        if name not in DIFFICULTIES:
+            raise ValueError(f"expected one of {', '.join(DIFFICULTIES)}, found {name!r}")
+        return name
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Scores:
+        if len(self.scores) != len(self.weights):
+            raise ValueError(f"expected a weight for each of {len(self.scores)} scores, found {len(self.weights)}")
+        return self
+
+    def radius(self, coverage: float) -> float:
+        """Half width of an interval for a frame of difficulty 1; infinity where there are too few groups for that."""
+        return weighted_quantile(np.array(self.scores), np.array(self.weights), coverage)
+
+
+class Calibration(BaseModel):
+    """Conformal intervals of a network (``evaluation.conformal``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["split-conformal over groups"] = "split-conformal over groups"
+    data: str
+    """The frames, for people; they trained nothing."""
+    frames: int = Field(gt=0)
+    groups: int = Field(gt=0)
+    quantities: dict[Literal["aop_deg", "ofd", "bpd", "hc"], Scores]
+
+    @property
+    def needs_two_looks(self) -> bool:
+        return any(scores.difficulty in NEED_TWO_LOOKS for scores in self.quantities.values())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but the scores."""
+        told: dict[str, Any] = {}
+        for name, one in self.quantities.items():
+            told[name] = {"difficulty": one.difficulty, **one.measured}
+        return {"method": self.method, "data": self.data, "frames": self.frames, "groups": self.groups, **told}
+
+    def at(self, coverage: float) -> Intervals:
+        """UsageError for a coverage that is none, or too high for so few groups."""
+        check_coverage(coverage, self.groups)
+        radii: dict[str, float] = {}
+        for name, scores in self.quantities.items():
+            radii[name] = scores.radius(coverage)
+        return Intervals(self, radii)
+
+
+@attrs.frozen(eq=False)
+class Intervals:
+    """The radii of one coverage."""
+
+    calibration: Calibration
+    radii: Mapping[str, float]
+
+    def add_to(self, measurements: Mapping[str, Measurement], case: Case) -> dict[str, Measurement]:
+        """The same measurements, each with its interval where one is calibrated."""
+        return {name: attrs.evolve(one, interval=self._interval(one, case)) for name, one in measurements.items()}
+
+    def _interval(self, measurement: Measurement, case: Case) -> tuple[float, float] | None:
+        name, value = measurement.name, measurement.value
+        known = name if name in self.radii else name.removesuffix(f"_{measurement.unit}")
+        if known not in self.radii:
+            return None
+        scores = self.calibration.quantities[known]  # type: ignore[index]  # a key of radii is one of quantities
+        radius = self.radii[known] * DIFFICULTIES[scores.difficulty](case) * (value if scores.relative else 1.0)
+        if not math.isfinite(radius):
+            return None
+        highest = 180.0 if measurement.unit == "deg" else math.inf
+        return max(0.0, value - radius), min(highest, value + radius)

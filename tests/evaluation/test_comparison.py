@@ -1,0 +1,118 @@
+"""The figures of a comparison, against plain numpy and against what must show."""
+
+import attrs
+import numpy as np
+import pytest
+
+from aop_pose.errors import UsageError
+from aop_pose.evaluation.comparison import study
+from aop_pose.evaluation.errors import summarise
+from aop_pose.evaluation.grouping import every_frame_alone, grouped_by, subset_columns
+from aop_pose.stats.bootstrap import group_bootstrap
+from tests.evaluation.comparisons import angles, comparison
+
+
+def test_every_figure_that_both_know_is_the_same():
+    compared = comparison(missing=(3, 40))
+    figures = summarise(compared.errors)
+    shared = [name for name in compared.estimates if name in figures]
+    assert len(shared) == 13
+    for name in shared:
+        assert compared.estimates[name].value == pytest.approx(figures[name], abs=1e-6), name
+
+
+def test_the_other_figures_against_plain_numpy():
+    compared = comparison()
+    true, found = angles(compared.matched.truth), angles(compared.matched.predicted)
+    distance = np.linalg.norm(compared.matched.truth - compared.matched.predicted, axis=-1)
+    expected = {
+        "sdr_5_ps2": np.mean(distance[:, 1] <= 5),
+        "aop_within_5_deg": np.mean(np.abs(found - true) <= 5),
+        "aop_sd_deg": np.std(found - true, ddof=1),
+        "aop_loa_low_deg": np.mean(found - true) - 1.96 * np.std(found - true, ddof=1),
+        "aop_pearson_r": np.corrcoef(true, found)[0, 1],
+        "aop_at_120_accuracy": np.mean((true >= 120) == (found >= 120)),
+        "aop_at_110_sensitivity": np.mean(found[true >= 110] >= 110),
+        "aop_at_140_specificity": np.mean(found[true < 140] < 140),
+    }
+    for name, value in expected.items():
+        assert compared.estimates[name].value == pytest.approx(value), name
+
+
+def test_intervals_are_those_of_the_groups_and_wider_than_those_of_frames():
+    groups = np.arange(90) // 3
+    grouped, alone = comparison(groups=groups), comparison()
+    error = np.abs(grouped.errors.differences["aop"])
+    slow = group_bootstrap(error, groups, draws=2000)
+    assert grouped.estimates["aop_mae_deg"].interval == pytest.approx((slow.low, slow.high))
+    assert (grouped.n_groups, alone.n_groups) == (30, 90)
+    copies = comparison(groups=np.zeros(90, int))
+    assert copies.withheld
+    assert all(estimate.interval is None for estimate in copies.estimates.values())
+
+
+def test_a_missing_frame_is_in_no_figure_but_counted_in_its_row():
+    columns = {"Device": tuple("AB" * 45), "patient": tuple(map(str, range(90)))}
+    compared = comparison(columns=columns, missing=(0, 2))
+    first, second, *rest = compared.subsets
+    assert [(s.by, s.label, s.n, s.n_missing, s.n_groups) for s in (first, second)] == [
+        ("Device", "A", 45, 2, 43),
+        ("Device", "B", 45, 0, 45),
+    ]
+    error = np.abs(compared.errors.differences["aop"])
+    assert first.estimates["aop_mae_deg"].value == pytest.approx(np.nanmean(error[::2]))
+    assert {subset.by for subset in rest} == {"AoP (reference)"}
+
+
+def test_thirds_hold_every_frame_once():
+    contrast = np.random.default_rng(1).normal(50, 5, 90)
+    compared = comparison(quality=contrast, half_width=np.linspace(2, 9, 90))
+    for by in ("AoP (reference)", "contrast", "stated interval, width"):
+        thirds = [subset for subset in compared.subsets if subset.by == by]
+        assert [subset.n for subset in thirds] == [30, 30, 30]
+    few = comparison(n=8, quality=contrast[:8])
+    assert few.subsets == ()
+    same = comparison(half_width=5.0)
+    assert {subset.by for subset in same.subsets} == {"AoP (reference)"}
+
+
+def test_stated_intervals_hold_as_often_as_they_do_and_a_shuffled_calibration_shows():
+    right = comparison(n=300, half_width=8.0)
+    true, found = angles(right.matched.truth), angles(right.matched.predicted)
+    coverage = right.estimates["aop_interval_coverage"]
+    assert coverage.value == pytest.approx(np.mean(np.abs(true - found) <= 8))
+    assert coverage.value > 0.9
+    assert right.estimates["aop_interval_width_deg"].value == pytest.approx(16)
+    wrong = comparison(n=300, half_width=8.0, shuffled=True).estimates["aop_interval_coverage"]
+    assert wrong.interval[1] < 0.5
+    assert "aop_interval_coverage" not in comparison().estimates
+
+
+def test_groups_of_a_column():
+    grouping = grouped_by({"patient": ("x", "", "x", "")}, "patient")
+    assert grouping.ids.tolist() == [0, 1, 0, 2]
+    assert grouping.note == "frames without a value of patient, each its own group: 2"
+    assert every_frame_alone(3).ids.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("columns", "known"), [({}, "none beside the points"), ({"device": ("x",)}, "(device)")])
+def test_a_group_column_that_is_not_there_is_one_line(columns, known):
+    with pytest.raises(UsageError, match="--group: expected a column") as caught:
+        grouped_by(columns, "patient")
+    assert known in str(caught.value)
+
+
+def test_columns_that_get_rows():
+    columns = {
+        "DEVICE": ("a", "b"), "centre": ("x", "x"), "site": tuple(map(str, range(13))), "note": ("p", "q")
+    }  # fmt: skip
+    assert list(subset_columns(columns)) == ["DEVICE"]
+
+
+def test_pictures_of_several_sizes_without_a_scale_are_said():
+    compared = comparison()
+    sizes = compared.matched.sizes.copy()
+    assert compared.notes == ()
+    sizes[4] = 1024, 768
+    again = study(attrs.evolve(compared.matched, sizes=sizes), compared.errors, compared.grouping)
+    assert again.notes[0].startswith("pictures of 2 sizes (256x256 to 1024x768): pixel errors are means over unlike")

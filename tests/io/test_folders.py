@@ -1,0 +1,88 @@
+"""The folder a run writes: whose it is, and what is removed from it."""
+
+import os
+
+import pytest
+
+from aop_pose.errors import UsageError
+from aop_pose.io.files import replacing
+from aop_pose.io.folders import DOCUMENT, OVERLAYS, STARTED, TABLE, claim, is_drawn
+
+IDENTITY = {"model": "m@1", "sources": ["a"]}
+
+
+def finished(out):
+    (out / OVERLAYS).mkdir(parents=True)
+    for name in (TABLE, DOCUMENT, f"{OVERLAYS}/stale.png"):
+        (out / name).write_text("x")
+    return out
+
+
+def test_a_new_folder_is_made_and_taken_up_once_it_has_a_table(tmp_path):
+    out = tmp_path / "a" / "out"
+    assert claim(out, IDENTITY, overwrite=False) is False
+    assert claim(out, IDENTITY, overwrite=False) is False
+    (out / TABLE).touch()
+    assert claim(out, IDENTITY, overwrite=False) is True
+    with pytest.raises(UsageError, match=r"another run \(model was m@1\)"):
+        claim(out, {**IDENTITY, "model": "m@2"}, overwrite=False)
+
+
+@pytest.mark.parametrize("record", [None, "", "{", "[]", "\udcff"])
+def test_a_beginning_without_its_record_is_nobodys(tmp_path, record):
+    (tmp_path / TABLE).touch()
+    if record is not None:
+        (tmp_path / STARTED).write_bytes(record.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match="model was unknown"):
+        claim(tmp_path, IDENTITY, overwrite=False)
+
+
+def test_overwrite_removes_an_earlier_run_and_nothing_else(tmp_path):
+    out = finished(tmp_path / "out")
+    (out / "mine.png").touch()
+    with pytest.raises(UsageError, match="finished"):
+        claim(out, IDENTITY, overwrite=False)
+    assert claim(out, IDENTITY, overwrite=True) is False
+    assert sorted(os.listdir(out)) == [STARTED, "mine.png"]
+    own = tmp_path / "own" / OVERLAYS
+    own.mkdir(parents=True)
+    (own / "mine.png").touch()
+    claim(own.parent, IDENTITY, overwrite=True)
+    assert (own / "mine.png").exists()
+
+
+def test_overlays_go_before_the_table_that_tells_whose_they_are(tmp_path, monkeypatch):
+    out = finished(tmp_path / "out")
+    seen = []
+    monkeypatch.setattr("shutil.rmtree", lambda path: seen.append(is_drawn(str(path))))
+    claim(out, IDENTITY, overwrite=True)
+    assert seen == [True]
+
+
+def test_half_written_files_of_killed_runs_are_removed(tmp_path):
+    kept = tmp_path / "sub" / ".x.png.12.tmp"
+    for folder in (tmp_path, tmp_path / OVERLAYS, tmp_path / OVERLAYS / "s", kept.parent):
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / "x.png") as temporary:
+            temporary.touch()
+            os.link(temporary, folder / ".x.png.12.tmp")
+    claim(tmp_path, IDENTITY, overwrite=False)
+    assert list(tmp_path.rglob(".*.tmp")) == [kept]
+    assert len(list(tmp_path.rglob("x.png"))) == 4
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_what_is_no_folder_is_refused(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="--out"):
+        claim(tmp_path / name, IDENTITY, overwrite=False)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    def refusing(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.write_text", refusing)
+    with pytest.raises(UsageError, match="cannot be written: Permission denied"):
+        claim(tmp_path, IDENTITY, overwrite=False)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,157 @@
+"""Volumes -> rows: one row a volume or time point whatever happens."""
+
+import csv
+import json
+
+import attrs
+import numpy as np
+import pytest
+
+from aop_pose.core.frame import Volume
+from aop_pose.core.results import columns
+from aop_pose.core.schema import FETAL_FACE
+from aop_pose.errors import UsageError
+from aop_pose.inference.decode import encode
+from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
+from aop_pose.io.volumes import write_volume
+from aop_pose.measuring.folder import predict_volumes
+
+SHAPE = (12, 10, 8)
+
+
+def predictor_of(height=1.0):
+    """Finds three points in the middle, 4 voxels of the grid apart."""
+    contract = VolumeContract(
+        name="made-up", schema="fetal_face", size=(16, 16, 16), voxel_mm=1.0, sigma=2.0, threshold=0.1,
+        decode="subpixel", training_run={"name": "none"},
+    )  # fmt: skip
+    points = np.array([[[7.5, 7.5, 3.5], [7.5, 7.5, 7.5], [7.5, 7.5, 11.5]]])
+    return VolumePredictor(contract, lambda inputs: height * encode(points, (16, 16, 16), 2.0), "made-up@0")
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """A good volume, one of one value, a 4-D file, one with NaN, a broken one, one without spacing, and a text."""
+    folder = tmp_path / "volumes"
+    (folder / "sub").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    values = draw.random(SHAPE, dtype=np.float32)
+    write_volume(Volume(values, np.diag([1.0, 1, 1, 1])), folder / "a.nii.gz")
+    write_volume(Volume(np.ones(SHAPE, np.float32), np.eye(4)), folder / "flat.nii.gz")
+    np.savez(folder / "moving.npz", voxels=draw.random((*SHAPE, 3)).astype("f4"), affine=np.eye(4))
+    broken = values.copy()
+    broken[0, 0, 0] = np.nan
+    np.savez(folder / "nan.npz", voxels=broken, affine=np.eye(4))
+    (folder / "sub" / "broken.nii").write_bytes(b"nothing")
+    np.save(folder / "unspaced.npy", values)
+    (folder / "notes.txt").write_text("not a volume")
+    return folder
+
+
+def rows_of(out):
+    with (out / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_volume_and_time_point_has_a_row(volumes, tmp_path):
+    out = tmp_path / "out"
+    summary = predict_volumes(predictor_of(), [volumes], out, facts={"notice": "research"})
+    rows = rows_of(out)
+    assert list(rows[0]) == columns(FETAL_FACE)
+    assert [(row["source"], row["index"], row["status"]) for row in rows] == [
+        ("a.nii.gz", "0", "ok"),
+        ("flat.nii.gz", "0", "abstained"),
+        ("moving.npz", "0", "ok"),
+        ("moving.npz", "1", "ok"),
+        ("moving.npz", "2", "ok"),
+        ("nan.npz", "0", "unreadable"),
+        ("sub/broken.nii", "0", "unreadable"),
+        ("unspaced.npy", "0", "unreadable"),
+    ]
+    assert summary.counts == {"ok": 4, "abstained": 1, "unreadable": 3}
+    assert summary.ignored == 1
+    reasons = {row["source"]: row["reason"] for row in rows}
+    assert "NaN" in reasons["nan.npz"]
+    assert "one value" in reasons["flat.nii.gz"]
+    assert "spacing" in reasons["unspaced.npy"] or "millimetres" in reasons["unspaced.npy"]
+    # The grid's middle is the volume's; the points stand 4 mm apart along i, which the maps' last axis is not.
+    assert float(rows[0]["eye_distance_mm"]) == pytest.approx(4, abs=0.05)
+    assert float(rows[0]["left_eye_j"]) == pytest.approx((SHAPE[1] - 1) / 2, abs=0.02)
+    document = json.loads((out / "results.json").read_text())
+    assert document["run"]["notice"] == "research"
+    assert len(document["results"]) == 8
+    pictures = sorted(str(path.relative_to(out / "overlays")) for path in (out / "overlays").rglob("*.png"))
+    assert len(pictures) == 5
+    assert not (out / ".started.json").exists()
+
+
+def test_time_points_after_a_bad_one_have_rows_too(tmp_path):
+    voxels = np.random.default_rng(0).random((*SHAPE, 3)).astype("f4")
+    voxels[0, 0, 0, 1] = np.nan
+    np.savez(tmp_path / "partly.npz", voxels=voxels, affine=np.eye(4))
+    predict_volumes(predictor_of(), [tmp_path / "partly.npz"], tmp_path / "out")
+    rows = [(row["index"], row["status"]) for row in rows_of(tmp_path / "out")]
+    assert rows == [("0", "ok"), ("1", "unreadable"), ("2", "ok")]
+
+
+def test_a_spacing_is_taken_where_the_file_has_none(volumes, tmp_path):
+    predict_volumes(predictor_of(), [volumes / "unspaced.npy"], tmp_path / "out", spacing=1.25, overlay=False)
+    [row] = rows_of(tmp_path / "out")
+    assert row["status"] == "ok"
+    assert float(row["eye_distance_mm"]) == pytest.approx(4, abs=0.05)
+    assert not (tmp_path / "out" / "overlays").exists()
+
+
+def test_a_broken_off_run_goes_on_where_it_stopped(volumes, tmp_path):
+    straight, out = tmp_path / "straight", tmp_path / "out"
+    predict_volumes(predictor_of(), [volumes], straight, overlay=False)
+
+    def stop(result, done):
+        if (result.source, result.index) == ("moving.npz", 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_volumes(predictor_of(), [volumes], out, overlay=False, on_row=stop)
+    assert len(rows_of(out)) == 4
+    seen = []
+    predict_volumes(predictor_of(), [volumes], out, overlay=False, on_row=lambda result, done: seen.append(result))
+    assert len(seen) == 4
+    assert (out / "results.csv").read_bytes() == (straight / "results.csv").read_bytes()
+
+
+def test_what_stands_is_not_written_over(volumes, tmp_path):
+    out = tmp_path / "out"
+    predict_volumes(predictor_of(), [volumes / "a.nii.gz"], out, overlay=False)
+    with pytest.raises(UsageError, match="finished run"):
+        predict_volumes(predictor_of(), [volumes / "a.nii.gz"], out)
+    other = attrs.evolve(predictor_of(), model_id="other@1")
+    predict_volumes(other, [volumes / "a.nii.gz"], out, overlay=False, overwrite=True)
+    assert rows_of(out)[0]["model"] == "other@1"
+
+
+def test_no_volumes_is_said(volumes, tmp_path):
+    for path in volumes.glob("*.n*"):
+        path.unlink()
+    (volumes / "sub" / "broken.nii").unlink()
+    with pytest.raises(UsageError, match=r"no volumes found in .* \(1 other files\)"):
+        predict_volumes(predictor_of(), [volumes], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_found_abstains_with_the_reason(volumes, tmp_path):
+    predict_volumes(predictor_of(0.01), [volumes / "a.nii.gz"], tmp_path / "out")
+    [row] = rows_of(tmp_path / "out")
+    assert (row["status"], row["eye_distance_mm"], row["brain_i"]) == ("abstained", "", "")
+    assert "no anatomy found" in row["reason"]
+
+
+def test_a_4d_file_has_motion_beside_its_rows(volumes, tmp_path):
+    out = tmp_path / "out"
+    predict_volumes(predictor_of(), [volumes], out)
+    with (out / "motion.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["source"], row["index"]) for row in rows] == [("moving.npz", str(i)) for i in range(3)]
+    # The made-up predictor finds the same place in each.
+    assert [row["brain_mm_per_frame"] for row in rows] == ["", "0.0000", "0.0000"]
+    predict_volumes(predictor_of(), [volumes / "a.nii.gz"], out, overwrite=True)
+    assert not (out / "motion.csv").exists()

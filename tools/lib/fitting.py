@@ -1,0 +1,191 @@
+"""From pictures that may and may not be measured to a gate: least squares, a logistic regression, a cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+
+from aop_pose.errors import UsageError
+from aop_pose.stats.conformal import folds_of
+from aop_pose.trust.gate import (
+    FARTHEST,
+    KNOTS,
+    SIGNALS,
+    STRUCTURES,
+    Evidence,
+    Gate,
+    Linear,
+    Structure,
+    bent,
+    plausibility,
+    signals_of,
+)
+
+FRAMES = "frames"
+"""The kind of pictures that may be measured."""
+SHOWS: dict[str, frozenset[Structure]] = {
+    FRAMES: frozenset(STRUCTURES),
+    "symphysis painted out": frozenset({"head"}),
+    "head painted out": frozenset({"symphysis"}),
+    "sector cut": frozenset({"head"}),
+}
+"""Kind of picture -> the structures it shows; every other kind shows none."""
+RISK = 0.01
+FOLDS = 5
+_RIDGE = 0.03
+"""Of the appearance vectors, as a share of their mean variance."""
+_STEPS = 30
+_PENALTY = 1e-3
+
+
+@attrs.frozen(eq=False)
+class Sample:
+    """One picture on which a network found points."""
+
+    kind: str
+    group: int
+    """Equal for pictures made of the same or nearly the same frame."""
+    evidence: Evidence
+
+
+@attrs.frozen(eq=False)
+class _Learned:
+    """What has to be learned before the signals of a picture are known."""
+
+    appearance: dict[Structure, Linear]
+    shape_mean: np.ndarray
+    shape_precision: np.ndarray
+
+    def signals(self, evidence: Evidence) -> np.ndarray:
+        seen = {name: self.appearance[name].of(evidence.appearance[name]) for name in STRUCTURES}
+        return signals_of(evidence, seen, plausibility(evidence.shape, self.shape_mean, self.shape_precision))
+
+
+def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RISK) -> Gate:
+    """A gate that lets through a share ``risk`` of the pictures that may not be measured, each kind counting alike.
+
+    Args:
+        samples: pictures of the kind ``FRAMES`` and of others, on which points were found.
+        asked: kind -> how many pictures of it the network was given, those without points included.
+
+    Raises:
+        UsageError: points were found on frames of fewer than ``FOLDS`` groups, or on nothing else.
+
+    Appearance and shape are learned on four fifths of the groups and told on the fifth, five times; the logistic
+    regression sees only what was told so. The threshold is set on what regressions say of folds that they did not see.
+    What is stored was then learned on all.
+    """
+    kinds = np.array([sample.kind for sample in samples])
+    groups = np.array([sample.group for sample in samples])
+    good = kinds == FRAMES
+    if len(np.unique(groups[good])) < FOLDS or good.all():
+        raise UsageError(
+            f"gate: expected points found on frames of at least {FOLDS} groups and on other pictures, found points on "
+            f"{good.sum()} of {asked.get(FRAMES, 0)} frames and on {(~good).sum()} other pictures"
+        )
+    fold = folds_of(groups, FOLDS)
+    signals = np.empty((len(samples), len(SIGNALS)))
+    for number in range(FOLDS):
+        learned = _learn([sample for sample, out in zip(samples, fold == number, strict=True) if not out])
+        for i in np.flatnonzero(fold == number).tolist():
+            signals[i] = learned.signals(samples[i].evidence)
+    means, scales = signals[good].mean(axis=0), np.maximum(signals[good].std(axis=0), 1e-3)
+    standard = np.clip((signals - means) / scales, -FARTHEST, FARTHEST)
+    columns = bent(standard).reshape(len(samples), -1)
+    coefficients, intercept = _logistic(columns, good, _balanced(kinds))
+    trust = _crossed(columns, good, kinds, fold)
+    # A picture without points has got nothing through; the cut is made over all that were given.
+    share = np.array([0.0 if kind == FRAMES else 1 / asked[kind] for kind in kinds]) / (len(asked) - (FRAMES in asked))
+    threshold = _cut(trust, share, risk)
+    learned = _learn(samples)
+    through = {kind: float(((kinds == kind) & (trust >= threshold)).sum() / count) for kind, count in asked.items()}
+    return Gate(
+        appearance=learned.appearance,
+        shape_mean=learned.shape_mean.round(6).tolist(),
+        shape_precision=learned.shape_precision.round(4).tolist(),
+        means=_named(means),
+        scales=_named(scales),
+        coefficients={
+            name: values.round(5).tolist()
+            for name, values in zip(SIGNALS, coefficients.reshape(-1, 1 + len(KNOTS)), strict=True)
+        },
+        intercept=round(float(intercept), 5),
+        threshold=threshold,
+        risk=risk,
+        fitted={"pictures": dict(asked), "let_through": {kind: round(value, 4) for kind, value in through.items()}},
+    )
+
+
+def _named(values: np.ndarray) -> dict[str, float]:
+    return {name: round(float(value), 5) for name, value in zip(SIGNALS, values, strict=True)}
+
+
+def _balanced(kinds: np.ndarray) -> np.ndarray:
+    """Weights (n,): one half for what may be measured, the other shared evenly by the other kinds."""
+    _, index, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    weights, good = 1.0 / counts[index], kinds == FRAMES
+    weights[good] /= 2 * weights[good].sum()
+    weights[~good] /= 2 * weights[~good].sum()
+    return weights
+
+
+def _learn(samples: Sequence[Sample]) -> _Learned:
+    shapes = np.stack([sample.evidence.shape for sample in samples if sample.kind == FRAMES])
+    covariance = np.cov(shapes.T) + 1e-5 * np.eye(shapes.shape[1])
+    return _Learned(
+        {name: _least_squares(samples, name) for name in STRUCTURES}, shapes.mean(axis=0), np.linalg.inv(covariance)
+    )
+
+
+def _least_squares(samples: Sequence[Sample], structure: Structure) -> Linear:
+    """The weighted sum that is nearest to 1 where the structure is to be measured and to -1 where it is not there.
+
+    Ridge regression of the two labels (Fisher's discriminant with a shrunk covariance). Pictures that show this
+    structure but not the other one are left out.
+    """
+    used = [one for one in samples if one.kind == FRAMES or structure not in SHOWS.get(one.kind, frozenset())]
+    vectors = np.stack([one.evidence.appearance[structure] for one in used])
+    kinds = np.array([one.kind for one in used])
+    target, weights = np.where(kinds == FRAMES, 1.0, -1.0), _balanced(kinds)
+    mean = weights @ vectors
+    centred = vectors - mean
+    spread = (centred * weights[:, None]).T @ centred
+    spread += _RIDGE * np.trace(spread) / len(spread) * np.eye(len(spread))
+    found = np.linalg.solve(spread, (centred * weights[:, None]).T @ (target - weights @ target))
+    offset = float(weights @ target - mean @ found)
+    return Linear(weights=[float(f"{value:.4g}") for value in found], offset=round(offset, 6))
+
+
+def _logistic(signals: np.ndarray, good: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weighted logistic regression with a small square penalty, by Newton's steps; coefficients and intercept."""
+    columns = np.column_stack([signals, np.ones(len(signals))])
+    penalty = _PENALTY * np.eye(columns.shape[1])
+    found = np.zeros(columns.shape[1])
+    for _ in range(_STEPS):
+        share = 1 / (1 + np.exp(-np.clip(columns @ found, -30, 30)))
+        slope = columns.T @ (weights * (good - share)) - penalty @ found
+        bend = (columns * (weights * share * (1 - share))[:, None]).T @ columns + penalty
+        step = np.linalg.solve(bend, slope)
+        found = found + step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+    return found[:-1], float(found[-1])
+
+
+def _crossed(columns: np.ndarray, good: np.ndarray, kinds: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Trust (n,) of each sample by a regression on the other folds."""
+    told = np.empty(len(columns))
+    for number in range(FOLDS):
+        out = fold == number
+        coefficients, intercept = _logistic(columns[~out], good[~out], _balanced(kinds[~out]))
+        told[out] = columns[out] @ coefficients + intercept
+    return np.asarray(1 / (1 + np.exp(-np.clip(told, -500, 500))))
+
+
+def _cut(trust: np.ndarray, share: np.ndarray, risk: float) -> float:
+    """The least threshold at which the shares of what is let through add up to ``risk`` at most."""
+    order = np.argsort(-trust, kind="stable")
+    beyond = np.flatnonzero(np.cumsum(share[order]) > risk)
+    if not len(beyond):
+        return 0.0
+    return min(1.0, float(np.nextafter(trust[order][beyond[0]], 2.0)))
