@@ -3,6 +3,10 @@
 from importlib import import_module
 from typing import Any
 
+from aop_pose.telemetry import turn_off
+
+turn_off()
+
 __version__ = "0.1.0"
 
 # The public names, each with the room it lives in; loaded on first use, so that importing the package is free.

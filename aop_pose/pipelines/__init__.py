@@ -14,6 +14,7 @@ from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor, load_any
+from aop_pose.pipelines.isolation import private_matplotlib
 
 PIPELINES = {
     "yolo": "aop_pose.pipelines.yolo.pipeline",
@@ -48,6 +49,7 @@ def pipeline(method: str) -> Pipeline:
             f"training and checkpoints of --method {method} need {' and '.join(missing)}, which "
             f"{'is' if len(missing) == 1 else 'are'} not installed; install with: pip install '.[train]'"
         )
+    private_matplotlib()
     return cast(Pipeline, import_module(PIPELINES[method]))
 
 

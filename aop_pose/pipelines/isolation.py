@@ -11,6 +11,20 @@ from functools import cache
 from aop_pose.errors import AopPoseError
 
 
+def _private_folder(name: str) -> str:
+    """A folder that is gone when this process ends."""
+    folder = tempfile.mkdtemp(prefix=f"aop-pose-{name}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def private_matplotlib() -> None:
+    """Call before any import of matplotlib, torchmetrics or lightning: its list of fonts is not left in the home."""
+    if "MPLCONFIGDIR" not in os.environ:
+        os.environ["MPLCONFIGDIR"] = _private_folder("matplotlib")
+
+
 @cache
 def isolate() -> None:
     """Call before any import of ultralytics: private settings folder, safe loader, no look-ups, no integrations.
@@ -18,15 +32,15 @@ def isolate() -> None:
     Ultralytics also replaces ``PIL.Image.open`` for the whole process, by a version that tries to install a package
     when a file is no picture; the original is put back.
     """
-    folder = tempfile.mkdtemp(prefix="aop-pose-ultralytics-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["YOLO_CONFIG_DIR"] = folder
+    os.environ["YOLO_CONFIG_DIR"] = _private_folder("ultralytics")
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["YOLO_VERBOSE"] = "false"
+    # With a key it streams a training, console and checkpoints included, to its maker's cloud, whatever its settings.
+    os.environ.pop("ULTRALYTICS_API_KEY", None)
     # Its allow-listed loader is off unless asked for: without it a checkpoint may run any code it holds.
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"
-    os.environ.setdefault("MPLCONFIGDIR", folder)
+    private_matplotlib()
 
     from PIL import Image
     from ultralytics.nn import tasks
