@@ -87,7 +87,7 @@ def settings(*more):
     ],
 )
 def test_a_command_leaves_no_file_in_the_home_and_looks_nothing_up(alone, words):
-    assert alone("-m", "aop_pose.cli.main", *words) == ([], [])
+    assert alone("-m", "aop_pose", *words) == ([], [])
 
 
 def test_the_check_sees_files_and_look_ups(alone):

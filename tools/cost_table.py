@@ -105,7 +105,7 @@ def cost_of(artefact: Path, folder: Path, count: int, device: str = "cpu") -> Co
         frames.mkdir()
         for number, entry in enumerate(entries):
             shutil.copy(entry.path, frames / f"{number:05}{entry.path.suffix}")
-        command = [sys.executable, "-m", "aop_pose.cli.main", "predict", str(frames), "--no-overlay"]
+        command = [sys.executable, "-m", "aop_pose", "predict", str(frames), "--no-overlay"]
         command += ["--weights", str(artefact.resolve()), "--device", device, "--out", str(Path(scratch) / "out")]
         return measured(command, gpu=device == "cuda")
 

@@ -126,7 +126,3 @@ def _usage(error: Any) -> int:
 def _say(message: str, code: int) -> int:
     typer.echo(f"aop-pose: error: {' '.join(message.split())}", err=True)
     return code
-
-
-if __name__ == "__main__":
-    main()

@@ -168,9 +168,7 @@ def test_an_interruption_while_a_package_loads_is_one_too(capsys, command):
 
 
 def test_main_exits_with_the_code():
-    done = subprocess.run(
-        [sys.executable, "-m", "aop_pose.cli.main", "nothing"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "aop_pose", "nothing"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 

@@ -104,7 +104,7 @@ def test_kill_minus_nine_loses_no_row(place):
     """The same command again ends with the table that an undisturbed run gives."""
     for i in range(8, 300):
         os.link(place / "frames" / f"00{i % 8}.png", place / "frames" / f"{i:03}.png")
-    words = [sys.executable, "-m", "aop_pose.cli.main", "pseudo-label", "--weights", "tiny.onnx", "--images", "frames"]
+    words = [sys.executable, "-m", "aop_pose", "pseudo-label", "--weights", "tiny.onnx", "--images", "frames"]
     subprocess.run([*words, "--out", "straight.csv"], check=False, capture_output=True)
     hidden = place / ".p.csv.rows"
     process = subprocess.Popen([*words, "--out", "p.csv"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

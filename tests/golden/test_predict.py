@@ -79,7 +79,7 @@ def test_an_interrupted_run_goes_on(golden, frames):
     words = ("predict", frames, "--no-gate", "--no-overlay", "--batch", "1")
     golden.run(*words, "--out", "straight", shown=False, code=3)
     process = subprocess.Popen(
-        [sys.executable, "-m", "aop_pose.cli.main", *words, "--out", "out"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "aop_pose", *words, "--out", "out"], stderr=subprocess.PIPE, text=True
     )
     table, deadline = Path("out/results.csv"), time.monotonic() + 30
     while not (table.exists() and table.read_bytes().count(b"\n") > 5) and time.monotonic() < deadline:
