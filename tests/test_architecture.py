@@ -15,6 +15,7 @@ import aop_pose
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "aop_pose"
+TOOLS = ROOT / "tools"
 
 # From the ground up. What stands on one floor does not import each other, nothing imports upwards.
 FLOORS = [
@@ -106,6 +107,98 @@ def test_the_check_of_floors_sees_every_kind_of_import(tmp_path, monkeypatch):
     assert set(rooms_imported(file)) == {"cli", "measuring", "formats", "pseudo"}
 
 
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def run_at_import(statements):
+    """Statements that an import of the file runs: not those of functions, nor those for type checkers alone."""
+    for node in statements:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        for block in ("body", "orelse", "finalbody"):
+            yield from run_at_import(getattr(node, block, []))
+        for handler in getattr(node, "handlers", []):
+            yield from run_at_import(handler.body)
+
+
+def imported_at_import(path, known):
+    """Modules of the package that must be there before this one is: no import inside a function counts."""
+    statements = list(run_at_import(ast.parse(path.read_text(encoding="utf-8")).body))
+    imports = ast.Module([node for node in statements if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    for name in imported_modules(path, imports):
+        while name not in known and "." in name:
+            name = name.rpartition(".")[0]
+        if name in known and name != module_of(path):
+            yield name
+
+
+def a_circle(arrows):
+    """Names along the first circle that is found, or an empty list."""
+    done, way = set(), []
+
+    def follow(name):
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        way.append(name)
+        found = next((circle for other in sorted(arrows[name]) if (circle := follow(other))), [])
+        way.pop()
+        done.add(name)
+        return found
+
+    return next((circle for name in sorted(arrows) if (circle := follow(name))), [])
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    known = {module_of(path) for path in FILES}
+    arrows = {module_of(path): set(imported_at_import(path, known)) for path in FILES}
+    assert sum(map(len, arrows.values())) > len(FILES), "the check sees too few imports"
+    assert not a_circle(arrows), " -> ".join(a_circle(arrows))
+
+
+def test_the_check_of_circles_sees_one():
+    assert a_circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
+    assert a_circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_the_check_of_circles_looks_at_what_an_import_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "aop_pose")
+    file = tmp_path / "aop_pose" / "io" / "images.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "from typing import TYPE_CHECKING\nfrom .table import x\nimport aop_pose.errors\n"
+        "try:\n    from aop_pose import io\nexcept ImportError:\n    pass\n"
+        "class C:\n    from aop_pose.io.files import y\n"
+        "if TYPE_CHECKING:\n    from aop_pose.core.frame import Frame\n"
+        "def f():\n    from aop_pose.geometry import z\n"
+    )
+    known = {f"aop_pose.{name}" for name in ("errors", "io", "io.table", "io.files", "core.frame", "geometry")}
+    assert set(imported_at_import(file, known)) == known - {"aop_pose.core.frame", "aop_pose.geometry"}
+
+
+def test_the_package_knows_nothing_of_tools_and_tests():
+    outside = {path.stem for path in TOOLS.glob("*.py")} | {"lib", "tools", "tests"}
+    for path in FILES:
+        imported = {name.split(".")[0] for name in imported_modules(path, ast.parse(path.read_text(encoding="utf-8")))}
+        assert not imported & outside, f"{name_of(path)} imports {imported & outside}"
+
+
+def test_lib_holds_what_tools_use():
+    used = set()
+    for path in TOOLS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lib":
+                used |= {node.module.partition(".")[2], *(alias.name for alias in node.names)}
+    unused = {path.stem for path in (TOOLS / "lib").glob("*.py")} - used - {"__init__"}
+    assert not unused, f"tools/lib: no tool imports {unused}"
+
+
 def test_measuring_and_the_command_line_need_no_training_package():
     modules = [
         module.name
@@ -134,7 +227,7 @@ def test_a_folder_is_seen_at_a_glance():
     counts = Counter(path.parent for path in modules)
     crowded = {name_of(folder): number for folder, number in counts.items() if number > MOST_FILES_IN_A_FOLDER}
     assert not crowded
-    assert {path.stem for path in modules if path.parent == PACKAGE} <= AT_THE_TOP
+    assert {path.stem for path in modules if path.parent == PACKAGE} == AT_THE_TOP
     assert len(modules) <= MOST_MODULES
 
 
