@@ -8,12 +8,10 @@ from typing import Any, Literal
 
 import attrs
 import numpy as np
-from PIL import Image
 
 from aop_pose.core.keypoints import Keypoints, to_edges
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.pictures import read_gray
-from aop_pose.io.discover import METAIMAGE_SUFFIXES
+from aop_pose.formats.pictures import read_mask
 
 CLASSES = ("PS", "FH")
 """Classes of a mask and of detection boxes: value 1 and class 0 is PS, value 2 and class 1 is FH."""
@@ -88,22 +86,6 @@ class Skipped:
 
     filename: str
     reason: str
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Raw values, uint8 (H, W); palette pictures give their indices. UnreadableError where it fails."""
-    if path.suffix.lower() in METAIMAGE_SUFFIXES:
-        return read_gray(path)
-    try:
-        with Image.open(path) as picture:
-            values = np.asarray(picture).astype(np.int64)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"{path}: expected a mask picture, found {' '.join(str(error).split())}") from error
-    if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
-        values = values[..., 0]
-    if values.ndim != 2 or values.min() < 0 or values.max() > 255:
-        raise UnreadableError(f"{path}: expected a mask of one channel with values 0-255, found {values.shape}")
-    return values.astype(np.uint8)
 
 
 def find_picture(data: Path, filename: str, folder: str = "images") -> Path:

@@ -13,7 +13,7 @@ from aop_pose.errors import UnreadableError
 from aop_pose.formats.label import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, Skipped
 from aop_pose.formats.pictures import picture_size, place_picture, unique_stems, write_gray
 from aop_pose.geometry import landmarks_from_masks, largest_contour
-from aop_pose.io.discover import KNOWN_SUFFIXES
+from aop_pose.io.discover import KNOWN_SUFFIXES, files_below
 
 
 def read_masks(folder: Path) -> Iterator[MaskedFrame | Skipped]:
@@ -35,7 +35,7 @@ def pair_folders(images: Path, masks: Path) -> Iterator[MaskedFrame | Skipped]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Files below a folder whose suffix is that of a picture, in order of name."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in KNOWN_SUFFIXES and path.is_file())
+    return [path for path in files_below(folder) if path.suffix.lower() in KNOWN_SUFFIXES]
 
 
 def write_masks(frames: Iterable[MaskedFrame], dst: Path) -> Iterator[str | Skipped]:

@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 import shutil
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from aop_pose.errors import UnreadableError
+from aop_pose.io import images
 from aop_pose.io.discover import METAIMAGE_SUFFIXES
-from aop_pose.io.images import read_frame
+from aop_pose.io.opening import check_file, refusals
 from aop_pose.io.pixels import check_size, rgb_to_gray
-from aop_pose.io.volume_files.metaimage import read_header
+from aop_pose.io.volume_files import metaimage
 from aop_pose.io.volumes import open_volume
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4"})
 # Formats that every reader opens alike; the rest is decoded here once and stored as PNG.
 _PLAIN = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp"}
-_ORIENTATION = 0x0112
 
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels from the header alone; UnreadableError where there is none, or it says too many."""
     try:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            width, height = _video_size(path)
-        elif path.suffix.lower() in METAIMAGE_SUFFIXES:
-            header = read_header(path)
-            width, height = header.width, header.height
-        else:
-            width, height = _still_size(path)
-        check_size(width, height)
+        with refusals():
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                width, height = _video_size(path)
+            elif path.suffix.lower() in METAIMAGE_SUFFIXES:
+                check_file(path)
+                stated = metaimage.read_header(path)
+                width, height = stated.width, stated.height
+            else:
+                found = images.read_header(path)
+                width, height = found.width, found.height
+            check_size(width, height)
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from error
     return width, height
-
-
-def _still_size(path: Path) -> tuple[int, int]:
-    with _header(path) as picture:
-        width, height = picture.size
-        return (height, width) if _orientation(picture) >= 5 else (width, height)
 
 
 def volume_shape(path: Path) -> tuple[int, int, int]:
@@ -56,10 +51,11 @@ def volume_shape(path: Path) -> tuple[int, int, int]:
 
 def read_gray(path: Path, index: int = 0) -> np.ndarray:
     """uint8 (H, W) as the predictor sees it, of a still or a video; UnreadableError where it fails."""
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return _video_frame(path, index)
     try:
-        return read_frame(path).pixels
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            with refusals():
+                return _video_frame(path, index)
+        return images.read_frame(path).pixels
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from error
 
@@ -67,6 +63,7 @@ def read_gray(path: Path, index: int = 0) -> np.ndarray:
 def _video_size(path: Path) -> tuple[int, int]:
     import cv2
 
+    check_file(path, "video")
     capture = cv2.VideoCapture(str(path))
     try:
         width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
@@ -80,6 +77,7 @@ def _video_size(path: Path) -> tuple[int, int]:
 def _video_frame(path: Path, index: int) -> np.ndarray:
     import cv2
 
+    check_size(*_video_size(path))
     capture = cv2.VideoCapture(str(path))
     try:
         # Frame by frame: seeking lands on a neighbouring key frame in some codecs, and the mask would not fit.
@@ -90,7 +88,7 @@ def _video_frame(path: Path, index: int) -> np.ndarray:
     finally:
         capture.release()
     if not found:
-        raise UnreadableError(f"{path}: expected a video with frame {index}, found none")
+        raise UnreadableError(f"expected a video with frame {index}, found none")
     return pixels if pixels.ndim == 2 else rgb_to_gray(pixels[..., ::-1])
 
 
@@ -98,13 +96,14 @@ def place_picture(source: Path, folder: Path, stem: str, index: int = 0) -> Path
     """Put a picture into ``folder`` under a new stem and return where it stands.
 
     An 8-bit gray PNG, JPEG or BMP is copied byte for byte. Everything else (colour, 16 bit, MetaImage, a
-    turned JPEG, frame ``index`` of a video) is decoded as the predictor decodes it and stored as PNG, so that
-    other programs see the same gray values.
+    turned or transparent picture, frame ``index`` of a video) is decoded as the predictor decodes it and stored as
+    PNG, so that other programs see the same gray values. UnreadableError where it is damaged.
     """
+    pixels = read_gray(source, index)
     suffix = _plain_suffix(source)
     if suffix is None:
         destination = folder / f"{stem}.png"
-        write_gray(destination, read_gray(source, index))
+        write_gray(destination, pixels)
     else:
         destination = folder / f"{stem}{suffix}"
         shutil.copyfile(source, destination)
@@ -144,30 +143,21 @@ def unique_stems(filenames: Iterable[str]) -> list[str]:
 def _plain_suffix(path: Path) -> str | None:
     if path.suffix.lower() in METAIMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return None
-    with _header(path) as picture:
-        plain = picture.mode == "L" and _orientation(picture) == 1
-        return _PLAIN.get(picture.format or "") if plain else None
+    header = images.read_header(path)
+    return _PLAIN.get(header.format) if header.plain else None
 
 
-def _orientation(picture: Image.Image) -> int:
-    # Asked of a PNG without EXIF in front of its pixels, Pillow would decode all of them to look behind.
-    return int(picture.getexif().get(_ORIENTATION, 1)) if "exif" in picture.info else 1
+def read_mask(path: Path) -> np.ndarray:
+    """Raw values, uint8 (H, W), as the picture is seen; palette pictures give their indices.
 
-
-@contextmanager
-def _header(path: Path) -> Iterator[Image.Image]:
-    """A picture of which nothing but the header is read, so that a large one is no reason for a warning."""
+    UnreadableError where it cannot be read, its channels differ, or a value lies outside 0 to 255.
+    """
+    if path.suffix.lower() in METAIMAGE_SUFFIXES:
+        return read_gray(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-        with picture:
-            yield picture
-    except UnidentifiedImageError as error:
-        raise UnreadableError("expected a picture, found another file") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableError(f"expected a picture, found {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        values = images.read_values(path)
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from error
+    if not ((values >= 0) & (values <= 255) & (values == np.rint(values))).all():
+        raise UnreadableError(f"{path}: expected a mask of whole values 0-255, found {values.min()} to {values.max()}")
+    return values.astype(np.uint8)

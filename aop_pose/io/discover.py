@@ -16,8 +16,22 @@ from aop_pose.io.folders import is_drawn
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 METAIMAGE_SUFFIXES = frozenset({".mha", ".mhd"})
 KNOWN_SUFFIXES = PICTURE_SUFFIXES | METAIMAGE_SUFFIXES
+# What systems leave in folders beside the files of people, in lower case.
+_LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"})
 # The pixels of a .mhd header lie beside it: part of a frame, not a file left aside.
 _COMPANION_SUFFIXES = frozenset({".raw", ".zraw"})
+
+
+def is_passed_over(name: str) -> bool:
+    """True for the name of a file or a folder that nobody put there: hidden, or left by a system (``__MACOSX``)."""
+    return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in order of its path, without what is passed over."""
+    for path in sorted(folder.rglob("*")):
+        if not any(is_passed_over(part) for part in path.relative_to(folder).parts) and path.is_file():
+            yield path
 
 
 @attrs.frozen
@@ -35,7 +49,7 @@ class Discovery:
 
     entries: list[Entry]
     ignored: int
-    """Files in folders that are no frames by their suffix; hidden files are not counted."""
+    """Files in folders that are no frames by their suffix; what is passed over is not counted."""
 
 
 @attrs.frozen
@@ -105,7 +119,9 @@ def _match(pattern: str, suffixes: tuple[str, ...]) -> _Found:
     paths: list[str] = []
     ignored = 0
     for match in matches:
-        if _lies_in_drawn(match, base):
+        if _lies_in_drawn(match, base) or any(
+            is_passed_over(part) for part in Path(os.path.relpath(match, base or ".")).parts
+        ):
             continue
         if os.path.isdir(match):
             # "**" names every folder beside its files: walking them too would list each file many times.
@@ -143,7 +159,7 @@ def _walk(folder: str, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, str]]
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(here) as listing:
-                items = sorted((item for item in listing if not item.name.startswith(".")), key=_name, reverse=True)
+                items = sorted((item for item in listing if not is_passed_over(item.name)), key=_name, reverse=True)
         except OSError:
             files.append((here, below.rstrip("/") or os.path.basename(os.path.abspath(here))))
             continue

@@ -1,35 +1,54 @@
-"""One entry becomes frames, or one short reason why not."""
+"""The one decoder of pictures: frames, the pictures of labels, and masks. A file becomes pixels, or a short reason."""
 
 from __future__ import annotations
 
 import logging
 import math
-import mmap
 import os
-import stat
+import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
+import attrs
 import numpy as np
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from aop_pose.core.frame import Frame
 from aop_pose.errors import UnreadableError
 from aop_pose.io.discover import METAIMAGE_SUFFIXES, Entry
 from aop_pose.io.files import printable
-from aop_pose.io.pixels import MAX_PIXELS, check_size, to_gray8
+from aop_pose.io.intact import Png, check_jpeg, check_png, check_zlib, mapped
+from aop_pose.io.opening import check_file, refusals
+from aop_pose.io.pixels import MAX_PIXELS, check_size, check_unpacked, over_black, rgb_to_gray, to_gray8
 from aop_pose.io.volume_files.metaimage import read_metaimage
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+"""The only ones of Pillow's plugins that are ever started."""
 
 _ORIENTATION_TAG = 0x0112
 _PHOTOMETRIC_TAG = 262
+_COMPRESSION_TAG = 259
 _WHITE_IS_ZERO = 0
+# Compression of a TIFF whose strips and tiles end with a checksum: Adobe's deflate, and the older one.
+_DEFLATE = (8, 32946)
+_PIECES = ((273, 279), (324, 325))
 # Dots per metre are whole numbers in a PNG: nearly equal densities are equal ones.
 _ASPECT_ROUNDING = 1e-3
+# Bytes that Pillow takes for a pixel; a GIF holds the picture before and the one after beside its colours.
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2, "LA": 4}
+_DEEP_BYTES = 8
+# Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, it keeps the low one.
+_NATIVE = "B" if sys.byteorder == "little" else "L"
+_SWAPPED = {
+    f"{colours};16{order}": f"{colours};16{'L' if order == 'B' else 'B' if order == 'L' else _NATIVE}"
+    for colours in ("RGB", "RGBX", "RGBA")
+    for order in "BLN"
+}
+_GRAY_AND_ALPHA = "LA;16B"
 
 # Pillow logs its complaints; without a handler Python would print them on stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -37,62 +56,197 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 T = TypeVar("T")
 
 
+@attrs.frozen(eq=False)
+class _Page:
+    """One decoded page, as it is stored."""
+
+    image: ImageFile.ImageFile
+    deep: np.ndarray | None
+    """uint16 (H, W, channels) of 16-bit colour; None for everything else."""
+    orientation: int
+    """What is still to be done to it, as EXIF counts."""
+    aspect: float | None
+    """Height of a pixel over its width, of the page as it is seen."""
+    depth: int
+    """Bits of a sample in a PNG; 8 elsewhere."""
+
+
 def read_pictures(path: Path) -> Iterator[tuple[np.ndarray, float | None]]:
     """Yield (uint8 gray (H, W), height of a pixel over its width or None) for each page or animation frame.
 
-    Colour becomes luma (ITU-R BT.601), alpha is laid over black, 16-bit and float gray follow ``to_gray8``
-    frame by frame (16-bit colour keeps its high byte), EXIF orientation is applied. The aspect comes from the
+    Colour becomes luma (ITU-R BT.601), what is transparent is laid over black, deeper gray and colour follow
+    ``to_gray8`` frame by frame, EXIF orientation is applied wherever in the file it stands. The aspect comes from the
     resolution tags, whose ratio can be trusted though their millimetres cannot. Of a multi-picture JPEG (MPO)
     only the first is a frame.
 
     Raises UnreadableError with a short reason; the pages in front of a damaged one have been yielded by then.
     """
+    for page in _pages(path):
+        gray = _guarded(partial(_gray, page))
+        yield np.ascontiguousarray(_turned(gray, page.orientation)), page.aspect
+
+
+def read_values(path: Path) -> np.ndarray:
+    """The numbers that the first page of a picture stores, (H, W) as it is seen: what a mask is made of.
+
+    Palette pictures give their indices, colour pictures with equal channels the value of these. UnreadableError where
+    the channels differ, where a value that is not 0 is transparent, and for everything that is no picture.
+    """
+    with refusals():
+        check_file(path)
+        with closing(_pages(path)) as pages:
+            page = next(pages)
+            return _turned(_guarded(partial(_stored, page)), page.orientation)
+
+
+@attrs.frozen
+class PictureHeader:
+    """What a picture says of itself before its pixels are decoded."""
+
+    width: int
+    """Pixels, as the picture is seen."""
+    height: int
+    format: str
+    """One of ``FORMATS``."""
+    plain: bool
+    """True for a still in 8-bit gray, neither turned nor transparent: every program shows the same pixels."""
+
+
+def read_header(path: Path) -> PictureHeader:
+    """Size and kind of a picture; UnreadableError where it is none, or has too many pixels."""
+    with refusals():
+        check_file(path)
+        with open(path, "rb") as stream:
+            image = _guarded(lambda: Image.open(stream, formats=FORMATS))
+            turned = _guarded(lambda: _turned_size(image, stream))
+            width, height = image.size
+            check_size(width, height)
+            plain = image.mode == "L" and not turned and "transparency" not in image.info
+            kind = "JPEG" if image.format == "MPO" else str(image.format)
+            plain = plain and kind in ("PNG", "JPEG", "BMP") and getattr(image, "n_frames", 1) == 1
+            return PictureHeader(height if turned >= 5 else width, width if turned >= 5 else height, kind, plain)
+
+
+def _turned_size(image: ImageFile.ImageFile, stream: BinaryIO) -> int:
+    """The orientation that is still to be done, or 0; the pixels are decoded only where it may stand behind them."""
+    if image.format == "PNG":
+        with mapped(stream) as data:
+            if not check_png(data, checksums=False).says_turned:
+                return 0
+        check_size(*image.size)
+        image.load()
+    # Pillow gives the size of a TIFF as it is seen.
+    turned = 1 if image.format == "TIFF" else _orientation(image)
+    return turned if turned in range(2, 9) else 0
+
+
+def _pages(path: Path) -> Generator[_Page, None, None]:
+    file_bytes = os.stat(path).st_size
     with open(path, "rb") as stream:
         # Not by name: Pillow would map the file into memory, and then scrambles TIFFs with an orientation.
         image = _guarded(lambda: Image.open(stream, formats=FORMATS))
-        number = 0
+        png = Png()
+        if image.format == "PNG":
+            with mapped(stream) as data:
+                png = check_png(data)
+        unpacked = number = 0
         while True:
-            check_size(*image.size)
-            yield _guarded(lambda: _page(image, stream))
+            held = _pixel_bytes(image)
+            check_size(*image.size, held)
+            unpacked += image.width * image.height * held
+            check_unpacked(unpacked, file_bytes)
+            if number >= png.whole_frames:
+                raise UnreadableError(png.damage)
+            yield _guarded(partial(_page, image, stream, number, png.depth))
             number += 1
             if image.format == "MPO" or not _guarded(partial(_turn_to, image, number, stream)):
-                return
+                break
+        if png.damage:
+            raise UnreadableError(png.damage)
 
 
 def _guarded(step: Callable[[], T]) -> T:
     """Run a step of the decoder: no warnings, and every complaint becomes an UnreadableError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return step()
-    except UnreadableError:
-        raise
-    except Image.DecompressionBombError:
-        raise UnreadableError(f"too large: at most {MAX_PIXELS // 1_000_000} megapixels are read") from None
-    except UnidentifiedImageError:
-        raise UnreadableError("not a PNG, JPEG, TIFF, BMP or GIF picture, or damaged at its beginning") from None
-    except MemoryError:
-        raise UnreadableError("too large for the memory of this machine") from None
-    # A decoder that is fed damaged bytes raises nearly anything (struct.error, KeyError, SyntaxError, ...).
-    except Exception as error:
-        if "truncated" in str(error).lower() or isinstance(error, EOFError):
-            raise UnreadableError("truncated: the file ends before its picture does") from None
-        said = " ".join(str(error).split())[:100] or type(error).__name__
-        raise UnreadableError(f"damaged: {said}") from None
+    with refusals():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return step()
+        except Image.DecompressionBombError:
+            raise UnreadableError(f"too large: at most {MAX_PIXELS // 1_000_000} megapixels are read") from None
+        except UnidentifiedImageError:
+            raise UnreadableError("not a PNG, JPEG, TIFF, BMP or GIF picture, or damaged at its beginning") from None
 
 
-def _page(image: Image.Image, stream: BinaryIO) -> tuple[np.ndarray, float | None]:
-    if image.format in ("JPEG", "MPO"):
-        _check_jpeg_end(stream)
-    aspect = _aspect(image)
-    if aspect is not None and _orientation(image) >= 5:
-        aspect = 1 / aspect
-    image.load()
+def _page(image: ImageFile.ImageFile, stream: BinaryIO, number: int, depth: int) -> _Page:
+    with mapped(stream) as data:
+        if image.format in ("JPEG", "MPO"):
+            # Every scan of a progressive picture is a pass over all of its pixels.
+            check_unpacked(image.width * image.height * check_jpeg(data), len(data))
+        elif image.format == "TIFF":
+            _check_strips(image, data)
+    raw = _raw_mode(image)
     # Pillow turns a TIFF by itself and drops the tag: what is left after loading is still to be done.
-    return np.ascontiguousarray(_turned(_gray(image), _orientation(image))), aspect
+    before = _orientation(image) if image.format == "TIFF" else 1
+    # First of all: getexif() of a PNG decodes its pixels too, and hides what goes wrong.
+    image.load()
+    left = _orientation(image)
+    aspect = _aspect(image)
+    if aspect is not None and max(before, left) >= 5:
+        aspect = 1 / aspect
+    deep = _deep(image, stream, number, raw) if raw in _SWAPPED or raw == _GRAY_AND_ALPHA else None
+    return _Page(image, deep, left, aspect, depth)
 
 
-def _turn_to(image: Image.Image, page: int, stream: BinaryIO) -> bool:
+def _pixel_bytes(image: ImageFile.ImageFile) -> int:
+    raw = _raw_mode(image)
+    if raw in _SWAPPED or raw == _GRAY_AND_ALPHA or image.mode == "CMYK":
+        return _DEEP_BYTES
+    return _DEEP_BYTES if image.format == "GIF" else _PIXEL_BYTES.get(image.mode, 4)
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """How the samples of a page lie in its file, in Pillow's words; empty where its pieces differ."""
+    arguments = {tile.args if isinstance(tile.args, str) else (*(tile.args or ()), "")[0] for tile in image.tile}
+    return str(arguments.pop()) if len(arguments) == 1 else ""
+
+
+def _deep(image: ImageFile.ImageFile, stream: BinaryIO, number: int, raw: str) -> np.ndarray | None:
+    """All 16 bits of a page whose high bytes have been decoded."""
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        return None
+    again = Image.open(stream, formats=FORMATS)
+    again.seek(number)
+    # Gray and alpha of two bytes each fill the four bytes of a pixel.
+    low = "RGBA" if raw == _GRAY_AND_ALPHA else _SWAPPED[raw]
+    again.tile = [
+        tile._replace(args=(low, *tile.args[1:]) if isinstance(tile.args, tuple) else low) for tile in again.tile
+    ]
+    again.load()
+    if raw == _GRAY_AND_ALPHA:
+        return np.asarray(again).view(">u2").astype(np.uint16)
+    values = np.asarray(image).astype(np.uint16)
+    values <<= 8
+    values |= np.asarray(again)
+    return values
+
+
+def _check_strips(image: ImageFile.ImageFile, data: memoryview) -> None:
+    """The checksums of a TIFF packed with deflate; no other kind has any."""
+    tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined]
+    if tags.get(_COMPRESSION_TAG) not in _DEFLATE:
+        return
+    most = image.width * image.height * _DEEP_BYTES + (1 << 20)
+    for offsets, lengths in _PIECES:
+        for offset, length in zip(_all(tags.get(offsets)), _all(tags.get(lengths)), strict=True):
+            check_zlib([data[offset : offset + length]], 0, most)
+
+
+def _all(value: int | Sequence[int] | None) -> Sequence[int]:
+    return [] if value is None else [value] if isinstance(value, int) else value
+
+
+def _turn_to(image: ImageFile.ImageFile, page: int, stream: BinaryIO) -> bool:
     """Go to a page; False where there is none. A file cut between two pages is truncated, not finished."""
     try:
         image.seek(page)
@@ -103,19 +257,12 @@ def _turn_to(image: Image.Image, page: int, stream: BinaryIO) -> bool:
     return True
 
 
-def _check_jpeg_end(stream: BinaryIO) -> None:
-    """libjpeg paints what is missing gray where the tail of a file was zeroed, so the end marker must be there."""
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-            raise UnreadableError("truncated: the JPEG has no end marker")
-
-
 def _ends_with_trailer(stream: BinaryIO) -> bool:
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data[-4096:].rstrip(b"\0").endswith(b";")
+    with mapped(stream) as data:
+        return bytes(data[-4096:]).rstrip(b"\0").endswith(b";")
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: ImageFile.ImageFile) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     # A damaged EXIF block says nothing of the picture, which may be whole.
@@ -134,7 +281,7 @@ def _turned(gray: np.ndarray, orientation: int) -> np.ndarray:
     return gray
 
 
-def _aspect(image: Image.Image) -> float | None:
+def _aspect(image: ImageFile.ImageFile) -> float | None:
     """Height of a pixel over its width: pixels per length in x over pixels per length in y."""
     info = image.info
     densities = info.get("aspect") or info.get("jfif_density") or info.get("dpi") or info.get("resolution") or ()
@@ -147,21 +294,65 @@ def _aspect(image: Image.Image) -> float | None:
     return 1.0 if math.isclose(x, y, rel_tol=_ASPECT_ROUNDING) else x / y
 
 
-def _gray(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":
+def _gray(page: _Page) -> np.ndarray:
+    image = page.image
+    hidden = _hidden(page)
+    if page.deep is not None:
+        gray = to_gray8(rgb_to_gray(page.deep[..., :3]) if page.deep.shape[-1] > 2 else page.deep[..., 0])
+        if page.deep.shape[-1] in (2, 4):
+            gray = over_black(gray, page.deep[..., -1])
+    elif image.mode.startswith("I") or image.mode == "F":
         gray = to_gray8(np.asarray(image))
         # Pillow inverts 8-bit TIFFs whose zero is white, but not deeper ones.
-        inverted = image.format == "TIFF" and image.getexif().get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
-        return 255 - gray if inverted else gray
-    if image.mode == "LAB":
-        return np.array(image.getchannel("L"))
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        if image.format == "TIFF" and image.getexif().get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
+            gray = 255 - gray
+    elif image.mode == "LAB":
+        gray = np.array(image.getchannel("L"))
+    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or ("transparency" in image.info and hidden is None):
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         # Pillow's product, since at the size limit a product of arrays would take half a gigabyte more.
-        return np.array(ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A")))
-    if image.mode == "CMYK":
-        image = image.convert("RGB")
-    return np.array(image.convert("L"))
+        gray = np.array(ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A")))
+    else:
+        gray = np.array((image.convert("RGB") if image.mode == "CMYK" else image).convert("L"))
+    if hidden is not None:
+        gray[hidden] = 0
+    return gray
+
+
+def _hidden(page: _Page) -> np.ndarray | None:
+    """Pixels (H, W) of the one gray value or 16-bit colour that a PNG calls transparent; None where it names none."""
+    image, key = page.image, page.image.info.get("transparency")
+    if page.deep is not None and isinstance(key, tuple):
+        return (page.deep[..., :3] == np.array(key)).all(axis=-1)
+    if not isinstance(key, int) or image.mode not in ("1", "L", "I", "I;16"):
+        return None
+    if image.mode == "L" and page.depth < 8:
+        # The file counts in its own levels, Pillow has stretched them to 0..255.
+        key *= 255 // ((1 << page.depth) - 1)
+    values = np.asarray(image)
+    return values == bool(key) if image.mode == "1" else values == key
+
+
+def _stored(page: _Page) -> np.ndarray:
+    image = page.image
+    values = np.asarray(image) if page.deep is None else page.deep
+    hidden = _hidden(page)
+    if image.mode not in ("1", "L", "P", "PA", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
+        raise UnreadableError(f"expected a mask in gray or of a palette, found a picture of kind {image.mode}")
+    if image.mode in ("LA", "PA", "RGBA"):
+        hidden = values[..., -1] == 0
+        values = values[..., :-1]
+    elif image.mode == "RGB" and hidden is None and isinstance(image.info.get("transparency"), tuple):
+        hidden = (values == np.array(image.info["transparency"])).all(axis=-1)
+    if values.ndim == 3:
+        if not (values == values[..., :1]).all():
+            raise UnreadableError("expected a mask of one channel, found channels that differ")
+        values = values[..., 0]
+    if hidden is not None and values[hidden].any():
+        raise UnreadableError(
+            "values other than 0 are transparent, so that programs differ about them; store it opaque"
+        )
+    return values
 
 
 def read_frames(entry: Entry) -> Generator[Frame, None, None]:
@@ -173,7 +364,7 @@ def read_frames(entry: Entry) -> Generator[Frame, None, None]:
 
     Raises UnreadableError, also after frames have been yielded where a later one is damaged.
     """
-    try:
+    with refusals():
         check_file(entry.path)
         if entry.path.suffix.lower() in METAIMAGE_SUFFIXES:
             for index, (pixels, spacing) in enumerate(read_metaimage(entry.path)):
@@ -181,8 +372,6 @@ def read_frames(entry: Entry) -> Generator[Frame, None, None]:
         else:
             for index, (pixels, aspect) in enumerate(read_pictures(entry.path)):
                 yield Frame(pixels, aspect=aspect, source=entry.source, index=index)
-    except OSError as error:
-        raise UnreadableError(os_reason(error)) from None
 
 
 def read_frame(path: str | Path) -> Frame:
@@ -193,24 +382,3 @@ def read_frame(path: str | Path) -> Frame:
         return next(frames)
     finally:
         frames.close()
-
-
-def check_file(path: Path, wanted: str = "picture") -> None:
-    """Refuse what must not be opened: a folder, or a pipe waited on for ever; OSError where it is gone."""
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        with os.scandir(path):
-            raise UnreadableError(f"a folder, not a {wanted}")
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableError("not a regular file")
-    if status.st_size == 0:
-        raise UnreadableError("empty file: 0 bytes")
-
-
-def os_reason(error: OSError) -> str:
-    """Why the system does not give a file, in a few words."""
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, FileNotFoundError):
-        return "no such file: it was removed, or a link leads nowhere"
-    return f"cannot be read: {error.strerror or error}"

@@ -14,7 +14,7 @@ from aop_pose.core.frame import Volume
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.discover import METAIMAGE_SUFFIXES, Discovery, discover
 from aop_pose.io.files import printable, replacing
-from aop_pose.io.images import check_file, os_reason
+from aop_pose.io.opening import check_file, refusals
 from aop_pose.io.volume_files.metaimage import open_metaimage, write_metaimage
 from aop_pose.io.volume_files.nifti import open_nifti, write_nifti
 from aop_pose.io.volume_files.nrrd import open_nrrd, write_nrrd
@@ -37,11 +37,9 @@ def open_volume(path: str | Path) -> StoredVolume:
     UnreadableError where it is damaged, of another kind, or not supported, or needs SimpleITK, which is not installed.
     """
     path = Path(path)
-    try:
+    with refusals():
         check_file(path, "volume")
         return _opener(path)(path)
-    except OSError as error:
-        raise UnreadableError(os_reason(error)) from None
 
 
 def read_volume(
@@ -100,14 +98,9 @@ def read_times(
     path = Path(path)
     stored = open_volume(path)
     affine = stored.affine(spacing)
-    try:
-        with closing(stored.load()) as loaded:
-            for time, voxels in enumerate(loaded):
-                yield _volume(voxels, affine, source or printable(path.name), time)
-    except OSError as error:
-        raise UnreadableError(os_reason(error)) from None
-    except ValueError as error:
-        raise UnreadableError(str(error)) from None
+    with refusals(), closing(stored.load()) as loaded:
+        for time, voxels in enumerate(loaded):
+            yield _volume(voxels, affine, source or printable(path.name), time)
 
 
 def _accepted(found: Volume | Refused) -> Volume:

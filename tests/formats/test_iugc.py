@@ -70,7 +70,7 @@ def test_the_first_bad_row_is_named_by_file_and_line(tmp_path, old, new, message
 def test_a_text_file_called_png_is_named_by_file_and_line(tmp_path):
     iugc_folder(tmp_path, rows=2)
     (tmp_path / "images" / "01.png").write_text("hello")
-    with pytest.raises(UsageError, match=r"labels.csv:3: .*01.png: expected a picture"):
+    with pytest.raises(UsageError, match=r"labels.csv:3: .*01.png: not a PNG, JPEG, TIFF, BMP or GIF picture"):
         read_iugc(tmp_path / "labels.csv", tmp_path)
 
 

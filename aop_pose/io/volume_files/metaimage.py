@@ -21,12 +21,17 @@ import numpy as np
 from aop_pose.errors import UnreadableError
 from aop_pose.geometry import voxel_spacing
 from aop_pose.io.files import printable
-from aop_pose.io.pixels import check_size, over_black, rgb_to_gray, to_gray8
+from aop_pose.io.intact import check_zlib, pieces_of
+from aop_pose.io.opening import companion
+from aop_pose.io.pixels import check_size, check_unpacked, over_black, rgb_to_gray, to_gray8
 from aop_pose.io.volume_files.stored import LPS_TO_RAS, StoredVolume
 
 Spacing = tuple[float, float]
 
-_MAX_HEADER = 65536
+MAX_HEADER = 16 << 20
+"""Longest header that is read, in bytes: per-frame fields of some ten thousand frames."""
+# The first line of another file, such as a picture, may be as long as the file.
+_MAX_LINE = 1 << 16
 # ITK's MET_LONG is four bytes on every machine.
 ELEMENT_TYPES = {
     "MET_CHAR": "i1",
@@ -45,6 +50,8 @@ ELEMENT_TYPES = {
 # Planes of one gray picture differ by rounding alone; successive frames of a cine differ in their speckle.
 _SAME_PICTURE_TOLERANCE = 0.03
 _SAME_PICTURE_SHARE = 0.95
+# Relative difference up to which two statements of one spacing are the same.
+_SAME_SPACING = 1e-3
 
 
 @attrs.frozen
@@ -60,13 +67,19 @@ class Header:
     compressed: bool
     spacing: Spacing | None
     """Millimetres per pixel, rows first (y, x); None where the file says nothing or ITK's default of 1, 1."""
-    data: Path
+    path: Path
+    data_name: str
+    """The file of the pixels as the header names it; empty where they follow the header."""
     offset: int | None
-    """Where the pixels begin in ``data``; None: they are its last bytes."""
+    """Where the pixels begin in their file; None: they are its last bytes."""
     fields: Mapping[str, str]
     """Everything the header says, as text."""
     sizes: tuple[int, ...]
     """Pixels along each axis."""
+
+    def data_file(self) -> Path:
+        """Where the pixels are; UnreadableError where that is no file in the folder of the header."""
+        return companion(self.path, self.data_name) if self.data_name else self.path
 
     @property
     def plane_bytes(self) -> int:
@@ -84,9 +97,10 @@ def read_metaimage(path: Path) -> Iterator[tuple[np.ndarray, Spacing | None]]:
     Raises UnreadableError for damaged, lying or unsupported headers and for missing pixels.
     """
     header = read_header(path)
-    check_size(header.width, header.height)
+    three = header.depth == 3 and header.channels == 1
+    check_size(header.width, header.height, header.channels * header.dtype.itemsize * (3 if three else 1))
     planes = read_planes(header)
-    if header.depth == 3 and header.channels == 1:
+    if three:
         stack = np.stack(list(planes))
         planes = iter([np.moveaxis(stack, 0, -1)] if _is_one_picture(stack) else stack)
     for plane in planes:
@@ -107,11 +121,15 @@ def read_header(path: Path, axes: tuple[int, ...] = (2, 3)) -> Header:
 def _fields(stream: BinaryIO) -> dict[str, str]:
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
-        line = stream.readline(_MAX_HEADER)
-        key, equals, value = line.decode("latin-1").partition("=")
-        if not equals or stream.tell() > _MAX_HEADER:
+        line = stream.readline(_MAX_LINE)
+        name, equals, text = line.decode("latin-1").partition("=")
+        key, value = name.strip(), text.strip()
+        if not equals:
             raise UnreadableError("not a MetaImage: expected a header of 'Key = Value' lines up to ElementDataFile")
-        fields[key.strip()] = value.strip()
+        if stream.tell() > MAX_HEADER:
+            raise UnreadableError(f"too large: a MetaImage header of more than {MAX_HEADER >> 20} MB")
+        if fields.setdefault(key, value) != value:
+            raise UnreadableError(f"damaged MetaImage header: {printable(key)[:40]} stands twice and differs")
     return fields
 
 
@@ -128,7 +146,7 @@ def _header(path: Path, fields: dict[str, str], after_header: int, axes: tuple[i
     if channels not in (1, 2, 3, 4):
         raise ValueError(f"expected 1 to 4 channels, found {channels}")
     big_endian = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")))
-    data, offset = _where(path, fields, after_header)
+    data_name, offset = _where(fields, after_header)
     return Header(
         width=sizes[0],
         height=sizes[1],
@@ -137,28 +155,40 @@ def _header(path: Path, fields: dict[str, str], after_header: int, axes: tuple[i
         dtype=np.dtype(ELEMENT_TYPES[fields["ElementType"]]).newbyteorder(">" if big_endian else "<"),
         compressed=_is_true(fields.get("CompressedData", "False")),
         spacing=_spacing(fields),
-        data=data,
+        path=path,
+        data_name=data_name,
         offset=offset,
         fields=fields,
         sizes=tuple(sizes),
     )
 
 
-def _where(path: Path, fields: dict[str, str], after_header: int) -> tuple[Path, int | None]:
+def _where(fields: dict[str, str], after_header: int) -> tuple[str, int | None]:
     name = fields["ElementDataFile"]
     if name.upper() == "LOCAL":
-        return path, after_header
+        return "", after_header
     if name.upper().startswith("LIST") or "%" in name:
         raise ValueError("one file per slice (ElementDataFile = LIST or a pattern) is not supported; use one file")
     skipped = int(fields.get("HeaderSize", "0"))
-    return path.parent / name.replace("\\", "/"), None if skipped == -1 else skipped
+    if skipped < -1:
+        raise ValueError(f"HeaderSize = {skipped}")
+    return name, None if skipped == -1 else skipped
 
 
 def _spacing(fields: dict[str, str]) -> Spacing | None:
-    text = fields.get("ElementSpacing") or fields.get("ElementSize")
-    if text is None:
+    stated = [
+        [float(value) for value in fields[name].split()]
+        for name in ("ElementSpacing", "ElementSize")
+        if fields.get(name)
+    ]
+    if not stated:
         return None
-    x, y = (float(value) for value in text.split()[:2])
+    if len(stated) == 2 and not np.allclose(stated[0], stated[-1], rtol=_SAME_SPACING, atol=0):
+        raise ValueError(
+            f"two spacings that disagree, ElementSpacing = {fields['ElementSpacing']} and "
+            f"ElementSize = {fields['ElementSize']}; keep the one that is right"
+        )
+    x, y = stated[0][:2]
     positive = 0 < x < float("inf") and 0 < y < float("inf")
     return (y, x) if positive and (x, y) != (1.0, 1.0) else None
 
@@ -172,16 +202,18 @@ def read_planes(header: Header) -> Iterator[np.ndarray]:
     shape: tuple[int, ...] = (header.height, header.width)
     if header.channels > 1:
         shape = (*shape, header.channels)
-    try:
-        stream = open(header.data, "rb")  # noqa: SIM115 (closed by the with below; only opening is translated)
-    except FileNotFoundError:
-        raise UnreadableError(f"its pixels are missing: no file {header.data.name!r} beside the header") from None
-    with stream:
+    with open(header.data_file(), "rb") as stream:
         total = header.plane_bytes * header.depth
         size = os.fstat(stream.fileno()).st_size
         start = max(size - total, 0) if header.offset is None else header.offset
-        if not header.compressed and size - start < total:
-            raise UnreadableError(f"truncated: its header promises {total} bytes of pixels, {size - start} are there")
+        if not header.compressed and size - start != total:
+            what = "truncated" if size - start < total else "damaged"
+            raise UnreadableError(f"{what}: its header promises {total} bytes of pixels, {size - start} are there")
+        if header.compressed:
+            # Before the first plane is given: the checksum stands behind the last one.
+            check_unpacked(total, size)
+            stream.seek(start)
+            check_zlib(pieces_of(stream), total, total)
         stream.seek(start)
         inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if header.compressed else None
         for number in range(header.depth):
@@ -210,19 +242,20 @@ def _inflated(stream: BinaryIO, inflate: zlib._Decompress, header: Header) -> by
 
 def _is_one_picture(stack: np.ndarray) -> bool:
     """True where three planes, shape (3, H, W), are the channels of one gray picture."""
-    planes = stack.astype(np.float64)
-    spread = np.ptp(planes, axis=0)
-    return bool(np.mean(spread <= _SAME_PICTURE_TOLERANCE * np.ptp(planes)) >= _SAME_PICTURE_SHARE)
+    low, high = float(stack.min()), float(stack.max())
+    within = _SAME_PICTURE_TOLERANCE * (high - low)
+    # Row by row, since float64 takes eight times the bytes of the picture.
+    same = sum(int((np.ptp(row.astype(np.float64), axis=0) <= within).sum()) for row in np.moveaxis(stack, 1, 0))
+    return same >= _SAME_PICTURE_SHARE * stack[0].size
 
 
 def _gray(plane: np.ndarray) -> np.ndarray:
     """Any plane as uint8 (H, W): two channels are gray and alpha, four are RGB and alpha, over black."""
-    gray = to_gray8(plane)
-    if gray.ndim == 2:
-        return gray.copy()
-    channels = gray.shape[-1]
-    light = rgb_to_gray(gray[..., :3]) if channels >= 3 else gray[..., 0]
-    return over_black(light, gray[..., -1]) if channels in (2, 4) else light
+    if plane.ndim == 2:
+        return to_gray8(plane).copy()
+    channels = plane.shape[-1]
+    gray = to_gray8(rgb_to_gray(plane[..., :3]) if channels >= 3 else plane[..., 0])
+    return over_black(gray, plane[..., -1]) if channels in (2, 4) else gray
 
 
 def open_metaimage(path: Path) -> StoredVolume:
@@ -249,9 +282,14 @@ def open_metaimage(path: Path) -> StoredVolume:
 
 
 def _load(header: Header) -> Generator[np.ndarray, None, None]:
+    i, j, k = header.sizes[:3]
+    check_unpacked(i * j * k * max(header.dtype.itemsize, 4), header.data_file().stat().st_size)
     planes = read_planes(header)
-    for _ in range(header.depth // header.sizes[2]):
-        yield np.stack(list(itertools.islice(planes, header.sizes[2]))).T
+    for _ in range(header.depth // k):
+        voxels = np.empty((k, j, i), header.dtype)
+        for number, plane in enumerate(itertools.islice(planes, k)):
+            voxels[number] = plane
+        yield voxels.T
 
 
 def _numbers(fields: Mapping[str, str], names: tuple[str, ...]) -> np.ndarray | None:

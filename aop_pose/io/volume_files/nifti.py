@@ -19,6 +19,8 @@ import numpy as np
 
 from aop_pose import geometry
 from aop_pose.errors import UnreadableError
+from aop_pose.io.intact import check_gzip
+from aop_pose.io.pixels import check_unpacked
 from aop_pose.io.volume_files.stored import StoredVolume
 
 _HEADER = 348
@@ -36,6 +38,8 @@ _TYPES = {
     1024: "i8",
     1280: "u8",
 }
+# Relative difference up to which two statements of one spacing are the same.
+_SAME_SPACING = 1e-3
 # Codes of xyzt_units; 0, unknown, is taken for millimetres as every program does.
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
@@ -51,19 +55,25 @@ class _Values:
     intercept: float
 
     def load(self, shape: tuple[int, int, int], times: int) -> Generator[np.ndarray, None, None]:
-        """Gray values (I, J, K) of each time point; the file is read no further than the one asked for."""
+        """Gray values (I, J, K) of each time point; the file is read no further than the one asked for.
+
+        A compressed file is read to its end before: behind the last byte stands its checksum.
+        """
         size = int(np.prod(shape)) * self.dtype.itemsize
+        total = self.start + times * size
         with _opened(self.path) as stream:
+            if isinstance(stream, gzip.GzipFile):
+                check_unpacked(total, self.path.stat().st_size)
+                there = check_gzip(stream, total)
+            else:
+                there = self.path.stat().st_size
+            if there > total:
+                raise UnreadableError(
+                    f"damaged: its header promises {times * size} bytes of voxels, more are there; correct its sizes"
+                )
+            stream.seek(self.start)
             for time in range(times):
-                try:
-                    if time == 0:
-                        stream.seek(self.start)
-                    buffer = stream.read(size)
-                    if time == times - 1:
-                        # Behind the last byte stands the check sum of a compressed file.
-                        stream.read(1)
-                except (EOFError, zlib.error, gzip.BadGzipFile):
-                    raise UnreadableError("damaged: its compressed voxels cannot be unpacked") from None
+                buffer = stream.read(size)
                 if len(buffer) < size:
                     raise UnreadableError(
                         f"truncated: its header promises {times * size} bytes of voxels, "
@@ -76,9 +86,13 @@ class _Values:
         unscaled = self.slope == 0 or not np.isfinite(self.slope) or (self.slope, self.intercept) == (1, 0)
         if unscaled:
             return values
-        # What overflows becomes infinite, which ``Volume`` refuses in one line.
+        scaled = np.empty(values.shape, np.float32, order="F")
+        # Plane by plane, since float64 takes eight times the bytes of the file; what overflows becomes infinite, which
+        # ``Volume`` refuses in one line.
         with np.errstate(over="ignore", invalid="ignore"):
-            return values * self.slope + self.intercept
+            for k in range(values.shape[2]):
+                scaled[..., k] = values[..., k] * self.slope + self.intercept
+        return scaled
 
 
 def open_nifti(path: Path) -> StoredVolume:
@@ -108,6 +122,7 @@ def open_nifti(path: Path) -> StoredVolume:
     # Some programs leave the start of the voxels at 0.
     values = _Values(path, np.dtype(order + _TYPES[code]), max(int(start), _START), slope, intercept)
     shape = (lengths[0], lengths[1], lengths[2])
+    check_unpacked(int(np.prod(shape)) * max(values.dtype.itemsize, 4), path.stat().st_size)
     spacing, directions, origin = _place(header, order)
     times = lengths[3] if axes > 3 else 1
     return StoredVolume(shape, times, spacing, directions, origin, lambda: values.load(shape, times))
@@ -121,7 +136,8 @@ def _place(header: bytes, order: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     qform, sform = struct.unpack_from(f"{order}hh", header, 252)
     if sform > 0:
         rows = np.array(struct.unpack_from(f"{order}12f", header, 280)).reshape(3, 4)
-        spacing, origin = geometry.voxel_spacing(rows), rows[:, 3]
+        stated, spacing, origin = spacing, geometry.voxel_spacing(rows), rows[:, 3]
+        _check_same(spacing, stated)
         with np.errstate(divide="ignore", invalid="ignore"):
             directions = rows[:, :3] / spacing
     elif qform > 0:
@@ -131,6 +147,16 @@ def _place(header: bytes, order: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
             directions = directions * (1, 1, -1)
     scale = _MILLIMETRES.get(header[123] & 7, 1.0)
     return spacing * scale, directions, origin * scale
+
+
+def _check_same(sform: np.ndarray, pixdim: np.ndarray) -> None:
+    """Refuse two statements of one spacing that disagree; what is not positive states none."""
+    both = [bool(np.isfinite(each).all() and (each > 0).all()) for each in (sform, pixdim)]
+    if all(both) and not np.allclose(sform, pixdim, rtol=_SAME_SPACING, atol=0):
+        one, other = (" x ".join(f"{value:.4g}" for value in each) for each in (sform, pixdim))
+        raise UnreadableError(
+            f"its two statements of spacing disagree: sform {one}, pixdim (of qform) {other}; correct the header"
+        )
 
 
 def _rotation(b: float, c: float, d: float) -> np.ndarray:

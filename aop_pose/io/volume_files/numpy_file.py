@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 import zlib
 from pathlib import Path
 from tokenize import TokenError
-from zipfile import BadZipFile
+from typing import IO
 
 import numpy as np
 
 from aop_pose.errors import UnreadableError
 from aop_pose.geometry import voxel_spacing
 from aop_pose.io.files import printable
+from aop_pose.io.pixels import check_unpacked
 from aop_pose.io.volume_files.stored import StoredVolume
 
 # What NumPy, zipfile (NotImplementedError, RuntimeError) and ast (TokenError) raise on damaged files; a header that
 # lies about its size asks for more memory than there is.
-_DAMAGED = (ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, TokenError, BadZipFile, zlib.error)
+_DAMAGED = (
+    ValueError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_LONGEST_NAME_LIST = 1000
+_STEP = 1 << 20
 
 
 def open_npz(path: Path) -> StoredVolume:
     """``affine`` takes voxel indices to right-handed millimetres (RAS); UnreadableError where an array is missing."""
     try:
-        with open(path, "rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
-            missing = {"voxels", "affine"} - set(arrays)
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy"): name for name in archive.namelist()[:_LONGEST_NAME_LIST]}
+            missing = {"voxels", "affine"} - set(names)
             if missing:
-                found = printable(", ".join(sorted(arrays))) or "none"
+                found = printable(", ".join(sorted(names)))[:100] or "none"
                 raise UnreadableError(f"expected the arrays voxels and affine, found {found}")
-            voxels, affine = arrays["voxels"], arrays["affine"]
+            affine = _array(archive, names["affine"], path)
+            voxels = _array(archive, names["voxels"], path)
     except _DAMAGED as error:
         raise UnreadableError(f"damaged NumPy file: {_one_line(error)}") from None
     if affine.shape != (4, 4) or affine.dtype.kind not in "iuf":
@@ -40,9 +58,39 @@ def open_npz(path: Path) -> StoredVolume:
     return _stored(voxels, spacing, directions, affine[:3, 3].astype(np.float64))
 
 
+def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
+    """An array of an archive, read to the end of its member, where the checksum stands."""
+    with archive.open(name) as member:
+        _check_promise(member, path.stat().st_size)
+    with archive.open(name) as member:
+        values = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(_STEP):
+            raise UnreadableError(f"damaged NumPy file: more bytes in {printable(name)[:40]} than its header promises")
+    return values
+
+
+def _check_promise(stream: IO[bytes], file_bytes: int) -> int:
+    """Bytes of the numbers that a header promises, of which there must not be too many for a file of this size."""
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"a header of version {version}")
+    shape, _, dtype = read(stream)
+    if dtype.kind not in "biufc":
+        raise UnreadableError(f"expected an array of numbers, found one of {dtype}; it is never unpickled")
+    count = math.prod(shape)
+    check_unpacked(count * max(dtype.itemsize, 4), file_bytes)
+    return count * dtype.itemsize
+
+
 def open_npy(path: Path) -> StoredVolume:
     """Voxels whose spacing has to be given; i, j, k are taken to run right, front and up."""
     try:
+        with open(path, "rb") as stream:
+            size = path.stat().st_size
+            promised = _check_promise(stream, size)
+            if size - stream.tell() != promised:
+                raise ValueError(f"its header promises {promised} bytes of numbers, {size - stream.tell()} are there")
         voxels = np.lib.format.open_memmap(path, mode="r")
     except _DAMAGED as error:
         raise UnreadableError(f"damaged NumPy file: {_one_line(error)}") from None

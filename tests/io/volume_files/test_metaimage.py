@@ -103,15 +103,11 @@ def test_truncated(tmp_path: Path, packed: bool, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-def test_frames_before_the_cut_of_a_packed_cine_are_kept(tmp_path: Path) -> None:
+def test_a_packed_cine_without_its_checksum_gives_no_frame(tmp_path: Path) -> None:
     path = write(tmp_path / "x.mha", CINE, useCompression=True)
-    path.write_bytes(path.read_bytes()[:-1500])
-    seen: list[np.ndarray] = []
-    frames = read_frames(Entry(path, "x.mha"))
-    with pytest.raises(UnreadableError):
-        seen.extend(frame.pixels for frame in frames)
-    assert 0 < len(seen) < 5
-    assert np.array_equal(np.stack(seen), CINE[: len(seen)])
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(UnreadableError, match="truncated"):
+        next(read_frames(Entry(path, "x.mha")))
 
 
 @pytest.mark.parametrize("packed", [False, True])

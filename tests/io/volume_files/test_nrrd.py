@@ -48,7 +48,7 @@ def test_a_nrrd_that_states_no_place_is_refused_in_one_line(tmp_path, capfd, fie
 
 
 def test_a_truncated_nrrd_is_refused(tmp_path):
-    with pytest.raises(UnreadableError, match="damaged NRRD"):
+    with pytest.raises(UnreadableError, match="truncated NRRD: its header promises 480 bytes of voxels, 472 are there"):
         read_volume(nrrd(tmp_path / "a.nrrd", "spacings: 1 2 3", cut=8))
     (tmp_path / "b.nrrd").write_bytes(b"hello")
     with pytest.raises(UnreadableError, match="expected a NRRD volume, found another file"):

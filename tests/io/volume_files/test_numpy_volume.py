@@ -27,7 +27,7 @@ def test_an_npz_holds_voxels_and_affine(tmp_path):
         ({"voxels": VALUES[..., None][..., :0], "affine": np.eye(4)}, "no voxels"),
         ({"voxels": VALUES[:0], "affine": np.eye(4)}, "no voxels: its header says 0 x 5 x 6"),
         ({"voxels": VALUES + 1j, "affine": np.eye(4)}, "complex"),
-        ({"voxels": np.array([[[None]]]), "affine": np.eye(4)}, "damaged NumPy file"),
+        ({"voxels": np.array([[[None]]]), "affine": np.eye(4)}, "found one of object; it is never unpickled"),
     ],
 )
 def test_an_npz_that_is_no_volume_is_refused(tmp_path, arrays, message):
