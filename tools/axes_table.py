@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aop_pose.core.schema import HEAD
+from aop_pose.core.schemas import HEAD
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.errors import FrameErrors, frame_errors
 from aop_pose.evaluation.match import match

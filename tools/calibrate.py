@@ -21,6 +21,7 @@ from aop_pose.core.frame import Frame
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.measure import measure
 from aop_pose.core.results import Result
+from aop_pose.core.schema import Schema
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.grouping import subset_columns
 from aop_pose.evaluation.sources import read_truth
@@ -45,8 +46,6 @@ from aop_pose.stats.conformal import (
 )
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores, names_for
 
-QUANTITIES = {"aop": {"aop_deg": "aop_deg"}, "head": {"ofd": "ofd_px", "bpd": "bpd_px", "hc": "hc_px"}}
-"""Schema -> quantity of the calibration -> the measurement it is taken from."""
 BATCH = 8
 
 
@@ -66,6 +65,11 @@ class Measured:
     def residuals(self, name: str, relative: bool) -> np.ndarray:
         gap = np.abs(self.predicted[name] - self.true[name])
         return gap / self.predicted[name] if relative else gap
+
+
+def calibrated(schema: Schema) -> dict[str, str]:
+    """Quantity of the calibration -> the measurement it is taken from, on pixels where that is a length."""
+    return {one.calibration: one.column for one in schema.quantities if one.interval and one.unit != "mm"}
 
 
 def measure_all(predictor: Predictor, file: Path, data: Path, pattern: str | None) -> Measured:
@@ -90,7 +94,7 @@ def measure_all(predictor: Predictor, file: Path, data: Path, pattern: str | Non
         raise UsageError(f"{file}: expected frames that the artefact measures, found none of {len(done)}")
     cases = [done[i][1].case(max(done[i][0].width, done[i][0].height)) for i in kept]
     answers = [measure(Keypoints.from_points(predictor.schema, truth.coords[i])).measurements for i in kept]
-    names = QUANTITIES[predictor.schema.name].values()
+    names = calibrated(predictor.schema).values()
     return Measured(
         groups[kept],
         {name: np.array([done[i][0].measurements[name].value for i in kept]) for name in names},
@@ -222,7 +226,7 @@ def run(given: argparse.Namespace) -> None:
         "population are not, and for them nothing is promised.\n"
     )
     quantities = {}
-    for quantity, name in QUANTITIES[predictor.schema.name].items():
+    for quantity, name in calibrated(predictor.schema).items():
         scores = scores_of(found, name, quantity != name, given.coverage)
         lines, facts = report(found, others, scores, name, given.coverage)
         quantities[quantity] = scores.model_copy(update={"measured": facts})

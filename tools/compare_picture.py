@@ -15,7 +15,7 @@ import attrs
 import cv2
 import numpy as np
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.draw.frame import NOTE, contact_sheet, write_overlay
 from aop_pose.draw.marks import put_text, text_size
 from aop_pose.errors import AopPoseError, UsageError

@@ -22,7 +22,7 @@ import attrs
 import numpy as np
 from error_parts import axis_errors, own_part, share_between
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.errors import FrameErrors, frame_errors
 from aop_pose.evaluation.grouping import QUALITY_WORDS, contrast

@@ -29,7 +29,7 @@ import attrs
 import numpy as np
 from ablation import Arm, Measured, Results, guarded, read_results, train_missing
 
-from aop_pose.core.schema import FETUS
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import MeasurementErrors, PointErrors, point_errors, volume_diagonals, whole_body
 from aop_pose.evaluation.figures import volume_figures

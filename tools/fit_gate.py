@@ -23,7 +23,7 @@ from gate_pictures import UNSEEN, Picture
 
 from aop_pose.core.frame import Frame
 from aop_pose.core.results import Result
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.sources import read_truth
 from aop_pose.formats.csv_rows import read_list

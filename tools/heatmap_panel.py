@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aop_pose.core.letterbox import Letterbox, fit
-from aop_pose.core.schema import HEAD, Schema
+from aop_pose.core.schema import Schema
+from aop_pose.core.schemas import HEAD
 from aop_pose.draw.frame import colours
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.head import read_head

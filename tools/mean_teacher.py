@@ -32,7 +32,7 @@ import torch
 from ultralytics.utils.tal import make_anchors
 
 from aop_pose.core.letterbox import Letterbox
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.label import resolve
 from aop_pose.io.images import read_frame

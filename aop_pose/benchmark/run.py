@@ -34,7 +34,7 @@ from aop_pose.benchmark.plan import (
     read_tested,
 )
 from aop_pose.benchmark.report import write_report
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.errors import FrameErrors, frame_errors, summarise
 from aop_pose.evaluation.match import Truth, match

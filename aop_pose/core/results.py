@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import SCHEMAS, VOLUME_SCHEMAS, Schema
+from aop_pose.core.schema import SCHEMAS, Schema, Unit, of_volumes
 from aop_pose.errors import UsageError
 
 Status = Literal["ok", "abstained", "unreadable"]
@@ -23,7 +23,7 @@ class Measurement:
 
     name: str
     value: float
-    unit: str
+    unit: Unit
     interval: tuple[float, float] | None = None
     produced_by: str = ""
 
@@ -53,9 +53,8 @@ class Result:
 def columns(schema: Schema) -> list[str]:
     """Column names of ``results.csv`` for a schema, in order."""
     size = ["width", "height"] if schema.dimensions == 2 else []
-    ends = [f"{name}_{end}" for name in schema.intervals for end in ("low", "high")]
     head = ["source", "index", *size, "status", "reason"]
-    return [*head, *schema.coordinate_columns, "score", *schema.measurements, "model", *ends]
+    return [*head, *schema.coordinate_columns, "score", *schema.measurement_columns, "model", *schema.interval_columns]
 
 
 def as_row(result: Result, schema: Schema) -> dict[str, str]:
@@ -75,7 +74,7 @@ def as_row(result: Result, schema: Schema) -> dict[str, str]:
     for name, measurement in result.measurements.items():
         values[name] = measurement.value
         if measurement.interval is not None:
-            stem = "aop" if name == "aop_deg" else name
+            stem = schema.quantity(name).interval
             values[f"{stem}_low"], values[f"{stem}_high"] = measurement.interval
     return {column: as_text(values.get(column)) for column in columns(schema)}
 
@@ -100,7 +99,7 @@ def schema_of(rows: Sequence[Row]) -> Schema:
             return schema
     raise UsageError(
         "results: expected rows with the columns source and PS1_x … FH1_y (or OFD1_x … BPD2_y, or <point>_i, _j, _k "
-        f"of {' or '.join(VOLUME_SCHEMAS)}), "
+        f"of {' or '.join(of_volumes())}), "
         f"found {', '.join(found) if found else 'no row'}; give a results.csv of aop-pose predict, or a label file"
     )
 

@@ -1,11 +1,96 @@
-"""Which points a model finds, in which order, and what is drawn and measured with them."""
+"""Which points a model finds, in which order, and every number that is measured on them."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import attrs
+import numpy as np
+
+from aop_pose import geometry
+
+Unit = Literal["deg", "px", "mm"]
+SIGNS: dict[Unit, str] = {"deg": "°", "px": " px", "mm": " mm"}
+"""Units as they stand behind a number."""
+HIGHEST: dict[Unit, float] = {"deg": 180.0, "px": math.inf, "mm": math.inf}
+"""The largest value there can be in a unit; the smallest is 0."""
+
+
+@attrs.frozen
+class Quantity:
+    """A number measured on the points of a schema, and all that tables, overlays, evaluation and reports say of it.
+
+    Two quantities of one name and other units are the same length in pixels and in millimetres.
+    """
+
+    name: str
+    unit: Unit
+    title: str
+    """As the field writes it: AoP, HC."""
+    formula: Callable[..., np.ndarray | float]
+    """The points it needs, each (..., axes), x and y or x, y and z in ``unit`` -> values (...), NaN where undefined.
+
+    Angles are taken on millimetres where they are known. With ``needs_outline`` the outline follows the points.
+    """
+    points: tuple[str, ...]
+    """Points it needs, in the order of the formula's arguments."""
+    needs_outline: bool = False
+    """The formula also takes the outline of the head, (m, 2): without one there is no such number."""
+    missing: float | None = None
+    """Error of an image without a prediction; None = the diagonal of the image."""
+    stated: bool = False
+    """A truth file may state it (the expert's circumference): then that is the reference, not the true points."""
+    interval: str = ""
+    """Stem of its interval's columns, ``STEM_low`` and ``STEM_high``; empty = it has no interval."""
+    interval_beside: bool = False
+    """The interval's columns follow the value's; else they stand behind ``model``."""
+    headline: bool = True
+    """It stands in the line below an overlay, in millimetres rather than pixels where both are known."""
+    mark: Literal["", "line", "arc", "ellipse"] = ""
+    """How an overlay shows it: a line or an arc through its points, or the ellipse on its two axes."""
+    reference: str = ""
+    """The title of its true value, where that is another one than of the number itself."""
+
+    @property
+    def column(self) -> str:
+        """Of ``results.csv``: ``aop_deg``, ``hc_mm``."""
+        return f"{self.name}_{self.unit}"
+
+    @property
+    def key(self) -> str:
+        """Its name among the figures of an evaluation: a length in millimetres has the unit in it."""
+        return f"{self.name}_mm" if self.unit == "mm" else self.name
+
+    @property
+    def reference_title(self) -> str:
+        """The title of its true value: one expert's circumference is the reference of both formulas of it."""
+        return self.reference or self.title
+
+    @property
+    def sign(self) -> str:
+        """Unit as it stands behind a number."""
+        return SIGNS[self.unit]
+
+    @property
+    def label(self) -> str:
+        """Title and unit, as an axis or the head of a column has it."""
+        return f"{self.title}, {self.sign.strip()}"
+
+    @property
+    def highest(self) -> float:
+        """The largest value there can be; the smallest is 0."""
+        return HIGHEST[self.unit]
+
+    @property
+    def calibration(self) -> str:
+        """Its name in the calibration of an artefact: a length has one in pixels and in millimetres."""
+        return self.column if self.unit == "deg" else self.name
+
+    def figure(self, what: str) -> str:
+        """Key in ``metrics.json`` of a figure in the unit of the quantity: ``hc_mae_mm``."""
+        return f"{self.name}_{what}_{self.unit}"
 
 
 @attrs.frozen
@@ -17,18 +102,26 @@ class Schema:
     """Names, in the order of every array."""
     lines: tuple[tuple[str, str], ...]
     """Pairs of point names that an overlay joins."""
-    interchangeable: tuple[tuple[str, str], ...]
+    quantities: tuple[Quantity, ...] = attrs.field(default=(), eq=False)
+    """In the order of their columns; the last one that is known is the main one, which a report plots."""
+    interchangeable: tuple[tuple[str, str], ...] = ()
     """Pairs whose two names may be swapped without changing what is measured (ends of an axis)."""
-    measurements: tuple[str, ...]
-    """Columns of ``results.csv`` between ``score`` and ``model``."""
-    intervals: tuple[str, ...] = ()
-    """Measurements whose interval stands after ``model``, as ``NAME_low`` and ``NAME_high``."""
     dimensions: int = 2
     """Axes of what the points lie in: 2 for a picture (x, y), 3 for a volume (i, j, k)."""
     symmetric: tuple[tuple[str, str], ...] = ()
     """Pairs (left, right) of the same structure on both sides of the body: they look alike and do not mean the same."""
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Points that belong together, as (name of the group, its points); every point stands in one group."""
+    implausible: Callable[[np.ndarray], str] | None = attrs.field(default=None, eq=False)
+    """Points (points, 2) -> why they cannot be what they are named, or nothing. None = every place is possible."""
+
+    @quantities.validator
+    def _check_quantities(self, attribute: attrs.Attribute, value: tuple[Quantity, ...]) -> None:
+        columns = [quantity.column for quantity in value]
+        if twice := {column for column in columns if columns.count(column) > 1}:
+            raise ValueError(f"schema {self.name}: expected each quantity once, found {', '.join(sorted(twice))} twice")
+        for quantity in value:
+            self.indices(quantity.points)
 
     def index(self, point: str) -> int:
         """Position of a point; ValueError names the known points."""
@@ -39,6 +132,33 @@ class Schema:
     def indices(self, points: Sequence[str]) -> tuple[int, ...]:
         """Positions of several points."""
         return tuple(self.index(point) for point in points)
+
+    def quantity(self, column: str) -> Quantity:
+        """The quantity of a column of ``results.csv``; ValueError names the known ones."""
+        for quantity in self.quantities:
+            if quantity.column == column:
+                return quantity
+        known = ", ".join(quantity.column for quantity in self.quantities)
+        raise ValueError(f"schema {self.name} has quantities {known}; found {column!r}")
+
+    def values(self, quantity: Quantity, points: np.ndarray, outline: np.ndarray | None = None) -> np.ndarray:
+        """A quantity on points (..., points, axes) that are in its unit already: values (...), NaN where undefined.
+
+        ``outline``: (m, 2) of the head, in the same unit; a quantity that needs one and gets none is NaN.
+        """
+        needed = [points[..., index, :] for index in self.indices(quantity.points)]
+        if quantity.needs_outline:
+            if outline is None:
+                return np.full(points.shape[:-2], np.nan)
+            return np.asarray(quantity.formula(*needed, outline), np.float64)
+        return np.asarray(quantity.formula(*needed), np.float64)
+
+    def add(self, quantity: Quantity) -> None:
+        """Make a further quantity of this schema known, behind the others; ValueError where its column is taken.
+
+        Columns, overlays, evaluation and reports have it from then on. A schema stands still otherwise.
+        """
+        object.__setattr__(self, "quantities", attrs.evolve(self, quantities=(*self.quantities, quantity)).quantities)
 
     @property
     def sides(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
@@ -65,92 +185,47 @@ class Schema:
         axes = "xy" if self.dimensions == 2 else "ijk"
         return tuple(f"{point}_{axis}" for point in self.points for axis in axes)
 
+    @property
+    def measurement_columns(self) -> tuple[str, ...]:
+        """Columns of ``results.csv`` between ``score`` and ``model``."""
+        columns: list[str] = []
+        for quantity in self.quantities:
+            columns += [quantity.column, *(_ends(quantity) if quantity.interval_beside else ())]
+        return tuple(columns)
 
-AOP = Schema(
-    name="aop",
-    points=("PS1", "PS2", "FH1"),
-    lines=(("PS1", "PS2"), ("PS1", "FH1")),
-    interchangeable=(),
-    measurements=("aop_deg", "aop_low", "aop_high", "hsd_px", "hsd_mm"),
-)
-
-HEAD = Schema(
-    name="head",
-    points=("OFD1", "OFD2", "BPD1", "BPD2"),
-    lines=(("OFD1", "OFD2"), ("BPD1", "BPD2")),
-    interchangeable=(("OFD1", "OFD2"), ("BPD1", "BPD2")),
-    measurements=("ofd_px", "bpd_px", "hc_px", "ofd_mm", "bpd_mm", "hc_mm", "hc_ramanujan_mm"),
-    intervals=("ofd_px", "bpd_px", "hc_px", "ofd_mm", "bpd_mm", "hc_mm"),
-)
-
-# The 22 points of FetusMapV2, in the order of the paper (section 3.2). It names 1 (cranial crest), 4 (nasal bone) and 6
-# (hind neck) in equation 7, 11 and 14 as shoulders, elbows and wrists, and the legs likewise; 2, 3, 5 and 7-10 are
-# named in a figure that is lost. These names are CHOSEN here, so that they fit what the text says of the points: all
-# ten lie on head and trunk and have no side (equation 8), so they are taken from the midline; 2, 3 and 5, found with
-# the smallest errors (table 2), from the skull; and crown-rump length needs the rump.
-_TRUNK = (
-    "cranial_crest",
-    "forehead",
-    "occiput",
-    "nasal_bone",
-    "chin",
-    "hind_neck",
-    "chest",
-    "mid_back",
-    "cord_insertion",
-    "rump",
-)
-_ARM, _LEG = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
+    @property
+    def interval_columns(self) -> tuple[str, ...]:
+        """Columns of ``results.csv`` behind ``model``."""
+        return tuple(end for one in self.quantities if not one.interval_beside for end in _ends(one))
 
 
-def _side(side: str, limb: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{side}_{joint}" for joint in limb)
+def length(end: np.ndarray, other_end: np.ndarray) -> np.ndarray:
+    """Distance (...) of two points (..., axes); NaN for two ends in one place: that is nothing of size 0."""
+    found = np.asarray(geometry.point_distance(end, other_end))
+    return np.where(found > 0, found, np.nan)
 
 
-def _chain(*points: str) -> tuple[tuple[str, str], ...]:
-    return tuple(itertools.pairwise(points))
+def _ends(quantity: Quantity) -> tuple[str, ...]:
+    return tuple(f"{quantity.interval}_{end}" for end in ("low", "high")) if quantity.interval else ()
 
 
-FETUS = Schema(
-    name="fetus",
-    points=(*_TRUNK, *_side("left", _ARM), *_side("right", _ARM), *_side("left", _LEG), *_side("right", _LEG)),
-    lines=(
-        # The profile from the neck over the skull to the chin, the back and the front, then the limbs.
-        *_chain("hind_neck", "occiput", "cranial_crest", "forehead", "nasal_bone", "chin"),
-        *_chain("hind_neck", "mid_back", "rump"),
-        *_chain("chin", "chest", "cord_insertion", "rump"),
-        *(
-            line
-            for side in ("left", "right")
-            for line in (*_chain("hind_neck", *_side(side, _ARM)), *_chain("rump", *_side(side, _LEG)))
-        ),
-    ),
-    interchangeable=(),
-    measurements=("crl_mm", "humerus_left_mm", "humerus_right_mm", "femur_left_mm", "femur_right_mm"),
-    dimensions=3,
-    symmetric=tuple((f"left_{joint}", f"right_{joint}") for joint in (*_ARM, *_LEG)),
-    groups=(
-        ("head_and_trunk", _TRUNK),
-        ("left_arm", _side("left", _ARM)),
-        ("right_arm", _side("right", _ARM)),
-        ("left_leg", _side("left", _LEG)),
-        ("right_leg", _side("right", _LEG)),
-    ),
-)
+SCHEMAS: dict[str, Schema] = {}
+"""By name; ``register`` adds to it."""
 
-FETAL_FACE = Schema(
-    name="fetal_face",
-    points=("brain", "left_eye", "right_eye"),
-    lines=(("brain", "left_eye"), ("brain", "right_eye"), ("left_eye", "right_eye")),
-    interchangeable=(),
-    measurements=("eye_distance_mm",),
-    dimensions=3,
-    symmetric=(("left_eye", "right_eye"),),
-    groups=(("brain", ("brain",)), ("left_eye", ("left_eye",)), ("right_eye", ("right_eye",))),
-)
 
-SCHEMAS = {schema.name: schema for schema in (AOP, HEAD, FETUS, FETAL_FACE)}
-FRAME_SCHEMAS = {name: schema for name, schema in SCHEMAS.items() if schema.dimensions == 2}
-"""Those whose points lie in a picture."""
-VOLUME_SCHEMAS = {name: schema for name, schema in SCHEMAS.items() if schema.dimensions == 3}
-"""Those whose points lie in a volume."""
+def register(schema: Schema) -> Schema:
+    """Make a schema known by its name; ValueError where another one has it."""
+    if schema.name in SCHEMAS:
+        raise ValueError(f"schema {schema.name}: expected a name that is free, found it registered already")
+    SCHEMAS[schema.name] = schema
+    return schema
+
+
+def of_frames() -> dict[str, Schema]:
+    """The known schemas whose points lie in a picture, by name."""
+    return {name: schema for name, schema in SCHEMAS.items() if schema.dimensions == 2}
+
+
+def of_volumes() -> dict[str, Schema]:
+    """The known schemas whose points lie in a volume, by name."""
+    return {name: schema for name, schema in SCHEMAS.items() if schema.dimensions == 3}

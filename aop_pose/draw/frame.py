@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -14,6 +14,7 @@ import numpy as np
 
 from aop_pose.core.frame import Frame
 from aop_pose.core.results import Measurement, Result
+from aop_pose.core.schema import Quantity
 from aop_pose.draw.marks import Colour, around, dot, name_point, polyline, put_text, text_size, wrap
 from aop_pose.geometry import regularise_axes
 from aop_pose.io.files import replacing
@@ -37,8 +38,6 @@ _TEXT_SCALE = 0.5
 _HEADLINE_SCALE = 0.65
 _MARK = 5
 """Radius of the mark of a point in pixels."""
-# What a head line names; a length in pixels is left out where the same one is known in millimetres.
-_HEADLINE = {"aop_deg": "AoP", "hsd": "HSD", "ofd": "OFD", "bpd": "BPD", "hc": "HC"}
 
 
 @attrs.frozen
@@ -128,10 +127,9 @@ def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: 
         # A line between points of one colour is an axis, and has it too.
         colour = paints[first] if paints[first] == paints[second] else _WHITE
         _line(picture, places[schema.index(first)], places[schema.index(second)], colour)
-    if "hc_px" in result.measurements or "hc_mm" in result.measurements:
-        _ellipse(picture, places)
-    if "aop_deg" in result.measurements:
-        _arc(picture, *(places[schema.index(point)] for point in ("PS1", "PS2", "FH1")))
+    marked = {(one.mark, one.points) for one in schema.quantities if one.mark and one.column in result.measurements}
+    for mark, points in sorted(marked):
+        _MARKS[mark](picture, places[list(schema.indices(points))])
     last = np.array(size) - 1.0
     border = np.minimum(_MARK + 1, last / 2)
     found: list[tuple[str, np.ndarray, Colour]] = []
@@ -155,6 +153,11 @@ def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colou
         polyline(picture, np.stack([start, end]), colour)
 
 
+def _open_line(picture: np.ndarray, points: np.ndarray) -> None:
+    if np.isfinite(points).all():
+        polyline(picture, points, _YELLOW)
+
+
 def _ellipse(picture: np.ndarray, ends: np.ndarray) -> None:
     """The outline whose length the circumference is: the ellipse on the axes nearest to the four points."""
     ofd1, ofd2, bpd1, bpd2 = regularise_axes(ends)
@@ -164,9 +167,9 @@ def _ellipse(picture: np.ndarray, ends: np.ndarray) -> None:
         polyline(picture, outline, _YELLOW)
 
 
-def _arc(picture: np.ndarray, corner: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
-    """The arc from one ray to the other, on the side of the smaller angle."""
-    rays = np.stack([first, second]) - corner
+def _arc(picture: np.ndarray, points: np.ndarray) -> None:
+    """The arc at the first point from the ray to the second to that to the third, on the side of the smaller angle."""
+    corner, rays = points[0], points[1:] - points[0]
     lengths = np.hypot(rays[:, 0], rays[:, 1])
     if not (np.isfinite(lengths).all() and lengths.min() > 0):
         return
@@ -175,6 +178,10 @@ def _arc(picture: np.ndarray, corner: np.ndarray, first: np.ndarray, second: np.
     directions = begin + np.linspace(0, turn, 49)
     radius = min(0.35 * float(lengths.min()), 48.0)
     polyline(picture, corner + radius * np.stack([np.cos(directions), np.sin(directions)], axis=1), _YELLOW)
+
+
+_MARKS: dict[str, Callable[[np.ndarray, np.ndarray], None]] = {"line": _open_line, "arc": _arc, "ellipse": _ellipse}
+"""By ``Quantity.mark``: draws on a picture, with the points (n, 2) of the quantity in pixels of the overlay."""
 
 
 def _band(width: int, result: Result) -> np.ndarray:
@@ -205,18 +212,17 @@ def _band(width: int, result: Result) -> np.ndarray:
 
 
 def _headline(result: Result) -> str:
-    parts: list[str] = []
-    for stem, label in _HEADLINE.items():
-        names = (stem, f"{stem}_mm", f"{stem}_px")
-        found = next((result.measurements[name] for name in names if name in result.measurements), None)
-        if found is not None and math.isfinite(found.value):
-            parts.append(f"{label} {_with_unit(found)}")
-    return ", ".join(parts)
+    """Every quantity once: a length in pixels is left out where the same one is known in millimetres."""
+    assert result.keypoints is not None
+    shown: dict[str, Quantity] = {}
+    for one in result.keypoints.schema.quantities:
+        if one.headline and one.column in result.measurements and (one.unit != "px" or one.name not in shown):
+            shown[one.name] = one
+    return ", ".join(f"{one.title} {_with_unit(one, result.measurements[one.column])}" for one in shown.values())
 
 
-def _with_unit(measurement: Measurement) -> str:
-    degrees = measurement.name == "aop_deg"
-    text = f"{measurement.value:.1f}" + ("°" if degrees else f" {measurement.unit}")
+def _with_unit(quantity: Quantity, measurement: Measurement) -> str:
+    text = f"{measurement.value:.1f}{quantity.sign}"
     if measurement.interval is not None:
         low, high = measurement.interval
         text += f" ({low:.1f} to {high:.1f})"

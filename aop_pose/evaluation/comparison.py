@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aop_pose.core.measure import Quantity
 from aop_pose.core.motion import Motion, motion
+from aop_pose.core.schema import Quantity
 from aop_pose.evaluation.errors import (
     SDR_THRESHOLDS,
     UNDER_2_5,

@@ -14,9 +14,9 @@ import attrs
 import numpy as np
 
 from aop_pose import geometry
-from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.measure import QUANTITIES, Quantity, measure_volume, midsagittal_plane
-from aop_pose.core.schema import AOP, FETUS, Schema
+from aop_pose.core.schema import Quantity, Schema
+from aop_pose.core.schemas import AOP, FETUS
+from aop_pose.core.schemas.fetus import midsagittal_plane
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.rows import Millimetres
 
@@ -93,15 +93,17 @@ def frame_errors(
     units = {"deg": np.ones(frames), "px": factor}
     if millimetres is not None:
         units["mm"] = millimetres.per_pixel
-    quantities = tuple(quantity for quantity in QUANTITIES[schema.name] if quantity.unit in units)
+    quantities = tuple(
+        quantity for quantity in schema.quantities if quantity.unit in units and not quantity.needs_outline
+    )
     true_values, differences, losses = {}, {}, {}
     for quantity in quantities:
         unit, key = units[quantity.unit], quantity.key
-        true_values[key] = quantity.of(truth) * unit
+        true_values[key] = schema.values(quantity, truth) * unit
         if quantity.stated and millimetres is not None and millimetres.circumference is not None:
             # Without the size of a pixel nothing can be compared with it.
             true_values[key] = np.where(np.isfinite(unit), millimetres.circumference, np.nan)
-        differences[key] = quantity.of(predicted) * unit - true_values[key]
+        differences[key] = schema.values(quantity, predicted) * unit - true_values[key]
         losses[key] = diagonals * unit if quantity.missing is None else np.full(frames, quantity.missing)
     return FrameErrors(
         schema=schema,
@@ -253,10 +255,10 @@ def measurement_errors(predicted: np.ndarray, truth: np.ndarray, schema: Schema)
     Args:
         predicted, truth: (frames, points, 3), x, y, z in mm, NaN for a missing point.
     """
-    names = [name.removesuffix("_mm") for name in schema.measurements]
-    first, second = (np.array([_lengths(points, schema) for points in side]) for side in (predicted, truth))
-    true_values = dict(zip(names, second.T, strict=True))
-    differences = dict(zip(names, (first - second).T, strict=True))
+    true_values = {quantity.name: schema.values(quantity, truth) for quantity in schema.quantities}
+    differences = {
+        quantity.name: schema.values(quantity, predicted) - true_values[quantity.name] for quantity in schema.quantities
+    }
     if schema is not FETUS:
         return MeasurementErrors(true_values, differences)
     planes = [(midsagittal_plane(one), midsagittal_plane(other)) for one, other in zip(predicted, truth, strict=True)]
@@ -267,12 +269,6 @@ def measurement_errors(predicted: np.ndarray, truth: np.ndarray, schema: Schema)
         plane_angles=np.array([geometry.plane_angle(one, true) for one, true in planes]),
         true_planes=np.array([bool(np.isfinite(true.normal).all()) for _, true in planes]),
     )
-
-
-def _lengths(points: np.ndarray, schema: Schema) -> list[float]:
-    """The measurements of a schema on points in mm, NaN for one that cannot be taken."""
-    found = measure_volume(Keypoints.from_points(schema, points), np.eye(4)).measurements
-    return [found[name].value if name in found else np.nan for name in schema.measurements]
 
 
 PCK_LIMIT_MM = 20.0

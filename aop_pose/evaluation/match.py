@@ -12,7 +12,8 @@ import numpy as np
 
 from aop_pose import geometry
 from aop_pose.core.results import Row, index_of, number, points_of, status_of
-from aop_pose.core.schema import AOP, HEAD, Schema
+from aop_pose.core.schema import Schema
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import volume_diagonals
 from aop_pose.evaluation.rows import Millimetres, millimetres_of, pixel_size_of

@@ -11,7 +11,8 @@ import numpy as np
 
 from aop_pose.core.results import Row as ResultRow
 from aop_pose.core.results import point_columns
-from aop_pose.core.schema import AOP, HEAD, VOLUME_SCHEMAS, Schema
+from aop_pose.core.schema import Schema, of_volumes
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.evaluation.grouping import AUTO, Grouping, contrast, every_frame_alone, grouped_by, grouped_by_file
 from aop_pose.evaluation.match import (
@@ -99,7 +100,7 @@ def read_results_rows(file: Path) -> list[ResultRow]:
     for schema in (AOP, HEAD):
         if set(_LABELS[schema.name]) <= header:
             return [_as_result(schema, *labels) for labels in _read_labels(file, schema)]
-    for schema in VOLUME_SCHEMAS.values():
+    for schema in of_volumes().values():
         if {"Filename", *schema.coordinate_columns} <= header and "source" not in header:
             columns = schema.coordinate_columns
             return [

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from aop_pose.core.schema import AOP, HEAD
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.formats import head, iugc, points3d
 from aop_pose.formats.csv_rows import Row, RowError, header_of, number, read_rows

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import HEAD
+from aop_pose.core.schemas import HEAD
 from aop_pose.formats.csv_rows import Row, RowError, Seen, filename, number, parse_rows
 from aop_pose.formats.label import LabelledFrame, find_picture
 from aop_pose.formats.pictures import picture_size

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.formats.csv_rows import Row, RowError, Seen, filename, parse_rows, point
 from aop_pose.formats.label import LabelledFrame, find_picture
 from aop_pose.formats.pictures import picture_size

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError
 from aop_pose.formats.label import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, Skipped
 from aop_pose.formats.pictures import picture_size, place_picture, unique_stems, write_gray

@@ -17,7 +17,7 @@ import numpy as np
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import VOLUME_SCHEMAS, Schema
+from aop_pose.core.schema import Schema, of_volumes
 from aop_pose.errors import UsageError
 from aop_pose.formats.csv_rows import Row, RowError, Seen, filename, header_of, number, parse_rows
 from aop_pose.formats.label import find_picture
@@ -63,10 +63,10 @@ class LabelledVolume:
 
 def schema_of(names: Collection[str]) -> Schema:
     """The schema of volumes whose points all have their columns; UsageError where there is none."""
-    for schema in VOLUME_SCHEMAS.values():
+    for schema in of_volumes().values():
         if set(schema.points) <= set(names):
             return schema
-    known = "; ".join(f"{schema.name}: {', '.join(schema.points)}" for schema in VOLUME_SCHEMAS.values())
+    known = "; ".join(f"{schema.name}: {', '.join(schema.points)}" for schema in of_volumes().values())
     raise UsageError(f"expected the points of one of the schemas ({known}), found {', '.join(names) or 'none'}")
 
 

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aop_pose.core.keypoints import Keypoints, to_centres, to_edges
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import RowError, number
 from aop_pose.formats.label import CLASSES, BoxedFrame, Finding, LabelledFrame, Report, outside, pose_box

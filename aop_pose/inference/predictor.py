@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.letterbox import Letterbox, fit
-from aop_pose.core.schema import FRAME_SCHEMAS, SCHEMAS, Schema
+from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import RULES, decode_pose, read_maps, spreads
 from aop_pose.trust.gate import Gate
@@ -33,7 +33,8 @@ class AnyContract(BaseModel):
     """What has to be known to use any network: stored as JSON in the artefact's metadata."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
-    known_schemas: ClassVar[Mapping[str, Schema]] = SCHEMAS
+    dimensions: ClassVar[int]
+    """Axes of what its points lie in."""
 
     format: Literal[1] = 1
     name: str
@@ -42,8 +43,9 @@ class AnyContract(BaseModel):
     @field_validator("schema_name")
     @classmethod
     def _check_schema(cls, name: str) -> str:
-        if name not in cls.known_schemas:
-            raise ValueError(f"expected one of {', '.join(cls.known_schemas)}, found {name!r}")
+        known = [schema.name for schema in SCHEMAS.values() if schema.dimensions == cls.dimensions]
+        if name not in known:
+            raise ValueError(f"expected one of {', '.join(known)}, found {name!r}")
         return name
 
     @property
@@ -54,7 +56,7 @@ class AnyContract(BaseModel):
 class Contract(AnyContract):
     """What has to be known to use a network that finds points on frames."""
 
-    known_schemas = FRAME_SCHEMAS
+    dimensions = 2
 
     head: Literal["pose", "heatmap", "coordinates"]
     """What comes out for an input (B, 1, S, S) of gray in [0, 1].

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aop_pose.core.schema import FETUS
+from aop_pose.core.schemas import FETUS
 from aop_pose.geometry import first_is_left
 
 SEEN_FROM = FETUS.indices(("cranial_crest", "nasal_bone", "hind_neck"))

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import VOLUME_SCHEMAS, Schema
+from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import decode, peaks
 from aop_pose.inference.grid import (
@@ -45,7 +45,7 @@ HEAD = "volume-heatmap"
 class VolumeContract(AnyContract):
     """What has to be known to use a network that finds points in volumes."""
 
-    known_schemas = VOLUME_SCHEMAS
+    dimensions = 3
 
     head: Literal["volume-heatmap"] = "volume-heatmap"
     """An input (1, 1, *size) of gray in [0, 1] gives (1, n, *size): a map a point, whose peak is 1 where the network

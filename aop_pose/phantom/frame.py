@@ -10,7 +10,7 @@ import numpy as np
 
 from aop_pose.core.frame import Frame
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
 from aop_pose.phantom.anatomy import AOP_RANGE, Anatomy, draw_anatomy

@@ -14,7 +14,7 @@ import numpy as np
 
 from aop_pose.core.frame import Frame
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import HEAD
+from aop_pose.core.schemas import HEAD
 from aop_pose.errors import AopPoseError
 from aop_pose.geometry import ramanujan_perimeter
 from aop_pose.phantom.anatomy import Ellipse

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aop_pose.core.schema import AOP, HEAD
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UsageError
 from aop_pose.geometry import angle_of_progression
 from aop_pose.io.folders import appearing

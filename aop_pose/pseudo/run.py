@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import Row as TableRow
 from aop_pose.formats.csv_rows import RowError, Seen, filename, number, parse_rows, read_list

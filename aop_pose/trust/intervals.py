@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aop_pose.core.results import Measurement
+from aop_pose.core.schema import HIGHEST
 from aop_pose.geometry import aop_sensitivity
 from aop_pose.stats.conformal import check_coverage, weighted_quantile
 
@@ -112,7 +113,8 @@ class Calibration(BaseModel):
     """The frames, for people; they trained nothing."""
     frames: int = Field(gt=0)
     groups: int = Field(gt=0)
-    quantities: dict[Literal["aop_deg", "ofd", "bpd", "hc"], Scores]
+    quantities: dict[str, Scores]
+    """By ``Quantity.calibration``."""
 
     @property
     def needs_two_looks(self) -> bool:
@@ -151,9 +153,8 @@ class Intervals:
         known = name if name in self.radii else name.removesuffix(f"_{measurement.unit}")
         if known not in self.radii:
             return None
-        scores = self.calibration.quantities[known]  # type: ignore[index]  # a key of radii is one of quantities
+        scores = self.calibration.quantities[known]
         radius = self.radii[known] * DIFFICULTIES[scores.difficulty](case) * (value if scores.relative else 1.0)
         if not math.isfinite(radius):
             return None
-        highest = 180.0 if measurement.unit == "deg" else math.inf
-        return max(0.0, value - radius), min(highest, value + radius)
+        return max(0.0, value - radius), min(HIGHEST[measurement.unit], value + radius)

@@ -9,7 +9,7 @@ import pytest
 
 from aop_pose.cli import main
 from aop_pose.core.results import columns
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.geometry import angle_of_progression
 from aop_pose.phantom.write import write_phantoms
 

@@ -11,7 +11,7 @@ import pytest
 from aop_pose.cli import main
 from aop_pose.core.frame import Volume
 from aop_pose.core.results import columns
-from aop_pose.core.schema import FETAL_FACE, FETUS
+from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.io.volumes import write_volume
 from aop_pose.phantom.fetus import make_fetus_sequence
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP, FETAL_FACE, FETUS, FRAME_SCHEMAS, HEAD, SCHEMAS, VOLUME_SCHEMAS
+from aop_pose.core.schema import SCHEMAS, of_frames, of_volumes
+from aop_pose.core.schemas import AOP, FETAL_FACE, FETUS, HEAD
 
 
 def test_points_are_found_by_name():
@@ -73,8 +74,8 @@ def test_points_of_a_volume_have_three_coordinates():
 
 
 def test_pictures_and_volumes_share_the_schemas():
-    assert list(FRAME_SCHEMAS) == ["aop", "head"]
-    assert list(VOLUME_SCHEMAS) == ["fetus", "fetal_face"]
+    assert list(of_frames()) == ["aop", "head"]
+    assert list(of_volumes()) == ["fetus", "fetal_face"]
     assert AOP.coordinate_columns == ("PS1_x", "PS1_y", "PS2_x", "PS2_y", "FH1_x", "FH1_y")
     assert FETAL_FACE.coordinate_columns[:4] == ("brain_i", "brain_j", "brain_k", "left_eye_i")
 
@@ -94,7 +95,7 @@ def test_the_fetus_has_the_points_that_the_paper_names_where_it_names_them():
     }
 
 
-@pytest.mark.parametrize("schema", VOLUME_SCHEMAS.values(), ids=VOLUME_SCHEMAS)
+@pytest.mark.parametrize("schema", of_volumes().values(), ids=of_volumes())
 def test_the_two_sides_of_a_body_match_point_by_point(schema):
     """What the pair loss and the swap of sides take for granted."""
     pairs = [(left, right) for lefts, rights in schema.sides for left, right in zip(lefts, rights, strict=True)]
@@ -106,7 +107,7 @@ def test_the_two_sides_of_a_body_match_point_by_point(schema):
     assert sorted(point for _, points in schema.groups for point in points) == sorted(schema.points)
 
 
-@pytest.mark.parametrize("schema", VOLUME_SCHEMAS.values(), ids=VOLUME_SCHEMAS)
+@pytest.mark.parametrize("schema", of_volumes().values(), ids=of_volumes())
 def test_a_skeleton_is_one_piece_and_the_same_on_both_sides(schema):
     joined = {schema.points[0]}
     for _ in schema.points:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.motion import motion, motion_rows
-from aop_pose.core.schema import FETAL_FACE
+from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import UsageError
 
 POINTS = ("still", "moving")

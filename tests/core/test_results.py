@@ -6,7 +6,7 @@ import pytest
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.results import STATUSES, Measurement, Result, as_row, columns
-from aop_pose.core.schema import AOP, FETAL_FACE, FETUS, HEAD
+from aop_pose.core.schemas import AOP, FETAL_FACE, FETUS, HEAD
 
 ANGLE = {"aop_deg": Measurement("aop_deg", 123.456789, "deg")}
 

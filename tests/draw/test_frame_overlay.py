@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aop_pose.core.frame import Frame
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.results import Measurement, Result
-from aop_pose.core.schema import AOP, HEAD
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.draw.frame import colours, contact_sheet, draw_overlay, overlay_name, scaling, write_overlay
 
 POINTS = [(138.0, 36.0), (58.0, 61.0), (200.0, 66.0)]

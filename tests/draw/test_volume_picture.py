@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import FETAL_FACE, FETUS
+from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.draw.marks import name_point, text_size
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent
 from aop_pose.draw.slices import gray_values

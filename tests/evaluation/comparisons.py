@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.evaluation.comparison import study
 from aop_pose.evaluation.errors import frame_errors
 from aop_pose.evaluation.grouping import Grouping

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.results import point_columns
-from aop_pose.core.schema import HEAD
+from aop_pose.core.schemas import HEAD
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.comparison import study
 from aop_pose.evaluation.errors import frame_errors, is_close, summarise

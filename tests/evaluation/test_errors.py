@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aop_pose.core.schema import HEAD
+from aop_pose.core.schemas import HEAD
 from aop_pose.evaluation.errors import align_interchangeable, frame_errors, metrics
 
 # A right angle at PS1 on a 300 x 400 picture, whose diagonal is 500.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.results import schema_of
-from aop_pose.core.schema import AOP, HEAD
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.match import Truth, match, truth_of_results
 

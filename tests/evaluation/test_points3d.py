@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aop_pose.core.schema import FETAL_FACE, FETUS
+from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.evaluation.errors import (
     PCK_LIMIT_MM,
     area_shares,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.comparison import study
 from aop_pose.evaluation.errors import frame_errors, summarise

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import HEAD
+from aop_pose.core.schemas import HEAD
 from aop_pose.errors import UsageError
 from aop_pose.formats.head import COLUMNS, HeadFrame, read_head, write_head
 from aop_pose.formats.label import LabelledFrame

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc, write_iugc
 from aop_pose.formats.label import LabelledFrame, find_picture, resolve

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.frame import Volume
-from aop_pose.core.schema import FETAL_FACE, FETUS
+from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import SPACING, LabelledVolume, read_points3d, schema_of, write_points3d
 from aop_pose.io.volumes import write_sequence, write_volume

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from aop_pose.core.keypoints import Keypoints, to_centres, to_edges
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.label import BoxedFrame, LabelledFrame
 from aop_pose.formats.yolo import (

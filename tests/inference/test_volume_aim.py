@@ -7,7 +7,7 @@ from aop_pose.core.frame import Volume
 from aop_pose.inference.decode import encode
 from aop_pose.inference.grid import PlacePrior, normalised
 from aop_pose.inference.volume_predictor import VolumePredictor
-from tests.test_runtime_volume import AFFINES, POINTS, bright, contract_of
+from tests.inference.test_volume_predictor import AFFINES, POINTS, bright, contract_of
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)

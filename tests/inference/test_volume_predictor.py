@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.frame import Volume
-from aop_pose.core.schema import FETAL_FACE, FETUS
+from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
 from aop_pose.inference.predictor import Opened

@@ -13,7 +13,7 @@ import pytest
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.results import Measurement, Result, columns
-from aop_pose.core.schema import AOP, HEAD
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.io.table import ResultsWriter, read_results, write_document
 
@@ -135,7 +135,7 @@ def test_kill_minus_nine_loses_no_row_and_repeats_none(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     script = (
         "import sys; from aop_pose.io.table import ResultsWriter; from aop_pose.core.results import Result;"
-        "from aop_pose.core.schema import AOP\n"
+        "from aop_pose.core.schemas import AOP\n"
         "with ResultsWriter(sys.argv[1], AOP, resume=True) as w:\n"
         "    for n in range(10**9):\n"
         "        if (f'{n}.png', 0) not in w.done: "

@@ -6,7 +6,7 @@ import pytest
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.measure import measure_volume
-from aop_pose.core.schema import FETAL_FACE
+from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.volumes import discover_volumes, open_volume, read_volume, read_volumes, write_volume
 from tests.volume_files import AXES, SHAPE, SPACING, VALUES, affine_of, metaimage, nifti, nrrd, numbers

@@ -9,7 +9,7 @@ import pytest
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.results import columns
-from aop_pose.core.schema import FETAL_FACE
+from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor

@@ -6,8 +6,8 @@ import pytest
 from aop_pose.errors import UsageError
 from aop_pose.measuring.measurer import Measurer, measure_array
 from tests.fakes import fake_predictor, textured
-from tests.trust.test_calibration import calibration
 from tests.trust.test_gate import gate  # noqa: F401
+from tests.trust.test_intervals import calibration
 
 
 def guarded(**changes):

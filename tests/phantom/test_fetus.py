@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aop_pose.core.schema import FETUS
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.phantom.fetus import make_fetus, make_fetus_sequence
 from aop_pose.phantom.fetus.body import Place

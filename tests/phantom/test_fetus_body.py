@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 import pytest
 
-from aop_pose.core.schema import FETUS
+from aop_pose.core.schemas import FETUS
 from aop_pose.phantom.fetus import body as biometry
 from aop_pose.phantom.fetus import body as joints
 from aop_pose.phantom.fetus.body import LEG, NECK, SPINE, Pose, draw_body, mean_body

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
-from aop_pose.core.schema import FETUS
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.formats.check import check
 from aop_pose.formats.points3d import read_points3d

@@ -17,7 +17,7 @@ import torch  # noqa: E402
 
 from aop_pose.cli import main  # noqa: E402
 from aop_pose.core.keypoints import Keypoints  # noqa: E402
-from aop_pose.core.schema import AOP  # noqa: E402
+from aop_pose.core.schemas import AOP  # noqa: E402
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
 from aop_pose.formats.label import box_iou  # noqa: E402
 from aop_pose.formats.yolo import read_yolo_detect  # noqa: E402

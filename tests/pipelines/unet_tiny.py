@@ -39,7 +39,7 @@ def write_heads(folder: Path, count: int = 8, size: int = 96) -> Path:
     import numpy as np
 
     from aop_pose.core.keypoints import Keypoints
-    from aop_pose.core.schema import HEAD
+    from aop_pose.core.schemas import HEAD
     from aop_pose.formats.head import HeadFrame, write_head
     from aop_pose.formats.label import LabelledFrame
 

@@ -7,7 +7,7 @@ import pytest
 
 from aop_pose.stats import agreement
 from aop_pose.stats.bootstrap import Resampling, group_bootstrap, sign_flip_test
-from tests.evaluation.test_agreement import slow_iccs
+from tests.stats.test_agreement import slow_iccs
 
 
 def test_the_estimate_is_the_plain_mean():

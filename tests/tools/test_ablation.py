@@ -8,7 +8,7 @@ import pytest
 from ablation import Arm, Measured, measure, read_results, train_all, train_missing
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.inference.predictor import Found

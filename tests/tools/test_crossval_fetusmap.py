@@ -10,7 +10,7 @@ pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
 import crossval_fetusmap as crossval
 
-from aop_pose.core.schema import FETAL_FACE
+from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import read_points3d, write_points3d
 from aop_pose.inference.grid import PlacePrior

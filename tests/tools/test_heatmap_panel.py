@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP, HEAD
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.formats.head import HeadFrame, write_head
 from aop_pose.formats.label import LabelledFrame
 from aop_pose.inference.predictor import load

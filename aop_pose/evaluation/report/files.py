@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aop_pose.core.measure import SIGNS
+from aop_pose.core.schema import SIGNS
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.comparison import SHARES_WITHIN_DEG, Study, Subset
 from aop_pose.evaluation.errors import CLOSE_PERCENT, SDR_THRESHOLDS, UNDER_2_5, Figures, FrameErrors, rounded

@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 
 from aop_pose import __version__
-from aop_pose.core.measure import Quantity
-from aop_pose.core.schema import AOP, HEAD
+from aop_pose.core.schema import Quantity
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.evaluation.comparison import (
     SHARES_WITHIN_DEG,
     TARGET_COVERAGE,

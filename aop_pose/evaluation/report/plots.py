@@ -10,7 +10,7 @@ import attrs
 import cv2
 import numpy as np
 
-from aop_pose.core.measure import Quantity
+from aop_pose.core.schema import Quantity
 from aop_pose.errors import AopPoseError
 from aop_pose.evaluation.comparison import Study, Subset, main_quantity
 from aop_pose.evaluation.report.html import Axis, Chart

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import HEAD
+from aop_pose.core.schemas import HEAD
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, filename, number, read_rows
 from aop_pose.formats.head import HeadFrame

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, filename, header_of, point, read_rows
 from aop_pose.formats.label import LabelledFrame, Layout, Skipped

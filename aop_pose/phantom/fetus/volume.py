@@ -12,7 +12,7 @@ import numpy as np
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import FETUS
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.io.folders import appearing
 from aop_pose.io.volumes import write_sequence, write_volume

@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aop_pose.core.schema import FETUS, Schema
+from aop_pose.core.schema import Schema
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.geometry import register
 

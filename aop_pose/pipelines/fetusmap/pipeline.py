@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from aop_pose.core.schema import FETUS, Schema
+from aop_pose.core.schema import Schema
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.formats.label import resolve
 from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of

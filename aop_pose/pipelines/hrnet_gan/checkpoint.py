@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.inference.predictor import Contract, Predictor
 from aop_pose.pipelines import export as native
 from aop_pose.pipelines.checkpoint import Checkpoint, file_to_start, fill, read_trained, transfer

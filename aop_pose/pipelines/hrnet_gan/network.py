@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
 from aop_pose.pipelines.hrnet_gan.config import REDUCTION, HrnetConfig

@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from ultralytics.data.dataset import YOLODataset
 
 from aop_pose.core.letterbox import Letterbox, fit
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.label import pose_box
 from aop_pose.pipelines.yolo.config import YoloConfig

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from ultralytics.nn.modules.head import Pose
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.start import Start, read_checkpoint
 

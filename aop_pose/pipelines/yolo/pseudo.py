@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.csv_rows import filename, parse_rows, read_list
 from aop_pose.formats.label import LabelledFrame, find_picture, resolve

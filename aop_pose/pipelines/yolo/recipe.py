@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import read_iugc, write_iugc
 from aop_pose.formats.label import LabelledFrame, resolve

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.label import LabelledFrame, resolve

@@ -15,7 +15,7 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.core.letterbox import fit
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.formats.label import CLASSES, box_iou
 from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.decode import decode_pose

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
-from aop_pose.core.schema import FETAL_FACE, FETUS  # noqa: E402
+from aop_pose.core.schemas import FETAL_FACE, FETUS  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.pipelines.fetusmap.landmarks import map_loss  # noqa: E402
 from aop_pose.pipelines.fetusmap.network import UNet3d  # noqa: E402

@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="torch comes with the train extra")
 import torch
 
 from aop_pose.core.frame import Volume
-from aop_pose.core.schema import FETAL_FACE
+from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import UsageError
 from aop_pose.inference.grid import brightest, normalised, place, resample
 from aop_pose.pipelines.config import load_config

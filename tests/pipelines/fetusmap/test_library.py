@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aop_pose.core.schema import FETAL_FACE, FETUS, VOLUME_SCHEMAS
+from aop_pose.core.schema import of_volumes
+from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, NEAREST, STABLE, PoseLibrary, check_schema, surest
 from tests.geometry.horn import horn
@@ -147,4 +148,4 @@ def test_only_schemas_with_head_and_trunk_are_refined():
     check_schema(FETUS)
     with pytest.raises(UsageError, match=r"^refinement: expected .* fetus, .* found schema fetal_face; [^\n]*$"):
         check_schema(FETAL_FACE)
-    assert len(VOLUME_SCHEMAS) == 2
+    assert len(of_volumes()) == 2

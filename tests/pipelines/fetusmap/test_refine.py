@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from aop_pose.core.schema import FETAL_FACE, FETUS
+from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import decode, encode
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, STABLE, PoseLibrary

@@ -6,7 +6,7 @@ import torch
 
 from aop_pose.cli import main
 from aop_pose.core.frame import Volume
-from aop_pose.core.schema import FETUS
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.formats.points3d import LabelledVolume, write_points3d
 from aop_pose.inference.grid import normalised, resample

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
 from aop_pose.core.frame import Volume  # noqa: E402
-from aop_pose.core.schema import FETAL_FACE  # noqa: E402
+from aop_pose.core.schemas import FETAL_FACE  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.inference.grid import place  # noqa: E402
 from aop_pose.io.volumes import read_volume, write_volume  # noqa: E402

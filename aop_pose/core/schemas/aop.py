@@ -1,0 +1,18 @@
+"""Schema ``aop``: both ends of the pubic symphysis, and where the tangent from its inferior end touches the head."""
+
+from aop_pose import geometry
+from aop_pose.core.schema import Quantity, Schema
+
+AOP = Schema(
+    name="aop",
+    points=("PS1", "PS2", "FH1"),
+    lines=(("PS1", "PS2"), ("PS1", "FH1")),
+    quantities=(
+        Quantity(
+            "aop", "deg", "AoP", geometry.angle_of_progression, ("PS1", "PS2", "FH1"), missing=180.0,
+            interval="aop", interval_beside=True, mark="arc",
+        ),
+        Quantity("hsd", "px", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),
+        Quantity("hsd", "mm", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),
+    ),
+)  # fmt: skip

@@ -1,0 +1,48 @@
+"""Schema ``head``: the ends of the occipitofrontal and of the biparietal diameter in the plane of head biometry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aop_pose import geometry
+from aop_pose.core.schema import Quantity, Schema, length
+
+_OFD, _BPD = ("OFD1", "OFD2"), ("BPD1", "BPD2")
+
+
+def _circumference(ofd1: np.ndarray, ofd2: np.ndarray, bpd1: np.ndarray, bpd2: np.ndarray) -> np.ndarray:
+    """HC = pi (BPD + OFD) / 2, shape (...)."""
+    return geometry.head_circumference(length(bpd1, bpd2), length(ofd1, ofd2))
+
+
+def _perimeter(ofd1: np.ndarray, ofd2: np.ndarray, bpd1: np.ndarray, bpd2: np.ndarray) -> np.ndarray:
+    """The perimeter of the ellipse on both axes by Ramanujan's formula, shape (...)."""
+    return geometry.ramanujan_perimeter(length(bpd1, bpd2), length(ofd1, ofd2))
+
+
+def _implausible(points: np.ndarray) -> str:
+    problem = geometry.implausible_axes(points)
+    return f"not the axes of one head: {problem}" if problem else ""
+
+
+HEAD = Schema(
+    name="head",
+    points=(*_OFD, *_BPD),
+    lines=(_OFD, _BPD),
+    interchangeable=(_OFD, _BPD),
+    quantities=(
+        Quantity("ofd", "px", "OFD", length, _OFD, interval="ofd_px"),
+        Quantity("bpd", "px", "BPD", length, _BPD, interval="bpd_px"),
+        Quantity("hc", "px", "HC", _circumference, (*_OFD, *_BPD), interval="hc_px", mark="ellipse"),
+        Quantity("ofd", "mm", "OFD", length, _OFD, interval="ofd_mm"),
+        Quantity("bpd", "mm", "BPD", length, _BPD, interval="bpd_mm"),
+        Quantity(
+            "hc", "mm", "HC", _circumference, (*_OFD, *_BPD), interval="hc_mm", mark="ellipse", stated=True
+        ),
+        Quantity(
+            "hc_ramanujan", "mm", "HC (Ramanujan)", _perimeter, (*_OFD, *_BPD), stated=True, headline=False,
+            reference="HC",
+        ),
+    ),
+    implausible=_implausible,
+)  # fmt: skip
