@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from aop_pose.core.keypoints import Keypoints as Keypoints
     from aop_pose.core.results import Measurement as Measurement
     from aop_pose.core.results import Result as Result
-    from aop_pose.core.schema import AOP as AOP
-    from aop_pose.core.schema import FETAL_FACE as FETAL_FACE
-    from aop_pose.core.schema import FETUS as FETUS
-    from aop_pose.core.schema import HEAD as HEAD
+    from aop_pose.core.schema import Quantity as Quantity
     from aop_pose.core.schema import Schema as Schema
+    from aop_pose.core.schemas import AOP as AOP
+    from aop_pose.core.schemas import FETAL_FACE as FETAL_FACE
+    from aop_pose.core.schemas import FETUS as FETUS
+    from aop_pose.core.schemas import HEAD as HEAD
     from aop_pose.geometry import angle_of_progression as angle_of_progression
     from aop_pose.inference.weights import load as load
     from aop_pose.measuring.folder import predict_folder as predict_folder
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "AOP": "core.schema",
-    "FETAL_FACE": "core.schema",
-    "FETUS": "core.schema",
-    "HEAD": "core.schema",
+    "AOP": "core.schemas",
+    "FETAL_FACE": "core.schemas",
+    "FETUS": "core.schemas",
+    "HEAD": "core.schemas",
     "Frame": "core.frame",
     "Keypoints": "core.keypoints",
     "Measurement": "core.results",
+    "Quantity": "core.schema",
     "Result": "core.results",
     "Schema": "core.schema",
     "Volume": "core.frame",

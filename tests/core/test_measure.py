@@ -171,7 +171,7 @@ def test_a_schema_without_formulas_says_so():
     stick = Schema("stick", points=("A", "B"), lines=(("A", "B"),))
     measured = measure(Keypoints.from_points(stick, [(0, 0), (1, 1)]))
     assert measured.measurements == {}
-    assert measured.reason == "no measurement is defined on the points of schema stick"
+    assert measured.reason == "no measurement in a picture is defined on the points of schema stick"
 
 
 @pytest.mark.parametrize("spacing", [(0.1,), (0.1, 0.1, 0.1), (0.0, 0.1), (-0.1, 0.1), (math.nan, 0.1)])
