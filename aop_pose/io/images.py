@@ -38,9 +38,10 @@ _DEFLATE = (8, 32946)
 _PIECES = ((273, 279), (324, 325))
 # Dots per metre are whole numbers in a PNG: nearly equal densities are equal ones.
 _ASPECT_ROUNDING = 1e-3
-# Bytes that Pillow takes for a pixel; a GIF holds the picture before and the one after beside its colours.
-_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2, "LA": 4}
-_DEEP_BYTES = 8
+# Bytes that a pixel takes while it is decoded: in Pillow, and where it is turned into gray. A GIF holds the picture
+# before and the one after beside its colours.
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2, "I": 8, "F": 8, "CMYK": 8}
+_GIF_BYTES, _KEYED_BYTES, _DEEP_BYTES = 8, 8, 12
 # Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, it keeps the low one.
 _NATIVE = "B" if sys.byteorder == "little" else "L"
 _SWAPPED = {
@@ -200,9 +201,11 @@ def _page(image: ImageFile.ImageFile, stream: BinaryIO, number: int, depth: int)
 
 def _pixel_bytes(image: ImageFile.ImageFile) -> int:
     raw = _raw_mode(image)
-    if raw in _SWAPPED or raw == _GRAY_AND_ALPHA or image.mode == "CMYK":
+    if raw in _SWAPPED or raw == _GRAY_AND_ALPHA:
         return _DEEP_BYTES
-    return _DEEP_BYTES if image.format == "GIF" else _PIXEL_BYTES.get(image.mode, 4)
+    if image.mode == "RGB" and "transparency" in image.info:
+        return _KEYED_BYTES
+    return _GIF_BYTES if image.format == "GIF" else _PIXEL_BYTES.get(image.mode, 4)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from aop_pose.errors import UnreadableError
@@ -121,14 +123,26 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def rgb_to_gray(values: np.ndarray) -> np.ndarray:
-    """ITU-R BT.601 luma, shape (..., 3) -> (...), of the same type; equal channels stay exactly as they are."""
-    if values.dtype not in (np.uint8, np.uint16):
-        red, green, blue = np.moveaxis(values.astype(np.float64), -1, 0)
-        # From red outwards, so that equal channels leave it untouched.
-        luma = red + (green - red) * (38470 / 65536) + (blue - red) * (7471 / 65536)
-        return np.rint(luma).astype(values.dtype) if np.issubdtype(values.dtype, np.integer) else luma
-    weights = np.array([19595, 38470, 7471], dtype=np.uint32)
-    return ((values.astype(np.uint32) @ weights + 0x8000) >> 16).astype(values.dtype)
+    """ITU-R BT.601 luma, shape (H, W, 3) or (n, 3) -> without the last axis, of the same type.
+
+    Equal channels stay exactly as they are.
+    """
+    luma = np.empty(values.shape[:-1], values.dtype)
+    # In blocks of rows, since the sums take four to eight times the bytes of the result.
+    rows = max(_BLOCK // max(math.prod(values.shape[1:-1]), 1), 1)
+    for start in range(0, len(values), rows):
+        luma[start : start + rows] = _luma(values[start : start + rows])
+    return luma
+
+
+def _luma(values: np.ndarray) -> np.ndarray:
+    if values.dtype in (np.uint8, np.uint16):
+        weights = np.array([19595, 38470, 7471], dtype=np.uint32)
+        return (values.astype(np.uint32) @ weights + 0x8000) >> 16
+    red, green, blue = np.moveaxis(values.astype(np.float64), -1, 0)
+    # From red outwards, so that equal channels leave it untouched.
+    luma = red + (green - red) * (38470 / 65536) + (blue - red) * (7471 / 65536)
+    return np.rint(luma) if np.issubdtype(values.dtype, np.integer) else luma
 
 
 def over_black(gray: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -118,6 +118,8 @@ def _volume(voxels: np.ndarray, affine: np.ndarray, source: str, time: int) -> V
 
 def _single(voxels: np.ndarray) -> np.ndarray:
     """float32 in C order; a number too large for it becomes infinite, which ``Volume`` refuses in one line."""
+    if voxels.dtype == np.float32 and voxels.flags.c_contiguous and voxels.flags.owndata and type(voxels) is np.ndarray:
+        return voxels
     with np.errstate(over="ignore"):
         return np.array(voxels, np.float32, order="C")
 

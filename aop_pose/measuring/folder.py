@@ -26,6 +26,7 @@ from aop_pose.io.discover import Entry, discover
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import DOCUMENT, MOTION, OVERLAYS, STARTED, TABLE, claim
 from aop_pose.io.images import read_frames
+from aop_pose.io.kinds import what_is_there
 from aop_pose.io.spacing import PixelSizes, parse_pixel_size, with_pixel_size
 from aop_pose.io.table import ResultsWriter, as_csv, iter_results, write_document
 from aop_pose.io.volumes import Refused, discover_volumes, open_volume, read_times
@@ -102,9 +103,8 @@ def predict_folder(
     pixel_sizes = parse_pixel_size(pixel_size) if pixel_size is not None else None
     discovery = discover(sources)
     if not discovery.entries:
-        volumes = len(discover_volumes(sources).entries)
-        hint = f"; {volumes} volumes: they need --weights of --method fetusmap" if volumes else ""
-        raise UsageError(f"no frames found in {', '.join(map(str, sources))} ({discovery.ignored} other files){hint}")
+        others = what_is_there(sources) or f"{discovery.ignored} other files"
+        raise UsageError(f"no frames found in {', '.join(map(str, sources))}: {others}")
     identity = {
         "model": predictor.model_id,
         "sources": [str(source) for source in sources],
@@ -253,7 +253,8 @@ def predict_volumes(
     """
     discovery = discover_volumes(sources)
     if not discovery.entries:
-        raise UsageError(f"no volumes found in {', '.join(map(str, sources))} ({discovery.ignored} other files)")
+        others = what_is_there(sources, frames=True) or f"{discovery.ignored} other files"
+        raise UsageError(f"no volumes found in {', '.join(map(str, sources))}: {others}")
     identity = {
         "model": predictor.model_id,
         "sources": [str(source) for source in sources],

@@ -101,7 +101,9 @@ def read_metaimage(path: Path) -> Iterator[tuple[np.ndarray, Spacing | None]]:
     check_size(header.width, header.height, header.channels * header.dtype.itemsize * (3 if three else 1))
     planes = read_planes(header)
     if three:
-        stack = np.stack(list(planes))
+        stack = np.empty((3, header.height, header.width), header.dtype)
+        for number, plane in enumerate(planes):
+            stack[number] = plane
         planes = iter([np.moveaxis(stack, 0, -1)] if _is_one_picture(stack) else stack)
     for plane in planes:
         yield _gray(plane), header.spacing

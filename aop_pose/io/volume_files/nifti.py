@@ -86,7 +86,7 @@ class _Values:
         unscaled = self.slope == 0 or not np.isfinite(self.slope) or (self.slope, self.intercept) == (1, 0)
         if unscaled:
             return values
-        scaled = np.empty(values.shape, np.float32, order="F")
+        scaled = np.empty(values.shape, np.float32)
         # Plane by plane, since float64 takes eight times the bytes of the file; what overflows becomes infinite, which
         # ``Volume`` refuses in one line.
         with np.errstate(over="ignore", invalid="ignore"):
