@@ -13,8 +13,8 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame
+from aop_pose.formats.label import Label
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import near_duplicate_groups
 from aop_pose.geometry import angle_of_progression
 from aop_pose.io.files import replacing
@@ -100,16 +100,16 @@ def measure(run: Path, data: Path) -> dict[str, list[float]]:
     """File name -> mean radial error (512 scale) and absolute AoP error; the diagonal and 180 for a missing frame."""
     predictor = load_weights(str(run))
     errors = {}
-    for frame in read_iugc(data / "val.csv", data):
+    for frame in read_labels(data / "val.csv", data):
         found = predictor.find([read_frame(frame.path).pixels])[0]
         factor = SCALE / max(frame.width, frame.height)
         if found.keypoints is None:
-            errors[frame.filename] = [float(np.hypot(frame.width, frame.height)) * factor, MISSING_DEG]
+            errors[frame.name] = [float(np.hypot(frame.width, frame.height)) * factor, MISSING_DEG]
             continue
         truth, points = frame.keypoints.coords, found.keypoints.coords
         radial = float(np.linalg.norm(points - truth, axis=1).mean()) * factor
         angle = abs(float(angle_of_progression(*points) - angle_of_progression(*truth)))
-        errors[frame.filename] = [round(radial, 4), round(angle, 4)]
+        errors[frame.name] = [round(radial, 4), round(angle, 4)]
     return errors
 
 
@@ -117,17 +117,17 @@ def measure(run: Path, data: Path) -> dict[str, list[float]]:
 class Measured:
     """The frames that arms are compared on, and their near-duplicate groups."""
 
-    frames: Sequence[LabelledFrame]
+    frames: Sequence[Label]
     groups: np.ndarray
 
     @classmethod
     def of(cls, data: Path) -> Measured:
-        frames = read_iugc(data / "val.csv", data)
+        frames = read_labels(data / "val.csv", data)
         return cls(frames, near_duplicate_groups([frame.path for frame in frames]))
 
     def errors(self, runs: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """(frames, 2): MRE and AoP error of each frame, mean over the runs."""
-        return np.mean([[run["errors"][frame.filename] for frame in self.frames] for run in runs], axis=0)
+        return np.mean([[run["errors"][frame.name] for frame in self.frames] for run in runs], axis=0)
 
     def means(self, runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
         """Two cells: mean MRE and AoP error with their intervals."""

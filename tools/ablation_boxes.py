@@ -20,9 +20,9 @@ from typing import Any
 
 from ablation import STARTS, Arm, Measured, add_common_options, guarded, measure, read_results, result_of, train_missing
 
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import BoxedFrame, MaskedFrame
+from aop_pose.formats.label import Label, Mask
 from aop_pose.formats.masks import boxes_from_mask
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.yolo import write_yolo_detect
 from aop_pose.pipelines import pipeline
 from aop_pose.pipelines.isolation import isolate
@@ -79,7 +79,7 @@ def stroke_boxes(options: argparse.Namespace) -> Path:
     if not folder.is_dir():
         chosen = choose_segmenter(options.segmenter)
         print(chosen.why)
-        frames = read_iugc(options.data / "labelled.csv", options.data)
+        frames = read_labels(options.data / "labelled.csv", options.data)
         write_boxes(frames, chosen.segmenter, folder, holdout=0, seed=0)
     return folder
 
@@ -89,10 +89,10 @@ def mask_boxes(options: argparse.Namespace) -> Path:
     folder = options.runs / "mask-boxes"
     if not folder.is_dir():
         frames = [
-            boxes_from_mask(MaskedFrame(frame.filename, frame.path, options.data / "masks" / frame.filename))
-            for frame in read_iugc(options.data / "labelled.csv", options.data)
+            boxes_from_mask(Label(frame.name, frame.path, mask=Mask(options.data / "masks" / frame.name)))
+            for frame in read_labels(options.data / "labelled.csv", options.data)
         ]
-        whole = [frame for frame in frames if isinstance(frame, BoxedFrame) and len(frame.classes) == 2]
+        whole = [frame for frame in frames if isinstance(frame, Label) and len(frame.boxes.classes) == 2]
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         write_yolo_detect(whole, [], part)

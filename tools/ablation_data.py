@@ -13,8 +13,9 @@ import attrs
 import numpy as np
 
 from aop_pose.evaluation.errors import metrics
-from aop_pose.formats.iugc import ANGLE, COLUMNS, KEEP, read_iugc, write_iugc
-from aop_pose.formats.label import LabelledFrame
+from aop_pose.formats.iugc import ANGLE, COLUMNS, IUGC, KEEP
+from aop_pose.formats.label import Label
+from aop_pose.formats.registry import read_labels
 from aop_pose.phantom.write import write_phantoms
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE
 from aop_pose.pseudo.run import read_pseudo
@@ -57,9 +58,9 @@ class Budget:
         return epochs * self.epochs_of(arm) / self.epochs if arm == "K" else epochs
 
 
-def write_answers(frames: Sequence[LabelledFrame], file: Path) -> None:
+def write_answers(frames: Sequence[Label], file: Path) -> None:
     """Labelled frames as a ``pseudo.csv`` whose rows are all kept with weight 1."""
-    write_iugc(frames, file)
+    IUGC.write_table(frames, file)
     with file.open(encoding="utf-8", newline="") as stream:
         rows = [{column: row[column] for column in (*COLUMNS, ANGLE)} for row in csv.DictReader(stream)]
     _write(file, [{**row, KEEP: "1", "weight": "1"} for row in rows])
@@ -74,10 +75,10 @@ def _write(file: Path, rows: Sequence[dict[str, str]]) -> None:
 
 def quality(pseudo: Path, data: Path) -> dict[str, Any]:
     """How good pseudo-labels are, for the record alone: kept frames, their mean weight, MRE (512 scale), AoP error."""
-    answers = {frame.filename: frame for frame in read_iugc(data / ANSWERS, data)}
-    kept = [one for one in read_pseudo(pseudo, data) if one.frame.filename in answers]
+    answers = {frame.name: frame for frame in read_labels(data / ANSWERS, data)}
+    kept = [one for one in read_pseudo(pseudo, data) if one.frame.name in answers]
     found = np.stack([one.frame.keypoints.coords for one in kept])
-    truth = np.stack([answers[one.frame.filename].keypoints.coords for one in kept])
+    truth = np.stack([answers[one.frame.name].keypoints.coords for one in kept])
     figures = metrics(found, truth, np.array([(one.frame.width, one.frame.height) for one in kept]), scale=512)
     weight = round(float(np.mean([one.weight for one in kept])), 4)
     errors = {key: figures[key] for key in ("mre_px", "aop_mae_deg")}
@@ -89,10 +90,10 @@ def write_rehearsal(data: Path, labelled: int = 16, unlabelled: int = 16, val: i
     part = data.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     write_phantoms(part, count=labelled + unlabelled + val, seed=0, size=96)
-    frames = read_iugc(part / "labels.csv", part)
+    frames = read_labels(part / "labels.csv", part)
     hidden = frames[labelled : labelled + unlabelled]
-    write_iugc(frames[:labelled], part / LABELLED)
-    write_iugc(hidden, part / ANSWERS)
-    write_iugc(frames[labelled + unlabelled :], part / VAL)
-    (part / UNLABELLED).write_text("".join(f"{frame.filename}\n" for frame in hidden), encoding="utf-8")
+    IUGC.write_table(frames[:labelled], part / LABELLED)
+    IUGC.write_table(hidden, part / ANSWERS)
+    IUGC.write_table(frames[labelled + unlabelled :], part / VAL)
+    (part / UNLABELLED).write_text("".join(f"{frame.name}\n" for frame in hidden), encoding="utf-8")
     part.rename(data)

@@ -23,7 +23,7 @@ from ablation import SCALE, Arm, Measured, guarded, measure, read_results, resul
 from ablation_data import write_rehearsal
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.pipelines import pipeline
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RECORD, read_record
@@ -107,7 +107,7 @@ def mean_landmarks(data: Path) -> float:
     As shares of the picture's longer side, so that frames of other sizes count too.
     """
     learned, truth = (
-        np.array([frame.keypoints.coords / max(frame.width, frame.height) for frame in read_iugc(data / file, data)])
+        np.array([frame.keypoints.coords / max(frame.width, frame.height) for frame in read_labels(data / file, data)])
         for file in ("labelled.csv", "val.csv")
     )
     return float(np.linalg.norm(truth - learned.mean(axis=0), axis=2).mean() * SCALE)

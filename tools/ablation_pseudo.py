@@ -61,7 +61,8 @@ from ablation_data import (
 )
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.iugc import read_iugc, write_iugc
+from aop_pose.formats.iugc import IUGC
+from aop_pose.formats.registry import read_labels
 from aop_pose.pipelines import load_weights, pipeline
 from aop_pose.pipelines.isolation import isolate
 from aop_pose.pipelines.job import Job
@@ -140,7 +141,7 @@ def with_pseudo(*changes: str, rule: Rule | None = None, cut: Cut | None = None,
 
 def with_answers(job: Job, folder: Path, first: Path, options: Namespace) -> dict[str, Any]:
     """The answers as pseudo-labels of weight 1."""
-    write_answers(read_iugc(options.data / ANSWERS, options.data), folder / "answers.csv")
+    write_answers(read_labels(options.data / ANSWERS, options.data), folder / "answers.csv")
     return pipeline("yolo").train(job, pseudo=folder / "answers.csv")
 
 
@@ -150,8 +151,8 @@ def labels_alone(job: Job, folder: Path, first: Path, options: Namespace) -> dic
 
 def supervised(job: Job, folder: Path, first: Path, options: Namespace) -> dict[str, Any]:
     """Labels and answers as labels, from B's boxes."""
-    frames = [frame for file in (LABELLED, ANSWERS) for frame in read_iugc(options.data / file, options.data)]
-    write_iugc(frames, folder / "all.csv")
+    frames = [frame for file in (LABELLED, ANSWERS) for frame in read_labels(options.data / file, options.data)]
+    IUGC.write_table(frames, folder / "all.csv")
     return pipeline("yolo").train(attrs.evolve(job, labels=str(folder / "all.csv"), init=str(first / "boxes")))
 
 
@@ -177,7 +178,7 @@ TRAIN: dict[str, Train] = {
 
 
 def budget_of(options: Namespace) -> Budget:
-    labelled, answers = (len(read_iugc(options.data / file, options.data)) for file in (LABELLED, ANSWERS))
+    labelled, answers = (len(read_labels(options.data / file, options.data)) for file in (LABELLED, ANSWERS))
     return Budget(labelled, answers, options.batch, options.pose_epochs, options.epochs)
 
 

@@ -26,11 +26,13 @@ import numpy as np
 from ablation import Arm, Measured, guarded, measure, read_results, result_of, train_all
 
 from aop_pose.core.measure import measure as measurements_of
+from aop_pose.core.schemas import HEAD
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import align_interchangeable
 from aop_pose.formats.csv_rows import read_list
-from aop_pose.formats.head import HeadFrame, read_head
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.head import OPTIONAL, millimetres
+from aop_pose.formats.label import Label
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines import load_weights, pipeline
@@ -85,35 +87,35 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
         record["pretrain"] = unet.pretrain(job, frames="unlabelled.txt")
         init = str(folder / "masked")
     if arm.name == "L":
-        unlabelled, labelled = read_list(data / "unlabelled.txt"), read_iugc(data / labels, data)
+        unlabelled, labelled = read_list(data / "unlabelled.txt"), read_labels(data / labels, data)
         epochs += round(options.mask_epochs * len(unlabelled) / len(labelled))
     changes.append(f"epochs={epochs}")
     record["train"] = unet.train(Job(data, folder / "points", labels=labels, init=init, changes=changes, **common))
     if arm.start == "aop":
         return result_of(arm, record, measure(folder / "points", data))
-    errors = measure_heads(folder / "points", read_head(options.head_val, data))
+    errors = measure_heads(folder / "points", read_labels(options.head_val, data, HEAD))
     return {**result_of(arm, record, errors), "scale": "mm"}
 
 
-def measure_heads(run: Path, frames: list[HeadFrame]) -> dict[str, list[float]]:
+def measure_heads(run: Path, frames: list[Label]) -> dict[str, list[float]]:
     """File name -> mean radial error up to a swap and absolute difference of HC to the expert's, both in mm.
 
     A missing frame counts as the picture's diagonal and as the whole HC.
     """
     predictor, errors = load_weights(str(run)), {}
     for frame in frames:
-        size, expert = frame.pixel_size_mm, frame.head_circumference_mm
+        size, expert = (millimetres(frame.extras, column) for column in OPTIONAL)
         if size is None or expert is None:
-            raise UsageError(f"--head-val: expected pixel_size_mm and head_circumference_mm for {frame.filename}")
-        found = predictor.find([read_frame(frame.frame.path).pixels])[0]
+            raise UsageError(f"--head-val: expected pixel_size_mm and head_circumference_mm for {frame.name}")
+        found = predictor.find([read_frame(frame.path).pixels])[0]
         measured = measurements_of(found.keypoints, (size, size)).measurements if found.keypoints is not None else {}
         if found.keypoints is None or "hc_ramanujan_mm" not in measured:
-            errors[frame.filename] = [float(np.hypot(frame.frame.width, frame.frame.height)) * size, expert]
+            errors[frame.name] = [float(np.hypot(frame.width, frame.height)) * size, expert]
             continue
-        truth = frame.frame.keypoints
+        truth = frame.keypoints
         points = align_interchangeable(found.keypoints.coords[None], truth.coords[None], truth.schema)[0]
         radial = float(np.linalg.norm(points - truth.coords, axis=1).mean()) * size
-        errors[frame.filename] = [round(radial, 4), round(abs(measured["hc_ramanujan_mm"].value - expert), 4)]
+        errors[frame.name] = [round(radial, 4), round(abs(measured["hc_ramanujan_mm"].value - expert), 4)]
     return errors
 
 
@@ -121,8 +123,8 @@ def measured_frames(schema: str, options: argparse.Namespace) -> Measured:
     """The frames that the arms of a schema are compared on, and their groups."""
     if schema == "aop":
         return Measured.of(options.data)
-    frames = [head.frame for head in read_head(options.head_val, options.head_data)]
-    patients = groups_by_name([frame.filename for frame in frames], PATIENT)
+    frames = read_labels(options.head_val, options.head_data, HEAD)
+    patients = groups_by_name([frame.name for frame in frames], PATIENT)
     return Measured(frames, merge_groups(near_duplicate_groups([frame.path for frame in frames]), patients))
 
 

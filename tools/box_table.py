@@ -15,10 +15,10 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import CLASSES, BoxedFrame, LabelledFrame, MaskedFrame, box_iou, resolve
+from aop_pose.formats.label import CLASSES, Label, Mask, box_iou, resolve
 from aop_pose.formats.masks import boxes_from_mask
 from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference import weights as artefacts
 from aop_pose.scribbles.boxes import STRUCTURES, boxes_for
 from aop_pose.scribbles.segmenters import networks
@@ -37,16 +37,16 @@ class Row:
     seconds: float
 
 
-def true_boxes(frame: LabelledFrame, data: Path) -> dict[str, np.ndarray]:
+def true_boxes(frame: Label, data: Path) -> dict[str, np.ndarray]:
     """Structure -> box of its mask; UsageError where the mask is missing or lacks a structure."""
-    mask = data / "masks" / frame.filename
-    found = boxes_from_mask(MaskedFrame(frame.filename, frame.path, mask))
-    if not isinstance(found, BoxedFrame) or len(found.classes) != len(CLASSES):
+    mask = data / "masks" / frame.name
+    found = boxes_from_mask(Label(frame.name, frame.path, mask=Mask(mask)))
+    if not isinstance(found, Label) or len(found.boxes.classes) != len(CLASSES):
         raise UsageError(f"{mask}: expected a mask with {' and '.join(CLASSES)}, found another one")
-    return {CLASSES[number]: box for number, box in zip(found.classes, found.boxes, strict=True)}
+    return {CLASSES[number]: box for number, box in zip(found.boxes.classes, found.boxes.corners, strict=True)}
 
 
-def measure(segmenter: Segmenter, frames: list[LabelledFrame], data: Path) -> Row:
+def measure(segmenter: Segmenter, frames: list[Label], data: Path) -> Row:
     """Every frame through strokes, segmenter and boxes."""
     iou: dict[str, list[float]] = {structure: [] for structure in STRUCTURES}
     reasons: Counter[str] = Counter()
@@ -58,7 +58,7 @@ def measure(segmenter: Segmenter, frames: list[LabelledFrame], data: Path) -> Ro
         for structure in STRUCTURES:
             box = found.boxes.get(structure)
             iou[structure].append(0.0 if box is None else box_iou(box, truth[structure]))
-        reasons.update(f"{frame.filename} {structure}: {reason}" for structure, reason in found.reasons.items())
+        reasons.update(f"{frame.name} {structure}: {reason}" for structure, reason in found.reasons.items())
     return Row(segmenter.origin, {name: np.array(values) for name, values in iou.items()}, reasons, seconds)
 
 
@@ -94,7 +94,7 @@ def main() -> int:
     given = parser.parse_args()
     rows: dict[str, Row | str] = {}
     try:
-        frames = read_iugc(resolve(given.labels, given.data), given.data)
+        frames = read_labels(resolve(given.labels, given.data), given.data)
         for name in given.segmenter or NAMES:
             missing = why_not_scribbleprompt() if name == SCRIBBLEPROMPT_NAME else ""
             if missing:

@@ -19,8 +19,8 @@ from aop_pose.core.schemas import AOP
 from aop_pose.draw.frame import NOTE, contact_sheet, write_overlay
 from aop_pose.draw.marks import put_text, text_size
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.label import resolve
+from aop_pose.formats.registry import read_labels
 from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.predictor import Predictor
 from aop_pose.io.images import read_frame
@@ -99,7 +99,7 @@ def phantoms(count: int, seed: int) -> Iterator[Shown]:
 
 def real_frames(labels: Path, data: Path, count: int, names: Sequence[str]) -> Iterator[Shown]:
     """The named frames of a label file, else ``count`` of them evenly through it."""
-    frames = {frame.filename: frame for frame in read_iugc(labels, data)}
+    frames = {frame.name: frame for frame in read_labels(labels, data)}
     if unknown := [name for name in names if name not in frames]:
         raise UsageError(f"--frames: expected frames of {labels}, found {unknown[0]}")
     every = list(frames)

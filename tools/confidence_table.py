@@ -16,8 +16,8 @@ import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.errors import frame_errors
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.formats.label import Label, resolve
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.inference.predictor import Predictor, usable_cores
 from aop_pose.io.images import read_frame
@@ -49,12 +49,12 @@ class Judged:
         return Judged(weights, self.mre[mask], self.aop[mask], self.groups[mask], 0)
 
 
-def judge_all(predictor: Predictor, frames: Sequence[LabelledFrame], draws: int, seed: int) -> Judged:
+def judge_all(predictor: Predictor, frames: Sequence[Label], draws: int, seed: int) -> Judged:
     """Predict every frame, clean and after noise as ``aop-pose pseudo-label`` does."""
 
-    def one(frame: LabelledFrame) -> tuple[np.ndarray, Signals, np.ndarray]:
+    def one(frame: Label) -> tuple[np.ndarray, Signals, np.ndarray]:
         pixels = read_frame(frame.path).pixels
-        judged = judge(predictor, pixels, rng=rng_for(seed, frame.filename), draws=draws)
+        judged = judge(predictor, pixels, rng=rng_for(seed, frame.name), draws=draws)
         return judged.points, judged.signals, thumbnail(pixels)
 
     points, signals, thumbnails = zip(*in_order(one, frames, usable_cores()), strict=True)
@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the noise and of the halves")
     given = parser.parse_args()
     try:
-        frames = read_iugc(resolve(given.answers, given.data), given.data)
+        frames = read_labels(resolve(given.answers, given.data), given.data)
         if not frames:
             raise UsageError(f"{given.answers}: expected frames with true points, found none")
         judged = judge_all(load_weights(given.weights, "aop", threads=1), frames, given.draws, given.seed)

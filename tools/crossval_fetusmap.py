@@ -30,7 +30,9 @@ from ablation import guarded, write_result
 from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import point_errors, volume_diagonals
-from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of, write_points3d
+from aop_pose.formats.label import Label
+from aop_pose.formats.points3d import POINTS_3D, schema_of
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import groups_of
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.pipelines import open_weights, pipeline
@@ -68,17 +70,17 @@ def folds_of(groups: Sequence[object], count: int) -> np.ndarray:
     return fold[numbers]
 
 
-def middle_mm(volume: LabelledVolume, schema: Schema) -> dict[str, np.ndarray]:
+def middle_mm(volume: Label, schema: Schema) -> dict[str, np.ndarray]:
     """Points (n, 3) in mm from the middle of their volume, along the axes that the network sees and the patient's."""
-    stored = volume.read()
-    points, middle = volume.keypoints(schema).coords, (np.array(stored.shape) - 1) / 2
+    stored = volume.volume()
+    points, middle = volume.points_of(schema), (np.array(stored.shape) - 1) / 2
     own = (points - middle) * stored.spacing
     own[:, 2] *= stored.handedness
     return {"own": own, "patient": stored.to_mm(points) - stored.to_mm(middle)}
 
 
 def floor_errors(
-    training: Sequence[LabelledVolume], left_out: Sequence[LabelledVolume], schema: Schema, free: bool = False
+    training: Sequence[Label], left_out: Sequence[Label], schema: Schema, free: bool = False
 ) -> dict[str, list[float]]:
     """File name -> mm off by each point, of the mean training landmark in the axes in which it is nearer.
 
@@ -92,15 +94,15 @@ def floor_errors(
         errors = point_errors(np.broadcast_to(means, truth.shape), truth, np.full(len(truth), np.nan), schema)
         found[axes] = errors.up_to_swap(schema.sides) if free else errors.distances
     best = min(found.values(), key=lambda errors: float(np.nanmean(errors)))
-    return {volume.filename: np.round(errors, 3).tolist() for volume, errors in zip(left_out, best, strict=True)}
+    return {volume.name: np.round(errors, 3).tolist() for volume, errors in zip(left_out, best, strict=True)}
 
 
-def measure(predictor: VolumePredictor, volumes: Sequence[LabelledVolume], schema: Schema) -> dict[str, Any]:
+def measure(predictor: VolumePredictor, volumes: Sequence[Label], schema: Schema) -> dict[str, Any]:
     """File name -> mm off by each point, as named and up to an exchange of the sides; which sides are exchanged."""
     result = {}
     for one in volumes:
-        volume = one.read()
-        truth = volume.to_mm(one.keypoints(schema).coords)
+        volume = one.volume()
+        truth = volume.to_mm(one.points_of(schema))
         found = predictor.find(volume)
         points = volume.to_mm(found.keypoints.coords) if found.keypoints is not None else np.full(truth.shape, np.nan)
         diagonals = volume_diagonals(volume.affine[None], np.array([volume.shape]))
@@ -110,7 +112,7 @@ def measure(predictor: VolumePredictor, volumes: Sequence[LabelledVolume], schem
             np.where(errors.labelled & np.isnan(some), diagonals, some)[0].round(3).tolist()
             for some in (errors.distances, errors.up_to_swap(schema.sides))
         )
-        result[one.filename] = {
+        result[one.name] = {
             "named_mm": named, "up_to_a_swap_mm": free, "score": round(found.score, 4),
             "exchanged": [float(errors.confused(unit)[0]) for unit in schema.sides],
             "points": None if found.keypoints is None else np.round(found.keypoints.coords, 2).tolist(),
@@ -126,7 +128,7 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True)
     training = [volume for volume, fold in zip(labelled, folds, strict=True) if fold != arm.fold]
     left_out = [volume for volume, fold in zip(labelled, folds, strict=True) if fold == arm.fold]
-    write_points3d(training, folder / "labels.csv")
+    POINTS_3D.write_table(training, folder / "labels.csv")
     changes = ["holdout=0", *ARMS[arm.name], *options.set]
     labels = str((folder / "labels.csv").resolve())
     job = Job(
@@ -186,13 +188,13 @@ def opened(run: Path) -> VolumePredictor:
     return predictor
 
 
-def read(options: argparse.Namespace) -> tuple[list[LabelledVolume], Schema, np.ndarray]:
+def read(options: argparse.Namespace) -> tuple[list[Label], Schema, np.ndarray]:
     """The labelled volumes, their schema and the fold of each."""
-    labelled = read_points3d(options.data / options.labels, options.data)
-    if options.group not in labelled[0].notes:
+    labelled = read_labels(options.data / options.labels, options.data, None)
+    if options.group not in labelled[0].extras:
         raise UsageError(f"--group: expected a column of {options.labels}, found {options.group!r}")
-    folds = folds_of([volume.notes[options.group] for volume in labelled], options.folds)
-    return labelled, schema_of(labelled[0].points), folds
+    folds = folds_of([volume.extras[options.group] for volume in labelled], options.folds)
+    return labelled, schema_of(labelled[0].schema.points), folds
 
 
 def table(options: argparse.Namespace) -> Iterator[str]:

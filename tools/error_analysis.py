@@ -26,8 +26,8 @@ from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.errors import FrameErrors, frame_errors
 from aop_pose.evaluation.grouping import QUALITY_WORDS, contrast
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.formats.label import Label, resolve
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import near_duplicate_groups_of, thumbnail
 from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.predictor import Predictor, usable_cores
@@ -72,11 +72,11 @@ class Read:
 
 def read(predictor: Predictor, file: Path, data: Path) -> Read:
     """Predict every frame of a label file."""
-    frames = read_iugc(file, data)
+    frames = read_labels(file, data)
     if not frames:
         raise UsageError(f"{file}: expected frames with true points, found none")
 
-    def one(frame: LabelledFrame) -> tuple[np.ndarray, np.ndarray, float]:
+    def one(frame: Label) -> tuple[np.ndarray, np.ndarray, float]:
         pixels = read_frame(frame.path).pixels
         keypoints = predictor.find([pixels])[0].keypoints
         points = np.full((len(AOP.points), 2), np.nan) if keypoints is None else keypoints.coords
@@ -91,7 +91,7 @@ def read(predictor: Predictor, file: Path, data: Path) -> Read:
     if not known.any():
         raise UsageError(f"{file}: the network finds nothing on any of its {len(frames)} frames")
     return Read(
-        file.name, [frame.filename for frame, is_known in zip(frames, known, strict=True) if is_known],
+        file.name, [frame.name for frame, is_known in zip(frames, known, strict=True) if is_known],
         truth[known], points[known], SCALE / sizes[known].max(axis=1),
         frame_errors(points[known], truth[known], sizes[known], scale=SCALE),
         near_duplicate_groups_of(list(thumbnails))[known], thumbnails[known], contrasts[known], int((~known).sum()),
@@ -116,8 +116,8 @@ def overview(reads: Sequence[Read]) -> list[str]:
 
 def identical_frames(files: Sequence[Path], data: Path, reads: Sequence[Read]) -> list[str]:
     """Pictures of equal pixels: how far their annotations lie apart, and what is left beside a perfect reader."""
-    by_pixels: dict[bytes, list[LabelledFrame]] = {}
-    for frame in (frame for file in files for frame in read_iugc(file, data)):
+    by_pixels: dict[bytes, list[Label]] = {}
+    for frame in (frame for file in files for frame in read_labels(file, data)):
         pixels = read_frame(frame.path).pixels
         by_pixels.setdefault(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(), []).append(frame)
     pairs = [pair for same in by_pixels.values() for pair in combinations(same, 2)]
@@ -133,7 +133,7 @@ def identical_frames(files: Sequence[Path], data: Path, reads: Sequence[Read]) -
     ]
     table = np.array([_disagreement(one, two) for one, two in apart])
     for (one, two), row in zip(apart, table, strict=True):
-        lines.append(f"| {one.filename}, {two.filename} | {_cells(row)} |")
+        lines.append(f"| {one.name}, {two.name} | {_cells(row)} |")
     perfect = table.mean(axis=0) / 2**0.5
     lines.append(f"| mean | {_cells(table.mean(axis=0))} |")
     lines.append(f"| mean / sqrt(2): a perfect reader against one label | {_cells(perfect)} |")
@@ -144,7 +144,7 @@ def identical_frames(files: Sequence[Path], data: Path, reads: Sequence[Read]) -
     return lines
 
 
-def _disagreement(one: LabelledFrame, two: LabelledFrame) -> np.ndarray:
+def _disagreement(one: Label, two: Label) -> np.ndarray:
     first, second = one.keypoints.coords, two.keypoints.coords
     pixels = np.linalg.norm(first - second, axis=1) * SCALE / max(one.width, one.height)
     return np.array([*pixels, pixels.mean(), abs(angle_of_progression(*first) - angle_of_progression(*second))])

@@ -33,7 +33,7 @@ from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import MeasurementErrors, PointErrors, point_errors, volume_diagonals, whole_body
 from aop_pose.evaluation.figures import volume_figures
-from aop_pose.formats.points3d import read_points3d
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.phantom.fetus import write_fetus_phantoms
 from aop_pose.pipelines import open_refining, open_weights, pipeline
@@ -159,9 +159,9 @@ def measure(predictor: VolumePredictor, data: Path) -> dict[str, dict[str, Any]]
     """By file: error of each point in mm, as named and exchanged (null: none), the volume's diagonal, and the mean as
     named and up to a swap of the whole body, with what was not found off by the diagonal."""
     result = {}
-    for one in read_points3d(data / LABELS, data):
-        volume = one.read()
-        truth = volume.to_mm(one.keypoints(FETUS).coords)
+    for one in read_labels(data / LABELS, data, None):
+        volume = one.volume()
+        truth = volume.to_mm(one.points_of(FETUS))
         found = predictor.find(volume)
         points = volume.to_mm(found.keypoints.coords) if found.keypoints is not None else np.full(truth.shape, np.nan)
         diagonal = volume_diagonals(volume.affine[None], np.array([volume.shape]))
@@ -170,7 +170,7 @@ def measure(predictor: VolumePredictor, data: Path) -> dict[str, dict[str, Any]]
             float(np.where(np.isfinite(some), some, diagonal).mean())
             for some in (errors.distances, errors.up_to_swap(whole_body(FETUS)))
         ]
-        result[one.filename] = {
+        result[one.name] = {
             "named_mm": _listed(errors.distances[0]), "exchanged_mm": _listed(errors.exchanged[0]),
             "diagonal_mm": round(float(diagonal[0]), 3), "mean_mm": [round(mean, 4) for mean in means],
         }  # fmt: skip

@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import find_picture, read_mask
-from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.label import find_picture
+from aop_pose.formats.pictures import read_gray, read_mask
 from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thumbnail
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
 from aop_pose.inference.predictor import Predictor, usable_cores

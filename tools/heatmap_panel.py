@@ -17,13 +17,11 @@ import numpy as np
 
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.core.schema import Schema
-from aop_pose.core.schemas import HEAD
 from aop_pose.draw.frame import colours
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.head import read_head
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame
+from aop_pose.formats.label import Label
 from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.decode import encode, to_map
 from aop_pose.inference.predictor import Answer, Predictor, load
 
@@ -35,17 +33,17 @@ _INCHES = 2.0
 """Width of one picture of the panel."""
 
 
-def labelled(schema: Schema, file: Path, data: Path, names: Sequence[str]) -> list[LabelledFrame]:
+def labelled(schema: Schema, file: Path, data: Path, names: Sequence[str]) -> list[Label]:
     """The named frames of a label file of that schema, the first one where none is named."""
-    frames = [head.frame for head in read_head(file, data)] if schema is HEAD else read_iugc(file, data)
-    by_name = {frame.filename: frame for frame in frames}
+    frames = read_labels(file, data, schema)
+    by_name = {frame.name: frame for frame in frames}
     unknown = [name for name in names if name not in by_name]
     if unknown or not frames:
         raise UsageError(f"{file}: expected rows of {', '.join(unknown) or 'frames'}, found none")
     return [by_name[name] for name in names] if names else frames[:1]
 
 
-def panel(predictor: Predictor, frames: Sequence[LabelledFrame], sigma: float) -> Figure:
+def panel(predictor: Predictor, frames: Sequence[Label], sigma: float) -> Figure:
     """Two rows a frame; ``sigma`` in pixels of the maps. UsageError where the artefact has no maps."""
     from matplotlib.figure import Figure
 
@@ -64,9 +62,7 @@ def panel(predictor: Predictor, frames: Sequence[LabelledFrame], sigma: float) -
     return figure
 
 
-def _draw(
-    predictor: Predictor, frame: LabelledFrame, sigma: float, above: Sequence[Axes], below: Sequence[Axes]
-) -> None:
+def _draw(predictor: Predictor, frame: Label, sigma: float, above: Sequence[Axes], below: Sequence[Axes]) -> None:
     pixels = read_gray(frame.path)
     size = predictor.contract.image_size
     picture, box = fit(pixels, size)
@@ -86,7 +82,7 @@ def _draw(
             axis.plot(x, y, mark, color="white", markersize=4, markeredgewidth=1.2, fillstyle="none")
         for axis in axes:
             _crop(axis, box, pixels.shape)
-    above[0].set_ylabel(frame.filename, fontsize=7)
+    above[0].set_ylabel(frame.name, fontsize=7)
     below[0].set_ylabel(reason or f"lowest peak {maps.max(axis=(1, 2)).min():.2f}", fontsize=7)
 
 

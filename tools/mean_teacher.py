@@ -33,8 +33,8 @@ from ultralytics.utils.tal import make_anchors
 
 from aop_pose.core.letterbox import Letterbox
 from aop_pose.core.schemas import AOP
-from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.label import resolve
+from aop_pose.formats.registry import read_labels
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.job import Job
@@ -192,7 +192,7 @@ def train(job: Job, listed: str | Path) -> dict[str, Any]:
     config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     check_halves(config.batch)
     config = config.model_copy(update={"batch": config.batch // 2})
-    labelled = read_iugc(resolve(job.labels, job.data), job.data)
+    labelled = read_labels(resolve(job.labels, job.data), job.data)
     entries = unlabelled_frames(job.data, listed, [job.labels]).entries
     examples = read_examples(labelled)
     nowhere = np.full((len(AOP.points), 2), np.nan)

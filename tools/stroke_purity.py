@@ -17,10 +17,10 @@ import shapely
 from shapely import LineString
 
 from aop_pose.errors import AopPoseError
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame, MaskedFrame, find_picture, resolve
+from aop_pose.formats.label import Label, Mask, find_picture, resolve
 from aop_pose.formats.masks import fitting_mask
 from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import read_labels
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS, largest_contour
 from aop_pose.scribbles.sector import find_sector
 from aop_pose.scribbles.strokes import (
@@ -43,7 +43,7 @@ KINDS = {
     ("FH", False): "FH outside",
 }
 VALUES = {"PS": SYMPHYSIS, "FH": FETAL_HEAD}
-Maker = Callable[[LabelledFrame, np.ndarray], list[Stroke]]
+Maker = Callable[[Label, np.ndarray], list[Stroke]]
 
 
 @attrs.frozen
@@ -66,9 +66,7 @@ class Measured:
     """Per frame, the longest foreground stroke of the head over the head's diameter; 0 where there is none."""
 
 
-def measure(
-    frames: list[tuple[LabelledFrame, np.ndarray, np.ndarray]], make: Maker, thickness: float = THICKNESS
-) -> Measured:
+def measure(frames: list[tuple[Label, np.ndarray, np.ndarray]], make: Maker, thickness: float = THICKNESS) -> Measured:
     """Purity over ``frames``: each with its pixels and its mask (1 PS, 2 FH), both uint8 (H, W)."""
     right: dict[str, list[tuple[int, int]]] = {key: [] for key in (*KINDS.values(), *NAMES)}
     longest = []
@@ -111,7 +109,7 @@ def of_the_paper(both_sides: bool) -> Maker:
     distance nor ends: they are horizontal, as far above and below as ours, from x = x_PS2 to x = x_PS1.
     """
 
-    def make(frame: LabelledFrame, pixels: np.ndarray) -> list[Stroke]:
+    def make(frame: Label, pixels: np.ndarray) -> list[Stroke]:
         ps1, ps2, fh1 = points = frame.keypoints.coords
         far = 2.0 * (frame.width + frame.height)
         touching = attrs.evolve(DEFAULT, convexity="horizontal", ps_inset=0.0, ps_gap=0.0, fh_gap=0.0)
@@ -153,11 +151,11 @@ def by_name(measured: Measured) -> Iterator[str]:
             yield f"| {name} | {cell.pooled:.4f} | {cell.per_frame:.4f} | {cell.frames} |"
 
 
-def read(data: Path, labels: str) -> list[tuple[LabelledFrame, np.ndarray, np.ndarray]]:
+def read(data: Path, labels: str) -> list[tuple[Label, np.ndarray, np.ndarray]]:
     """Frames of a label file with their pixels and the masks of ``data/masks``; AopPoseError where one is missing."""
     frames = []
-    for frame in read_iugc(resolve(labels, data), data):
-        masked = MaskedFrame(frame.filename, frame.path, find_picture(data / "masks", frame.filename))
+    for frame in read_labels(resolve(labels, data), data):
+        masked = Label(frame.name, frame.path, mask=Mask(find_picture(data / "masks", frame.name)))
         frames.append((frame, read_gray(frame.path), fitting_mask(masked)))
     return frames
 

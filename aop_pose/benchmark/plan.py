@@ -14,8 +14,8 @@ from typing import Any, Literal
 import attrs
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.formats.label import Label, resolve
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import near_duplicate_groups, split_table
 from aop_pose.io.files import replacing
 from aop_pose.pipelines import PIPELINES
@@ -227,7 +227,7 @@ def make_splits(plan: Plan, out: Path) -> Splits:
 class Tested:
     """The frames that are measured."""
 
-    frames: list[LabelledFrame]
+    frames: list[Label]
     groups: Any
     """(frames,) near-duplicates share a number."""
     notes: tuple[str, ...]
@@ -235,8 +235,8 @@ class Tested:
 
 def read_tested(plan: Plan, splits: Splits) -> Tested:
     """Frames, groups, and what a reader should know; UsageError where a frame is both learned and measured."""
-    tested = read_iugc(splits.test, plan.data)
-    learned = [frame for file in (splits.train(0), splits.check(0)) for frame in read_iugc(file, plan.data)]
+    tested = read_labels(splits.test, plan.data)
+    learned = [frame for file in (splits.train(0), splits.check(0)) for frame in read_labels(file, plan.data)]
     if not tested:
         raise UsageError(f"{splits.test}: expected at least one labelled frame, found none")
     shared = sorted({frame.path.resolve() for frame in tested} & {frame.path.resolve() for frame in learned})

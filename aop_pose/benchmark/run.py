@@ -38,7 +38,7 @@ from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.errors import FrameErrors, frame_errors, summarise
 from aop_pose.evaluation.match import Truth, match
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.weights import load
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import TABLE
@@ -188,7 +188,7 @@ def _train(task: Task, epochs: int) -> dict[str, Any]:
 
 def measure(task: Task) -> dict[str, Any]:
     """Measure the held-out frames with the artefact, as ``aop-pose predict`` does, and compare them with the truth."""
-    truth = read_iugc(task.tested, task.data)
+    truth = read_labels(task.tested, task.data)
     predictor = load(task.artefact, AOP.name, task.device, threads=1)
     seconds = []
     with tempfile.TemporaryDirectory(prefix="aop-pose-measured-") as folder:
@@ -200,9 +200,9 @@ def measure(task: Task) -> dict[str, Any]:
         rows = read_results(Path(folder) / "0" / TABLE)
     # A row a file, in their order; named as the label file names them.
     stills = (row for row in rows if row["index"] == "0")
-    rows = [{**row, "source": frame.filename} for row, frame in zip(stills, truth, strict=True)]
+    rows = [{**row, "source": frame.name} for row, frame in zip(stills, truth, strict=True)]
     matched = match(
-        rows, Truth([frame.filename for frame in truth], [frame.keypoints.coords for frame in truth]), AOP,
+        rows, Truth([frame.name for frame in truth], [frame.points for frame in truth]), AOP,
         np.array([(frame.width, frame.height) for frame in truth], dtype=np.float64),
     )  # fmt: skip
     errors = frame_errors(matched.predicted, matched.truth, matched.sizes, SCALE, AOP)
@@ -300,7 +300,7 @@ def _carry_out(plan: Plan, out: Path, notice: str, say: Callable[[str], None], w
             runs.append(record)
     if not runs:
         raise AopPoseError(f"no run was finished: {'; '.join(failed)}")
-    comparison = compare(plan, runs, [frame.filename for frame in tested.frames], tested.groups, tested.notes)
+    comparison = compare(plan, runs, [frame.name for frame in tested.frames], tested.groups, tested.notes)
     write_report(out, comparison, notice)
     if failed:
         raise AopPoseError(f"{len(failed)} runs failed: {'; '.join(failed)}; --resume tries them again")

@@ -58,7 +58,7 @@ def convert(
 
     done = run(source, dst, to, source_format, Holdout(val, seed), overwrite, data)
     for skipped in done.skipped[:_SHOWN]:
-        typer.echo(f"left out {skipped.filename}: {skipped.reason}", err=True)
+        typer.echo(f"left out {skipped.name}: {skipped.reason}", err=True)
     if len(done.skipped) > _SHOWN:
         typer.echo(f"left out {len(done.skipped) - _SHOWN} more", err=True)
     held = "" if done.held_out is None else f", {done.held_out} of them in val"
@@ -83,7 +83,7 @@ def check(
 
     Example: aop-pose dataset check data/labels.csv
     """
-    from aop_pose.formats.check import check as run
+    from aop_pose.formats.registry import check as run
 
     report = run(path, data)
     for finding in report.findings:

@@ -107,7 +107,7 @@ def demo(
     pass  # FOLDED
     from aop_pose.draw.frame import contact_sheet, overlay_name, write_overlay
     from aop_pose.errors import UsageError
-    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.formats.registry import read_labels
     from aop_pose.geometry import angle_of_progression
     from aop_pose.io.folders import CONTACT_SHEET, sources_of_run
     from aop_pose.io.table import read_results
@@ -122,8 +122,8 @@ def demo(
     # The gate knows how real frames look, and phantoms do not quite.
     code = measure_to([phantoms / "images"], out, overwrite=True, gate=False)
     truth = {
-        frame.filename: float(angle_of_progression(*frame.keypoints.coords))
-        for frame in read_iugc(phantoms / "labels.csv", phantoms)
+        frame.name: float(angle_of_progression(*frame.points))
+        for frame in read_labels(phantoms / "labels.csv", phantoms)
     }
     table = Table("frame", "status", "AoP measured", "AoP true", "score", title="Made-up frames (phantoms)")
     pictures: list[np.ndarray] = []

@@ -25,19 +25,21 @@ def scribbles(
     Example: aop-pose scribbles data/ --labels labelled.csv --out strokes/
     """
     from aop_pose.errors import UsageError
-    from aop_pose.formats.iugc import read_iugc
     from aop_pose.formats.label import resolve
+    from aop_pose.formats.registry import sorted_labels
     from aop_pose.io.folders import appearing
     from aop_pose.scribbles.sheet import WRITTEN, write_strokes
 
     file = resolve(labels, data)
-    frames = read_iugc(file, data)
-    if not frames:
+    frames, left_out = sorted_labels(file, data)
+    if not frames and not left_out:
         raise UsageError(f"{file}: expected at least one labelled frame, found none")
     with appearing(out, overwrite, data, WRITTEN) as folder:
-        sheet = write_strokes(frames, folder)
+        sheet = write_strokes(frames, folder, left_out)
     for left in sheet.left_out:
-        typer.echo(f"aop-pose: left out {left.filename}: {left.reason}", err=True)
-    typer.echo(f"{sheet.drawn} of {len(frames)} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}")
+        typer.echo(f"aop-pose: left out {left.name}: {left.reason}", err=True)
+    typer.echo(
+        f"{sheet.drawn} of {len(frames) + len(left_out)} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}"
+    )
     if sheet.unreadable:
         raise typer.Exit(3)

@@ -12,7 +12,6 @@ import numpy as np
 from aop_pose.core.results import Row as ResultRow
 from aop_pose.core.results import point_columns
 from aop_pose.core.schema import Schema, of_volumes
-from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.evaluation.grouping import AUTO, Grouping, contrast, every_frame_alone, grouped_by, grouped_by_file
 from aop_pose.evaluation.match import (
@@ -24,15 +23,15 @@ from aop_pose.evaluation.match import (
     truth_of_volumes,
     volume_name,
 )
-from aop_pose.formats import head, iugc, points3d
-from aop_pose.formats.csv_rows import Row, header_of, number, parse_rows
-from aop_pose.formats.label import find_picture
+from aop_pose.formats.csv_rows import RowError, header_of, number, parse_rows
+from aop_pose.formats.format import Format, Reading
+from aop_pose.formats.iugc import ANGLE
+from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of
 from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import FORMATS, format_of, labels_of
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
 from aop_pose.io.volume_files.stored import StoredVolume
 from aop_pose.io.volumes import open_volume
-
-_LABELS = {AOP.name: iugc.COLUMNS, HEAD.name: head.COLUMNS}
 
 
 @attrs.frozen(eq=False)
@@ -96,19 +95,41 @@ def table_in(path: Path) -> Path:
 
 def read_results_rows(file: Path) -> list[ResultRow]:
     """Rows of a results table, or of a label file written as such; UsageError names ``file:line``."""
+    for format in FORMATS.values():
+        if format.schema is not None and format.fits(file):
+            return [_as_result(item, format.schema) for item in _labels(format, file)]
     header = set(header_of(file))
-    for schema in (AOP, HEAD):
-        if set(_LABELS[schema.name]) <= header:
-            return [_as_result(schema, *labels) for labels in _read_labels(file, schema)]
     for schema in of_volumes().values():
         if {"Filename", *schema.coordinate_columns} <= header and "source" not in header:
-            columns = schema.coordinate_columns
-            return [
-                {"source": name, "index": str(index), **{column: cells[column] for column in columns}}
-                for name, index, _, cells in _read_volume_labels(file, schema)
-            ]
+            return [_as_result(item, schema) for item in _labels(format_of(file, schema), file)]
     # Not io.table: this table may be anybody's, with fewer columns than our own.
     return list(parse_rows(file, ("source",), lambda row: row.cells))
+
+
+def _labels(format: Format, file: Path) -> list[Label | Skipped]:
+    """What a label file gives without its pictures; points that nobody marked are NaN."""
+    return list(labels_of(format, file, Reading(pictures="none", missing=True)))
+
+
+def _as_result(item: Label | Skipped, schema: Schema) -> ResultRow:
+    """A label as a row of results; one that is none is a frame without points."""
+    if isinstance(item, Skipped):
+        return {"source": item.name, **dict.fromkeys(point_columns(schema), ""), "aop_deg": ""}
+    points = ("" if math.isnan(value) else repr(float(value)) for value in item.points_of(schema).ravel())
+    row = {"source": item.name, **dict(zip(point_columns(schema), points, strict=True))}
+    if schema.dimensions == 3:
+        return {**row, "index": str(item.index or 0)}
+    angle = _stated(item)
+    return {**row, "aop_deg": "" if math.isnan(angle) else repr(angle)}
+
+
+def _stated(label: Label) -> float:
+    """The angle that stands beside the points, NaN where none does; UsageError where it is no number."""
+    text = label.extras.get(ANGLE, "")
+    try:
+        return number(text, ANGLE) if text else math.nan
+    except RowError as error:
+        raise UsageError(f"{label.where or label.name}: {error}") from None
 
 
 def is_results(file: Path, schema: Schema) -> bool:
@@ -122,47 +143,39 @@ def read_truth(file: Path, schema: Schema) -> Truth:
         rows = list(parse_rows(file, ("source",), lambda row: row.cells))
         return truth_of_results(rows, schema) if schema.dimensions == 2 else truth_of_volumes(rows, schema)
     if schema.dimensions == 3:
-        return _volume_truth(file, schema)
-    frames = _read_labels(file, schema)
-    points = {"Filename", iugc.ANGLE, *_LABELS[schema.name]}
-    beside = [column for column in header_of(file) if column not in points]
+        _check_columns(file, schema)
+    items = _labels(format_of(file, schema), file)
+    labels = [item for item in items if isinstance(item, Label)]
+    beside = [column for column in (labels[0].extras if labels else ()) if column != ANGLE]
     return Truth(
-        names=[name for name, _, _, _ in frames],
-        coords=[coords for _, coords, _, _ in frames],
-        stated_angles=[angle for _, _, angle, _ in frames],
-        columns={column: tuple(cells[column] for *_, cells in frames) for column in beside},
+        names=[volume_name(label.name, label.index or 0) for label in labels],
+        coords=[label.points_of(schema) for label in labels],
+        stated_angles=[_stated(label) for label in labels] if schema.dimensions == 2 else None,
+        columns={column: tuple(label.extras[column] for label in labels) for column in beside},
     )
 
 
-def _read_labels(file: Path, schema: Schema) -> list[tuple[str, np.ndarray, float, dict[str, str]]]:
-    """Name, points, stated angle (NaN where none) and all cells of each row."""
-
-    def parse_aop(row: Row) -> tuple[str, np.ndarray, float, dict[str, str]]:
-        angle = row.cells.get(iugc.ANGLE, "")
-        return *iugc.parse_row(row), number(angle, iugc.ANGLE) if angle else math.nan, row.cells
-
-    def parse_head(row: Row) -> tuple[str, np.ndarray, float, dict[str, str]]:
-        return *head.parse_row(row)[:2], math.nan, row.cells
-
-    return list(parse_rows(file, _LABELS[schema.name], parse_head if schema is HEAD else parse_aop))
-
-
-def _as_result(schema: Schema, name: str, coords: np.ndarray, angle: float, cells: dict[str, str]) -> ResultRow:
-    points = zip(point_columns(schema), (repr(float(value)) for value in coords.ravel()), strict=True)
-    return {"source": name, **dict(points), "aop_deg": "" if math.isnan(angle) else repr(angle)}
+def _check_columns(file: Path, schema: Schema) -> None:
+    found, needed = header_of(file), ("Filename", *schema.coordinate_columns)
+    if missing := [column for column in needed if column not in found]:
+        # Sixty-seven names would be no line that anybody reads.
+        raise UsageError(
+            f"{file}:1: expected a label file of schema {schema.name} ({some(needed)}: {len(needed)} columns), found "
+            f"{some(found)}; missing {some(missing)}"
+        )
 
 
 def grids_of(truth: Truth, folder: Path) -> Grids:
     """Where the voxels of each true volume lie, from the headers of ``folder/Filename`` or ``folder/volumes/Filename``.
 
-    UsageError where a volume is not there, or neither it nor its row (``points3d.SPACING``) states a spacing.
+    UsageError where a volume is not there, or neither it nor its row (``label.SPACING``) states a spacing.
     """
     affines, shapes, known = [], [], {}
     for position, name in enumerate(truth.names):
         file, index = file_and_index(name)
         if file not in known:
             cells = {column: values[position] for column, values in truth.columns.items()}
-            known[file] = _stored(file, folder, points3d.spacing_of(cells))
+            known[file] = _stored(file, folder, spacing_of(cells))
         stored, affine = known[file]
         if index >= stored.times:
             raise UsageError(f"{file}: expected an index below its {stored.times} time points, found {index}")
@@ -181,33 +194,3 @@ def _stored(file: str, folder: Path, spacing: Sequence[float] | None) -> tuple[S
         return stored, stored.affine(spacing)
     except UnreadableError as error:
         raise UsageError(f"{path}: {error}") from None
-
-
-def _volume_truth(file: Path, schema: Schema) -> Truth:
-    labels = _read_volume_labels(file, schema)
-    points = {"Filename", *schema.coordinate_columns}
-    beside = [column for column in header_of(file) if column not in points]
-    return Truth(
-        names=[volume_name(name, index) for name, index, _, _ in labels],
-        coords=[coords for _, _, coords, _ in labels],
-        columns={column: tuple(cells[column] for *_, cells in labels) for column in beside},
-    )
-
-
-def _read_volume_labels(file: Path, schema: Schema) -> list[tuple[str, int, np.ndarray, dict[str, str]]]:
-    """Name, time point (column ``index``, where there is one), voxel indices and all cells of each row."""
-    found, needed = header_of(file), ("Filename", *schema.coordinate_columns)
-    if missing := [column for column in needed if column not in found]:
-        # Sixty-seven names would be no line that anybody reads.
-        raise UsageError(
-            f"{file}:1: expected a label file of schema {schema.name} ({some(needed)}: {len(needed)} columns), found "
-            f"{some(found)}; missing {some(missing)}"
-        )
-
-    def parse(row: Row) -> tuple[str, int, np.ndarray, dict[str, str]]:
-        name, points = points3d.parse_row(row, schema.points)
-        points3d.spacing_of(row.cells)
-        index = points3d.time_of(row.cells) or 0
-        return name, index, np.array([points[point] for point in schema.points]), row.cells
-
-    return list(parse_rows(file, needed, parse))

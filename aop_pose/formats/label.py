@@ -1,91 +1,184 @@
-"""What a label format says of one frame: points, a mask or boxes; and where its files are found."""
+"""The noun of all training, converting and comparing: one labelled picture or volume; and where its file is found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import attrs
 import numpy as np
 
-from aop_pose.core.keypoints import Keypoints, to_edges
+from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schema import Schema
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.pictures import read_mask
+from aop_pose.formats.csv_rows import RowError, number
+from aop_pose.formats.pictures import read_gray, read_mask
+from aop_pose.io.volumes import read_volume
 
 CLASSES = ("PS", "FH")
 """Classes of a mask and of detection boxes: value 1 and class 0 is PS, value 2 and class 1 is FH."""
 
+SPACING = tuple(f"spacing_{axis}_mm" for axis in "ijk")
+"""Extras of a volume whose file states no spacing: mm from voxel to voxel."""
 
-@attrs.frozen(eq=False)
-class LabelledFrame:
-    """A picture on disk with the points a label file gives it."""
 
-    filename: str
-    """As the label file names it, with forward slashes."""
-    path: Path
-    width: int
-    height: int
-    keypoints: Keypoints
-    index: int = 0
-    """Frame of a video; 0 for a still."""
-
-    @property
-    def inside(self) -> bool:
-        """True where every point is known and within the edges, half a pixel outside the outer centres."""
-        points = to_edges(self.keypoints.coords)
-        return bool(((points >= 0) & (points <= [self.width, self.height])).all())
+class LabelError(RowError):
+    """A label that says something impossible of its picture; the message gives the reason."""
 
 
 @attrs.frozen(eq=False)
-class MaskedFrame:
-    """A picture on disk with a mask beside it, read when asked for."""
+class Mask:
+    """A mask on disk, decoded when asked for."""
 
-    filename: str
     path: Path
-    mask_path: Path
     values: Mapping[int, int] = attrs.field(factory=lambda: {0: 0, 1: 1, 2: 2})
     """Value in the file -> 0 background, 1 PS, 2 FH."""
-    index: int = 0
-    """Frame of a video; 0 for a still."""
-    points: np.ndarray | None = None
-    """(3, 2) PS1, PS2, FH1 where the data set gives them beside the mask."""
 
-    def mask(self) -> np.ndarray:
+    def read(self) -> np.ndarray:
         """uint8 (H, W) of 0, 1, 2; UnreadableError names the file, what was expected and what was found."""
-        raw = read_mask(self.mask_path)
+        raw = read_mask(self.path)
         unknown = sorted(set(np.unique(raw).tolist()) - set(self.values))
         if unknown:
             expected = ", ".join(str(value) for value in sorted(self.values))
             found = ", ".join(str(value) for value in unknown[:5])
-            raise UnreadableError(f"{self.mask_path}: expected mask values {expected}, found {found}")
+            raise UnreadableError(f"{self.path}: expected mask values {expected}, found {found}")
         table = np.zeros(256, dtype=np.uint8)
-        for value, number in self.values.items():
-            table[value] = number
+        for value, meaning in self.values.items():
+            table[value] = meaning
         return table[raw]
 
 
 @attrs.frozen(eq=False)
-class BoxedFrame:
-    """A picture on disk with boxes around its structures."""
+class Boxes:
+    """Boxes around the structures of a picture; there may be none."""
 
-    filename: str
-    path: Path
-    width: int
-    height: int
     classes: tuple[int, ...]
-    """Index into ``CLASSES`` per box."""
-    boxes: np.ndarray
+    """Index into ``CLASSES`` of each box."""
+    corners: np.ndarray
     """(n, 4) left, top, right, bottom in pixels; a box ends half a pixel outside its outermost centres."""
-    index: int = 0
+
+
+@attrs.frozen(eq=False)
+class Label:
+    """One labelled picture or volume: points of a schema, a mask, boxes, or several of these.
+
+    Raises:
+        LabelError: a known point is infinite, lies outside the picture, or coincides with another one.
+        ValueError: it labels nothing.
+    """
+
+    name: str
+    """As the label file names the picture, with forward slashes."""
+    path: Path
+    """Where the picture is; the name itself where labels are read without their pictures."""
+    size: tuple[int, ...] | None = None
+    """Pixels (width, height), or voxels along i, j, k; None where the picture has not been opened yet."""
+    keypoints: Keypoints | None = None
+    """In pixels or voxels of the picture; a point that nobody marked is NaN."""
+    mask: Mask | None = None
+    boxes: Boxes | None = None
+    index: int | None = 0
+    """Frame of a video, 0 for a still; time point of a volume, None where its row names none."""
+    extras: Mapping[str, str] = attrs.field(factory=dict)
+    """Columns beside the points, as text."""
+    where: str = ""
+    """``file:line`` that says so; empty where there is no such line."""
+    kept: np.ndarray | None = attrs.field(default=None, repr=False)
+    """Gray values (H, W) uint8 where they were decoded on reading, so that the file is opened once."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.keypoints is None and self.mask is None and self.boxes is None:
+            raise ValueError(f"{self.name}: expected points, a mask or boxes, found none")
+        if self.keypoints is not None:
+            for problem in point_problems(self.keypoints.schema.points, self.keypoints.coords, self.size):
+                raise LabelError(problem)
+
+    @property
+    def width(self) -> int:
+        """Pixels across; ValueError where the picture has not been opened."""
+        return self._known_size()[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels down; ValueError where the picture has not been opened."""
+        return self._known_size()[1]
+
+    @property
+    def schema(self) -> Schema:
+        """Which points there are; ValueError where there are none."""
+        return self._marked().schema
+
+    @property
+    def points(self) -> np.ndarray:
+        """(points, 2) or (points, 3) coordinates in the order of the schema; ValueError where there are none."""
+        return self._marked().coords
+
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Millimetres along i, j, k of a volume whose file states none; RowError."""
+        return spacing_of(self.extras)
+
+    def points_of(self, schema: Schema) -> np.ndarray:
+        """The points of a schema, in its order; it has to be one whose points are all here."""
+        return self.points[list(self.schema.indices(schema.points))]
+
+    def gray(self) -> np.ndarray:
+        """uint8 (H, W) of the picture, decoded where it was not kept; UnreadableError."""
+        return self.kept if self.kept is not None else read_gray(self.path, self.index or 0)
+
+    def volume(self) -> Volume:
+        """The voxels. Errors as ``io.volumes.read_volume``."""
+        return read_volume(self.path, self.name, self.index, self.spacing)
+
+    def _marked(self) -> Keypoints:
+        if self.keypoints is None:
+            raise ValueError(f"{self.name}: expected points, found a label without any")
+        return self.keypoints
+
+    def _known_size(self) -> tuple[int, ...]:
+        if self.size is None:
+            raise ValueError(f"{self.name}: expected a picture that was opened, found none")
+        return self.size
 
 
 @attrs.frozen
 class Skipped:
-    """A frame that a format could not give, and why."""
+    """A picture that is no label, and why."""
 
-    filename: str
+    name: str
     reason: str
+    where: str = ""
+    """``file:line`` that says so; empty where there is no such line."""
+
+
+def point_problems(names: Sequence[str], coords: np.ndarray, size: Sequence[int] | None) -> Iterator[str]:
+    """All that is impossible about points (n, axes): infinite, beyond the edges, two at one place; NaN is nothing.
+
+    The edges lie half a pixel outside the outer centres. Without a ``size`` (x, y, …) nothing is outside.
+    """
+    for name, point in zip(names, coords, strict=True):
+        if np.isinf(point).any():
+            yield f"{name}: expected numbers, found an infinite one"
+        elif size is not None and ((point < -0.5) | (point > np.array(size) - 0.5)).any():
+            found = ", ".join(f"{value:g}" for value in point)
+            yield f"{name}: expected a point inside {'x'.join(map(str, size))}, found ({found})"
+    for second, point in enumerate(coords):
+        same = np.flatnonzero((coords[:second] == point).all(axis=1))
+        if len(same):
+            where = ", ".join(f"{value:g}" for value in point)
+            yield f"expected {names[same[0]]} and {names[second]} apart, found both at ({where})"
+
+
+def spacing_of(cells: Mapping[str, str]) -> tuple[float, float, float] | None:
+    """The spacing that a row states; RowError unless it is three positive numbers, or nothing at all."""
+    texts = [cells.get(column, "") for column in SPACING]
+    if not any(texts):
+        return None
+    i, j, k = (number(text, column) for text, column in zip(texts, SPACING, strict=True))
+    if min(i, j, k) <= 0:
+        raise RowError(f"{','.join(SPACING)}: expected positive millimetres, found {','.join(texts)}")
+    return i, j, k
 
 
 def find_picture(data: Path, filename: str, folder: str = "images") -> Path:
@@ -131,77 +224,3 @@ def box_iou(one: np.ndarray, other: np.ndarray) -> float:
     shared = float(np.clip(high - low, 0, None).prod())
     joint = float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - shared
     return shared / joint if joint > 0 else 0.0
-
-
-@attrs.frozen
-class Finding:
-    """One thing that is wrong."""
-
-    where: str
-    """``file:line``, or a file; empty where the message begins with it."""
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
-
-
-@attrs.frozen
-class Report:
-    """Everything that is wrong with a data set."""
-
-    checked: int
-    unit: str
-    findings: list[Finding]
-
-    @property
-    def summary(self) -> str:
-        count = len(self.findings)
-        return f"{self.checked} {self.unit}, {count or 'no'} finding{'' if count == 1 else 's'}"
-
-
-def outside(coords: np.ndarray, names: Sequence[str], size: Sequence[int] | None) -> Iterator[str]:
-    """A message per point (n, axes) beyond the edges, half a pixel outside the outer centres."""
-    if size is None:
-        return
-    for name, point in zip(names, coords, strict=True):
-        if np.isfinite(point).all() and not ((point >= -0.5) & (point <= np.array(size) - 0.5)).all():
-            found = ", ".join(f"{value:g}" for value in point)
-            yield f"{name}: expected a point inside {'x'.join(map(str, size))}, found ({found})"
-
-
-Kind = Literal["points", "masks", "boxes", "head", "volumes"]
-
-
-@attrs.frozen
-class Layout:
-    """How one kind of folder or file is recognised and read."""
-
-    name: str
-    """As given to ``--from``."""
-    kind: Kind
-    """What its frames carry: LabelledFrame, MaskedFrame, BoxedFrame, HeadFrame or LabelledVolume."""
-    looks_for: str
-    """What makes a folder this one, in words, for the message when nothing fits."""
-    fits: Callable[[Path], bool]
-    read: Callable[[Path], Iterable[Any]]
-    """Frames of its kind, and ``Skipped`` for what the folder names but does not have."""
-    read_with: Callable[[Path, Path], Iterable[Any]] | None = None
-    """The same with pictures below another folder; None where the source itself holds them."""
-
-
-def nested(folder: Path, holds: Callable[[Path], bool]) -> Path | None:
-    """The folder itself or the first one that fits two levels below it (archives often add one or two)."""
-    if not folder.is_dir():
-        return None
-    for place in (
-        folder,
-        *_folders(folder),
-        *(deeper for child in _folders(folder) for deeper in _folders(child)),
-    ):
-        if holds(place):
-            return place
-    return None
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())

@@ -8,57 +8,105 @@ file that states none, as .npy never does. Columns that belong to no point are k
 
 from __future__ import annotations
 
-import csv
+import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-import attrs
 import numpy as np
 
-from aop_pose.core.frame import Volume
-from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema, of_volumes
-from aop_pose.errors import UsageError
-from aop_pose.formats.csv_rows import Row, RowError, Seen, filename, header_of, number, parse_rows
-from aop_pose.formats.label import find_picture
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.csv_rows import Row, RowError, header_of, number
+from aop_pose.formats.format import LABELS, Reading, TableFormat, columns_in
+from aop_pose.formats.label import Label, spacing_of
 from aop_pose.formats.pictures import volume_shape
-from aop_pose.io.volumes import read_volume
+from aop_pose.io.volumes import read_volume, write_volume
 
 AXES = ("i", "j", "k")
 TIME = "index"
-SPACING = tuple(f"spacing_{axis}_mm" for axis in AXES)
 
 
-@attrs.frozen(eq=False)
-class LabelledVolume:
-    """A volume on disk with its points."""
+class Points3d(TableFormat):
+    """Points in volumes."""
 
-    filename: str
-    path: Path
-    shape: tuple[int, int, int]
-    """Voxels along i, j, k."""
-    points: dict[str, np.ndarray]
-    """Point name -> (3,) voxel indices i, j, k; NaN where it is missing."""
-    notes: dict[str, str] = attrs.field(factory=dict)
-    """Further columns, as text; ``TIME`` and ``SPACING`` among them."""
+    name = "points-3d"
+    kind = "volumes"
+    looks_for = f"{LABELS} or a CSV with Filename,<point>_i,…"
+    columns = ("Filename",)
+    folder: ClassVar[str] = "volumes"
 
-    @property
-    def index(self) -> int | None:
-        """Time point of a 4-D file; None where the row names none."""
-        return time_of(self.notes)
+    def fits(self, source: Path) -> bool:
+        """True for a CSV in which a point has its three columns."""
+        return bool(point_names(columns_in(source)))
 
-    @property
-    def spacing(self) -> tuple[float, float, float] | None:
-        """Millimetres along i, j, k for a file that states none."""
-        return spacing_of(self.notes)
+    def schema_in(self, file: Path) -> Schema:
+        """The points of the header in its order; UsageError where none has its three columns."""
+        header = header_of(file)
+        names = tuple(point_names(header))
+        if not names:
+            raise UsageError(f"{file}:1: expected columns <point>_i,<point>_j,<point>_k, found {','.join(header)}")
+        return points_schema(names)
 
-    def read(self) -> Volume:
-        """The volume of the row. Errors as ``io.volumes.read_volume``."""
-        return read_volume(self.path, self.filename, self.index, self.spacing)
+    def point_columns(self, schema: Schema) -> set[str]:
+        """Three columns a point."""
+        return set(schema.coordinate_columns)
 
-    def keypoints(self, schema: Schema) -> Keypoints:
-        """The points of a schema, in its order; it has to be one whose points are all here."""
-        return Keypoints.from_points(schema, [self.points[name] for name in schema.points])
+    def coords(self, row: Row, schema: Schema) -> np.ndarray:
+        """Voxel indices (points, 3), NaN where all three cells of a point are empty. RowError."""
+        return np.array([_point(row, name) for name in schema.points])
+
+    def time(self, row: Row) -> int | None:
+        """The time point of a 4-D file. RowError."""
+        return time_of(row.cells)
+
+    def check_extras(self, row: Row) -> None:
+        """RowError where the spacing is not one."""
+        spacing_of(row.cells)
+
+    def opened(self, path: Path, how: Reading) -> tuple[tuple[int, ...], None]:
+        """Voxels along i, j, k from the header: volumes are too large to be kept."""
+        return volume_shape(path), None
+
+    def decoded_size(self, path: Path, row: Row) -> tuple[int, ...]:
+        """Voxels of a volume that could be read and placed in space; AopPoseError."""
+        try:
+            return read_volume(path, index=time_of(row.cells), spacing=spacing_of(row.cells)).shape
+        except UnreadableError as error:
+            raise UnreadableError(f"{path}: {error}") from error
+
+    def place(self, label: Label, folder: Path, stem: str) -> str:
+        """Copy a volume under its own name; a header whose voxels lie beside it becomes one file."""
+        name = Path(label.name).name
+        if name.lower().endswith(".mhd"):
+            if label.index is not None:
+                raise UnreadableError(
+                    "expected a 4-D file in one piece, found a .mhd header; store it as .nii.gz or .mha"
+                )
+            name = f"{name[:-4]}.mha"
+            write_volume(label.volume(), folder / name)
+        else:
+            shutil.copyfile(label.path, folder / name)
+        return name
+
+    def header(self, labels: Sequence[Label]) -> Sequence[str]:
+        """Columns of the first volume."""
+        return ["Filename", *labels[0].extras, *labels[0].schema.coordinate_columns]
+
+    def cells(self, label: Label) -> Iterable[str]:
+        """Extras, then the points."""
+        return [*label.extras.values(), *(_text(value) for value in label.points.ravel())]
+
+
+POINTS_3D = Points3d()
+
+
+def points_schema(names: Sequence[str]) -> Schema:
+    """A schema of volumes with these points in this order: a known one, else one without measurements."""
+    for schema in of_volumes().values():
+        if schema.points == tuple(names):
+            return schema
+    return Schema("points-3d", tuple(names), lines=(), dimensions=3)
 
 
 def schema_of(names: Collection[str]) -> Schema:
@@ -76,7 +124,7 @@ def point_names(header: Sequence[str]) -> list[str]:
 
 
 def time_of(cells: Mapping[str, str]) -> int | None:
-    """What a row says of its time point; RowError where that is no whole number from 0 on."""
+    """The time point that a row names; RowError where that is no whole number from 0 on."""
     text = cells.get(TIME, "")
     if not text:
         return None
@@ -86,72 +134,15 @@ def time_of(cells: Mapping[str, str]) -> int | None:
     return int(index)
 
 
-def spacing_of(cells: Mapping[str, str]) -> tuple[float, float, float] | None:
-    """What a row says of its spacing; RowError unless it is three positive numbers, or nothing at all."""
-    texts = [cells.get(column, "") for column in SPACING]
-    if not any(texts):
-        return None
-    i, j, k = (number(text, column) for text, column in zip(texts, SPACING, strict=True))
-    if min(i, j, k) <= 0:
-        raise RowError(f"{','.join(SPACING)}: expected positive millimetres, found {','.join(texts)}")
-    return i, j, k
-
-
 def _columns(point: str) -> set[str]:
     return {f"{point}_{axis}" for axis in AXES}
 
 
-def read_points3d(file: Path, data: Path) -> list[LabelledVolume]:
-    """Every row with its volume (``data/Filename``, else ``data/volumes/Filename``), shapes from the headers.
-
-    UsageError names ``file:line`` of the first bad row, or says that no point has its three columns.
-    """
-    file = Path(file)
-    header = header_of(file)
-    names = point_names(header)
-    if not names:
-        raise UsageError(f"{file}:1: expected columns <point>_i,<point>_j,<point>_k, found {','.join(header)}")
-    seen = Seen()
-
-    def parse(row: Row) -> LabelledVolume:
-        name, points = parse_row(row, names)
-        spacing_of(row.cells)
-        time = time_of(row.cells)
-        seen.add(name if time is None else f"{name}, time point {time}", row.line)
-        path = find_picture(data, name, "volumes")
-        notes = {
-            column: text
-            for column, text in row.cells.items()
-            if column != "Filename" and not any(column in _columns(point) for point in names)
-        }
-        return LabelledVolume(name, path, volume_shape(path), points, notes)
-
-    return list(parse_rows(file, ("Filename",), parse))
-
-
-def parse_row(row: Row, names: Sequence[str]) -> tuple[str, dict[str, np.ndarray]]:
-    """Name and points of a row; RowError says what is wrong."""
-    name = filename(row.cells["Filename"])
-    return name, {point: _point(row, point) for point in names}
-
-
 def _point(row: Row, point: str) -> np.ndarray:
     columns = [f"{point}_{axis}" for axis in AXES]
-    if not any(row.cells[column].strip() for column in columns):
+    if not any(row.cells[column] for column in columns):
         return np.full(3, np.nan)
     return np.array([number(row.cells[column], column) for column in columns])
-
-
-def write_points3d(volumes: Iterable[LabelledVolume], file: Path) -> None:
-    """Write the file; columns are those of the first volume."""
-    volumes = list(volumes)
-    notes, points = list(volumes[0].notes), list(volumes[0].points)
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["Filename", *notes, *(f"{point}_{axis}" for point in points for axis in AXES)])
-        for volume in volumes:
-            indices = [_text(value) for point in points for value in volume.points[point]]
-            writer.writerow([volume.filename, *(volume.notes.get(note, "") for note in notes), *indices])
 
 
 def _text(value: float) -> str:

@@ -1,119 +1,158 @@
-"""Every source of labels by its ``--from`` name; a new one is a file in ``layouts/`` and a line here."""
+"""Every format by its name. A new one is a file and a line here, or a call of ``register`` from another package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from aop_pose.core.schema import Schema
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats import head, iugc, masks, points3d
-from aop_pose.formats import yolo as yolo_read
-from aop_pose.formats.csv_rows import header_of
-from aop_pose.formats.label import Kind, Layout
+from aop_pose.formats.format import LABELS, Format, Reading, Report, TableFormat, columns_in, label_file
+from aop_pose.formats.head import HEAD_CSV
+from aop_pose.formats.iugc import IUGC
+from aop_pose.formats.label import Label, Skipped
 from aop_pose.formats.layouts.fetal_mri import FETAL_MRI
 from aop_pose.formats.layouts.hc18 import HC18
 from aop_pose.formats.layouts.iugc2024 import IUGC2024
 from aop_pose.formats.layouts.iugc2025 import IUGC2025
 from aop_pose.formats.layouts.jnu_ifm import JNU_IFM
 from aop_pose.formats.layouts.mha_pairs import FH_PS_AOP, PSFHS
+from aop_pose.formats.masks import MASKS
+from aop_pose.formats.points3d import POINTS_3D
+from aop_pose.formats.yolo import YOLO_DETECT, YOLO_POSE
 
-LABELS = "labels.csv"
-
-
-def label_file(source: Path) -> Path:
-    """A CSV given as such, or the ``labels.csv`` of a folder (which need not exist)."""
-    return source / LABELS if source.is_dir() else source
-
-
-def _has_columns(source: Path, columns: Iterable[str]) -> bool:
-    file = label_file(source)
-    return file.is_file() and file.suffix == ".csv" and set(columns) <= set(header_of(file))
+FORMATS: dict[str, Format] = {}
+"""In the order in which they are tried."""
 
 
-def _table(name: str, kind: Kind, looks_for: str, fits: Callable[[Path], bool], read: Any) -> Layout:
-    """A layout whose source is one CSV, with the pictures below its folder unless another one is given."""
-    return Layout(
-        name,
-        kind,
-        looks_for,
-        fits,
-        lambda source: read(label_file(source), label_file(source).parent),
-        lambda source, data: read(label_file(source), data),
-    )
+def register(format: Format) -> None:
+    """Make a format known to convert, check, split, training and evaluation; ValueError where its name is taken."""
+    if format.name in FORMATS:
+        raise ValueError(f"format {format.name}: expected a name that is free, found it registered already")
+    FORMATS[format.name] = format
 
 
-def _is_yolo(source: Path, pose: bool) -> bool:
-    file = source / "data.yaml" if source.is_dir() else source
-    return file.is_file() and file.suffix in (".yaml", ".yml") and (_shape(file) is not None) == pose
+for _format in (
+    IUGC, HEAD_CSV, POINTS_3D, YOLO_POSE, YOLO_DETECT, MASKS,
+    PSFHS, FH_PS_AOP, IUGC2024, IUGC2025, JNU_IFM, HC18, FETAL_MRI,
+):  # fmt: skip
+    register(_format)
 
 
-def _shape(file: Path) -> object:
-    return yolo_read.read_data_yaml(file).kpt_shape
+def written_formats() -> dict[str, Format]:
+    """Those that ``convert`` can write."""
+    return {name: format for name, format in FORMATS.items() if format.is_written}
 
 
-FORMATS: tuple[Layout, ...] = (
-    _table(
-        "iugc",
-        "points",
-        f"{LABELS} or a CSV with Filename,PS1,PS2,FH1",
-        lambda source: _has_columns(source, iugc.COLUMNS),
-        iugc.read_iugc,
-    ),
-    _table(
-        "head-csv",
-        "head",
-        f"{LABELS} or a CSV with Filename,ofd_1_x,…",
-        lambda source: _has_columns(source, head.COLUMNS),
-        head.read_head,
-    ),
-    _table(
-        "points-3d",
-        "volumes",
-        f"{LABELS} or a CSV with Filename,<point>_i,…",
-        lambda source: (
-            label_file(source).suffix == ".csv"
-            and label_file(source).is_file()
-            and bool(points3d.point_names(header_of(label_file(source))))
-        ),
-        points3d.read_points3d,
-    ),
-    Layout(
-        "yolo-pose",
-        "points",
-        "data.yaml with kpt_shape",
-        lambda source: _is_yolo(source, pose=True),
-        yolo_read.read_yolo_pose,
-    ),
-    Layout(
-        "yolo-detect",
-        "boxes",
-        "data.yaml without kpt_shape",
-        lambda source: _is_yolo(source, pose=False),
-        yolo_read.read_yolo_detect,
-    ),
-    Layout(
-        "masks",
-        "masks",
-        "images/ and masks/",
-        lambda source: (source / "images").is_dir() and (source / "masks").is_dir(),
-        masks.read_masks,
-    ),
-)
-SETS: tuple[Layout, ...] = (PSFHS, FH_PS_AOP, IUGC2024, IUGC2025, JNU_IFM, HC18, FETAL_MRI)
-LAYOUTS = {layout.name: layout for layout in (*FORMATS, *SETS)}
-
-
-def fitting_layouts(source: Path, name: str = "") -> list[Layout]:
-    """The named layout, else all that fit the source; UsageError lists what was looked for."""
+def fitting_formats(source: Path, name: str = "") -> list[Format]:
+    """The named format, else all that fit the source; UsageError lists what was looked for."""
     if not source.exists():
         raise UsageError(f"{source}: expected a folder or a label file, found nothing there")
     if name:
-        if name not in LAYOUTS:
-            raise UsageError(f"--from: expected one of {', '.join(LAYOUTS)}, found {name!r}")
-        return [LAYOUTS[name]]
-    fitting = [layout for layout in LAYOUTS.values() if layout.fits(source)]
+        if name not in FORMATS:
+            raise UsageError(f"--from: expected one of {', '.join(FORMATS)}, found {name!r}")
+        return [FORMATS[name]]
+    fitting = [format for format in FORMATS.values() if format.fits(source)]
     if not fitting:
-        looked = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in LAYOUTS.values())
+        looked = "; ".join(f"{format.name}: {format.looks_for}" for format in FORMATS.values())
         raise UsageError(f"{source}: expected a known layout, found none; looked for {looked}; name it with --from")
     return fitting
+
+
+def format_of(source: Path, schema: Schema | None) -> Format:
+    """The format of a label file with the points of a schema; where none fits, the one whose error says why.
+
+    Without a schema it is one of volumes, whose columns tell.
+    """
+    fitting = [format for format in FORMATS.values() if _carries(format, schema) and format.fits(source)]
+    if fitting:
+        return fitting[0]
+    return next(format for format in FORMATS.values() if _carries(format, schema) and isinstance(format, TableFormat))
+
+
+def _carries(format: Format, schema: Schema | None) -> bool:
+    if schema is None or schema.dimensions == 3:
+        return format.kind == POINTS_3D.kind
+    return format.schema is schema
+
+
+def labels_of(format: Format, source: Path, how: Reading) -> Iterator[Label | Skipped]:
+    """What a format gives; a picture with a point that nobody marked is left out unless ``how`` says otherwise."""
+    for item in format.read(source, how):
+        if isinstance(item, Label) and not how.missing and (reason := _incomplete(item)):
+            yield Skipped(item.name, reason, item.where)
+        else:
+            yield item
+
+
+def _incomplete(label: Label) -> str:
+    keypoints = label.keypoints
+    if keypoints is None or keypoints.schema.dimensions == 3 or keypoints.complete:
+        return ""
+    gone = [name for name in keypoints.schema.points if keypoints[name][0] != keypoints[name][0]]
+    return f"expected {', '.join(keypoints.schema.points)}, found no {', '.join(gone)}"
+
+
+def read_labels(
+    source: Path,
+    data: Path | None = None,
+    schema: Schema | None = AOP,
+    *,
+    keep: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> list[Label]:
+    """The labels of a file or folder, each with its picture and points of ``schema``.
+
+    Args:
+        source: label file or folder of any registered format.
+        data: folder of the pictures of a label file; None = its own.
+        schema: whose points are wanted; None = those of volumes, as the columns tell.
+        keep: decode each picture now and keep its gray values, for who needs them all.
+        say: is told of labels that are left out; without it the first of them is an error.
+
+    Raises:
+        UsageError: names ``file:line`` of a row that is malformed, repeats a picture, or has none that can be read.
+    """
+    labels, left_out = sorted_labels(source, data, schema, keep=keep)
+    if left_out:
+        first = left_out[0]
+        if say is None:
+            raise UsageError(f"{first.where or first.name}: {first.reason}")
+        say(f"left out {len(left_out)} of {len(labels) + len(left_out)} labels; {first.name}: {first.reason}")
+    return labels
+
+
+def sorted_labels(
+    source: Path, data: Path | None = None, schema: Schema | None = AOP, *, keep: bool = False
+) -> tuple[list[Label], list[Skipped]]:
+    """As ``read_labels``: the labels, and those that are left out."""
+    items = list(labels_of(format_of(Path(source), schema), Path(source), Reading(data, "keep" if keep else "size")))
+    labels = [item for item in items if isinstance(item, Label)]
+    return labels, [item for item in items if isinstance(item, Skipped)]
+
+
+def check(path: Path, data: Path | None = None) -> Report:
+    """Check a label file or a folder of any format.
+
+    Pictures of a label file are looked for below ``data`` (default: the folder of the file) and decoded.
+    Nothing is written. UsageError where the path is none of these.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: expected a label file or a data set, found nothing there")
+    fitting = [format for format in FORMATS.values() if format.fits(path)]
+    if not fitting and label_file(path).is_file():
+        fitting = [_nearest(path)]
+    if not fitting:
+        raise UsageError(
+            f"{path}: expected {LABELS}, data.yaml, or images/ and masks/, found none; name the label file"
+        )
+    return fitting[0].check(path, data)
+
+
+def _nearest(table: Path) -> TableFormat:
+    """The table that a header comes closest to, whose error then says what is missing."""
+    header = set(columns_in(table)) - {"Filename"}
+    tables = [format for format in FORMATS.values() if isinstance(format, TableFormat)]
+    return max(tables, key=lambda format: len(header & set(format.columns)))

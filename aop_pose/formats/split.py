@@ -13,9 +13,9 @@ import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import Row, filename, header_of, parse_rows
+from aop_pose.formats.format import label_file
 from aop_pose.formats.label import find_picture
 from aop_pose.formats.pictures import read_gray
-from aop_pose.formats.registry import label_file
 from aop_pose.io.files import replacing
 
 THUMBNAIL = 32

@@ -1,4 +1,4 @@
-"""YOLO folders out: ``data.yaml``, ``images/{train,val}``, ``labels/{train,val}``, opened by Ultralytics.
+"""YOLO folders: ``data.yaml``, ``images/{train,val}``, ``labels/{train,val}``, opened by Ultralytics.
 
 Key points are written as x / width, y / height, as COCO's converters and Ultralytics' own tools do, so that what
 Ultralytics predicts in pixels compares with a label of ours as it is. Boxes around regions are written by their outer
@@ -23,7 +23,8 @@ from aop_pose.core.keypoints import Keypoints, to_centres, to_edges
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import RowError, number
-from aop_pose.formats.label import CLASSES, BoxedFrame, Finding, LabelledFrame, Report, outside, pose_box
+from aop_pose.formats.format import Finding, Format, Reading, Report
+from aop_pose.formats.label import CLASSES, Boxes, Label, Skipped, point_problems, pose_box
 from aop_pose.formats.pictures import picture_size, place_picture, read_gray, unique_stems
 from aop_pose.io.discover import KNOWN_SUFFIXES
 
@@ -33,9 +34,82 @@ OKS_SIGMA = 0.05
 _DECIMALS = 9
 
 
+class _Yolo(Format):
+    parted = True
+
+    def fits(self, source: Path) -> bool:
+        """True for a ``data.yaml`` of this kind, or its folder."""
+        file = source / "data.yaml" if source.is_dir() else source
+        if not file.is_file() or file.suffix not in (".yaml", ".yml"):
+            return False
+        return self._has_points(file) == (self.kind == "points")
+
+    def _has_points(self, file: Path) -> bool:
+        # One that cannot be read is taken for boxes, whose reader then says why.
+        try:
+            return read_data_yaml(file).kpt_shape is not None
+        except UsageError:
+            return False
+
+    def check(self, source: Path, data: Path | None = None) -> Report:
+        """Every picture of train and val with its label."""
+        return check_yolo(source)
+
+
+class YoloPose(_Yolo):
+    """One box with three points a picture."""
+
+    name = "yolo-pose"
+    kind = "points"
+    looks_for = "data.yaml with kpt_shape"
+    schema = AOP
+
+    def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
+        """As ``read_yolo_pose``."""
+        _check_own(self, how)
+        yield from read_yolo_pose(source)
+
+    def write(self, labels: Sequence[Label], dst: Path, held: Sequence[bool]) -> list[Skipped]:
+        """As ``write_yolo_pose``."""
+        write_yolo_pose(*_parted(labels, held), dst)
+        return []
+
+
+class YoloDetect(_Yolo):
+    """A box around each structure."""
+
+    name = "yolo-detect"
+    kind = "boxes"
+    looks_for = "data.yaml without kpt_shape"
+
+    def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
+        """As ``read_yolo_detect``."""
+        _check_own(self, how)
+        yield from read_yolo_detect(source)
+
+    def write(self, labels: Sequence[Label], dst: Path, held: Sequence[bool]) -> list[Skipped]:
+        """As ``write_yolo_detect``."""
+        write_yolo_detect(*_parted(labels, held), dst)
+        return []
+
+
+YOLO_POSE, YOLO_DETECT = YoloPose(), YoloDetect()
+
+
+def _check_own(format: Format, how: Reading) -> None:
+    if how.data is not None:
+        raise UsageError(f"--data: {format.name} holds its own pictures; leave --data out")
+
+
+def _parted(labels: Sequence[Label], held: Sequence[bool]) -> tuple[list[Label], list[Label]]:
+    """Those of train and those of val."""
+    train = [label for label, out in zip(labels, held, strict=True) if not out]
+    return train, [label for label, out in zip(labels, held, strict=True) if out]
+
+
 def write_yolo_pose(
-    train: Sequence[LabelledFrame],
-    val: Sequence[LabelledFrame],
+    train: Sequence[Label],
+    val: Sequence[Label],
     dst: Path,
     *,
     box_margin: float = BOX_MARGIN,
@@ -46,8 +120,6 @@ def write_yolo_pose(
     The box is that of the three points grown by ``box_margin`` times its longer side. ``oks_sigma`` stands in
     ``kpt_oks_sigmas`` for every point: Ultralytics' default of 1/3 for three points makes the gradient of
     small errors vanish. Without ``val`` frames ``val`` names the training frames, and the file says so.
-    UsageError where a point is missing or lies outside its picture, since Ultralytics drops such frames
-    without an error.
     """
     points = len(AOP.points)
     keys: dict[str, object] = {
@@ -62,37 +134,39 @@ def write_yolo_pose(
     return _write([*train, *val], labels, len(train), Path(dst), keys)
 
 
-def write_yolo_detect(train: Sequence[BoxedFrame], val: Sequence[BoxedFrame], dst: Path) -> Path:
+def write_yolo_detect(train: Sequence[Label], val: Sequence[Label], dst: Path) -> Path:
     """Write a detection data set of classes 0 PS, 1 FH with copies of the pictures; returns ``data.yaml``."""
     labels = [detect_label(frame) for frame in (*train, *val)]
     return _write([*train, *val], labels, len(train), Path(dst), {"names": dict(enumerate(CLASSES))})
 
 
-def pose_label(frame: LabelledFrame, box_margin: float) -> str:
+def pose_label(frame: Label, box_margin: float) -> str:
     """One line: class, box centre and size, then x y of each point, all as shares of width and height."""
-    coords = frame.keypoints.coords
-    size = _size(frame)
-    if not frame.inside:
-        found = ", ".join(f"({x:g}, {y:g})" for x, y in coords)
-        raise UsageError(
-            f"{frame.filename}: expected every point inside the {frame.width}x{frame.height} picture, "
-            f"found {found}; `aop-pose dataset check` lists all such rows"
-        )
+    coords, size = frame.points, _size(frame)
+    if not np.isfinite(coords).all():
+        raise UsageError(f"{frame.name}: expected {', '.join(frame.schema.points)}, found one missing")
     box = pose_box(coords, box_margin, frame.width, frame.height)
     if not (box[2:] > box[:2]).all():
-        raise UsageError(f"{frame.filename}: expected a box with an area, found points on one line and no margin")
+        raise UsageError(f"{frame.name}: expected a box with an area, found points on one line and no margin")
     return _line(0, box, size, np.clip(coords / size, 0, 1))
 
 
-def detect_label(frame: BoxedFrame) -> str:
+def detect_label(frame: Label) -> str:
     """One line per box: class, box centre and size as shares of width and height."""
-    size = _size(frame)
-    boxes = np.clip(to_edges(frame.boxes), 0, np.tile(size, 2))
-    lines = [_line(number, box, size, np.zeros(0)) for number, box in zip(frame.classes, boxes, strict=True)]
+    size, given = _size(frame), boxes_of(frame)
+    boxes = np.clip(to_edges(given.corners), 0, np.tile(size, 2))
+    lines = [_line(number, box, size, np.zeros(0)) for number, box in zip(given.classes, boxes, strict=True)]
     return "\n".join(lines)
 
 
-def _size(frame: LabelledFrame | BoxedFrame) -> np.ndarray:
+def boxes_of(frame: Label) -> Boxes:
+    """Its boxes; ValueError where it carries none."""
+    if frame.boxes is None:
+        raise ValueError(f"{frame.name}: expected boxes, found a label without them")
+    return frame.boxes
+
+
+def _size(frame: Label) -> np.ndarray:
     return np.array([frame.width, frame.height], dtype=np.float64)
 
 
@@ -103,7 +177,7 @@ def _line(number: int, box: np.ndarray, size: np.ndarray, shares: np.ndarray) ->
 
 
 def _write(
-    frames: Sequence[LabelledFrame | BoxedFrame],
+    frames: Sequence[Label],
     labels: Sequence[str],
     train: int,
     dst: Path,
@@ -115,9 +189,9 @@ def _write(
     for split in sorted(set(splits)):
         for kind in ("images", "labels"):
             (dst / kind / split).mkdir(parents=True, exist_ok=True)
-    stems = unique_stems(frame.filename for frame in frames)
+    stems = unique_stems(frame.name for frame in frames)
     for frame, stem, text, split in zip(frames, stems, labels, splits, strict=True):
-        place_picture(frame.path, dst / "images" / split, stem, frame.index)
+        place_picture(frame.path, dst / "images" / split, stem, frame.index or 0)
         (dst / "labels" / split / f"{stem}.txt").write_text(text + "\n" if text else "", encoding="utf-8")
     places = {"train": "images/train", "val": "images/val" if val else "images/train"}
     note = "" if val else "# No frame was held out: val repeats train, so figures on it mean nothing.\n"
@@ -227,7 +301,7 @@ def _numbers(line: str, count: int) -> np.ndarray:
     return values
 
 
-def read_yolo_pose(folder: Path) -> list[LabelledFrame]:
+def read_yolo_pose(folder: Path) -> list[Label]:
     """Every labelled picture of a pose folder, ``Filename`` being ``train/NAME.png``.
 
     UsageError names ``file:line`` where a label is missing, is malformed, or is not one line of three points.
@@ -243,11 +317,11 @@ def read_yolo_pose(folder: Path) -> list[LabelledFrame]:
             raise UsageError(f"{picture.label}: expected one line, found {len(lines)}")
         coords = _named(picture.label, lines[0][0], parse_pose_line, lines[0][1], data.kpt_shape, size)
         keypoints = Keypoints.from_points(AOP, coords)
-        frames.append(LabelledFrame(f"{picture.split}/{picture.path.name}", picture.path, *size, keypoints))
+        frames.append(Label(f"{picture.split}/{picture.path.name}", picture.path, size, keypoints))
     return frames
 
 
-def read_yolo_detect(folder: Path) -> list[BoxedFrame]:
+def read_yolo_detect(folder: Path) -> list[Label]:
     """Every labelled picture of a detection folder with classes PS, FH; UsageError as ``read_yolo_pose``."""
     data = read_data_yaml(folder)
     if data.kpt_shape is not None or data.class_names != list(CLASSES):
@@ -260,7 +334,8 @@ def read_yolo_detect(folder: Path) -> list[BoxedFrame]:
         if any(number >= len(CLASSES) for number in classes):
             raise UsageError(f"{picture.label}: expected classes 0 and 1, found {max(classes)}")
         boxes = np.array([box for _, box in found]).reshape(-1, 4)
-        frames.append(BoxedFrame(f"{picture.split}/{picture.path.name}", picture.path, *size, classes, boxes))
+        name = f"{picture.split}/{picture.path.name}"
+        frames.append(Label(name, picture.path, size, boxes=Boxes(classes, boxes)))
     return frames
 
 
@@ -344,9 +419,7 @@ def _line_messages(text: str, data: DataYaml, size: tuple[int, int] | None) -> I
     else:
         coords = parse_pose_line(text, data.kpt_shape, (width, height))
         names = AOP.points if len(coords) == len(AOP.points) else [f"point {i}" for i in range(1, len(coords) + 1)]
-        yield from outside(coords, names, (width, height))
-        if len(coords) > 1 and (coords[0] == coords[1]).all():
-            yield f"expected {names[0]} and {names[1]} apart, found both at one place"
+        yield from point_problems(names, coords, (width, height))
         number, box = parse_detect_line(" ".join(text.split()[:5]), (width, height))
     if number >= len(data.class_names):
         yield f"expected a class below {len(data.class_names)}, found {number}"

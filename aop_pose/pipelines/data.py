@@ -13,8 +13,15 @@ from torch.utils.data import Dataset
 
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import LabelledFrame
-from aop_pose.formats.split import groups_by_name, hold_out, merge_groups, near_duplicate_groups
+from aop_pose.formats.label import Label
+from aop_pose.formats.split import (
+    groups_by_name,
+    hold_out,
+    merge_groups,
+    near_duplicate_groups,
+    near_duplicate_groups_of,
+    thumbnail,
+)
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import FrameTrainingConfig
 from aop_pose.pipelines.job import Job
@@ -23,12 +30,12 @@ from aop_pose.pseudo.run import unlabelled_frames
 
 
 def split_frames(
-    labelled: list[LabelledFrame],
-    val: list[LabelledFrame] | None,
+    labelled: list[Label],
+    val: list[Label] | None,
     holdout: float,
     seed: int,
     patient: str | None = None,
-) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
+) -> tuple[list[Label], list[Label]]:
     """Frames that train and frames that choose the epoch.
 
     Without ``val`` a share ``holdout`` of the labelled frames is set aside in whole groups of near-duplicates, joined
@@ -48,9 +55,9 @@ def split_frames(
         return labelled, val
     if not holdout:
         return labelled, []
-    groups = near_duplicate_groups([frame.path for frame in labelled])
+    groups = near_duplicate_groups_of([thumbnail(frame.gray()) for frame in labelled])
     if patient is not None:
-        groups = merge_groups(groups, groups_by_name([frame.filename for frame in labelled], patient))
+        groups = merge_groups(groups, groups_by_name([frame.name for frame in labelled], patient))
     held = hold_out(groups, holdout, seed)
     kept = [frame for frame, out in zip(labelled, held, strict=True) if not out]
     return kept, [frame for frame, out in zip(labelled, held, strict=True) if out]
@@ -79,15 +86,9 @@ class TrainingFrames:
     """What run.json says of them."""
 
 
-def read_examples(frames: Sequence[LabelledFrame]) -> list[Example]:
-    """Pictures and points in memory. UsageError names a frame whose points are missing or coincide."""
-    examples = []
-    for frame in frames:
-        points = frame.keypoints.coords
-        if not frame.keypoints.complete or len(np.unique(points, axis=0)) < len(points):
-            raise UsageError(f"{frame.filename}: expected {len(points)} different points; run `aop-pose dataset check`")
-        examples.append(Example(frame.filename, read_frame(frame.path).pixels, points))
-    return examples
+def read_examples(frames: Sequence[Label]) -> list[Example]:
+    """Pictures and points in memory."""
+    return [Example(frame.name, frame.gray(), frame.points) for frame in frames]
 
 
 def phantom_examples(count: int, seed: int) -> list[Example]:
@@ -101,7 +102,7 @@ def phantom_examples(count: int, seed: int) -> list[Example]:
 
 
 def labelled_examples(
-    job: Job, val: str | None, config: FrameTrainingConfig, read: Callable[[str], list[LabelledFrame]]
+    job: Job, val: str | None, config: FrameTrainingConfig, read: Callable[[str], list[Label]]
 ) -> TrainingFrames:
     """Labelled frames; ``read`` gives those of a label file.
 

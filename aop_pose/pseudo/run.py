@@ -20,9 +20,9 @@ from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import Row as TableRow
 from aop_pose.formats.csv_rows import RowError, Seen, filename, number, parse_rows, read_list
-from aop_pose.formats.iugc import COLUMNS, KEEP, is_kept, parse_row
-from aop_pose.formats.label import LabelledFrame, find_picture, resolve
-from aop_pose.formats.pictures import picture_size
+from aop_pose.formats.iugc import COLUMNS, IUGC, KEEP
+from aop_pose.formats.label import Label, LabelError, find_picture, resolve
+from aop_pose.formats.pictures import picture_size, read_gray
 from aop_pose.inference.predictor import Predictor, usable_cores
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.files import replacing
@@ -311,7 +311,7 @@ _MADE = {"noise": Noise, "cut": Cut}
 class PseudoFrame:
     """A frame with the points a network gave it."""
 
-    frame: LabelledFrame
+    frame: Label
     weight: float
     """How far the points are to be trusted, in [0, 1]."""
 
@@ -353,8 +353,10 @@ class Origin(BaseModel):
         return Rule(self.confidence or DEFAULT, self.draws, self.seed, self.min_score, self.noise)
 
 
-def read_pseudo(file: Path, data: Path) -> list[PseudoFrame]:
+def read_pseudo(file: Path, data: Path, keep: bool = False) -> list[PseudoFrame]:
     """The rows with ``keep`` 1, each with its picture (``data/Filename``, else ``data/images/Filename``).
+
+    Pictures are decoded and kept where ``keep``, else only their sizes are read.
 
     UsageError names ``file:line`` of the first row that is malformed, repeats a name (dropped rows count) or a picture
     under another name, has no readable picture, one of another size than ``read_origin`` knows, a point outside it, or
@@ -368,11 +370,11 @@ def read_pseudo(file: Path, data: Path) -> list[PseudoFrame]:
     def parse(row: TableRow) -> PseudoFrame | None:
         nonlocal rows
         rows += 1
-        kept = is_kept(row)
+        kept = IUGC.is_kept(row)
         seen.add(filename(row.cells["Filename"]), row.line)
         if not kept:
             return None
-        found = _frame(row, data, sizes)
+        found = _frame(row, data, sizes, keep)
         # Of links each is a picture of its own, as in a folder that is labelled.
         pictures.add(os.path.normpath(found.frame.path), row.line)
         return found
@@ -383,23 +385,22 @@ def read_pseudo(file: Path, data: Path) -> list[PseudoFrame]:
     return frames
 
 
-def _frame(row: TableRow, data: Path, sizes: Collection[str]) -> PseudoFrame:
-    name, coords = parse_row(row)
+def _frame(row: TableRow, data: Path, sizes: Collection[str], keep: bool) -> PseudoFrame:
+    name, coords = filename(row.cells["Filename"]), IUGC.coords(row, AOP)
     weight = _weight(row.cells["weight"])
     path = find_picture(data, name)
-    width, height = picture_size(path)
+    pixels = read_gray(path) if keep else None
+    width, height = picture_size(path) if pixels is None else pixels.shape[::-1]
     if sizes and f"{width}x{height}" not in sizes:
         raise RowError(
             f"{name}: expected a picture of {' or '.join(sizes)} as it was labelled, found {width}x{height}; label the "
             "frames again"
         )
-    keypoints = Keypoints.from_points(AOP, coords)
-    if outside := keypoints.outside(width, height):
-        raise RowError(
-            f"{name}: expected points within the {width}x{height} picture, found {', '.join(outside)} outside; "
-            "was another size of it labelled?"
-        )
-    return PseudoFrame(LabelledFrame(name, path, width, height, keypoints), weight)
+    try:
+        label = Label(name, path, (width, height), Keypoints.from_points(AOP, coords), kept=pixels)
+    except LabelError as error:
+        raise RowError(f"{name}: {error}; was another size of it labelled?") from None
+    return PseudoFrame(label, weight)
 
 
 def _weight(text: str) -> float:

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from aop_pose.errors import UnreadableError
-from aop_pose.formats.label import LabelledFrame, Skipped
-from aop_pose.formats.pictures import read_gray, unique_stems
+from aop_pose.formats.label import Label, Skipped
+from aop_pose.formats.pictures import unique_stems
 from aop_pose.io.files import replacing
 from aop_pose.scribbles.sector import find_sector
 from aop_pose.scribbles.strokes import NAMES, Strokes, strokes_for
@@ -117,7 +117,7 @@ def write_strokes_table(folder: Path, rows: Iterable[Sequence[str]]) -> None:
 
 def write_left_out(folder: Path, left_out: Iterable[Skipped]) -> None:
     """``left_out.csv`` in a folder; it appears only when complete."""
-    _write_table(folder / LEFT_OUT_TABLE, LEFT_OUT_COLUMNS, [(left.filename, left.reason) for left in left_out])
+    _write_table(folder / LEFT_OUT_TABLE, LEFT_OUT_COLUMNS, [(left.name, left.reason) for left in left_out])
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -142,30 +142,30 @@ class Sheet:
     """Landmarks that give no strokes, and pictures that cannot be read."""
 
 
-def write_strokes(frames: Iterable[LabelledFrame], out: Path) -> Sheet:
+def write_strokes(frames: Iterable[Label], out: Path, left_out: Sequence[Skipped] = ()) -> Sheet:
     """Write ``out/strokes.csv``, ``out/left_out.csv`` and ``out/pictures/STEM.png``.
 
-    A frame stands in one table or the other. ``positive`` is 1 inside the structure and 0 outside it, the ends are in
+    A frame stands in one table or the other; those that are ``left_out`` already stand in the second. ``positive`` is 1 inside the structure and 0 outside it, the ends are in
     pixels of the frame. ``out`` holds nothing yet.
     """
     frames = list(frames)
     pictures = out / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
-    sheet, rows = Sheet(), []
-    for frame, stem in zip(frames, unique_stems(frame.filename for frame in frames), strict=True):
+    sheet, rows = Sheet(left_out=list(left_out)), []
+    for frame, stem in zip(frames, unique_stems(frame.name for frame in frames), strict=True):
         try:
-            pixels = read_gray(frame.path, frame.index)
+            pixels = frame.gray()
         except UnreadableError as error:
-            sheet.left_out.append(Skipped(frame.filename, str(error)))
+            sheet.left_out.append(Skipped(frame.name, str(error)))
             sheet.unreadable += 1
             continue
-        points = frame.keypoints.coords
+        points = frame.points
         strokes = strokes_for(points, frame.width, frame.height, find_sector(pixels))
         if strokes.reason:
-            sheet.left_out.append(Skipped(frame.filename, strokes.reason))
+            sheet.left_out.append(Skipped(frame.name, strokes.reason))
             continue
         _write_picture(pictures / f"{stem}.png", draw_strokes(pixels, points, strokes))
-        rows += stroke_rows(frame.filename, strokes)
+        rows += stroke_rows(frame.name, strokes)
         sheet.drawn += 1
     write_strokes_table(out, rows)
     write_left_out(out, sheet.left_out)

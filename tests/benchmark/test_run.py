@@ -10,7 +10,7 @@ from aop_pose.benchmark import run as module
 from aop_pose.benchmark.plan import Budget, Pace, Plan
 from aop_pose.benchmark.run import benchmark, find_pace, measure, train_and_export
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.phantom.write import write_phantoms
 from aop_pose.pipelines import PIPELINES
 from aop_pose.stats.agreement import holm
@@ -55,7 +55,7 @@ class Work:
                 "artefact": {"model_id": f"{task.name}@1", "bytes": 5_000_000},
             }
         assert function is measure
-        names = [frame.filename for frame in read_iugc(task.tested, task.data)]
+        names = [frame.name for frame in read_labels(task.tested, task.data)]
         rng = np.random.default_rng(0)
         more = (4, 2) if task.method == "poor" else (0, 0)
         errors = {
@@ -105,8 +105,8 @@ def test_every_method_learns_and_checks_the_same_frames(data, tmp_path):
     for seed in range(2):
         good, poor = work.tasks[f"good-{seed}"], work.tasks[f"poor-{seed}"]
         assert (good.labels, good.check, good.tested) == (poor.labels, poor.check, poor.tested)
-        learned = {frame.filename for frame in read_iugc(good.labels, data)}
-        checked = {frame.filename for frame in read_iugc(good.check, data)}
+        learned = {frame.name for frame in read_labels(good.labels, data)}
+        checked = {frame.name for frame in read_labels(good.check, data)}
         assert len(learned) + len(checked) == 20
         assert not learned & checked
 
@@ -115,7 +115,7 @@ def test_without_a_file_to_measure_whole_groups_of_the_labels_are_held_out(data,
     work = Work()
     done = benchmark(plan(data, val=None), tmp_path / "out", work=work)
     task = work.tasks["good-0"]
-    sets = [{f.filename for f in read_iugc(file, data)} for file in (task.labels, task.check, task.tested)]
+    sets = [{f.name for f in read_labels(file, data)} for file in (task.labels, task.check, task.tested)]
     assert sum(map(len, sets)) == len(set.union(*sets)) == 20
     assert done.withheld.startswith("fewer than 20 groups")
     assert {(pair.p, pair.difference.interval) for pair in done.pairs} == {(None, None)}

@@ -8,7 +8,7 @@ from tests.fakes import require_ultralytics
 require_ultralytics()
 
 from aop_pose.benchmark.run import Task, find_pace, measure, train_and_export  # noqa: E402
-from aop_pose.formats.iugc import read_iugc  # noqa: E402
+from aop_pose.formats.registry import read_labels  # noqa: E402
 from aop_pose.geometry import angle_of_progression  # noqa: E402
 from aop_pose.inference.weights import load  # noqa: E402
 from aop_pose.io.images import read_frame  # noqa: E402
@@ -40,7 +40,7 @@ def test_a_run_from_frames_to_errors(task):
     assert measured["measuring"]["ms_per_frame"] > 0
     # Each error against the definition, from the artefact's own answer.
     predictor = load(task.artefact)
-    for frame in read_iugc(task.tested, task.data):
+    for frame in read_labels(task.tested, task.data):
         points = predictor.find([read_frame(frame.path).pixels])[0].keypoints
         truth = frame.keypoints.coords
         expected = [512 / 96 * np.hypot(96, 96), 180.0]
@@ -49,7 +49,7 @@ def test_a_run_from_frames_to_errors(task):
                 512 / 96 * np.linalg.norm(points.coords - truth, axis=1).mean(),
                 abs(float(angle_of_progression(*points.coords) - angle_of_progression(*truth))),
             ]
-        assert measured["errors"][frame.filename] == pytest.approx(expected, abs=0.01)
+        assert measured["errors"][frame.name] == pytest.approx(expected, abs=0.01)
 
 
 def test_a_finished_training_is_not_repeated(task):

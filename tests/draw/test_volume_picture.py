@@ -216,11 +216,11 @@ def test_names_that_may_be_left_out_never_cover_each_other(places):
 
 
 def test_real_volumes_are_drawn(shared_data, tmp_path):
-    from aop_pose.formats.points3d import read_points3d
+    from aop_pose.formats.registry import read_labels
     from aop_pose.io.volumes import read_volume
 
-    labelled = read_points3d(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri")[0]
-    volume, truth = read_volume(labelled.path), labelled.keypoints(FETAL_FACE)
+    labelled = read_labels(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri", None)[0]
+    volume, truth = read_volume(labelled.path), labelled.keypoints
     sheet = volume_sheet(volume, truth, truth)
     assert has(sheet, RED)
     assert sheet.shape[1] > 700

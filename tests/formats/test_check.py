@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.check import check
 from aop_pose.formats.convert import convert
 from aop_pose.formats.head import COLUMNS
+from aop_pose.formats.registry import check
 from tests.formats.made_up import iugc_folder, mask, masks_folder, picture, save, save_nifti, tree
 from tests.volume_files import VALUES, nifti
 
@@ -115,7 +115,7 @@ def test_head_tables_are_checked_too(tmp_path):
         "labels.csv:4: expected each picture once, found a.png again (first in line 2)",
         "labels.csv:4: pixel_size_mm: expected a positive number, found '0'",
         "labels.csv:5: expected each picture once, found b.png again (first in line 3)",
-        "labels.csv:5: expected OFD1 and OFD2 apart, found both at one place",
+        "labels.csv:5: expected OFD1 and OFD2 apart, found both at (1, 2)",
     ]
 
 

@@ -6,7 +6,7 @@ import yaml
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.convert import Holdout, convert
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.yolo import read_yolo_detect
 from aop_pose.io.volumes import read_volume
 from tests.formats.made_up import iugc_folder, mask, masks_folder, picture, save, tree
@@ -35,7 +35,7 @@ def test_iugc_to_pose_and_back_keeps_names_points_and_pictures(tmp_path):
 def test_masks_to_boxes_keep_the_edges_of_their_pixels(tmp_path):
     convert(masks_folder(tmp_path / "src"), tmp_path / "out", "yolo-detect")
     for frame in read_yolo_detect(tmp_path / "out"):
-        np.testing.assert_allclose(frame.boxes, [[4.5, 4.5, 14.5, 7.5], [19.5, 14.5, 40.5, 30.5]], atol=1e-6)
+        np.testing.assert_allclose(frame.boxes.corners, [[4.5, 4.5, 14.5, 7.5], [19.5, 14.5, 40.5, 30.5]], atol=1e-6)
 
 
 def test_the_split_of_a_yolo_folder_is_kept(tmp_path):
@@ -73,7 +73,7 @@ def test_frames_that_cannot_be_converted_are_left_out_with_a_reason(tmp_path):
     save(source / "masks" / "00.png", mask(0, 0))
     (source / "masks" / "01.png").unlink()
     done = convert(source, tmp_path / "out", "iugc")
-    assert [item.filename for item in done.skipped] == ["00.png", "01.png"]
+    assert [item.name for item in done.skipped] == ["00.png", "01.png"]
     assert [row["Filename"] for row in rows(tmp_path / "out")] == ["02.png"]
 
 
@@ -82,7 +82,7 @@ def test_a_point_outside_leaves_a_frame_out_of_a_pose_set(tmp_path):
     file = source / "labels.csv"
     file.write_text(file.read_text().replace("(30, 21)", "(30, 99)"))
     done = convert(source, tmp_path / "out", "yolo-pose")
-    assert [item.filename for item in done.skipped] == ["01.png"]
+    assert [item.name for item in done.skipped] == ["01.png"]
     assert done.written == 2
 
 
@@ -91,7 +91,7 @@ def test_truncated_pictures_are_left_out_of_a_pose_set(tmp_path):
     path = source / "images" / "02.png"
     path.write_bytes(path.read_bytes()[:-200])
     done = convert(source, tmp_path / "out", "yolo-pose")
-    assert [item.filename for item in done.skipped] == ["02.png"]
+    assert [item.name for item in done.skipped] == ["02.png"]
 
 
 def nothing_was_written(tmp_path):
@@ -101,7 +101,7 @@ def nothing_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("to", "source_format", "message"),
     [
-        ("coco", "", "--to: expected one of iugc, masks, .* found 'coco'"),
+        ("coco", "", "--to: expected one of iugc, .*, masks, found 'coco'"),
         ("iugc", "coco", "--from: expected one of .* found 'coco'"),
         ("masks", "", "--to masks needs masks, iugc has points; possible: iugc, yolo-pose"),
         ("head-csv", "", "--to head-csv needs head, iugc has points"),
@@ -195,8 +195,8 @@ def test_pictures_of_the_same_name_in_sub_folders_stay_apart(tmp_path):
         lines.append(f'{name},"(30, 10)","(10, 10)","(30, {20 + i})"')
     (source / "labels.csv").write_text("\n".join(lines) + "\n")
     convert(source, tmp_path / "out", "iugc")
-    frames = read_iugc(tmp_path / "out" / "labels.csv", tmp_path / "out")
-    assert [frame.filename for frame in frames] == ["p1__1.png", "p2__1.png"]
+    frames = read_labels(tmp_path / "out" / "labels.csv", tmp_path / "out")
+    assert [frame.name for frame in frames] == ["p1__1.png", "p2__1.png"]
     assert frames[1].path.read_bytes() == (source / "p2" / "1.png").read_bytes()
 
 
@@ -210,4 +210,4 @@ def test_a_volume_of_two_files_becomes_one_and_an_unreadable_one_is_left_out(tmp
     assert (tmp_path / "out" / "labels.csv").read_text() == "Filename,tip_i,tip_j,tip_k\na.mha,0,1,0\n"
     volume = read_volume(tmp_path / "out" / "volumes" / "a.mha")
     assert (volume.spacing.tolist(), volume.voxels[1, 0, 1]) == ([1, 2, 3], 5)
-    assert [skipped.filename for skipped in done.skipped] == ["b.mhd"]
+    assert [skipped.name for skipped in done.skipped] == ["b.mhd"]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from aop_pose.cli.dataset import app
 from aop_pose.errors import UsageError
-from aop_pose.formats.registry import SETS, fitting_layouts
+from aop_pose.formats.registry import FORMATS, fitting_formats
 from tests.formats.made_up import mask, picture, save, save_mha, save_nifti, save_video
 
 CARDS = Path(__file__).resolve().parents[2] / "datasets"
@@ -137,13 +137,13 @@ def test_the_command_of_the_card_converts_a_folder_of_that_layout(name, tmp_path
 @pytest.mark.parametrize("name", list(MADE_UP))
 def test_the_layout_is_found_without_being_named(name, tmp_path):
     MADE_UP[name][0](tmp_path)
-    found = [layout.name for layout in fitting_layouts(tmp_path)]
+    found = [layout.name for layout in fitting_formats(tmp_path)]
     assert name in found
     assert set(found) <= {name, "psfhs", "fh-ps-aop"}
 
 
 def test_every_layout_has_a_made_up_folder_and_a_card():
-    assert {layout.name for layout in SETS} == set(MADE_UP) == set(CARD_OF)
+    assert {name for name, format in FORMATS.items() if not format.is_written} == set(MADE_UP) == set(CARD_OF)
     index = (CARDS / "README.md").read_text()
     for name, card in CARD_OF.items():
         assert f"--from {name}" in (CARDS / card).read_text()

@@ -2,14 +2,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError
-from aop_pose.formats.label import MaskedFrame, Skipped, read_mask
-from aop_pose.formats.masks import boxes_from_mask, points_from_mask, read_masks, write_masks
+from aop_pose.formats.format import Reading
+from aop_pose.formats.label import Label, Mask, Skipped
+from aop_pose.formats.masks import MASKS, boxes_from_mask, points_from_mask
+from aop_pose.formats.pictures import read_mask
+from aop_pose.formats.registry import read_labels
 from tests.formats.made_up import HEIGHT, WIDTH, mask, masks_folder, picture, save, save_mha
 
 
-def masked(folder, pixels, **fields):
-    return MaskedFrame("a.png", save(folder / "a.png", picture(0)), save(folder / "m.png", pixels), **fields)
+def masked(folder, pixels, points=None, **fields):
+    keypoints = None if points is None else Keypoints.from_points(AOP, points)
+    mask_file = Mask(save(folder / "m.png", pixels), **fields)
+    return Label("a.png", save(folder / "a.png", picture(0)), keypoints=keypoints, mask=mask_file)
+
+
+def read_masks(folder):
+    return list(MASKS.read(folder, Reading()))
 
 
 def test_pictures_are_paired_with_their_masks(tmp_path):
@@ -18,28 +29,28 @@ def test_pictures_are_paired_with_their_masks(tmp_path):
     save_mha(tmp_path / "masks" / "p1" / "x.mha", mask())
     save(tmp_path / "images" / "lonely.png", picture(6))
     found = list(read_masks(tmp_path))
-    assert [item.filename for item in found] == ["00.png", "01.png", "lonely.png", "p1/x.png"]
+    assert [item.name for item in found] == ["00.png", "01.png", "lonely.png", "p1/x.png"]
     assert isinstance(found[2], Skipped)
-    np.testing.assert_array_equal(found[3].mask(), mask())
+    np.testing.assert_array_equal(found[3].mask.read(), mask())
 
 
 def test_boxes_end_at_the_outer_edges_of_their_pixels(tmp_path):
     # Pixels x 5-14, y 5-7 cover 4.5..14.5 by 4.5..7.5 where centres are whole numbers.
     frame = boxes_from_mask(masked(tmp_path, mask()))
-    assert frame.classes == (0, 1)
-    assert frame.boxes.tolist() == [[4.5, 4.5, 14.5, 7.5], [19.5, 14.5, 40.5, 30.5]]
+    assert frame.boxes.classes == (0, 1)
+    assert frame.boxes.corners.tolist() == [[4.5, 4.5, 14.5, 7.5], [19.5, 14.5, 40.5, 30.5]]
     assert (frame.width, frame.height) == (WIDTH, HEIGHT)
 
 
 def test_specks_do_not_widen_a_box(tmp_path):
     values = mask()
     values[0, 0] = 1
-    assert boxes_from_mask(masked(tmp_path, values)).boxes[0].tolist() == [4.5, 4.5, 14.5, 7.5]
+    assert boxes_from_mask(masked(tmp_path, values)).boxes.corners[0].tolist() == [4.5, 4.5, 14.5, 7.5]
 
 
 def test_one_structure_alone_has_a_box_and_no_points(tmp_path):
     frame = masked(tmp_path, mask(fh=0))
-    assert boxes_from_mask(frame).classes == (0,)
+    assert boxes_from_mask(frame).boxes.classes == (0,)
     assert isinstance(points_from_mask(frame), Skipped)
 
 
@@ -71,7 +82,7 @@ def test_a_mask_that_does_not_fit_is_left_out_with_a_reason(tmp_path, values, re
 
 
 def test_other_values_are_translated(tmp_path):
-    np.testing.assert_array_equal(masked(tmp_path, mask(7, 8), values={0: 0, 7: 1, 8: 2}).mask(), mask())
+    np.testing.assert_array_equal(masked(tmp_path, mask(7, 8), values={0: 0, 7: 1, 8: 2}).mask.read(), mask())
 
 
 def test_palette_masks_give_their_indices(tmp_path):
@@ -85,20 +96,18 @@ def test_written_folders_are_read_back(tmp_path):
     masks_folder(tmp_path / "src", 2)
     frames = list(read_masks(tmp_path / "src"))
     save(tmp_path / "src" / "masks" / "01.png", mask(ps=5))
-    written = list(write_masks(frames, tmp_path / "out"))
-    assert written[0] == "00"
-    assert isinstance(written[1], Skipped)
+    (left_out,) = MASKS.write(frames, tmp_path / "out", [False, False])
+    assert left_out.name == "01.png"
     back = list(read_masks(tmp_path / "out"))
-    assert [frame.filename for frame in back] == ["00.png"]
-    np.testing.assert_array_equal(back[0].mask(), mask())
+    assert [frame.name for frame in back] == ["00.png"]
+    np.testing.assert_array_equal(back[0].mask.read(), mask())
 
 
 def test_points_of_real_masks_are_those_of_the_label_file(shared_data):
-    from aop_pose.formats.iugc import read_iugc
 
     folder = shared_data / "psfhs"
-    truth = {frame.filename: frame.keypoints.coords for frame in read_iugc(folder / "val.csv", folder)}
-    found = [frame for frame in read_masks(folder) if frame.filename in truth]
+    truth = {frame.name: frame.keypoints.coords for frame in read_labels(folder / "val.csv", folder)}
+    found = [frame for frame in read_masks(folder) if frame.name in truth]
     assert len(found) == len(truth) == 132
-    same = [(points_from_mask(frame).keypoints.coords == truth[frame.filename]).all() for frame in found]
+    same = [(points_from_mask(frame).keypoints.coords == truth[frame.name]).all() for frame in found]
     assert all(same)

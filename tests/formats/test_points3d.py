@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
-from aop_pose.formats.points3d import SPACING, LabelledVolume, read_points3d, schema_of, write_points3d
+from aop_pose.formats.label import SPACING, Label
+from aop_pose.formats.points3d import POINTS_3D, points_schema, schema_of
+from aop_pose.formats.registry import read_labels
 from aop_pose.io.volumes import write_sequence, write_volume
 from tests.formats.made_up import save_nifti
 
@@ -19,19 +22,17 @@ def write(folder, *lines):
 
 def test_points_are_named_by_their_columns(tmp_path):
     file = write(tmp_path, HEADER, "a.nii.gz,31.0,6,5,4,0,1.5,2")
-    (volume,) = read_points3d(file, tmp_path)
-    assert volume.shape == (7, 6, 5)
-    assert {name: point.tolist() for name, point in volume.points.items()} == {
-        "brain": [6, 5, 4],
-        "left_eye": [0, 1.5, 2],
-    }
-    assert volume.notes == {"ga_weeks": "31.0"}
+    (volume,) = read_labels(file, tmp_path, None)
+    assert volume.size == (7, 6, 5)
+    assert volume.schema.points == ("brain", "left_eye")
+    assert volume.points.tolist() == [[6, 5, 4], [0, 1.5, 2]]
+    assert volume.extras == {"ga_weeks": "31.0"}
 
 
 def test_written_rows_come_back_as_they_were(tmp_path):
     file = write(tmp_path, HEADER, "a.nii.gz,31.0,6,5,4,0,1.5,2")
     before = file.read_text()
-    write_points3d(read_points3d(file, tmp_path), file)
+    POINTS_3D.write_table(read_labels(file, tmp_path, None), file)
     assert file.read_text() == before
 
 
@@ -46,14 +47,14 @@ def test_written_rows_come_back_as_they_were(tmp_path):
 )
 def test_what_does_not_fit_is_named_by_file_and_line(tmp_path, lines, message):
     with pytest.raises(UsageError, match=message):
-        read_points3d(write(tmp_path, *lines), tmp_path)
+        read_labels(write(tmp_path, *lines), tmp_path, None)
 
 
 def test_real_volumes_are_read_whole(shared_data):
-    volumes = read_points3d(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri")
+    volumes = read_labels(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri", None)
     assert len(volumes) == 31
-    assert volumes[0].shape == (160, 160, 64)
-    assert list(volumes[0].points) == ["brain", "left_eye", "right_eye"]
+    assert volumes[0].size == (160, 160, 64)
+    assert volumes[0].schema is FETAL_FACE
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd", ".npz"])
@@ -62,22 +63,23 @@ def test_a_volume_of_any_format_has_a_shape(tmp_path, suffix):
         pytest.importorskip("SimpleITK")
     write_volume(Volume(np.zeros((7, 6, 5), np.float32), np.eye(4)), tmp_path / f"a{suffix}")
     (tmp_path / "labels.csv").write_text(f"{HEADER}\na{suffix},31,6,5,4,0,1.5,2\n")
-    (volume,) = read_points3d(tmp_path / "labels.csv", tmp_path)
-    assert volume.shape == (7, 6, 5)
+    (volume,) = read_labels(tmp_path / "labels.csv", tmp_path, None)
+    assert volume.size == (7, 6, 5)
 
 
 def test_a_point_that_was_not_marked_has_empty_cells(tmp_path):
     file = write(tmp_path, HEADER, "a.nii.gz,31.0,6,5,4,,,")
     before = file.read_text()
-    (volume,) = read_points3d(file, tmp_path)
-    assert np.isnan(volume.points["left_eye"]).all()
-    write_points3d([volume], file)
+    (volume,) = read_labels(file, tmp_path, None)
+    assert np.isnan(volume.keypoints["left_eye"]).all()
+    POINTS_3D.write_table([volume], file)
     assert file.read_text() == before
 
 
 def test_indices_are_written_to_the_fourth_decimal(tmp_path):
-    volume = LabelledVolume("a.nii", tmp_path / "a.nii", (300, 300, 300), {"brain": np.array([123.45678, 200, 0])})
-    write_points3d([volume], tmp_path / "labels.csv")
+    brain = Keypoints.from_points(points_schema(["brain"]), [[123.45678, 200, 0]])
+    volume = Label("a.nii", tmp_path / "a.nii", (300, 300, 300), brain, index=None)
+    POINTS_3D.write_table([volume], tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == "Filename,brain_i,brain_j,brain_k\na.nii,123.4568,200,0\n"
 
 
@@ -91,18 +93,19 @@ def test_the_columns_choose_the_schema():
 
 
 def test_keypoints_stand_in_the_order_of_the_schema(tmp_path):
-    points = {"right_eye": np.array([7, 8, 9]), "brain": np.array([1, 2, 3]), "left_eye": np.full(3, np.nan)}
-    keypoints = LabelledVolume("a.nii", tmp_path / "a.nii", (9, 9, 9), points).keypoints(FETAL_FACE)
-    assert keypoints["right_eye"].tolist() == [7, 8, 9]
-    assert keypoints["brain"].tolist() == [1, 2, 3]
-    assert not keypoints.complete
+    schema = points_schema(["right_eye", "brain", "left_eye"])
+    keypoints = Keypoints.from_points(schema, [[7, 8, 8], [1, 2, 3], [np.nan] * 3])
+    brain, left_eye, right_eye = Label("a.nii", tmp_path / "a.nii", (9, 9, 9), keypoints).points_of(FETAL_FACE)
+    assert right_eye.tolist() == [7, 8, 8]
+    assert brain.tolist() == [1, 2, 3]
+    assert np.isnan(left_eye).all()
 
 
 def test_real_labels_are_a_fetal_face_inside_its_volume(shared_data):
-    volumes = read_points3d(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri")
-    schema = schema_of(volumes[0].points)
+    volumes = read_labels(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri", None)
+    schema = schema_of(volumes[0].schema.points)
     assert schema is FETAL_FACE
-    assert all(volume.keypoints(schema).outside(*volume.shape) == [] for volume in volumes)
+    assert all(volume.keypoints.outside(*volume.size) == [] for volume in volumes)
 
 
 def test_time_points_of_a_file_are_rows_of_their_own_and_are_read_as_such(tmp_path):
@@ -112,10 +115,10 @@ def test_time_points_of_a_file_are_rows_of_their_own_and_are_read_as_such(tmp_pa
     header = HEADER.replace("ga_weeks", "index")
     lines = (header, "a.nii.gz,1,6,5,4,0,1.5,2", "a.nii.gz,0,6,5,4,0,1.5,2")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    later, earlier = read_points3d(tmp_path / "labels.csv", tmp_path)
+    later, earlier = read_labels(tmp_path / "labels.csv", tmp_path, None)
     assert (later.index, earlier.index) == (1, 0)
-    assert (later.read().voxels.max(), earlier.read().voxels.max(), later.read().index) == (4, 3, 1)
-    write_points3d([later, earlier], tmp_path / "again.csv")
+    assert (later.volume().voxels.max(), earlier.volume().voxels.max(), later.volume().index) == (4, 3, 1)
+    POINTS_3D.write_table([later, earlier], tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_text() == "\n".join(lines) + "\n"
 
 
@@ -126,13 +129,13 @@ def test_a_file_without_spacing_has_that_of_its_row(tmp_path):
     header = HEADER.replace("ga_weeks", ",".join(SPACING))
     lines = (header, "a.npy,1,2.5,3,6,5,4,0,1.5,2", "b.npz,9,9,9,6,5,4,0,1.5,2", "b.npz,,,,6,5,4,0,1.5,2")
     (tmp_path / "labels.csv").write_text("\n".join(lines[:3]))
-    given, stated = read_points3d(tmp_path / "labels.csv", tmp_path)
+    given, stated = read_labels(tmp_path / "labels.csv", tmp_path, None)
     assert given.spacing == (1, 2.5, 3)
-    assert given.read().spacing.tolist() == [1, 2.5, 3]
+    assert given.volume().spacing.tolist() == [1, 2.5, 3]
     # What the file says of itself stands.
-    assert stated.read().spacing.tolist() == [2, 2, 3]
+    assert stated.volume().spacing.tolist() == [2, 2, 3]
     (tmp_path / "labels.csv").write_text("\n".join([lines[0], lines[3]]))
-    assert read_points3d(tmp_path / "labels.csv", tmp_path)[0].spacing is None
+    assert read_labels(tmp_path / "labels.csv", tmp_path, None)[0].spacing is None
 
 
 @pytest.mark.parametrize(
@@ -148,4 +151,4 @@ def test_a_file_without_spacing_has_that_of_its_row(tmp_path):
 def test_a_wrong_time_or_spacing_is_named(tmp_path, columns, cells, message):
     lines = [f"a.nii.gz,{one},6,5,4,0,1,2" for one in cells]
     with pytest.raises(UsageError, match=message):
-        read_points3d(write(tmp_path, HEADER.replace("ga_weeks", columns), *lines), tmp_path)
+        read_labels(write(tmp_path, HEADER.replace("ga_weeks", columns), *lines), tmp_path, None)

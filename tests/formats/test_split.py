@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import groups_by_name, hold_out, merge_groups, near_duplicate_groups
 from tests.formats.made_up import picture, save
 
@@ -54,9 +54,9 @@ def test_an_unreadable_picture_is_named(tmp_path):
 
 def test_no_real_group_stands_on_both_sides_of_the_validation_line(shared_data):
     folder = shared_data / "psfhs"
-    train = [frame.path for frame in read_iugc(folder / "labelled.csv", folder)]
+    train = [frame.path for frame in read_labels(folder / "labelled.csv", folder)]
     train += [folder / "images" / name for name in (folder / "unlabelled.txt").read_text().split()]
-    val = [frame.path for frame in read_iugc(folder / "val.csv", folder)]
+    val = [frame.path for frame in read_labels(folder / "val.csv", folder)]
     groups = near_duplicate_groups([*train, *val])
     assert not set(groups[: len(train)]) & set(groups[len(train) :])
     # It finds groups at all: real frames come in sweeps.

@@ -7,7 +7,7 @@ import yaml
 from aop_pose.core.keypoints import Keypoints, to_centres, to_edges
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import BoxedFrame, LabelledFrame
+from aop_pose.formats.label import Boxes, Label, LabelError
 from aop_pose.formats.yolo import (
     label_path,
     parse_pose_line,
@@ -22,7 +22,7 @@ from tests.formats.made_up import picture, save
 
 def labelled(folder, name, coords, size=(100, 50), seed=0):
     path = save(folder / name, picture(seed, *size))
-    return LabelledFrame(name, path, *size, Keypoints.from_points(AOP, coords))
+    return Label(name, path, size, Keypoints.from_points(AOP, coords))
 
 
 def label(dst, split, stem):
@@ -95,23 +95,21 @@ def test_points_come_back_within_a_ten_thousandth_of_a_pixel(tmp_path):
     ]
     write_yolo_pose(frames[:2], frames[2:], tmp_path / "out")
     back = read_yolo_pose(tmp_path / "out")
-    assert [frame.filename for frame in back] == ["train/0.png", "train/1.png", "val/2.png"]
+    assert [frame.name for frame in back] == ["train/0.png", "train/1.png", "val/2.png"]
     for frame, again in zip(frames, back, strict=True):
         assert (again.width, again.height) == (frame.width, frame.height)
         np.testing.assert_allclose(again.keypoints.coords, frame.keypoints.coords, atol=1e-4)
 
 
 @pytest.mark.parametrize("coords", [[[100, 9], [5, 9], [9, 20]], [[50, -1], [5, 9], [9, 20]]])
-def test_a_point_outside_is_refused_before_anything_is_written(tmp_path, coords):
-    frame = labelled(tmp_path / "src", "a.png", coords)
-    with pytest.raises(UsageError, match=r"a\.png: expected every point inside the 100x50 picture"):
-        write_yolo_pose([frame], [], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_a_point_outside_makes_no_label(tmp_path, coords):
+    with pytest.raises(LabelError, match="PS1: expected a point inside 100x50"):
+        labelled(tmp_path / "src", "a.png", coords)
 
 
 def test_a_missing_point_is_refused(tmp_path):
     frame = labelled(tmp_path / "src", "a.png", [[np.nan, np.nan], [5, 9], [9, 20]])
-    with pytest.raises(UsageError, match="expected every point inside"):
+    with pytest.raises(UsageError, match="expected PS1, PS2, FH1, found one missing"):
         write_yolo_pose([frame], [], tmp_path / "out")
 
 
@@ -145,7 +143,9 @@ def test_labels_stand_where_the_last_images_folder_is_exchanged(tmp_path):
 
 def boxed(folder, name):
     path = save(folder / name, picture(0, 100, 50))
-    return BoxedFrame(name, path, 100, 50, (0, 1), np.array([[9.5, 4.5, 29.5, 14.5], [49.5, -0.5, 99.5, 49.5]]))
+    return Label(
+        name, path, (100, 50), boxes=Boxes((0, 1), np.array([[9.5, 4.5, 29.5, 14.5], [49.5, -0.5, 99.5, 49.5]]))
+    )
 
 
 def test_boxes_go_out_by_hand_and_come_back(tmp_path):
@@ -156,8 +156,8 @@ def test_boxes_go_out_by_hand_and_come_back(tmp_path):
         [1, 0.75, 0.5, 0.5, 1.0],
     ]
     back = read_yolo_detect(tmp_path / "out")[0]
-    assert back.classes == (0, 1)
-    np.testing.assert_allclose(back.boxes, boxed(tmp_path / "src", "a.png").boxes, atol=1e-5)
+    assert back.boxes.classes == (0, 1)
+    np.testing.assert_allclose(back.boxes.corners, boxed(tmp_path / "src", "a.png").boxes.corners, atol=1e-5)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 from aop_pose.cli import main
 from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
-from aop_pose.formats.check import check
-from aop_pose.formats.points3d import read_points3d
+from aop_pose.formats.registry import check, read_labels
 from aop_pose.io.volumes import read_volume
 from aop_pose.phantom import make_fetus, write_fetus_phantoms
 from aop_pose.phantom.fetus import make_fetus_sequence, shape_of
@@ -20,13 +19,13 @@ def test_volumes_and_table_are_those_of_make_fetus(tmp_path):
     out = write_fetus_phantoms(tmp_path / "set", 2, seed=1, size=44, advance=done.append)
     assert done == [1, 2]
     assert sorted(path.name for path in out.iterdir()) == ["labels.csv", "volumes"]
-    rows = read_points3d(out / "labels.csv", out)
-    assert [row.filename for row in rows] == ["0000.nii.gz", "0001.nii.gz"]
+    rows = read_labels(out / "labels.csv", out, None)
+    assert [row.name for row in rows] == ["0000.nii.gz", "0001.nii.gz"]
     for index, row in enumerate(rows):
         phantom = make_fetus(1, index, shape_of(44))
-        assert tuple(row.points) == FETUS.points
-        np.testing.assert_allclose(np.stack(list(row.points.values())), phantom.keypoints.coords, atol=5e-4)
-        assert float(row.notes["age_days"]) == pytest.approx(phantom.scene.attitude.trunk.body.age_days, abs=0.05)
+        assert row.schema is FETUS
+        np.testing.assert_allclose(row.points, phantom.keypoints.coords, atol=5e-4)
+        assert float(row.extras["age_days"]) == pytest.approx(phantom.scene.attitude.trunk.body.age_days, abs=0.05)
         volume = read_volume(row.path)
         np.testing.assert_array_equal(volume.voxels, phantom.volume.voxels)
         np.testing.assert_allclose(volume.affine, phantom.volume.affine, atol=1e-5)
@@ -43,17 +42,17 @@ def test_the_same_seed_gives_the_same_bytes_and_a_longer_set_begins_with_a_short
 def test_a_moving_fetus_is_one_file_with_a_row_a_time_point(tmp_path):
     still = write_fetus_phantoms(tmp_path / "still", 2, seed=2, size=32)
     moving = write_fetus_phantoms(tmp_path / "moving", 2, seed=2, size=32, times=3)
-    rows, stills = read_points3d(moving / "labels.csv", moving), read_points3d(still / "labels.csv", still)
-    assert [(row.filename, row.index) for row in rows] == [(f"000{n}.nii.gz", t) for n in range(2) for t in range(3)]
+    rows, stills = read_labels(moving / "labels.csv", moving, None), read_labels(still / "labels.csv", still, None)
+    assert [(row.name, row.index) for row in rows] == [(f"000{n}.nii.gz", t) for n in range(2) for t in range(3)]
     for number in range(2):
         first, later = rows[3 * number], rows[3 * number + 2]
-        np.testing.assert_array_equal(first.read().voxels, stills[number].read().voxels)
-        assert {**first.notes, "index": ""} == {**stills[number].notes, "index": ""}
+        np.testing.assert_array_equal(first.volume().voxels, stills[number].volume().voxels)
+        assert {**first.extras, "index": ""} == {**stills[number].extras, "index": ""}
         expected = list(make_fetus_sequence(2, number, 3, shape_of(32)))[2]
-        np.testing.assert_array_equal(later.read().voxels, expected.volume.voxels)
-        found = np.stack(list(later.points.values()))
+        np.testing.assert_array_equal(later.volume().voxels, expected.volume.voxels)
+        found = later.points
         np.testing.assert_allclose(found, expected.keypoints.coords, atol=5e-4)
-        assert np.abs(found - np.stack(list(first.points.values()))).max() > 0.1
+        assert np.abs(found - first.points).max() > 0.1
     assert check(moving).findings == []
 
 

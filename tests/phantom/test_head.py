@@ -8,9 +8,10 @@ import pytest
 
 from aop_pose.cli import main
 from aop_pose.core.measure import measure
+from aop_pose.core.schemas import HEAD
 from aop_pose.errors import UsageError
-from aop_pose.formats.check import check
-from aop_pose.formats.head import read_head
+from aop_pose.formats.head import millimetres
+from aop_pose.formats.registry import check, read_labels
 from aop_pose.geometry import implausible_axes, regularise_axes
 from aop_pose.phantom import make_head_phantom, write_head_phantoms
 
@@ -64,11 +65,11 @@ def test_a_folder_is_a_clean_head_csv(tmp_path):
     folder = write_head_phantoms(tmp_path / "heads", 4, seed=1, size=128)
     report = check(folder)
     assert (report.checked, report.findings) == (4, [])
-    for index, head in enumerate(read_head(folder / "labels.csv", folder)):
+    for index, head in enumerate(read_labels(folder / "labels.csv", folder, HEAD)):
         phantom = make_head_phantom(1, index, 128)
-        assert head.frame.keypoints.coords == pytest.approx(phantom.keypoints.coords, abs=6e-4)
-        assert head.pixel_size_mm == pytest.approx(phantom.frame.spacing[0], rel=1e-7)
-        assert head.head_circumference_mm == pytest.approx(phantom.circumference_mm, abs=6e-4)
+        assert head.keypoints.coords == pytest.approx(phantom.keypoints.coords, abs=6e-4)
+        assert millimetres(head.extras) == pytest.approx(phantom.frame.spacing[0], rel=1e-7)
+        assert millimetres(head.extras, "head_circumference_mm") == pytest.approx(phantom.circumference_mm, abs=6e-4)
     again = write_head_phantoms(tmp_path / "again", 4, seed=1, size=128)
     for path in folder.rglob("*.*"):
         assert path.read_bytes() == (again / path.relative_to(folder)).read_bytes()

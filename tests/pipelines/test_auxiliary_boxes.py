@@ -16,7 +16,7 @@ import torch  # noqa: E402
 from ultralytics.utils.loss import KeypointLoss  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.formats.label import BoxedFrame  # noqa: E402
+from aop_pose.formats.label import Boxes, Label  # noqa: E402
 from aop_pose.formats.yolo import write_yolo_detect  # noqa: E402
 from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
@@ -176,7 +176,7 @@ def box_folder(tmp_path, *names, size=(100, 50)):
 
     path = tmp_path / "picture.png"
     Image.new("L", size).save(path)
-    frames = [BoxedFrame(name, path, *size, EXAMPLE.classes, EXAMPLE.boxes) for name in names]
+    frames = [Label(name, path, size, boxes=Boxes(EXAMPLE.classes, EXAMPLE.boxes)) for name in names]
     write_yolo_detect(frames, [], tmp_path / "boxes")
     return tmp_path / "boxes"
 

@@ -20,6 +20,7 @@ from aop_pose.core.keypoints import Keypoints  # noqa: E402
 from aop_pose.core.schemas import AOP  # noqa: E402
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
 from aop_pose.formats.label import box_iou  # noqa: E402
+from aop_pose.formats.registry import read_labels  # noqa: E402
 from aop_pose.formats.yolo import read_yolo_detect  # noqa: E402
 from aop_pose.pipelines.yolo.trainers import SquaredBoxLoss, centre_size  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
@@ -58,12 +59,11 @@ def test_every_step_lies_on_disk(box_run):
 
 
 def test_boxes_enclose_the_landmarks(box_run, phantom_set):
-    from aop_pose.formats.iugc import read_iugc
 
-    points = {frame.filename: frame.keypoints.coords for frame in read_iugc(phantom_set / "labels.csv", phantom_set)}
+    points = {frame.name: frame.keypoints.coords for frame in read_labels(phantom_set / "labels.csv", phantom_set)}
     for frame in read_yolo_detect(box_run / "boxes"):
-        left, top, right, bottom = frame.boxes[frame.classes.index(0)]
-        ps1, ps2, _ = points[frame.filename.split("/")[1]]
+        left, top, right, bottom = frame.boxes.corners[frame.boxes.classes.index(0)]
+        ps1, ps2, _ = points[frame.name.split("/")[1]]
         for x, y in (ps1, ps2):
             assert left - 2 <= x <= right + 2
             assert top - 2 <= y <= bottom + 2
@@ -144,17 +144,16 @@ def test_a_resumed_run_keeps_its_segmenter(phantom_set, tmp_path):
 
 def test_masks_are_named_as_the_labels_beside_frames_of_equal_names(phantom_set, tmp_path):
     """``b/one.png`` is left out, ``a/one.png`` stays; one reason for both structures is told once."""
-    from aop_pose.formats.iugc import read_iugc
     from aop_pose.pipelines.yolo.boxes import write_boxes
     from aop_pose.scribbles.segmenters.rules import Geometric
 
-    frame = read_iugc(phantom_set / "labels.csv", phantom_set)[0]
+    frame = read_labels(phantom_set / "labels.csv", phantom_set)[0]
     points = frame.keypoints.coords.copy()
     points[1] = points[0]
-    coincide = attrs.evolve(frame, filename="b/one.png", keypoints=Keypoints.from_points(AOP, points))
-    kept = attrs.evolve(frame, filename="a/one.png")
+    coincide = attrs.evolve(frame, name="b/one.png", keypoints=Keypoints.from_points(AOP, points))
+    kept = attrs.evolve(frame, name="a/one.png")
     left_out = write_boxes([coincide, kept], Geometric(), tmp_path / "boxes", holdout=0, seed=0)
-    assert [(left.filename, left.reason) for left in left_out] == [("b/one.png", "PS1 and PS2 coincide")]
+    assert [(left.name, left.reason) for left in left_out] == [("b/one.png", "PS1 and PS2 coincide")]
     names = {path.relative_to(tmp_path / "boxes").as_posix() for path in (tmp_path / "boxes").rglob("a__one.*")}
     assert names == {"images/train/a__one.png", "labels/train/a__one.txt", "masks/a__one.png"}
     with pytest.raises(AopPoseError, match="expected boxes on at least one frame") as failed:

@@ -9,7 +9,7 @@ from tests.fakes import require_ultralytics
 require_ultralytics()
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.formats.iugc import read_iugc  # noqa: E402
+from aop_pose.formats.registry import read_labels  # noqa: E402
 from aop_pose.pipelines.yolo.pseudo import find_pseudo  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
@@ -48,8 +48,8 @@ def refused(folder, match, *changes, **options):
 
 
 def names_of(folder, listed=None):
-    labelled = read_iugc(folder / "labels.csv", folder)
-    return [one.frame.filename for one in find_pseudo("pseudo.csv", folder, listed, {"--labels": labelled}).frames]
+    labelled = read_labels(folder / "labels.csv", folder)
+    return [one.frame.name for one in find_pseudo("pseudo.csv", folder, listed, {"--labels": labelled}).frames]
 
 
 @pytest.mark.parametrize("name", ["0003.png", "images/0003.png"])

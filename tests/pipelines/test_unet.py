@@ -143,9 +143,9 @@ def test_it_learns_what_it_is_shown(phantom_set, tmp_path):
         *OFF,
     )  # fmt: skip
     train_unet(phantom_set, tmp_path / "run", *changes)
-    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.formats.registry import read_labels
 
-    frames = read_iugc(phantom_set / "labels.csv", phantom_set)
+    frames = read_labels(phantom_set / "labels.csv", phantom_set)
     found = load_weights(str(tmp_path / "run")).find([read_frame(frame.path).pixels for frame in frames])
     errors = [
         np.linalg.norm(f.keypoints.coords - t.keypoints.coords, axis=1) for f, t in zip(found, frames, strict=True)
@@ -239,13 +239,14 @@ def test_settings_that_do_not_go_together_are_refused(changes, said):
 
 
 def test_a_patients_frames_stay_together(head_set):
-    from aop_pose.formats.head import read_head
+    from aop_pose.core.schemas import HEAD
+    from aop_pose.formats.registry import read_labels
     from aop_pose.pipelines.data import split_frames
 
-    frames = [head.frame for head in read_head(head_set / "labels.csv", head_set)]
+    frames = read_labels(head_set / "labels.csv", head_set, HEAD)
     training, checking = split_frames(frames, None, 0.3, 0, patient=r"^([0-9]+)_")
     assert checking
-    assert not {f.filename[:3] for f in training} & {f.filename[:3] for f in checking}
+    assert not {f.name[:3] for f in training} & {f.name[:3] for f in checking}
 
 
 def test_an_option_of_another_method_is_refused(phantom_set, tmp_path):

@@ -145,12 +145,12 @@ def test_one_gray_channel_equals_three(tiny_run):
 def test_training_labels_are_where_the_points_are(phantom_set):
     """Ultralytics' dataset gives the points of each example in pixel centres of the letterboxed input."""
     from aop_pose.core.letterbox import fit
-    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.formats.registry import read_labels
     from aop_pose.pipelines.yolo.config import YoloConfig
     from aop_pose.pipelines.yolo.data import FrameDataset
     from aop_pose.pipelines.yolo.train import read_examples
 
-    examples = read_examples(read_iugc(phantom_set / "labels.csv", phantom_set))[:2]
+    examples = read_examples(read_labels(phantom_set / "labels.csv", phantom_set))[:2]
     config = YoloConfig(image_size=128, brightness=0, gamma=0, speckle=0)
     data = {"names": {0: "aop"}, "nc": 1, "channels": 3, "kpt_shape": [3, 2], "flip_idx": [0, 1, 2]}
     item = FrameDataset(examples, config, data=data, augment=False)[0]

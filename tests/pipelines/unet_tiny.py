@@ -40,8 +40,8 @@ def write_heads(folder: Path, count: int = 8, size: int = 96) -> Path:
 
     from aop_pose.core.keypoints import Keypoints
     from aop_pose.core.schemas import HEAD
-    from aop_pose.formats.head import HeadFrame, write_head
-    from aop_pose.formats.label import LabelledFrame
+    from aop_pose.formats.head import HEAD_CSV
+    from aop_pose.formats.label import Label
 
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(3)
@@ -58,7 +58,7 @@ def write_heads(folder: Path, count: int = 8, size: int = 96) -> Path:
         cv2.ellipse(picture, outline, 220, 2)
         name = f"{number // 2:03}_{number % 2}.png"
         cv2.imwrite(str(folder / "images" / name), picture)
-        labelled = LabelledFrame(name, folder / "images" / name, size, size, Keypoints.from_points(HEAD, points))
-        frames.append(HeadFrame(labelled, 0.5, None))
-    write_head(frames, folder / "labels.csv")
+        axes = Keypoints.from_points(HEAD, points)
+        frames.append(Label(name, folder / "images" / name, (size, size), axes, extras={"pixel_size_mm": "0.5"}))
+    HEAD_CSV.write_table(frames, folder / "labels.csv")
     return folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE, Rule
 from aop_pose.pseudo.run import Cut, Origin, read_origin, read_pseudo
 from aop_pose.pseudo.signals import Noise
@@ -31,10 +31,10 @@ def test_kept_rows_and_their_weights(tmp_path):
     dropped = "003.png,,,,,0,no anatomy found,0.1,,,"
     file = table(tmp_path, row("000.png"), row("images/001.png", weight="1"), row("002.png", keep=0), dropped)
     frames = read_pseudo(file, tmp_path)
-    assert [(one.frame.filename, one.weight) for one in frames] == [("000.png", 0.25), ("images/001.png", 1.0)]
+    assert [(one.frame.name, one.weight) for one in frames] == [("000.png", 0.25), ("images/001.png", 1.0)]
     np.testing.assert_array_equal(frames[0].frame.keypoints.coords, [[150, 60.5], [80, 80], [170, 120]])
     assert [one.frame.path for one in frames] == [tmp_path / "images" / "000.png", tmp_path / "images" / "001.png"]
-    assert [frame.filename for frame in read_iugc(file, tmp_path)] == ["000.png", "images/001.png"]
+    assert [frame.name for frame in read_labels(file, tmp_path)] == ["000.png", "images/001.png"]
 
 
 @pytest.mark.parametrize("weight", ["nan", "", "inf", "-0.1", "1.01", "much"])
@@ -87,7 +87,7 @@ def test_a_table_of_another_kind_says_what_is_missing(tmp_path, header):
 
 def test_points_outside_the_picture_are_named(tmp_path):
     other = '001.png,"(400, 60)","(80, 255.5)","(170, 256)",100,1,,0.9,1.5,0.49,1'
-    with pytest.raises(UsageError, match=r"pseudo\.csv:3: 001\.png: .*256x256 picture, found PS1, FH1 outside"):
+    with pytest.raises(UsageError, match=r"pseudo\.csv:3: 001\.png: .*PS1: expected a point inside 256x256, found"):
         read_pseudo(table(tmp_path, row("000.png"), other), tmp_path)
 
 

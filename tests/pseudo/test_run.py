@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.check import check
 from aop_pose.formats.convert import convert
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import check, read_labels
 from aop_pose.formats.yolo import read_yolo_pose
 from aop_pose.inference.predictor import Predictor
 from aop_pose.pseudo.label import Rule
@@ -80,8 +79,8 @@ def test_the_table_is_a_label_file(mixed, tmp_path):
     out = tmp_path / "elsewhere" / "pseudo.csv"
     run(mixed, out)
     assert check(out, mixed).findings == []
-    frames = read_iugc(out, mixed)
-    assert [frame.filename for frame in frames] == ["000.png", "001.png", "002.png"]
+    frames = read_labels(out, mixed)
+    assert [frame.name for frame in frames] == ["000.png", "001.png", "002.png"]
     np.testing.assert_allclose(frames[0].keypoints.coords, POINTS, atol=25)
     converted = convert(out, tmp_path / "yolo", "yolo-pose", data=mixed)
     assert (converted.written, converted.skipped) == (3, [])
@@ -94,7 +93,7 @@ def test_what_is_no_number_of_kept_rows_is_named(mixed, tmp_path):
     run(mixed, out)
     out.write_text(out.read_text().replace(",1,,", ",yes,,", 1))
     with pytest.raises(UsageError, match=r"pseudo\.csv:2: keep: expected 0 or 1, found 'yes'"):
-        read_iugc(out, mixed)
+        read_labels(out, mixed)
     assert "keep: expected 0 or 1" in str(check(out, mixed).findings[0])
 
 

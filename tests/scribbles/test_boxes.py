@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference import weights as artefacts
 from aop_pose.phantom import make_phantom
 from aop_pose.scribbles import boxes
@@ -179,8 +179,8 @@ def test_boxes_of_real_frames_agree_with_their_masks(shared_data):
     data = shared_data / "psfhs"
     segmenter = networks.load_stand_in(artefacts.resolve(networks.STAND_IN))
     agreement = {structure: [] for structure in boxes.STRUCTURES}
-    for frame in read_iugc(data / "val.csv", data)[::6]:
-        mask = read_gray(data / "masks" / frame.filename)
+    for frame in read_labels(data / "val.csv", data)[::6]:
+        mask = read_gray(data / "masks" / frame.name)
         found = boxes.boxes_for(read_gray(frame.path), frame.keypoints.coords, segmenter)
         for structure in boxes.STRUCTURES:
             truth, box = edges(mask, structure), found.boxes.get(structure)

@@ -41,12 +41,14 @@ def test_strokes_and_frames_left_out(data, tmp_path, capsys):
         "Filename": "a.png", "name": "ps_axis", "structure": "PS", "positive": "1",
         "x1": "136.800", "y1": "40.000", "x2": "63.200", "y2": "40.000",
     }  # fmt: skip
-    assert table(out / "left_out.csv") == [{"Filename": "b.png", "reason": "PS1 and PS2 coincide"}]
+    assert table(out / "left_out.csv") == [
+        {"Filename": "b.png", "reason": "expected PS1 and PS2 apart, found both at (140, 40)"}
+    ]
     assert sorted(path.name for path in (out / "pictures").iterdir()) == ["a.png", "c.png"]
     printed = capsys.readouterr()
     assert "2 of 3 frames drawn, 1 left out" in printed.out
     assert "Not a medical device" in printed.out
-    assert "left out b.png: PS1 and PS2 coincide" in printed.err
+    assert "left out b.png: expected PS1 and PS2 apart" in printed.err
 
 
 def test_unreadable_picture_is_left_out_and_told(data, tmp_path):

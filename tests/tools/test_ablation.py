@@ -10,7 +10,7 @@ from ablation import Arm, Measured, measure, read_results, train_all, train_miss
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.predictor import Found
 
 
@@ -69,16 +69,16 @@ def test_a_wrong_call_stops_the_table(tmp_path):
 
 
 def test_errors_of_a_found_and_of_a_missing_frame(rehearsal, monkeypatch):
-    frames = read_iugc(rehearsal / "val.csv", rehearsal)
+    frames = read_labels(rehearsal / "val.csv", rehearsal)
     answers = [frame.keypoints.coords for frame in frames]
     answers[1] = None
     answers[2] = answers[2] + [3.0, 4.0]
     monkeypatch.setattr(ablation, "load_weights", lambda path: Reader(answers))
     errors = measure(rehearsal, rehearsal)
-    assert errors[frames[0].filename] == [0, 0]
+    assert errors[frames[0].name] == [0, 0]
     # 96 pixels a side: the diagonal is 512 sqrt(2) on the 512 scale, and 5 pixels are 5 * 512 / 96.
-    assert errors[frames[1].filename] == [pytest.approx(512 * 2**0.5), 180]
-    assert errors[frames[2].filename] == [pytest.approx(26.6667, abs=1e-4), pytest.approx(0, abs=1e-4)]
+    assert errors[frames[1].name] == [pytest.approx(512 * 2**0.5), 180]
+    assert errors[frames[2].name] == [pytest.approx(26.6667, abs=1e-4), pytest.approx(0, abs=1e-4)]
 
 
 def test_arms_are_paired_over_shared_seeds_alone():

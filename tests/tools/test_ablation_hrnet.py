@@ -57,12 +57,12 @@ def test_a_wrong_call_is_one_line(monkeypatch, tmp_path, capsys):
 def test_the_mean_landmarks_are_worked_out_by_hand(rehearsal):
     import numpy as np
 
-    from aop_pose.formats.iugc import read_iugc
+    from aop_pose.formats.registry import read_labels
 
-    mean = np.mean([frame.keypoints.coords for frame in read_iugc(rehearsal / "labelled.csv", rehearsal)], axis=0)
+    mean = np.mean([frame.keypoints.coords for frame in read_labels(rehearsal / "labelled.csv", rehearsal)], axis=0)
     errors = [
         np.hypot(*(point - other)) * 512 / 96
-        for frame in read_iugc(rehearsal / "val.csv", rehearsal)
+        for frame in read_labels(rehearsal / "val.csv", rehearsal)
         for point, other in zip(frame.keypoints.coords, mean, strict=True)
     ]
     assert ablation_hrnet.mean_landmarks(rehearsal) == pytest.approx(np.mean(errors))

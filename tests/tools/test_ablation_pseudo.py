@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aop_pose.formats.csv_rows import read_list
-from aop_pose.formats.iugc import read_iugc
+from aop_pose.formats.registry import read_labels
 from aop_pose.pseudo.run import read_pseudo
 
 PSFHS = Budget(labelled=300, answers=626, batch=16, pose_epochs=30, epochs=15)
@@ -62,10 +62,10 @@ def test_every_arm_can_be_trained_and_the_question_comes_first():
 
 
 def test_answers_become_pseudo_labels_of_weight_one(rehearsal, tmp_path):
-    answers = read_iugc(rehearsal / "unlabelled_answers.csv", rehearsal)
+    answers = read_labels(rehearsal / "unlabelled_answers.csv", rehearsal)
     write_answers(answers, tmp_path / "t.csv")
     read = read_pseudo(tmp_path / "t.csv", rehearsal)
-    assert [one.frame.filename for one in read] == read_list(rehearsal / "unlabelled.txt")
+    assert [one.frame.name for one in read] == read_list(rehearsal / "unlabelled.txt")
     assert {one.weight for one in read} == {1.0}
     for one, answer in zip(read, answers, strict=True):
         assert one.frame.keypoints.coords == pytest.approx(answer.keypoints.coords, abs=1e-6)
@@ -81,7 +81,7 @@ def test_answers_become_pseudo_labels_of_weight_one(rehearsal, tmp_path):
 
 def test_the_record_of_pseudo_labels_counts_kept_rows_alone(rehearsal, tmp_path):
     file = tmp_path / "pseudo.csv"
-    write_answers(read_iugc(rehearsal / "unlabelled_answers.csv", rehearsal), file)
+    write_answers(read_labels(rehearsal / "unlabelled_answers.csv", rehearsal), file)
     lines = file.read_text().splitlines()
     lines[1] = lines[1][: -len(",1,,,,,1")] + ",0,too far,,,,0.125"
     lines[2] = lines[2].removesuffix("1") + "0.3"
@@ -92,7 +92,7 @@ def test_the_record_of_pseudo_labels_counts_kept_rows_alone(rehearsal, tmp_path)
 
 
 def test_each_base_has_its_columns():
-    frames = [SimpleNamespace(filename=name) for name in "ab"]
+    frames = [SimpleNamespace(name=name) for name in "ab"]
     measured = Measured(frames, np.array([0, 1]))
     runs = {
         (name, "coco"): {0: {"errors": {"a": [mre, 1.0], "b": [mre, 3.0]}}}
@@ -107,7 +107,7 @@ def test_each_base_has_its_columns():
 
 def test_the_rehearsal_keeps_its_frames_apart(rehearsal):
     labelled, answers, val = (
-        {frame.filename for frame in read_iugc(rehearsal / f"{name}.csv", rehearsal)}
+        {frame.name for frame in read_labels(rehearsal / f"{name}.csv", rehearsal)}
         for name in ("labelled", "unlabelled_answers", "val")
     )
     assert (len(labelled), len(answers), len(val)) == (8, 8, 4)

@@ -12,7 +12,8 @@ import crossval_fetusmap as crossval
 
 from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import UsageError
-from aop_pose.formats.points3d import read_points3d, write_points3d
+from aop_pose.formats.points3d import POINTS_3D
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.grid import PlacePrior
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
 from tests.pipelines.fetusmap.tiny import TINY, write_faces
@@ -58,7 +59,7 @@ def test_folds_hold_whole_groups_of_even_size():
 def test_the_floor_is_the_mean_of_the_training_landmarks(tmp_path):
     """Two volumes of one affine whose points differ by 4 voxels of 2 mm: the mean is 2 voxels from each."""
     data = write_faces(tmp_path / "set", count=5)
-    labelled = read_points3d(data / "labels.csv", data)
+    labelled = read_labels(data / "labels.csv", data, None)
     one, other, third = (labelled[number] for number in (0, 2, 4))
     for name, point in one.points.items():
         other.points[name] = point + np.array([4, 0, 0])
@@ -74,8 +75,8 @@ def test_the_floor_is_the_mean_of_the_training_landmarks(tmp_path):
 
 def test_the_table_goes_on_where_it_stopped(tmp_path, capsys):
     data = write_faces(tmp_path / "set", count=4)
-    volumes = read_points3d(data / "labels.csv", data)
-    write_points3d(volumes, data / "labels.csv")
+    volumes = read_labels(data / "labels.csv", data, None)
+    POINTS_3D.write_table(volumes, data / "labels.csv")
     options = options_of(data, tmp_path)
     crossval.run_all(argparse.Namespace(**{**vars(options), "arms": ["plain"], "fold": 0}))
     [file] = (tmp_path / "results").iterdir()

@@ -8,8 +8,8 @@ import pytest
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import AOP, HEAD
-from aop_pose.formats.head import HeadFrame, write_head
-from aop_pose.formats.label import LabelledFrame
+from aop_pose.formats.head import HEAD_CSV
+from aop_pose.formats.label import Label
 from aop_pose.inference.predictor import load
 from aop_pose.phantom.write import write_phantoms
 from tests.fakes import textured
@@ -54,8 +54,8 @@ def test_a_head_artefact_and_several_frames(monkeypatch, capsys, tmp_path):
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), textured(1, 60, 90))
         points = Keypoints.from_points(HEAD, [(20, 30), (70, 30), (45, 12), (45, 48)])
-        rows.append(HeadFrame(LabelledFrame(name, tmp_path / name, 90, 60, points)))
-    write_head(rows, tmp_path / "labels.csv")
+        rows.append(Label(name, tmp_path / name, (90, 60), points))
+    HEAD_CSV.write_table(rows, tmp_path / "labels.csv")
     artefact = write_heatmap_artefact(tmp_path / "a.onnx", AXES)
     out = tmp_path / "new" / "panel.png"
     command = ["heatmap_panel.py", "--artefact", str(artefact), "--labels", str(tmp_path / "labels.csv")]

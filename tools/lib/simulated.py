@@ -11,8 +11,9 @@ import numpy as np
 import shapely
 from shapely import LineString, Polygon, affinity
 
-from aop_pose.formats.head import read_head
+from aop_pose.core.schemas import HEAD
 from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import read_labels
 from aop_pose.geometry import landmarks_from_masks
 from aop_pose.phantom import make_phantom
 from aop_pose.scribbles import strokes as raster
@@ -56,13 +57,13 @@ def phantom_sources(seed: int, count: int) -> list[Source]:
 def hc18_sources(folder: Path) -> list[Source]:
     """Frames of HC18 in the top left of 256 x 256 pixels; the outline is the ellipse on the ends of its axes."""
     sources = []
-    for head in read_head(folder / "labelled.csv", folder):
-        pixels = read_gray(head.frame.path)
+    for head in read_labels(folder / "labelled.csv", folder, HEAD):
+        pixels = read_gray(head.path)
         scale = FRAME / max(pixels.shape)
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:FRAME, :FRAME]
         square = np.zeros((FRAME, FRAME), np.uint8)
         square[: pixels.shape[0], : pixels.shape[1]] = pixels
-        ofd1, ofd2, bpd1, bpd2 = (head.frame.keypoints.coords + 0.5) * scale - 0.5
+        ofd1, ofd2, bpd1, bpd2 = (head.keypoints.coords + 0.5) * scale - 0.5
         ellipse = np.stack([(ofd1 + ofd2 + bpd1 + bpd2) / 4, (ofd2 - ofd1) / 2, (bpd2 - bpd1) / 2])
         turns = np.linspace(0, 2 * np.pi, 90, endpoint=False)
         mask = cv2.fillPoly(np.zeros_like(square), [np.rint(_on(ellipse, turns)).astype(np.int32)], 2)

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from aop_pose.core.keypoints import Keypoints
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import RowError
-from aop_pose.formats.label import Layout, Skipped, nested
+from aop_pose.formats.format import FolderFormat, nested
+from aop_pose.formats.label import Label, Skipped
 from aop_pose.formats.pictures import volume_shape
-from aop_pose.formats.points3d import LabelledVolume
+from aop_pose.formats.points3d import points_schema
 
 _LOOKS_FOR = "loaddata.m with data/"
 _POINTS = {"brain": "bman", "left_eye": "lman", "right_eye": "rman"}
@@ -27,13 +29,14 @@ def _holds(folder: Path) -> bool:
     return (folder / "loaddata.m").is_file() and (folder / "data").is_dir()
 
 
-def _read(folder: Path) -> Iterator[LabelledVolume | Skipped]:
+def _read(folder: Path) -> Iterator[Label | Skipped]:
     base = nested(folder, _holds)
     if base is None:
         raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
     script = (base / "loaddata.m").read_text(encoding="utf-8")
     weeks = dict(_WEEKS.findall(script))
     points = {name: _points(script, variable) for name, variable in _POINTS.items()}
+    schema = points_schema(tuple(points))
     for number, given in _PATH.findall(script):
         path = base / given
         missing = [name for name in points if number not in points[name]]
@@ -46,8 +49,8 @@ def _read(folder: Path) -> Iterator[LabelledVolume | Skipped]:
         except (RowError, UnreadableError) as error:
             yield Skipped(path.name, str(error))
             continue
-        found = {name: points[name][number] for name in points}
-        yield LabelledVolume(path.name, path, shape, found, {"ga_weeks": weeks.get(number, "")})
+        keypoints = Keypoints.from_points(schema, [points[name][number] for name in points])
+        yield Label(path.name, path, shape, keypoints, index=None, extras={"ga_weeks": weeks.get(number, "")})
 
 
 def _points(script: str, variable: str) -> dict[str, np.ndarray]:
@@ -55,4 +58,4 @@ def _points(script: str, variable: str) -> dict[str, np.ndarray]:
     return {number: np.array([float(value) for value in text.split()]) for number, text in entries}
 
 
-FETAL_MRI = Layout("fetal-mri", "volumes", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)
+FETAL_MRI = FolderFormat("fetal-mri", "volumes", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

@@ -11,9 +11,10 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import HEAD
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, filename, number, read_rows
-from aop_pose.formats.head import HeadFrame
-from aop_pose.formats.label import LabelledFrame, Layout, Skipped, nested, read_mask
-from aop_pose.formats.pictures import picture_size
+from aop_pose.formats.format import FolderFormat, nested
+from aop_pose.formats.head import OPTIONAL
+from aop_pose.formats.label import Label, Skipped
+from aop_pose.formats.pictures import picture_size, read_mask
 from aop_pose.geometry import ellipse_axes, largest_contour
 
 _FILE = "training_set_pixel_size_and_HC.csv"
@@ -29,7 +30,7 @@ def _holds(folder: Path) -> bool:
     return _table(folder).is_file() and (folder / "training_set").is_dir()
 
 
-def _read(folder: Path) -> Iterator[HeadFrame | Skipped]:
+def _read(folder: Path) -> Iterator[Label | Skipped]:
     base = nested(folder, _holds)
     if base is None:
         raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
@@ -40,18 +41,19 @@ def _read(folder: Path) -> Iterator[HeadFrame | Skipped]:
             yield Skipped(row.cells.get("filename") or f"{_FILE}:{row.line}", str(error))
 
 
-def _frame(row: Row, pictures: Path) -> HeadFrame:
+def _frame(row: Row, pictures: Path) -> Label:
     if row.problem:
         raise RowError(row.problem)
     name = filename(row.cells["filename"])
-    pixel_size, circumference = (number(row.cells[column], column) for column in _COLUMNS[1:])
+    known = [row.cells[column] for column in _COLUMNS[1:]]
+    for column, text in zip(_COLUMNS[1:], known, strict=True):
+        number(text, column)
     path, outline = pictures / name, pictures / f"{Path(name).stem}_Annotation.png"
     for place in (path, outline):
         if not place.is_file():
             raise RowError(f"no picture {place.name} in {pictures.name}/")
-    width, height = picture_size(path)
-    frame = LabelledFrame(name, path, width, height, Keypoints.from_points(HEAD, _axis_ends(outline)))
-    return HeadFrame(frame, pixel_size, circumference)
+    keypoints = Keypoints.from_points(HEAD, _axis_ends(outline))
+    return Label(name, path, picture_size(path), keypoints, extras=dict(zip(OPTIONAL, known, strict=True)))
 
 
 def _axis_ends(outline: Path) -> np.ndarray:
@@ -70,4 +72,4 @@ def _axis_ends(outline: Path) -> np.ndarray:
     return ends
 
 
-HC18 = Layout("hc18", "head", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)
+HC18 = FolderFormat("hc18", "head", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read, HEAD)

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.csv_rows import read_rows
-from aop_pose.formats.label import Layout, MaskedFrame, Skipped, nested
+from aop_pose.formats.format import FolderFormat, nested
+from aop_pose.formats.label import Label, Mask, Skipped
 
 _LOOKS_FOR = "train/, val/ or test/ with videos/ and seg/seg_info.csv"
 _SPLITS = ("train", "val", "test")
@@ -33,7 +36,7 @@ def _holds(folder: Path) -> bool:
     return bool(_parts(folder))
 
 
-def _read(folder: Path) -> Iterator[MaskedFrame | Skipped]:
+def _read(folder: Path) -> Iterator[Label | Skipped]:
     base = nested(folder, _holds)
     if base is None:
         raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
@@ -41,7 +44,7 @@ def _read(folder: Path) -> Iterator[MaskedFrame | Skipped]:
         yield from _read_part(part)
 
 
-def _read_part(part: Path) -> Iterator[MaskedFrame | Skipped]:
+def _read_part(part: Path) -> Iterator[Label | Skipped]:
     landmarks = _landmarks(part / "seg" / "landmark.json")
     for row in read_rows(part / "seg" / "seg_info.csv", ("filename",)):
         stem = Path(row.cells.get("filename", "")).stem
@@ -57,7 +60,9 @@ def _read_part(part: Path) -> Iterator[MaskedFrame | Skipped]:
             elif mask is None:
                 yield Skipped(name, f"no mask of frame {index} of {stem} in {part.name}/seg/")
             else:
-                yield MaskedFrame(name, video, mask, VALUES, index, _points(landmarks.get(mask.name)))
+                points = _points(landmarks.get(mask.name))
+                keypoints = None if points is None else Keypoints.from_points(AOP, points)
+                yield Label(name, video, keypoints=keypoints, mask=Mask(mask, VALUES), index=index)
 
 
 def _video(videos: Path, stem: str) -> Path | None:
@@ -104,4 +109,4 @@ def _points(entry: Any) -> np.ndarray | None:
     return points if points.shape == (3, 2) else None
 
 
-IUGC2024 = Layout("iugc2024", "masks", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)
+IUGC2024 = FolderFormat("iugc2024", "masks", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

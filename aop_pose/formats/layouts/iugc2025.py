@@ -16,7 +16,8 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, filename, header_of, point, read_rows
-from aop_pose.formats.label import LabelledFrame, Layout, Skipped
+from aop_pose.formats.format import FolderFormat
+from aop_pose.formats.label import Label, Skipped
 from aop_pose.formats.masks import pictures_in
 from aop_pose.formats.pictures import picture_size
 
@@ -36,7 +37,7 @@ def _label_files(folder: Path) -> list[Path]:
     return sorted(path for name in _FILES for path in folder.rglob(name))
 
 
-def _read(folder: Path) -> Iterator[LabelledFrame | Skipped]:
+def _read(folder: Path) -> Iterator[Label | Skipped]:
     files = _label_files(folder)
     if not files:
         raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found neither")
@@ -44,7 +45,7 @@ def _read(folder: Path) -> Iterator[LabelledFrame | Skipped]:
         yield from _read_file(file, folder)
 
 
-def _read_file(file: Path, folder: Path) -> Iterator[LabelledFrame | Skipped]:
+def _read_file(file: Path, folder: Path) -> Iterator[Label | Skipped]:
     columns = _columns(file)
     pictures = {path.name: path for path in pictures_in(file.parent)}
     part = file.parent.relative_to(folder).as_posix().replace(" ", "_")
@@ -67,7 +68,7 @@ def _columns(file: Path) -> dict[str, str]:
     return found
 
 
-def _frame(row: Row, columns: dict[str, str], pictures: dict[str, Path], part: str) -> LabelledFrame:
+def _frame(row: Row, columns: dict[str, str], pictures: dict[str, Path], part: str) -> Label:
     if row.problem:
         raise RowError(row.problem)
     name = Path(filename(row.cells[columns["Filename"]])).name
@@ -76,8 +77,7 @@ def _frame(row: Row, columns: dict[str, str], pictures: dict[str, Path], part: s
     path = pictures.get(name)
     if path is None:
         raise RowError(f"no picture {name} below the folder of the file")
-    width, height = picture_size(path)
-    return LabelledFrame(f"{part}/{name}", path, width, height, Keypoints.from_points(AOP, coords))
+    return Label(f"{part}/{name}", path, picture_size(path), Keypoints.from_points(AOP, coords))
 
 
-IUGC2025 = Layout("iugc2025", "points", _LOOKS_FOR, lambda folder: bool(_label_files(folder)), _read)
+IUGC2025 = FolderFormat("iugc2025", "points", _LOOKS_FOR, lambda folder: bool(_label_files(folder)), _read, AOP)

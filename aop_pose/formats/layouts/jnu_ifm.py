@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import Layout, MaskedFrame, Skipped, nested
+from aop_pose.formats.format import FolderFormat, nested
+from aop_pose.formats.label import Label, Mask, Skipped
 from aop_pose.formats.masks import pictures_in
 
 _LOOKS_FOR = "folders of videos, each with image/ and mask/"
@@ -22,7 +23,7 @@ def _holds(folder: Path) -> bool:
     return bool(_videos(folder))
 
 
-def _read(folder: Path) -> Iterator[MaskedFrame | Skipped]:
+def _read(folder: Path) -> Iterator[Label | Skipped]:
     base = nested(folder, _holds)
     if base is None:
         raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
@@ -31,9 +32,9 @@ def _read(folder: Path) -> Iterator[MaskedFrame | Skipped]:
             name = f"{video.name}/{path.name}"
             mask = video / "mask" / f"{path.stem}_mask.png"
             if mask.is_file():
-                yield MaskedFrame(name, path, mask, VALUES)
+                yield Label(name, path, mask=Mask(mask, VALUES))
             else:
                 yield Skipped(name, f"no mask {mask.name} in {video.name}/mask/")
 
 
-JNU_IFM = Layout("jnu-ifm", "masks", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)
+JNU_IFM = FolderFormat("jnu-ifm", "masks", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

@@ -13,8 +13,9 @@ import torch
 from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import FETUS
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
-from aop_pose.formats.label import resolve
-from aop_pose.formats.points3d import LabelledVolume, read_points3d, schema_of
+from aop_pose.formats import registry
+from aop_pose.formats.label import Label, resolve
+from aop_pose.formats.points3d import schema_of
 from aop_pose.formats.split import groups_by_name, groups_of, hold_out, merge_groups, near_duplicate_groups_of
 from aop_pose.inference.decode import RULES
 from aop_pose.inference.grid import place_prior, turns_of
@@ -160,10 +161,10 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
     config = load_config(FetusmapConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     gpus_of(job.device, config.gpus)
     config = exact_on(config, job)
-    labelled, schema = read_labels(job.labels, job.data)
-    chosen: list[LabelledVolume] = []
+    labelled, schema = read_labels(job.labels, job)
+    chosen: list[Label] = []
     if val is not None:
-        chosen, other = read_labels(val, job.data)
+        chosen, other = read_labels(val, job)
         if other is not schema:
             raise UsageError(f"--val: expected the points of schema {schema.name}, found those of {other.name}")
         _check_apart(labelled, chosen)
@@ -233,25 +234,22 @@ def pretrain(job: Job) -> dict[str, Any]:
     raise UsageError("pretrain --method fetusmap: the paper trains from scratch; use aop-pose train --method fetusmap")
 
 
-def read_labels(file: str, data: Path) -> tuple[list[LabelledVolume], Schema]:
+def read_labels(file: str, job: Job) -> tuple[list[Label], Schema]:
     """The labelled volumes of a file, and the schema that its columns tell.
 
     UsageError where there is no row, or the points are those of no schema.
     """
-    path = resolve(file, data)
-    try:
-        labelled = read_points3d(path, data)
-    except UnreadableError as error:
-        raise UsageError(str(error)) from None
+    path = resolve(file, job.data)
+    labelled = registry.read_labels(path, job.data, schema=None, say=job.say)
     if not labelled:
         raise UsageError(f"{path}: expected at least one labelled volume, found none")
     try:
-        return labelled, schema_of(labelled[0].points)
+        return labelled, schema_of(labelled[0].schema.points)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
-def read_examples(volumes: Sequence[LabelledVolume], schema: Schema, config: FetusmapConfig, job: Job) -> list[Any]:
+def read_examples(volumes: Sequence[Label], schema: Schema, config: FetusmapConfig, job: Job) -> list[Any]:
     """Volumes and points in memory, resampled; what is said to the user of a volume is said once.
 
     UsageError names a volume that cannot be read, holds one value only, or has a point outside.
@@ -261,22 +259,22 @@ def read_examples(volumes: Sequence[LabelledVolume], schema: Schema, config: Fet
     examples, padded, shrunk = [], [], []
     for one in volumes:
         try:
-            volume = one.read()
+            volume = one.volume()
         except UnreadableError as error:
-            raise UsageError(f"{one.filename}: {error}") from None
-        example = prepare(volume, one.keypoints(schema).coords, config)
+            raise UsageError(f"{one.name}: {error}") from None
+        example = prepare(volume, one.points_of(schema), config)
         examples.append(example)
         if min(example.placement.extent) < config.stride:
-            padded.append(one.filename)
+            padded.append(one.name)
         if config.voxel_mm is not None and example.placement.voxel_mm > config.voxel_mm * 1.001:
-            shrunk.append(one.filename)
+            shrunk.append(one.name)
     for names, what in ((padded, f"padded to the network's stride of {config.stride}"), (shrunk, "shrunk to fit size")):
         if names:
             job.say(f"{len(names)} of {len(volumes)} volumes {what}, the first {names[0]}")
     return examples
 
 
-def groups(volumes: Sequence[LabelledVolume], examples: Sequence[Any], config: FetusmapConfig) -> np.ndarray:
+def groups(volumes: Sequence[Label], examples: Sequence[Any], config: FetusmapConfig) -> np.ndarray:
     """A group id per volume.
 
     Near-duplicates, a patient's volumes, time points of a file and equal values of ``group`` stay together.
@@ -288,18 +286,18 @@ def groups(volumes: Sequence[LabelledVolume], examples: Sequence[Any], config: F
     vectors = [vector - vector.mean() for vector in small]
     found = near_duplicate_groups_of([(vector / torch.linalg.norm(vector)).numpy() for vector in vectors])
     if config.patient is not None:
-        found = merge_groups(found, groups_by_name([volume.filename for volume in volumes], config.patient))
+        found = merge_groups(found, groups_by_name([volume.name for volume in volumes], config.patient))
     # The time points of a file show one fetus.
-    found = merge_groups(found, groups_of([volume.filename for volume in volumes]))
+    found = merge_groups(found, groups_of([volume.name for volume in volumes]))
     if config.group is not None:
-        if config.group not in volumes[0].notes:
-            known = ", ".join(volumes[0].notes) or "none besides the points"
+        if config.group not in volumes[0].extras:
+            known = ", ".join(volumes[0].extras) or "none besides the points"
             raise UsageError(f"group: expected a column of the label file ({known}), found {config.group!r}")
-        found = merge_groups(found, groups_of([volume.notes[config.group] for volume in volumes]))
+        found = merge_groups(found, groups_of([volume.extras[config.group] for volume in volumes]))
     return found
 
 
-def _check_apart(labelled: Sequence[LabelledVolume], chosen: Sequence[LabelledVolume]) -> None:
+def _check_apart(labelled: Sequence[Label], chosen: Sequence[Label]) -> None:
     shared = sorted({volume.path.resolve() for volume in labelled} & {volume.path.resolve() for volume in chosen})
     if shared:
         raise UsageError(f"--val: {shared[0].name} stands in --labels too ({len(shared)} such volumes)")

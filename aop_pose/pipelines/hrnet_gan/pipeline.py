@@ -7,8 +7,8 @@ from typing import Any
 
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc
 from aop_pose.formats.label import resolve
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.predictor import Predictor
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.data import labelled_examples, phantom_examples, unlabelled_examples
@@ -93,7 +93,9 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
 
     config = load_config(HrnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     gpus_of(job.device, config.gpus)
-    frames = labelled_examples(job, val, config, lambda file: read_iugc(resolve(file, job.data), job.data))
+    frames = labelled_examples(
+        job, val, config, lambda file: read_labels(resolve(file, job.data), job.data, keep=True, say=job.say)
+    )
     torch.manual_seed(job.seed)
     network = Generator(config)
     words, moved = start_from(job.init, network)

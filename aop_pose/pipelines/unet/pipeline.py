@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from aop_pose.core.schema import SCHEMAS
 from aop_pose.errors import UsageError
-from aop_pose.formats.head import read_head
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.formats import registry
+from aop_pose.formats.label import Label, resolve
 from aop_pose.inference.predictor import Contract, Predictor
 from aop_pose.pipelines import export as native
 from aop_pose.pipelines.checkpoint import Checkpoint, file_to_start, fill, read_trained, transfer
@@ -116,7 +116,7 @@ def train(job: Job, val: str | None = None) -> dict[str, Any]:
 
     config = load_config(UnetConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     gpus_of(job.device, config.gpus)
-    frames = labelled_examples(job, val, config, partial(read_labels, config, data=job.data))
+    frames = labelled_examples(job, val, config, partial(read_labels, config, job))
     torch.manual_seed(job.seed)
     network = network_for(config, "train")
     words, moved = start_from(job.init, network)
@@ -168,7 +168,7 @@ def pretrain(job: Job, frames: str | Path | None = None) -> dict[str, Any]:
     return carry_out(module, job, run, "pretrain", start=words, tensors_transferred=moved)
 
 
-def read_labels(config: UnetConfig, file: str, data: Path) -> list[LabelledFrame]:
-    """The labelled frames of the configuration's schema."""
-    path = resolve(file, data)
-    return read_iugc(path, data) if config.points == "aop" else [head.frame for head in read_head(path, data)]
+def read_labels(config: UnetConfig, job: Job, file: str) -> list[Label]:
+    """The labelled frames of the configuration's schema, decoded."""
+    schema = SCHEMAS[config.points]
+    return registry.read_labels(resolve(file, job.data), job.data, schema, keep=True, say=job.say)

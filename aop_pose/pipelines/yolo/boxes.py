@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
-from aop_pose.formats.label import CLASSES, BoxedFrame, LabelledFrame, Skipped
+from aop_pose.formats.label import CLASSES, Boxes, Label, Skipped
 from aop_pose.formats.pictures import unique_stems
-from aop_pose.formats.split import hold_out, near_duplicate_groups
-from aop_pose.formats.yolo import read_yolo_detect, write_yolo_detect
-from aop_pose.io.images import read_frame
+from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
+from aop_pose.formats.yolo import boxes_of, read_yolo_detect, write_yolo_detect
 from aop_pose.pipelines.yolo.data import BoxExample, Example
 from aop_pose.scribbles.boxes import FrameBoxes, boxes_for
 from aop_pose.scribbles.segmenters.base import Segmenter
@@ -25,7 +24,7 @@ from aop_pose.scribbles.sheet import stroke_rows, write_left_out, write_strokes_
 
 
 def write_boxes(
-    frames: Sequence[LabelledFrame],
+    frames: Sequence[Label],
     segmenter: Segmenter,
     dst: Path,
     holdout: float,
@@ -41,33 +40,33 @@ def write_boxes(
     part = dst.with_name(f".{dst.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "masks").mkdir(parents=True)
-    boxed: list[BoxedFrame] = []
+    boxed: list[Label] = []
     left_out: list[Skipped] = []
     strokes: list[tuple[str, ...]] = []
-    stems = unique_stems(frame.filename for frame in frames)
+    stems = unique_stems(frame.name for frame in frames)
     for done, (frame, stem) in enumerate(zip(frames, stems, strict=True), start=1):
         on_frame(done)
         try:
-            found = boxes_for(read_frame(frame.path).pixels, frame.keypoints.coords, segmenter)
+            found = boxes_for(frame.gray(), frame.points, segmenter)
         except UnreadableError as error:
-            left_out.append(Skipped(frame.filename, str(error)))
+            left_out.append(Skipped(frame.name, str(error)))
             continue
-        strokes += stroke_rows(frame.filename, found.strokes)
+        strokes += stroke_rows(frame.name, found.strokes)
         if found.reasons:
             each = "; ".join(f"{structure}: {why}" for structure, why in found.reasons.items())
-            left_out.append(Skipped(frame.filename, found.strokes.reason or each))
+            left_out.append(Skipped(frame.name, found.strokes.reason or each))
             continue
         cv2.imwrite(str(part / "masks" / f"{stem}.png"), _mask(found))
         corners = np.stack([found.boxes[name] for name in CLASSES])
         classes = tuple(range(len(CLASSES)))
         # Named by its stem: among fewer frames, or in another order, equal names would be told apart otherwise.
-        boxed.append(BoxedFrame(f"{stem}.png", frame.path, frame.width, frame.height, classes, corners))
+        boxed.append(attrs.evolve(frame, name=f"{stem}.png", boxes=Boxes(classes, corners)))
     if not boxed:
         shutil.rmtree(part)
         raise AopPoseError(f"expected boxes on at least one frame, found none (first: {left_out[0].reason})")
     held = np.zeros(len(boxed), dtype=bool)
     if holdout:
-        held = hold_out(near_duplicate_groups([frame.path for frame in boxed]), holdout, seed)
+        held = hold_out(near_duplicate_groups_of([thumbnail(frame.gray()) for frame in boxed]), holdout, seed)
     write_yolo_detect(
         [frame for frame, out in zip(boxed, held, strict=True) if not out],
         [frame for frame, out in zip(boxed, held, strict=True) if out],
@@ -90,9 +89,9 @@ def read_boxes(folder: Path) -> tuple[list[BoxExample], list[BoxExample]]:
     """Training and checking examples of a YOLO detection folder, made here or corrected by a person."""
     examples: dict[str, list[BoxExample]] = {"train": [], "val": []}
     for frame in read_yolo_detect(folder):
-        split = frame.filename.split("/")[0]
-        pixels = read_frame(frame.path).pixels
-        examples[split].append(BoxExample(frame.filename, pixels, frame.classes, frame.boxes))
+        split = frame.name.split("/")[0]
+        boxes = boxes_of(frame)
+        examples[split].append(BoxExample(frame.name, frame.gray(), boxes.classes, boxes.corners))
     if not any(example.classes for example in examples["train"]):
         raise UsageError(f"--boxes: expected training pictures with boxes in {folder}, found none")
     return examples["train"], examples["val"]
@@ -125,7 +124,8 @@ def add_boxes(examples: Sequence[Example], filenames: Sequence[str], folder: Pat
         if (frame.width, frame.height) != (width, height):
             size = f"{frame.width}x{frame.height}"
             raise UsageError(f"--boxes: {frame.path}: expected {width}x{height} as {example.name}, found {size}")
-        boxed.append(attrs.evolve(example, classes=frame.classes, boxes=frame.boxes))
+        boxes = boxes_of(frame)
+        boxed.append(attrs.evolve(example, classes=boxes.classes, boxes=boxes.corners))
     if not any(example.classes for example in boxed):
         raise UsageError(f"--boxes: expected boxes on pictures named as the labelled ones in {folder}, found none")
     return boxed

@@ -12,7 +12,7 @@ import numpy as np
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.csv_rows import filename, parse_rows, read_list
-from aop_pose.formats.label import LabelledFrame, find_picture, resolve
+from aop_pose.formats.label import Label, find_picture, resolve
 from aop_pose.inference.predictor import Contract, Network, Predictor
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pseudo.run import Origin, PseudoFrame, read_origin, read_pseudo
@@ -44,7 +44,7 @@ class PseudoSet:
 
 
 def find_pseudo(
-    pseudo: str | Path, data: Path, listed: str | Path | None, others: Mapping[str, Sequence[LabelledFrame]]
+    pseudo: str | Path, data: Path, listed: str | Path | None, others: Mapping[str, Sequence[Label]]
 ) -> PseudoSet:
     """The frames of a ``pseudo.csv``, only those that a list names where there is one.
 
@@ -54,10 +54,10 @@ def find_pseudo(
         UsageError: a file does not fit, a listed frame is not in the table, a frame has a label too, or none is left.
     """
     file = resolve(pseudo, data)
-    frames = read_pseudo(file, data)
+    frames = read_pseudo(file, data, keep=True)
     for option, labelled in others.items():
         places = {frame.path.resolve() for frame in labelled}
-        if both := [one.frame.filename for one in frames if one.frame.path.resolve() in places]:
+        if both := [one.frame.name for one in frames if one.frame.path.resolve() in places]:
             more = f" (and {len(both) - 1} more)" if len(both) > 1 else ""
             raise UsageError(f"--pseudo: expected frames without labels, found {both[0]}{more} also in {option}")
     if listed is not None:

@@ -14,8 +14,8 @@ import attrs
 
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import read_iugc, write_iugc
-from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.formats.iugc import IUGC
+from aop_pose.formats.label import Label, resolve
 from aop_pose.io.files import replacing
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.data import split_frames
@@ -24,7 +24,7 @@ from aop_pose.pipelines.run import METRICS, RECORD, WEIGHTS, RunFolder, fingerpr
 from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, STAGES_FOLDER, YoloConfig
 from aop_pose.pipelines.yolo.pseudo import find_pseudo
 from aop_pose.pipelines.yolo.report import write_page
-from aop_pose.pipelines.yolo.train import choose_segmenter, predictor, pretrain, read_examples, train
+from aop_pose.pipelines.yolo.train import choose_segmenter, labels_of, predictor, pretrain, read_examples, train
 from aop_pose.pseudo.label import Rule
 from aop_pose.pseudo.run import Cut, Origin, Unlabelled, document_of, pseudo_label, tabled_frames, unlabelled_frames
 from aop_pose.pseudo.signals import CONFIDENCES
@@ -219,8 +219,8 @@ RECIPES = (PROGRESSIVE,)
 class Labelled:
     """The labelled frames, those that train and those that compare epochs and stages."""
 
-    training: list[LabelledFrame]
-    checking: list[LabelledFrame]
+    training: list[Label]
+    checking: list[Label]
     chosen_by: str
     names: list[str]
     """Of every frame of the label file."""
@@ -228,16 +228,16 @@ class Labelled:
     @classmethod
     def read(cls, job: Job, val: str | None, config: YoloConfig) -> Labelled:
         """As ``train`` will read them; UsageError says what does not fit."""
-        labelled = read_iugc(resolve(job.labels, job.data), job.data)
-        given = read_iugc(resolve(val, job.data), job.data) if val is not None else None
+        labelled = labels_of(job, job.labels)
+        given = labels_of(job, val) if val is not None else None
         training, checking = split_frames(labelled, given, config.holdout, job.seed)
         read_examples([*training, *checking])
         by = "--val" if given else "held-out groups of the labels" if checking else "the last epoch and stage"
-        return cls(training, checking, by, [frame.filename for frame in labelled])
+        return cls(training, checking, by, [frame.name for frame in labelled])
 
     def facts(self, unlabelled: Unlabelled) -> dict[str, Any]:
         frames = [*self.training, *self.checking]
-        parts = [part for frame in frames for part in (frame.path.read_bytes(), frame.keypoints.coords.tobytes())]
+        parts = [part for frame in frames for part in (frame.path.read_bytes(), frame.points.tobytes())]
         parts += [entry.source.encode() for entry in unlabelled.entries]
         return {
             "frames": len(self.training), "checked_frames": len(self.checking),
@@ -387,7 +387,7 @@ def _split_files(folder: Path, labels: str, val: str | None, labelled: Labelled)
         return labels, val
     files = folder / "labels.csv", folder / "checks.csv"
     for file, frames in zip(files, (labelled.training, labelled.checking), strict=True):
-        write_iugc(frames, file)
+        IUGC.write_table(frames, file)
     return str(files[0]), str(files[1])
 
 

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.iugc import read_iugc
-from aop_pose.formats.label import LabelledFrame, resolve
+from aop_pose.formats.label import Label
 from aop_pose.formats.label import resolve as resolve_labels
 from aop_pose.formats.masks import mask_boxes
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.predictor import Contract, Predictor
 from aop_pose.inference.weights import manifest, sha256_of
 from aop_pose.inference.weights import resolve as resolve_artefact
-from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import load_config, validate
 from aop_pose.pipelines.data import split_frames
 from aop_pose.pipelines.export import checkpoint_of, decoded_by, run_facts, write_artefact
@@ -65,15 +63,15 @@ def train(
         if given and pseudo is None:
             raise UsageError(f"{option}: expected --pseudo beside it, whose frames it is about")
     config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
-    labelled = read_iugc(resolve(job.labels, job.data), job.data)
-    chosen = read_iugc(resolve(val, job.data), job.data) if val is not None else None
+    labelled = labels_of(job, job.labels)
+    chosen = labels_of(job, val) if val is not None else None
     training, checking = split_frames(labelled, chosen, config.holdout, job.seed)
     examples, checks = read_examples(training), read_examples(checking)
     auxiliary: dict[str, Any] = {}
     if boxes is not None:
         from aop_pose.pipelines.yolo.boxes import add_boxes
 
-        examples = add_boxes(examples, [frame.filename for frame in labelled], boxes)
+        examples = add_boxes(examples, [frame.name for frame in labelled], boxes)
         auxiliary = {"boxes": str(boxes), "boxed_frames": sum(bool(example.classes) for example in examples)}
     trusted: list[Any] = []
     confidence: Confidence | None = None
@@ -120,17 +118,16 @@ def read_trusted(
     return trusted, confidence, {"pseudo": found.facts(confidence)}
 
 
-def read_examples(frames: Sequence[LabelledFrame]) -> list[Any]:
-    """Pictures and points in memory. UsageError names a frame whose points are missing or coincide."""
+def labels_of(job: Job, file: str) -> list[Label]:
+    """The labelled frames of a file, decoded; what is left out is said."""
+    return read_labels(resolve_labels(file, job.data), job.data, keep=True, say=job.say)
+
+
+def read_examples(frames: Sequence[Label]) -> list[Any]:
+    """Pictures and points in memory."""
     from aop_pose.pipelines.yolo.data import Example
 
-    examples = []
-    for frame in frames:
-        points = frame.keypoints.coords
-        if not frame.keypoints.complete or np.ptp(points, axis=0).max() == 0:
-            raise UsageError(f"{frame.filename}: expected three different points; run `aop-pose dataset check`")
-        examples.append(Example(frame.filename, read_frame(frame.path).pixels, points))
-    return examples
+    return [Example(frame.name, frame.gray(), frame.points) for frame in frames]
 
 
 def phantom_examples(count: int, seed: int, boxed: bool = False) -> list[Any]:
@@ -140,11 +137,15 @@ def phantom_examples(count: int, seed: int, boxed: bool = False) -> list[Any]:
     from aop_pose.phantom import make_phantom
     from aop_pose.pipelines.yolo.data import Example
 
-    made = (make_phantom(seed, index=i) for i in range(count))
-    return [
-        Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords, *(mask_boxes(m.mask) if boxed else ()))
-        for i, m in enumerate(made)
-    ]
+    examples = []
+    for i in range(count):
+        made = make_phantom(seed, index=i)
+        example = Example(f"phantom-{i}", made.frame.pixels, made.keypoints.coords)
+        if boxed:
+            boxes = mask_boxes(made.mask)
+            example = attrs.evolve(example, classes=boxes.classes, boxes=boxes.corners)
+        examples.append(example)
+    return examples
 
 
 def _parts(example: Any) -> list[bytes]:
@@ -226,10 +227,10 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
     frames, chosen, given = [], None, None
     about: dict[str, Any]
     if boxes is None:
-        frames = read_iugc(resolve_labels(job.labels, job.data), job.data)
+        frames = labels_of(job, job.labels)
         if not frames:
             raise UsageError("--labels: expected at least one labelled frame, found none")
-        parts = (part for frame in frames for part in (frame.path.read_bytes(), frame.keypoints.coords.tobytes()))
+        parts = (part for frame in frames for part in (frame.path.read_bytes(), frame.points.tobytes()))
         chosen = choose_segmenter(segmenter)
         about = {"labels": job.labels, "frames": len(frames), "segmenter": segmenter, "fingerprint": fingerprint(parts)}
     elif boxes.is_dir():

@@ -8,7 +8,7 @@ import pytest
 from aop_pose.errors import UnreadableError
 from aop_pose.io.discover import Entry
 from aop_pose.io.images import read_frame, read_frames
-from aop_pose.io.volume_files.metaimage import read_header
+from aop_pose.io.volume_files.metaimage import read_labelser
 
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK writes the files to compare with")
 RNG = np.random.default_rng(0)
@@ -145,7 +145,7 @@ def test_pixels_beside_the_header_are_missing(tmp_path: Path) -> None:
 def test_pixels_at_the_end_of_a_file_with_an_unknown_header(tmp_path: Path) -> None:
     path = edit(write(tmp_path / "x.mhd", GRAY), b"ElementDataFile", b"HeaderSize = -1\nElementDataFile")
     (tmp_path / "x.raw").write_bytes(b"something else" + GRAY.tobytes())
-    assert read_header(path).offset is None
+    assert read_labelser(path).offset is None
     assert np.array_equal(stack(path), GRAY[None])
 
 

@@ -9,7 +9,8 @@ pytest.importorskip("lightning", reason="lightning comes with the train extra")
 import torch
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.points3d import SPACING, read_points3d
+from aop_pose.formats import registry
+from aop_pose.formats.label import SPACING
 from aop_pose.io.volumes import read_volume, write_sequence
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
@@ -31,10 +32,10 @@ def rewritten(folder, labelled, columns, cells):
 def arrays(tmp_path):
     """The same faces as .npy, which state no spacing."""
     folder = write_faces(tmp_path / "set", count=4)
-    labelled = read_points3d(folder / "labels.csv", folder)
+    labelled = registry.read_labels(folder / "labels.csv", folder, None)
     for one in labelled:
-        np.save(folder / "volumes" / one.filename.replace(".nii.gz", ".npy"), one.read().voxels)
-    cells = [f"{one.filename.replace('.nii.gz', '.npy')},2,2,{3 if n % 2 else 2}" for n, one in enumerate(labelled)]
+        np.save(folder / "volumes" / one.name.replace(".nii.gz", ".npy"), one.volume().voxels)
+    cells = [f"{one.name.replace('.nii.gz', '.npy')},2,2,{3 if n % 2 else 2}" for n, one in enumerate(labelled)]
     rewritten(folder, labelled, ",".join(SPACING), cells)
     return folder
 
@@ -43,15 +44,15 @@ def arrays(tmp_path):
 def sequences(tmp_path):
     """Two files of two time points each."""
     folder = write_faces(tmp_path / "set", count=4)
-    labelled = read_points3d(folder / "labels.csv", folder)
+    labelled = registry.read_labels(folder / "labels.csv", folder, None)
     for number, pair in enumerate(((0, 2), (1, 3))):
-        write_sequence([labelled[one].read() for one in pair], folder / "volumes" / f"s{number}.nii.gz")
+        write_sequence([labelled[one].volume() for one in pair], folder / "volumes" / f"s{number}.nii.gz")
     rewritten(folder, labelled, "index", [f"s{number % 2}.nii.gz,{number // 2}" for number in range(4)])
     return folder
 
 
 def test_arrays_are_trained_on_with_the_spacing_of_their_rows(arrays, tmp_path):
-    labelled, schema = read_labels("labels.csv", arrays)
+    labelled, schema = read_labels("labels.csv", Job(arrays, tmp_path / "run"))
     config = load_config(FetusmapConfig, PRESETS, "fast", TINY)
     examples = read_examples(labelled, schema, config, Job(arrays, tmp_path / "run"))
     for number, (one, example) in enumerate(zip(labelled, examples, strict=True)):
@@ -71,7 +72,7 @@ def test_an_array_without_spacing_is_refused_in_one_line(arrays, tmp_path):
 
 
 def test_time_points_are_volumes_of_their_own_that_stay_together(sequences, tmp_path):
-    labelled, schema = read_labels("labels.csv", sequences)
+    labelled, schema = read_labels("labels.csv", Job(sequences, tmp_path / "run"))
     config = load_config(FetusmapConfig, PRESETS, "fast", TINY)
     examples = read_examples(labelled, schema, config, Job(sequences, tmp_path / "run"))
     still = [read_volume(sequences / "volumes" / f"v{number}.nii.gz") for number in (0, 2)]

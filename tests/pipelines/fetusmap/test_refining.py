@@ -6,9 +6,11 @@ import torch
 
 from aop_pose.cli import main
 from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
-from aop_pose.formats.points3d import LabelledVolume, write_points3d
+from aop_pose.formats.label import Label
+from aop_pose.formats.points3d import POINTS_3D
 from aop_pose.inference.grid import normalised, resample
 from aop_pose.inference.volume_predictor import read_maps
 from aop_pose.io.volumes import write_volume
@@ -110,10 +112,10 @@ def test_training_stores_its_poses_in_right_handed_millimetres(tmp_path, axes):
         one = volume(axes, (20, 10, 8), number)
         points = np.random.default_rng(number).uniform(0, [19, 9, 7], size=(22, 3))
         write_volume(one, tmp_path / f"{number}.nii.gz")
-        named = dict(zip(FETUS.points, points, strict=True))
-        rows.append(LabelledVolume(f"{number}.nii.gz", tmp_path / f"{number}.nii.gz", one.shape, named))
+        pose = Keypoints.from_points(FETUS, points)
+        rows.append(Label(f"{number}.nii.gz", tmp_path / f"{number}.nii.gz", one.shape, pose, index=None))
         truth.append(one.to_mm(points))
-    write_points3d(rows, tmp_path / "labels.csv")
+    POINTS_3D.write_table(rows, tmp_path / "labels.csv")
     changes = ["size=[16,16,16]", "widths=[2,4]", "epochs=1", "holdout=0", "averaging=0.5"]
     pipeline("fetusmap").train(Job(tmp_path, tmp_path / "run", changes=changes))
     stored = open_refining(str(tmp_path / "run")).library.poses

@@ -137,17 +137,17 @@ def test_places_of_the_training_points_weigh_the_maps(faces, tmp_path):
     train_tiny(faces, tmp_path / "run", *changes)
     predictor = open_weights(str(tmp_path / "run"))
     places = predictor.contract.places
-    labelled, schema = read_labels("labels.csv", faces)
+    labelled, schema = read_labels("labels.csv", Job(faces, faces / "run"))
     expected = []
     for one in labelled:
-        volume = one.read()
-        points = one.keypoints(schema).coords
+        volume = one.volume()
+        points = one.points_of(schema)
         off = (points - (np.array(volume.shape) - 1) / 2) * volume.spacing
         # The grid is right-handed.
         off[:, 2] *= volume.handedness
         expected.append(off)
     np.testing.assert_allclose(places.means, np.mean(expected, axis=0), atol=0.01)
-    volume = labelled[0].read()
+    volume = labelled[0].volume()
     weighed = predictor.maps(volume)
     bare = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"places": None})).maps(volume)
     assert np.abs(weighed.maps - bare.maps).max() > 1e-4
@@ -190,11 +190,11 @@ def test_val_chooses_the_epoch_and_stands_apart(faces, tmp_path):
 
 
 def test_volumes_of_a_mother_stay_together(faces):
-    labelled, schema = read_labels("labels.csv", faces)
+    labelled, schema = read_labels("labels.csv", Job(faces, faces / "run"))
     draw = np.random.default_rng(0)
     placement = place(SHAPE, AFFINES[0], 2.0, (0, 0, 0))
     examples = [
-        Example(one.filename, torch.from_numpy(draw.random(SHAPE)), torch.zeros(3, 3), placement, np.zeros(3))
+        Example(one.name, torch.from_numpy(draw.random(SHAPE)), torch.zeros(3, 3), placement, np.zeros(3))
         for one in labelled
     ]
     assert schema is FETAL_FACE

@@ -21,7 +21,10 @@ def blobs(shape, points, sigma=1.5):
 def write_faces(folder: Path, count: int = 7, shape=(18, 16, 14), seed: int = 0) -> Path:
     """Volumes with brain and eyes, every second one in mirrored axes, and labels.csv."""
     from aop_pose.core.frame import Volume
-    from aop_pose.formats.points3d import LabelledVolume, write_points3d
+    from aop_pose.core.keypoints import Keypoints
+    from aop_pose.core.schemas import FETAL_FACE
+    from aop_pose.formats.label import Label
+    from aop_pose.formats.points3d import POINTS_3D
     from aop_pose.io.volumes import write_volume
 
     (folder / "volumes").mkdir(parents=True)
@@ -31,9 +34,9 @@ def write_faces(folder: Path, count: int = 7, shape=(18, 16, 14), seed: int = 0)
         path = folder / "volumes" / f"v{number}.nii.gz"
         noise = draw.random(shape, dtype=np.float32) * 20
         write_volume(Volume(blobs(shape, points) + noise, AFFINES[number % 2]), path)
-        named = dict(zip(("brain", "left_eye", "right_eye"), points, strict=True))
-        labelled.append(LabelledVolume(path.name, path, shape, named, {"mother": f"m{number // 2}"}))
-    write_points3d(labelled, folder / "labels.csv")
+        face = Keypoints.from_points(FETAL_FACE, points)
+        labelled.append(Label(path.name, path, shape, face, index=None, extras={"mother": f"m{number // 2}"}))
+    POINTS_3D.write_table(labelled, folder / "labels.csv")
     return folder
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("lightning", reason="lightning comes with the train extra")
 pytest.importorskip("timm", reason="timm comes with the train extra")
 
 from aop_pose.errors import AopPoseError, UsageError  # noqa: E402
-from aop_pose.formats.iugc import read_iugc  # noqa: E402
+from aop_pose.formats.registry import read_labels  # noqa: E402
 from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.pipelines import load_weights, method_of, pipeline  # noqa: E402
 from aop_pose.pipelines.hrnet_gan import training as training_module  # noqa: E402
@@ -26,7 +26,7 @@ def weights_of(run, name="last.pt"):
 
 
 def read_set(folder):
-    frames = read_iugc(folder / "labels.csv", folder)
+    frames = read_labels(folder / "labels.csv", folder)
     return frames, [read_frame(frame.path).pixels for frame in frames]
 
 
