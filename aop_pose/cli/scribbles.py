@@ -38,8 +38,7 @@ def scribbles(
         sheet = write_strokes(frames, folder, left_out)
     for left in sheet.left_out:
         typer.echo(f"aop-pose: left out {left.name}: {left.reason}", err=True)
-    typer.echo(
-        f"{sheet.drawn} of {len(frames) + len(left_out)} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}"
-    )
+    count = len(frames) + len(left_out)
+    typer.echo(f"{sheet.drawn} of {count} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}")
     if sheet.unreadable:
         raise typer.Exit(3)

@@ -145,8 +145,8 @@ class Sheet:
 def write_strokes(frames: Iterable[Label], out: Path, left_out: Sequence[Skipped] = ()) -> Sheet:
     """Write ``out/strokes.csv``, ``out/left_out.csv`` and ``out/pictures/STEM.png``.
 
-    A frame stands in one table or the other; those that are ``left_out`` already stand in the second.
-    ``positive`` is 1 inside the structure and 0 outside it, the ends are in pixels of the frame. ``out`` holds nothing yet.
+    A frame stands in one table or the other; those that are ``left_out`` already stand in the second. ``positive`` is 1
+    inside the structure and 0 outside it, the ends are in pixels of the frame. ``out`` holds nothing yet.
     """
     frames = list(frames)
     pictures = out / PICTURES
