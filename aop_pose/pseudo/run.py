@@ -21,7 +21,7 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import Row as TableRow
 from aop_pose.formats.csv_rows import RowError, Seen, filename, number, parse_rows, read_list
 from aop_pose.formats.iugc import COLUMNS, IUGC, KEEP
-from aop_pose.formats.label import Label, LabelError, find_picture, resolve
+from aop_pose.formats.label import Label, find_picture, resolve
 from aop_pose.formats.pictures import picture_size, read_gray
 from aop_pose.inference.predictor import Predictor, usable_cores
 from aop_pose.io.discover import Entry, discover
@@ -396,11 +396,13 @@ def _frame(row: TableRow, data: Path, sizes: Collection[str], keep: bool) -> Pse
             f"{name}: expected a picture of {' or '.join(sizes)} as it was labelled, found {width}x{height}; label the "
             "frames again"
         )
-    try:
-        label = Label(name, path, (width, height), Keypoints.from_points(AOP, coords), kept=pixels)
-    except LabelError as error:
-        raise RowError(f"{name}: {error}; was another size of it labelled?") from None
-    return PseudoFrame(label, weight)
+    keypoints = Keypoints.from_points(AOP, coords)
+    if outside := keypoints.outside(width, height):
+        raise RowError(
+            f"{name}: expected points within the {width}x{height} picture, found {', '.join(outside)} outside; "
+            "was another size of it labelled?"
+        )
+    return PseudoFrame(Label(name, path, (width, height), keypoints, kept=pixels), weight)
 
 
 def _weight(text: str) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import AOP
+from aop_pose.core.schemas import AOP
 from aop_pose.formats.label import Boxes, Label, LabelError
 from aop_pose.formats.registry import read_labels
 from tests.formats.made_up import iugc_folder

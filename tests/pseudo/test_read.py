@@ -87,7 +87,7 @@ def test_a_table_of_another_kind_says_what_is_missing(tmp_path, header):
 
 def test_points_outside_the_picture_are_named(tmp_path):
     other = '001.png,"(400, 60)","(80, 255.5)","(170, 256)",100,1,,0.9,1.5,0.49,1'
-    with pytest.raises(UsageError, match=r"pseudo\.csv:3: 001\.png: .*PS1: expected a point inside 256x256, found"):
+    with pytest.raises(UsageError, match=r"pseudo\.csv:3: 001\.png: .*256x256 picture, found PS1, FH1 outside"):
         read_pseudo(table(tmp_path, row("000.png"), other), tmp_path)
 
 
