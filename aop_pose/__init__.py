@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aop_pose.core.frame import Frame as Frame
     from aop_pose.core.frame import Volume as Volume
     from aop_pose.core.keypoints import Keypoints as Keypoints
+    from aop_pose.core.keypoints import Prediction as Prediction
     from aop_pose.core.results import Measurement as Measurement
     from aop_pose.core.results import Result as Result
     from aop_pose.core.schema import Quantity as Quantity
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from aop_pose.core.schemas import HEAD as HEAD
     from aop_pose.geometry import angle_of_progression as angle_of_progression
     from aop_pose.inference.weights import load as load
-    from aop_pose.measuring.folder import predict_folder as predict_folder
+    from aop_pose.measuring.folder import predict as predict
     from aop_pose.measuring.measurer import measure_array as measure_array
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _PUBLIC = {
     "Frame": "core.frame",
     "Keypoints": "core.keypoints",
     "Measurement": "core.results",
+    "Prediction": "core.keypoints",
     "Quantity": "core.schema",
     "Result": "core.results",
     "Schema": "core.schema",
@@ -45,7 +47,7 @@ _PUBLIC = {
     "angle_of_progression": "geometry",
     "load": "inference.weights",
     "measure_array": "measuring.measurer",
-    "predict_folder": "measuring.folder",
+    "predict": "measuring.folder",
 }
 
 # Type checkers read the imports above: seeing this, they would take any name for a public one.

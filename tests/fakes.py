@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 
 from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints, Prediction
+from aop_pose.core.schemas import AOP
 from aop_pose.inference.predictor import Contract, Predictor
 
 POINTS = np.array([[150.0, 60.0], [80.0, 80.0], [170.0, 120.0]])
@@ -65,3 +67,9 @@ def require_ultralytics() -> None:
     from aop_pose.pipelines.isolation import isolate
 
     isolate()
+
+
+def prediction(points: np.ndarray, scores: float | np.ndarray, spread: np.ndarray | None = None) -> Prediction:
+    """A prediction of PS1, PS2, FH1 (3, 2); its score is that of its worst point."""
+    each = np.broadcast_to(np.asarray(scores, float), (3,))
+    return Prediction(Keypoints(AOP, points, each), float(each.min()), spread=spread)

@@ -31,7 +31,7 @@ from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thu
 from aop_pose.inference.predictor import Predictor, load, usable_cores
 from aop_pose.inference.weights import rewrite
 from aop_pose.measuring.folder import in_order
-from aop_pose.measuring.measurer import Measurer, Seen, look
+from aop_pose.measuring.measurer import Measurer, two_passes
 from aop_pose.stats.agreement import spearman
 from aop_pose.stats.bootstrap import Estimate, Resampling
 from aop_pose.stats.conformal import (
@@ -45,6 +45,7 @@ from aop_pose.stats.conformal import (
     narrowest,
 )
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores, names_for
+from aop_pose.trust.passes import Passes
 
 BATCH = 8
 
@@ -77,10 +78,10 @@ def measure_all(predictor: Predictor, file: Path, data: Path, pattern: str | Non
     truth = read_truth(file, predictor.schema)
     measurer = Measurer(attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"calibration": None})))
 
-    def several(names: Sequence[str]) -> list[tuple[Result, Seen, np.ndarray]]:
+    def several(names: Sequence[str]) -> list[tuple[Result, Passes, np.ndarray]]:
         pixels = [read_gray(find_picture(data, name)) for name in names]
         results = measurer.results([Frame(one, source=name) for one, name in zip(pixels, names, strict=True)])
-        seen = look(predictor, pixels)
+        seen = two_passes(predictor, pixels)
         return list(zip(results, seen, [thumbnail(one) for one in pixels], strict=True))
 
     batches = [truth.names[start : start + BATCH] for start in range(0, len(truth.names), BATCH)]
@@ -92,7 +93,7 @@ def measure_all(predictor: Predictor, file: Path, data: Path, pattern: str | Non
     kept = [i for i, (result, _, _) in enumerate(done) if result.status == "ok"]
     if not kept:
         raise UsageError(f"{file}: expected frames that the artefact measures, found none of {len(done)}")
-    cases = [done[i][1].case(max(done[i][0].width, done[i][0].height)) for i in kept]
+    cases = [done[i][1] for i in kept]
     answers = [measure(Keypoints.from_points(predictor.schema, truth.coords[i])).measurements for i in kept]
     names = calibrated(predictor.schema).values()
     return Measured(

@@ -31,9 +31,10 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.predictor import Predictor, load, usable_cores
 from aop_pose.inference.weights import rewrite
 from aop_pose.measuring.folder import in_order
-from aop_pose.measuring.measurer import Measurer, Seen, look, unfit_reason
+from aop_pose.measuring.measurer import Measurer, two_passes
 from aop_pose.stats.agreement import risk_coverage
 from aop_pose.trust.gate import Gate, gather
+from aop_pose.trust.passes import Passes
 from lib.fitting import FRAMES, RISK, Sample, fit_gate
 
 MADE_OF = 626
@@ -55,7 +56,7 @@ def samples_of(predictor: Predictor, given: Iterable[Picture]) -> Iterator[Sampl
     """What the gate may learn from; None for a picture that is withheld without it."""
 
     def several(group: Sequence[Picture]) -> list[Sample | None]:
-        seen = look(predictor, [picture.pixels for picture in group])
+        seen = two_passes(predictor, [picture.pixels for picture in group])
         return [_sample(picture, one) for picture, one in zip(group, seen, strict=True)]
 
     yield from itertools.chain.from_iterable(in_order(several, _grouped(given), usable_cores()))
@@ -67,16 +68,16 @@ def _grouped(given: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield group
 
 
-def _sample(picture: Picture, seen: Seen) -> Sample | None:
-    keypoints, second = seen.found.keypoints, seen.second
+def _sample(picture: Picture, passes: Passes) -> Sample | None:
+    keypoints, second = passes.first.keypoints, passes.second
     height, width = picture.pixels.shape
     if keypoints is None or not keypoints.complete or keypoints.outside(width, height):
         return None
-    if second is None or not np.isfinite(second.points).all():
+    if second is None or not second.found.complete:
         return None
-    if unfit_reason(Frame(picture.pixels, source=picture.name)):
+    if Frame(picture.pixels, source=picture.name).unfit_reason():
         return None
-    return Sample(picture.kind, picture.group, gather(picture.pixels, seen.first, second))
+    return Sample(picture.kind, picture.group, gather(picture.pixels, passes.first, second))
 
 
 def fit(predictor: Predictor, given: Sequence[Picture], risk: float) -> Gate:

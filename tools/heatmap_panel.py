@@ -23,7 +23,7 @@ from aop_pose.formats.label import Label
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.decode import encode, to_map
-from aop_pose.inference.predictor import Answer, Predictor, load
+from aop_pose.inference.predictor import Predictor, RawOutput, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def _draw(predictor: Predictor, frame: Label, sigma: float, above: Sequence[Axes
     pixels = read_gray(frame.path)
     size = predictor.contract.image_size
     picture, box = fit(pixels, size)
-    (answer,) = predictor.answers([pixels])
+    (answer,) = predictor.raw_outputs([pixels])
     maps = np.asarray(answer.output, dtype=np.float64)
     truth = box.forward(frame.keypoints.coords)
     true_maps = encode(to_map(truth, size / maps.shape[-1]), maps.shape[-2:], sigma)
@@ -86,7 +86,7 @@ def _draw(predictor: Predictor, frame: Label, sigma: float, above: Sequence[Axes
     below[0].set_ylabel(reason or f"lowest peak {maps.max(axis=(1, 2)).min():.2f}", fontsize=7)
 
 
-def _found(predictor: Predictor, answer: Answer) -> tuple[np.ndarray, str]:
+def _found(predictor: Predictor, answer: RawOutput) -> tuple[np.ndarray, str]:
     """Predicted points in pixels of the input, NaN with the reason where the artefact abstains."""
     found = predictor.read(answer)
     if found.keypoints is None:

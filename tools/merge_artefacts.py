@@ -111,9 +111,9 @@ def compare(members: list[runtime.Predictor], merged: runtime.Predictor, frames:
     pictures = [frame.pixels for entry in discover([frames]).entries[:count] for frame in read_frames(entry)]
     farthest = 0.0
     for picture in pictures:
-        maps = np.mean([member.answers([picture])[0].output for member in members], axis=0)
+        maps = np.mean([member.raw_outputs([picture])[0].output for member in members], axis=0)
         whole = runtime.read_output(maps, merged.contract)[0]
-        short = runtime.read_output(merged.answers([picture])[0].output, merged.contract)[0]
+        short = runtime.read_output(merged.raw_outputs([picture])[0].output, merged.contract)[0]
         farthest = max(farthest, float(np.abs(whole - short).max()))
     return farthest
 

@@ -43,7 +43,7 @@ from aop_pose.inference.weights import load
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import TABLE
 from aop_pose.io.table import read_results
-from aop_pose.measuring.folder import predict_folder
+from aop_pose.measuring.folder import predict
 from aop_pose.pipelines import pipeline
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RECORD, read_record
@@ -195,7 +195,7 @@ def measure(task: Task) -> dict[str, Any]:
         for number in range(PASSES):
             begin = time.monotonic()
             out = Path(folder) / str(number)
-            predict_folder(predictor, [frame.path for frame in truth], out, overlay=False)
+            predict(predictor, [frame.path for frame in truth], out, overlay=False)
             seconds.append(time.monotonic() - begin)
         rows = read_results(Path(folder) / "0" / TABLE)
     # A row a file, in their order; named as the label file names them.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -32,17 +31,22 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture of each frame or volume.")] = True,
     batch: Annotated[
-        int,
-        typer.Option("--batch", min=1, max=256, help="Frames per pass of the network; volumes go one by one."),
-    ] = 8,
+        int | None,
+        typer.Option("--batch", min=1, max=256, help="Frames per pass of the network (default 8); not for volumes."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     coverage: Annotated[
-        float,
-        typer.Option("--coverage", help="Share of intervals that hold the true value, if the artefact is calibrated."),
-    ] = 0.9,
+        float | None,
+        typer.Option("--coverage", help="Share of intervals that hold the true value (default 0.9 if calibrated)."),
+    ] = None,
     gate: Annotated[
-        bool, typer.Option(help="Withhold numbers where the artefact's gate doubts that a picture can be measured.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--gate/--no-gate",
+            help="Withhold numbers where the artefact's gate doubts that a picture can be measured (default where it "
+            "has a gate).",
+        ),
+    ] = None,
     refine: Annotated[
         bool,
         typer.Option("--refine", help="Refine the network for each volume by poses it was trained on (fetusmap runs)."),
@@ -64,7 +68,6 @@ def predict(
 
     Example: aop-pose predict frames/ --out results/
     """
-    pass  # FOLDED
 
     if refine_on is not None and not refine:
         raise UsageError("--refine-on goes with --refine")
@@ -102,13 +105,11 @@ def demo(
     from rich.console import Console
     from rich.table import Table
 
-    from aop_pose.inference.weights import shipped_phantoms
-
-    pass  # FOLDED
     from aop_pose.draw.frame import contact_sheet, overlay_name, write_overlay
     from aop_pose.errors import UsageError
     from aop_pose.formats.registry import read_labels
     from aop_pose.geometry import angle_of_progression
+    from aop_pose.inference.weights import shipped_phantoms
     from aop_pose.io.folders import CONTACT_SHEET, sources_of_run
     from aop_pose.io.table import read_results
 
@@ -145,10 +146,10 @@ def measure_to(
     schema: str | None = None,
     pixel_size: str | None = None,
     overlay: bool = True,
-    batch: int = 8,
+    batch: int | None = None,
     device: str = "cpu",
-    coverage: float = 0.9,
-    gate: bool = True,
+    coverage: float | None = None,
+    gate: bool | None = None,
     refine: str | None = None,
     overwrite: bool = False,
 ) -> int:
@@ -157,10 +158,10 @@ def measure_to(
     ``refine``: the points that ``open_refining`` trusts, None = no refinement.
     """
     from aop_pose.cli.progress import FrameProgress
+    from aop_pose.core.results import STATUSES
     from aop_pose.core.schema import SCHEMAS
-    from aop_pose.inference.volume_predictor import VolumePredictor
     from aop_pose.measuring.facts import run_facts
-    from aop_pose.measuring.folder import predict_folder, predict_volumes
+    from aop_pose.measuring.folder import predict as measure_sources
     from aop_pose.pipelines import open_refining, open_weights
 
     if device not in ("cpu", "cuda"):
@@ -173,32 +174,12 @@ def measure_to(
         if refine is not None
         else open_weights(weights, schema, device, threads=1)
     )
-    of_volumes = isinstance(predictor, VolumePredictor)
     with FrameProgress() as progress:
-        common: dict[str, Any] = {
-            "overlay": overlay, "overwrite": overwrite, "facts": run_facts(predictor, device),
-            "on_start": progress.start, "on_row": progress.row,
-        }  # fmt: skip
-        if isinstance(predictor, VolumePredictor):
-            summary = predict_volumes(predictor, sources, out, spacing=_spacing(pixel_size), **common)
-        else:
-            summary = predict_folder(
-                predictor, sources, out, pixel_size=pixel_size, batch=batch, coverage=coverage, gate=gate, **common
-            )
-    counted = ", ".join(f"{summary.counts.get(status, 0)} {status}" for status in ("ok", "abstained", "unreadable"))
+        summary = measure_sources(
+            predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
+            overwrite=overwrite, facts=run_facts(predictor, device), on_start=progress.start, on_row=progress.row,
+        )  # fmt: skip
+    counted = ", ".join(f"{summary.counts.get(status, 0)} {status}" for status in STATUSES)
     passed = f"; {summary.ignored} other files passed over" if summary.ignored else ""
-    typer.echo(f"{out}: {summary.rows} {'volumes' if of_volumes else 'frames'} ({counted}){passed}. {RESEARCH_USE}")
+    typer.echo(f"{out}: {summary.rows} {summary.word} ({counted}){passed}. {RESEARCH_USE}")
     return 3 if summary.counts.get("unreadable") else 0
-
-
-def _spacing(pixel_size: str | None) -> float | None:
-    """Millimetres from voxel to voxel, for files that state none."""
-    if pixel_size is None:
-        return None
-    try:
-        spacing = float(pixel_size)
-    except ValueError:
-        spacing = math.nan
-    if not (math.isfinite(spacing) and spacing > 0):
-        raise UsageError(f"--pixel-size: expected millimetres per voxel, a positive number, found {pixel_size!r}")
-    return spacing

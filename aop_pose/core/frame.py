@@ -1,22 +1,62 @@
-"""One picture (or volume) and what is known of its geometry.
+"""The images: a frame or a volume, where it came from, and what is known of its geometry.
 
 Pixel convention, used everywhere: the centre of the top-left pixel is (0, 0), x runs right, y runs down.
+Voxel convention, used everywhere: i, j, k count along the first, second and third axis of the file, and the centre of
+the first voxel is (0, 0, 0).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import attrs
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
 from aop_pose import geometry
 
+MIN_SIDE = 32
+"""Pixels; below it three points cannot be told apart."""
+MAX_ELONGATION = 8.0
+"""Longer side over shorter side; beyond it a letterboxed frame is a thread."""
+BLANK_RANGE = 16
+"""Gray values; a frame whose brightest and darkest pixel lie closer is blank."""
+BLANK_DEVIATION = 3.0
+"""Gray values; a frame whose standard deviation is below is blank. 1058 real PSFHS frames have 21 or more."""
+MIN_NEIGHBOUR_CORRELATION = 0.5
+"""Of the gray values of neighbouring pixels: the 1058 real PSFHS frames have 0.88 or more, white noise has 0."""
+_SAMPLED_LINES = 256
+
+
+class Image(Protocol):
+    """A frame or a volume, as everything above ``io`` sees it."""
+
+    @property
+    def source(self) -> str:
+        """Path below the folder that was given, or the file name."""
+
+    @property
+    def index(self) -> int:
+        """Position in a cine or a sequence; 0 for a single image."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis of its points: width, height, or voxels along i, j, k."""
+
+    def to_mm(self, points: ArrayLike) -> np.ndarray:
+        """Points (..., axes) of the image in millimetres, same shape; NaN where the spacing is unknown."""
+
+    def unfit_reason(self) -> str:
+        """Why it must not be measured, "" where it may be."""
+
 
 def _positive_or_none(instance: object, attribute: attrs.Attribute, value: tuple[float, ...] | None) -> None:
-    if value is not None and not all(math.isfinite(v) and v > 0 for v in value):
-        raise ValueError(f"{attribute.name}: expected positive millimetres per pixel, found {value}")
+    if value is not None and not (len(value) == 2 and all(math.isfinite(v) and v > 0 for v in value)):
+        raise ValueError(
+            f"{attribute.name}: expected (row, column) millimetres per pixel, two positive numbers, found {value}"
+        )
 
 
 @attrs.frozen(eq=False)
@@ -24,9 +64,9 @@ class Frame:
     """Pixels with their spacing and where they came from. Never patient data."""
 
     pixels: np.ndarray = attrs.field()
-    """uint8 gray values, shape (H, W), or (D, H, W) for a volume."""
-    spacing: tuple[float, ...] | None = attrs.field(default=None, validator=_positive_or_none)
-    """Millimetres per pixel along each axis of ``pixels`` (rows first), or None where unknown."""
+    """uint8 gray values, shape (H, W)."""
+    spacing: tuple[float, float] | None = attrs.field(default=None, validator=_positive_or_none)
+    """(row, column) millimetres per pixel, or None where unknown."""
     source: str = ""
     """Path below the folder that was given, or the file name."""
     index: int = 0
@@ -36,12 +76,8 @@ class Frame:
 
     @pixels.validator
     def _check_pixels(self, attribute: attrs.Attribute, value: np.ndarray) -> None:
-        if value.dtype != np.uint8 or value.ndim not in (2, 3) or value.size == 0:
-            raise ValueError(f"pixels: expected uint8 (H, W) or (D, H, W), found {value.dtype} {value.shape}")
-
-    def __attrs_post_init__(self) -> None:
-        if self.spacing is not None and len(self.spacing) != self.pixels.ndim:
-            raise ValueError(f"spacing: expected {self.pixels.ndim} numbers, found {len(self.spacing)}")
+        if value.dtype != np.uint8 or value.ndim != 2 or value.size == 0:
+            raise ValueError(f"pixels: expected gray values (H, W) uint8, found {value.dtype} {value.shape}")
 
     @property
     def height(self) -> int:
@@ -50,6 +86,48 @@ class Frame:
     @property
     def width(self) -> int:
         return int(self.pixels.shape[-1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width, height."""
+        return self.width, self.height
+
+    def to_mm(self, points: ArrayLike) -> np.ndarray:
+        """Points (..., 2), x and y in pixels, in millimetres; NaN where the spacing is unknown."""
+        row, column = self.spacing or (math.nan, math.nan)
+        return np.asarray(points, np.float64) * (column, row)
+
+    def unfit_reason(self) -> str:
+        """Why it must not be measured, "" where it may be: too small or too narrow, blank, or noise."""
+        shorter, longer = sorted(self.shape)
+        size = f"{self.width} x {self.height} pixels"
+        if shorter < MIN_SIDE:
+            return f"too small to measure: {size}, {MIN_SIDE} are needed on the shorter side"
+        if longer > MAX_ELONGATION * shorter:
+            return f"too narrow to measure: {size}, at most {MAX_ELONGATION:g}:1 is measured"
+        if is_blank(self.pixels):
+            return "blank: a black or constant frame shows nothing to measure"
+        if is_noise(self.pixels):
+            return "noise: neighbouring pixels have nothing in common, which no picture shows"
+        return ""
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """True for a black, constant or nearly constant frame."""
+    darkest, brightest, _, _ = cv2.minMaxLoc(pixels)
+    # Not ndarray.std, which takes eight bytes a pixel.
+    return brightest - darkest < BLANK_RANGE or float(cv2.meanStdDev(pixels)[1][0, 0]) < BLANK_DEVIATION
+
+
+def is_noise(pixels: np.ndarray) -> bool:
+    """True where a pixel says nothing of the next one, neither along the rows nor along the columns."""
+    for lines in (pixels, pixels.T):
+        sampled = lines[:: max(1, len(lines) // _SAMPLED_LINES)].astype(np.float32)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            correlation = np.corrcoef(sampled[:, :-1].ravel(), sampled[:, 1:].ravel())[0, 1]
+        if not correlation < MIN_NEIGHBOUR_CORRELATION:
+            return False
+    return True
 
 
 # Columns of a stored affine are at right angles to single precision; a scan that is sheared is off by far more.
@@ -123,6 +201,10 @@ class Volume:
     def to_mm(self, indices: ArrayLike) -> np.ndarray:
         """Voxel indices (..., 3) -> millimetres (..., 3), x, y, z, right-handed."""
         return geometry.to_mm(self.affine, indices)
+
+    def unfit_reason(self) -> str:
+        """Why it must not be measured, "" where it may be."""
+        return "nothing to see: the whole volume has one value" if self.voxels.min() == self.voxels.max() else ""
 
     def from_mm(self, points: ArrayLike) -> np.ndarray:
         """Millimetres (..., 3), x, y, z -> voxel indices (..., 3), i, j, k."""

@@ -1,6 +1,8 @@
-"""Points of a schema on one frame or in one volume."""
+"""Points of a schema in one image, and what a predictor found there."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import attrs
 import numpy as np
@@ -56,6 +58,29 @@ class Keypoints:
     def complete(self) -> bool:
         """True where no point is missing."""
         return bool(np.isfinite(self.coords).all())
+
+
+@attrs.frozen(eq=False)
+class Prediction:
+    """The answer of a predictor on one image, a frame or a volume."""
+
+    keypoints: Keypoints | None
+    """In pixels or voxels of the original image; None where nothing was found."""
+    score: float
+    """The lowest score of the points that were found; the best one where none was."""
+    reason: str = ""
+    """Why nothing was found, or what a reader of the points should know."""
+    spread: np.ndarray | None = None
+    """(points,) width of each point's map (``inference.decode.spreads``); None for a head without maps."""
+    outlines: Mapping[str, np.ndarray] | None = None
+    """Structure (``PS``, ``FH``) -> closed contour (m, 2) in pixels of the original; None for a head without any."""
+
+    @property
+    def found(self) -> Keypoints:
+        """The points; ValueError where nothing was found."""
+        if self.keypoints is None:
+            raise ValueError(f"prediction: expected points, found none ({self.reason})")
+        return self.keypoints
 
 
 def to_edges(points: np.ndarray) -> np.ndarray:

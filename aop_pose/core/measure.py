@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aop_pose import geometry
-from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.frame import Frame, Volume
+from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.results import Measurement
 from aop_pose.core.schema import Unit
 
@@ -71,6 +72,16 @@ def measure(
         coords = {unit: keypoints.coords * scale for unit, scale in scales.items()}
         outlines = {unit: outline * scale for unit, scale in scales.items()} if outline is not None else {}
     return _measured(keypoints, coords, outlines, produced_by)
+
+
+def measure_in(image: Frame | Volume, prediction: Prediction, produced_by: str = "") -> Measured:
+    """What a prediction gives on its image: ``measure`` in a frame, ``measure_volume`` in a volume."""
+    if prediction.keypoints is None:
+        return Measured({}, prediction.reason)
+    if isinstance(image, Volume):
+        return measure_volume(prediction.keypoints, image.affine, produced_by)
+    head = (prediction.outlines or {}).get("FH")
+    return measure(prediction.keypoints, image.spacing, image.aspect, head, produced_by)
 
 
 def measure_volume(keypoints: Keypoints, affine: ArrayLike, produced_by: str = "") -> Measured:

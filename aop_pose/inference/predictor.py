@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
-from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.errors import UsageError
@@ -88,17 +88,6 @@ class Contract(AnyContract):
         return self
 
 
-@attrs.frozen(eq=False)
-class Found:
-    """Points on one frame, or None with the reason."""
-
-    keypoints: Keypoints | None
-    score: float
-    reason: str = ""
-    spread: np.ndarray | None = None
-    """(n,) how wide each map is (``heatmaps.spreads``); None where the head has none."""
-
-
 class Network(Protocol):
     """Anything that maps inputs (B, 1, S, S) float32 to raw outputs."""
 
@@ -106,7 +95,7 @@ class Network(Protocol):
 
 
 @attrs.frozen(eq=False)
-class Answer:
+class RawOutput:
     """The raw output for one picture, as the contract's head describes it without the batch, and how it was fitted."""
 
     output: np.ndarray
@@ -127,28 +116,28 @@ class Predictor:
     def schema(self) -> Schema:
         return self.contract.schema_of_points
 
-    def find(self, pictures: Sequence[np.ndarray]) -> list[Found]:
+    def find(self, pictures: Sequence[np.ndarray]) -> list[Prediction]:
         """Points on gray pictures (H, W) uint8 of any sizes, in pixels of each picture."""
-        return [self.read(answer) for answer in self.answers(pictures)]
+        return [self.read(raw) for raw in self.raw_outputs(pictures)]
 
-    def answers(self, pictures: Sequence[np.ndarray]) -> list[Answer]:
-        """What the network says of gray pictures (H, W) uint8 of any sizes, before it is read as points."""
+    def raw_outputs(self, pictures: Sequence[np.ndarray]) -> list[RawOutput]:
+        """The network's outputs for gray pictures (H, W) uint8 of any sizes, before they are read as points."""
         if not pictures:
             return []
         fitted = [fit(picture, self.contract.image_size) for picture in pictures]
         inputs = np.stack([pixels for pixels, _ in fitted])[:, None].astype(np.float32) / 255.0
         raw = self.network(inputs)
-        return [Answer(output, box) for output, (_, box) in zip(raw, fitted, strict=True)]
+        return [RawOutput(output, box) for output, (_, box) in zip(raw, fitted, strict=True)]
 
-    def read(self, answer: Answer) -> Found:
-        """The points that an answer means, in pixels of its picture."""
-        points, scores = read_output(answer.output, self.contract)
+    def read(self, raw: RawOutput) -> Prediction:
+        """The points of a raw output, in pixels of its picture."""
+        points, scores = read_output(raw.output, self.contract)
         score = float(scores.min())
         if not score >= self.contract.threshold:
             reason = f"no anatomy found (best score {score:.3f}, needed {self.contract.threshold:g})"
-            return Found(None, score, reason)
-        spread = spreads(answer.output) if self.contract.head == "heatmap" else None
-        return Found(Keypoints(self.schema, answer.box.backward(points), scores), score, spread=spread)
+            return Prediction(None, score, reason)
+        spread = spreads(raw.output) if self.contract.head == "heatmap" else None
+        return Prediction(Keypoints(self.schema, raw.box.backward(points), scores), score, spread=spread)
 
 
 def read_output(output: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from aop_pose.core.frame import Volume
-from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import decode, peaks
@@ -88,18 +88,6 @@ class VolumeContract(AnyContract):
 
 
 @attrs.frozen(eq=False)
-class VolumeFound:
-    """Points in one volume, or None with the reason."""
-
-    keypoints: Keypoints | None
-    """In voxel indices of the volume; a point that was not found is NaN."""
-    score: float
-    """The lowest peak of the points that were found; of all where none was."""
-    reason: str = ""
-    """Why nothing was found, or what a reader of the points should know."""
-
-
-@attrs.frozen(eq=False)
 class VolumeMaps:
     """What the network says of one volume: maps (n, i, j, k) in its grid."""
 
@@ -139,11 +127,11 @@ class VolumePredictor:
         """Pairs of sides that the network was not taught to name."""
         return self.schema.sides if self.contract.sides != "learned" else ()
 
-    def find(self, volume: Volume) -> VolumeFound:
+    def find(self, volume: Volume) -> Prediction:
         """Points in a volume of any size and spacing, in its voxel indices."""
         maps = self.maps(volume)
         if maps is None:
-            return VolumeFound(None, 0.0, "nothing to see: the whole volume has one value")
+            return Prediction(None, 0.0, "nothing to see: the whole volume has one value")
         return self.read(maps, volume)
 
     def maps(self, volume: Volume) -> VolumeMaps | None:
@@ -192,13 +180,13 @@ class VolumePredictor:
         """With a voxel (3,) of the volume in the middle."""
         return place(volume.shape, volume.affine, voxel_mm, self.contract.size, shrink=False, aim=aim)
 
-    def read(self, found: VolumeMaps, volume: Volume) -> VolumeFound:
+    def read(self, found: VolumeMaps, volume: Volume) -> Prediction:
         """The points that maps mean, in voxel indices of their volume, their sides named as the contract says."""
         points, scores = read_maps(found.maps, self.contract.decode, found.placement)
         seen = np.isfinite(points).all(axis=1) & (scores >= self.contract.threshold)
         if not seen.any():
             best = float(scores.max())
-            return VolumeFound(
+            return Prediction(
                 None, best, f"no anatomy found (best score {best:.3f}, needed {self.contract.threshold:g})"
             )
         points = np.where(seen[:, None], found.placement.within(found.placement.backward(points)), np.nan)
@@ -208,7 +196,7 @@ class VolumePredictor:
             order = sides_order(volume.to_mm(points))
             points, scores, seen = points[order], scores[order], seen[order]
             points[unsided], scores[unsided] = np.nan, np.nan
-        return VolumeFound(Keypoints(self.schema, points, scores), score, self._said(found, seen, unsided))
+        return Prediction(Keypoints(self.schema, points, scores), score, self._said(found, seen, unsided))
 
     def _said(self, found: VolumeMaps, seen: np.ndarray, unsided: list[int]) -> str:
         notes = [found.note] if found.note else []

@@ -14,7 +14,7 @@ NOT_CALIBRATED = "none"
 """Stands where the calibration would: no interval is printed."""
 
 
-def run_facts(predictor: AnyPredictor, device: str) -> dict[str, Any]:
+def run_facts(predictor: AnyPredictor, device: str = "cpu") -> dict[str, Any]:
     """Versions, artefact and calibration; no names of people or machines."""
     common = {
         "notice": RESEARCH_USE,

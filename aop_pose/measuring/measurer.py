@@ -1,187 +1,180 @@
-"""Frames -> results: points, whether they may be measured at all, the numbers and their intervals."""
+"""Images -> results: points, whether they may be measured at all, the numbers and their intervals."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
-import cv2
 import numpy as np
 
-from aop_pose.core.frame import Frame
-from aop_pose.core.measure import measure
+from aop_pose.core.frame import Frame, Volume
+from aop_pose.core.keypoints import Prediction
+from aop_pose.core.measure import measure_in
 from aop_pose.core.results import Result
-from aop_pose.inference.predictor import Found, Predictor
+from aop_pose.errors import UsageError
+from aop_pose.inference.predictor import Predictor
+from aop_pose.inference.volume_predictor import VolumePredictor
+from aop_pose.inference.weights import AnyPredictor
 from aop_pose.stats.conformal import check_coverage
-from aop_pose.trust.gate import Look, gather, widen
-from aop_pose.trust.intervals import DEFAULT_COVERAGE, Case
-
-MIN_SIDE = 32
-"""Pixels; below it three points cannot be told apart."""
-MAX_ELONGATION = 8.0
-"""Longer side over shorter side; beyond it a letterboxed frame is a thread."""
-BLANK_RANGE = 16
-"""Gray values; a frame whose brightest and darkest pixel lie closer is blank."""
-BLANK_DEVIATION = 3.0
-"""Gray values; a frame whose standard deviation is below is blank. 1058 real PSFHS frames have 21 or more."""
-MIN_NEIGHBOUR_CORRELATION = 0.5
-"""Of the gray values of neighbouring pixels: the 1058 real PSFHS frames have 0.88 or more, white noise has 0."""
-_SAMPLED_LINES = 256
+from aop_pose.trust.gate import Gate, gather
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, Calibration
+from aop_pose.trust.passes import Passes, widen
 
 
-def is_blank(frame: Frame) -> bool:
-    """True for a black, constant or nearly constant frame."""
-    darkest, brightest, _, _ = cv2.minMaxLoc(frame.pixels)
-    # Not ndarray.std, which takes eight bytes a pixel.
-    return brightest - darkest < BLANK_RANGE or float(cv2.meanStdDev(frame.pixels)[1][0, 0]) < BLANK_DEVIATION
-
-
-def is_noise(frame: Frame) -> bool:
-    """True where a pixel says nothing of the next one, neither along the rows nor along the columns."""
-    for lines in (frame.pixels, frame.pixels.T):
-        sampled = lines[:: max(1, len(lines) // _SAMPLED_LINES)].astype(np.float32)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            correlation = np.corrcoef(sampled[:, :-1].ravel(), sampled[:, 1:].ravel())[0, 1]
-        if not correlation < MIN_NEIGHBOUR_CORRELATION:
-            return False
-    return True
-
-
-def unfit_reason(frame: Frame) -> str:
-    """Why a frame must not be measured, "" where it may be."""
-    width, height = frame.width, frame.height
-    shorter, longer = sorted((width, height))
-    if shorter < MIN_SIDE:
-        return f"too small to measure: {width} x {height} pixels, {MIN_SIDE} are needed on the shorter side"
-    if longer > MAX_ELONGATION * shorter:
-        return f"too narrow to measure: {width} x {height} pixels, at most {MAX_ELONGATION:g}:1 is measured"
-    if is_blank(frame):
-        return "blank: a black or constant frame shows nothing to measure"
-    if is_noise(frame):
-        return "noise: neighbouring pixels have nothing in common, which no picture shows"
-    return ""
-
-
-@attrs.frozen(eq=False)
-class Seen:
-    """Both looks at one picture, in its pixels."""
-
-    found: Found
-    second: Look | None
-    """None where nothing was found at the first look, or only one was asked for."""
-
-    def case(self, side: int) -> Case:
-        """What is known of the difficulty; ``side``: the picture's longer one. Something must have been found."""
-        assert self.found.keypoints is not None
-        again = None if self.second is None else self.second.points / side
-        return Case(self.found.keypoints.coords / side, again, self.found.score, self.found.spread)
-
-    @property
-    def first(self) -> Look:
-        """The first look; something must have been found."""
-        assert self.found.keypoints is not None
-        return Look(self.found.keypoints.coords, self.found.keypoints.scores, self.found.spread)
-
-
-def look(predictor: Predictor, pictures: Sequence[np.ndarray], second: bool = True) -> list[Seen]:
-    """Look at gray pictures (H, W) uint8, and where something is found look a second time."""
+def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: bool = True) -> list[Passes]:
+    """Predictions on gray pictures (H, W) uint8, and where something is found those of a second pass."""
     first = predictor.find(pictures)
-    again = [i for i, found in enumerate(first) if second and found.keypoints is not None]
+    again = [i for i, prediction in enumerate(first) if second and prediction.keypoints is not None]
     widened = [widen(pictures[i]) for i in again]
-    looks: dict[int, Look] = {}
+    seconds: dict[int, Prediction] = {}
     # Whatever its score: that is a signal itself.
     lenient = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"threshold": 0.0}))
     for i, found, (_, origin) in zip(again, lenient.find([pixels for pixels, _ in widened]), widened, strict=True):
         if found.keypoints is not None:
-            looks[i] = Look(found.keypoints.coords - origin, found.keypoints.scores, found.spread)
-    return [Seen(found, looks.get(i)) for i, found in enumerate(first)]
+            shifted = attrs.evolve(found.keypoints, coords=found.keypoints.coords - origin)
+            seconds[i] = attrs.evolve(found, keypoints=shifted)
+    return [
+        Passes(prediction, seconds.get(i), max(picture.shape))
+        for i, (prediction, picture) in enumerate(zip(first, pictures, strict=True))
+    ]
 
 
 @attrs.frozen(eq=False)
 class Measurer:
-    """A predictor and how its numbers are guarded.
+    """A predictor of frames or of volumes, and how its numbers are guarded.
 
-    UsageError where ``coverage`` is none, or is more than the artefact's calibration can say.
+    UsageError where something is asked for that the artefact cannot honour: an interval without a calibration or
+    beyond what it can say, a gate that is not there.
     """
 
-    predictor: Predictor
-    coverage: float = DEFAULT_COVERAGE
-    """Share of intervals that hold the true value; without a calibration in the artefact there are none."""
-    gate: bool = True
-    """Whether the artefact's gate, where it has one, withholds numbers."""
+    predictor: AnyPredictor
+    coverage: float | None = None
+    """Share of intervals that hold the true value; None = 0.9 where the artefact is calibrated, else no interval."""
+    gate: bool | None = None
+    """True: the artefact's gate withholds numbers; False: it does not; None: it does where there is one."""
 
     def __attrs_post_init__(self) -> None:
-        check_coverage(self.coverage)
-        if self.predictor.contract.calibration is not None:
-            self.predictor.contract.calibration.at(self.coverage)
+        name = self.predictor.model_id
+        if self.gate and self._gate is None:
+            raise UsageError(f"--gate: {name} has no gate; leave it out, or take weights with one (weights list)")
+        if self.coverage is not None:
+            check_coverage(self.coverage)
+            if self.calibration is None:
+                raise UsageError(f"--coverage: {name} is not calibrated, so it states no intervals; leave it out")
+        if self.calibration is not None:
+            self.calibration.at(self._coverage)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of the artefact; None = no intervals."""
+        return getattr(self.predictor.contract, "calibration", None)
+
+    @property
+    def _gate(self) -> Gate | None:
+        return getattr(self.predictor.contract, "gate", None)
+
+    @property
+    def _coverage(self) -> float:
+        return DEFAULT_COVERAGE if self.coverage is None else self.coverage
+
+    @property
+    def _judges(self) -> bool:
+        return self._gate is not None and self.gate is not False
 
     @property
     def facts(self) -> dict[str, Any]:
         """What rows depend on beside the network."""
-        contract = self.predictor.contract
-        return {
-            "coverage": None if contract.calibration is None else self.coverage,
-            "gate": self.gate and contract.gate is not None,
-        }
+        return {"coverage": None if self.calibration is None else self._coverage, "gate": self._judges}
 
-    def results(self, frames: Sequence[Frame]) -> list[Result]:
-        """A result per frame, ``ok`` or ``abstained`` with its reason."""
-        contract = self.predictor.contract
-        two = (self.gate and contract.gate is not None) or (
-            contract.calibration is not None and contract.calibration.needs_two_looks
-        )
-        unfit = [unfit_reason(frame) for frame in frames]
-        fit = [frame.pixels for frame, reason in zip(frames, unfit, strict=True) if not reason]
-        seen = iter(look(self.predictor, fit, second=two))
-        return [
-            self._result(frame, Seen(Found(None, 0.0, reason), None) if reason else next(seen))
-            for frame, reason in zip(frames, unfit, strict=True)
-        ]
+    def results(self, images: Sequence[Frame | Volume]) -> list[Result]:
+        """A result per image, ``ok`` or ``abstained`` with its reason."""
+        unfit = [image.unfit_reason() for image in images]
+        fit = [image for image, reason in zip(images, unfit, strict=True) if not reason]
+        passes = iter(self._passes(fit))
+        nothing = [Passes(Prediction(None, 0.0, reason), None, max(image.shape)) if reason else next(passes)
+                   for image, reason in zip(images, unfit, strict=True)]  # fmt: skip
+        return [self._result(image, each) for image, each in zip(images, nothing, strict=True)]
 
-    def _result(self, frame: Frame, seen: Seen) -> Result:
-        found, contract = seen.found, self.predictor.contract
+    def _passes(self, images: Sequence[Frame | Volume]) -> list[Passes]:
+        if isinstance(self.predictor, VolumePredictor):
+            volumes = [image for image in images if isinstance(image, Volume)]
+            return [Passes(self.predictor.find(volume), None, max(volume.shape)) for volume in volumes]
+        second = self._judges or (self.calibration is not None and self.calibration.needs_two_passes)
+        return two_passes(self.predictor, [image.pixels for image in images if isinstance(image, Frame)], second)
+
+    def _result(self, image: Frame | Volume, passes: Passes) -> Result:
+        prediction, model = passes.first, self.predictor.model_id
+        keypoints = prediction.keypoints
         row: dict[str, Any] = {
-            "source": frame.source, "index": frame.index, "width": frame.width, "height": frame.height,
-            "keypoints": found.keypoints, "model": self.predictor.model_id,
-            "score": found.score if found.keypoints is not None else None,
+            "source": image.source, "index": image.index, "keypoints": keypoints, "model": model,
+            "score": None if keypoints is None else prediction.score,
         }  # fmt: skip
-        reason = found.reason if found.keypoints is None else self._why_withheld(frame, seen)
-        if reason or found.keypoints is None:
+        if isinstance(image, Frame):
+            row |= {"width": image.width, "height": image.height}
+        if keypoints is None:
+            return Result(status="abstained", reason=prediction.reason, **row)
+        if reason := self._why_withheld(image, passes):
             return Result(status="abstained", reason=reason, **row)
-        measured = measure(found.keypoints, frame.spacing, frame.aspect, produced_by=self.predictor.model_id)
+        measured = measure_in(image, prediction, produced_by=model)
         if measured.reason:
             return Result(status="abstained", reason=measured.reason, **row)
         measurements = measured.measurements
-        if contract.calibration is not None:
-            intervals = contract.calibration.at(self.coverage)
-            measurements = intervals.add_to(measurements, seen.case(max(frame.width, frame.height)))
-        return Result(status="ok", measurements=measurements, **row)
+        if self.calibration is not None:
+            measurements = self.calibration.at(self._coverage).add_to(measurements, passes)
+        return Result(status="ok", reason=prediction.reason, measurements=measurements, **row)
 
-    def _why_withheld(self, frame: Frame, seen: Seen) -> str:
-        keypoints, gate = seen.found.keypoints, self.predictor.contract.gate
-        assert keypoints is not None
-        outside = keypoints.outside(frame.width, frame.height)
-        if outside:
+    def _why_withheld(self, image: Frame | Volume, passes: Passes) -> str:
+        keypoints = passes.first.found
+        if outside := keypoints.outside(*image.shape):
             return f"outside the picture: {', '.join(outside)}; what cannot be seen is not measured"
-        if gate is None or not self.gate or not keypoints.complete:
+        if self._gate is None or not self._judges or not keypoints.complete or not isinstance(image, Frame):
             return ""
-        if seen.second is None or not np.isfinite(seen.second.points).all():
+        if passes.second is None or not passes.second.found.complete:
             return "withheld: disagreement between passes: nothing is found on a second look"
-        return gate.judge(gather(frame.pixels, seen.first, seen.second)).reason
+        return self._gate.judge(gather(image.pixels, passes.first, passes.second)).reason
 
 
 def measure_array(
-    predictor: Predictor,
-    picture: np.ndarray,
-    spacing: tuple[float, float] | None = None,
+    model: AnyPredictor,
+    gray: np.ndarray,
+    spacing: Sequence[float] | None = None,
     *,
-    coverage: float = DEFAULT_COVERAGE,
-    gate: bool = True,
+    coverage: float | None = None,
+    gate: bool | None = None,
 ) -> Result:
-    """Points and measurements on one gray picture (H, W) uint8; ``spacing`` in mm per pixel, rows first.
+    """Points and measurements on one gray picture, or on one volume where the model finds points in volumes.
 
-    ``coverage`` and ``gate`` as ``Measurer`` takes them.
+    Args:
+        model: of ``aop_pose.load``; it may measure many arrays, in several threads at a time.
+        gray: (H, W) uint8, or a volume (I, J, K) of any real numbers. It is not changed.
+        spacing: millimetres per pixel (row, column), or per voxel along i, j, k, which a volume needs.
+        coverage: share of the stated intervals that hold the true value; None = as the artefact is calibrated.
+        gate: False: no number is withheld by the artefact's gate.
+
+    Raises:
+        ValueError: the array is of another shape or kind, or the spacing is not positive numbers.
+        UsageError: coverage or gate cannot be honoured by the artefact.
+
+    Example:
+        >>> import numpy as np
+        >>> import aop_pose
+        >>> model = aop_pose.load("aop-fast")
+        >>> aop_pose.measure_array(model, np.zeros((256, 256), np.uint8)).status
+        'abstained'
     """
-    frame = Frame(picture, spacing=spacing, source="array")
-    return Measurer(predictor, coverage, gate).results([frame])[0]
+    return Measurer(model, coverage, gate).results([_image(model, np.asarray(gray), spacing)])[0]
+
+
+def _image(model: AnyPredictor, array: np.ndarray, spacing: Sequence[float] | None) -> Frame | Volume:
+    numbers = None if spacing is None else tuple(float(number) for number in spacing)
+    if isinstance(model, VolumePredictor):
+        if array.ndim != 3 or array.dtype.kind not in "uif":
+            raise ValueError(f"gray: expected a volume (I, J, K) of real numbers, found {array.dtype} {array.shape}")
+        if numbers is None or len(numbers) != 3 or not all(math.isfinite(one) and one > 0 for one in numbers):
+            raise ValueError(f"spacing: expected three positive numbers, mm along i, j, k, found {spacing}")
+        return Volume(array.astype(np.float32), np.diag([*numbers, 1.0]), source="array")
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        raise ValueError(f"gray: expected gray values (H, W) uint8, found colour {array.shape}; convert it to gray")
+    return Frame(np.ascontiguousarray(array), spacing=numbers, source="array")  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.predictor import Predictor
 from aop_pose.io.discover import Entry
 from aop_pose.io.images import read_frames
-from aop_pose.measuring.measurer import unfit_reason
 from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Judged, Noise, judge, rng_for
 
 COLUMNS_OF_TABLE = (*COLUMNS, ANGLE, KEEP, "reason", "det_conf", "entropy", "cosine", "weight")
@@ -45,7 +44,7 @@ def label(predictor: Predictor, entry: Entry, rule: Rule) -> dict[str, str]:
         return _dropped(entry, f"{UNREADABLE}{error}")
     if frame is None:
         return _dropped(entry, "several frames in one file, and a row names one picture: store them as pictures")
-    unfit = unfit_reason(frame)
+    unfit = frame.unfit_reason()
     if unfit:
         return _dropped(entry, unfit)
     rng = rng_for(rule.seed, entry.source)

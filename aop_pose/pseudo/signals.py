@@ -285,7 +285,7 @@ def judge(
     read = READERS[predictor.contract.head]
     fitted, box = fit(pixels, predictor.contract.image_size)
     disturbances = [draw(noise or Noise(), (fitted.shape[0], fitted.shape[1]), rng) for _ in range(draws)]
-    answers = predictor.answers([fitted, *(disturbance.apply(fitted) for disturbance in disturbances)])
+    answers = predictor.raw_outputs([fitted, *(disturbance.apply(fitted) for disturbance in disturbances)])
     clean, *noisy = [read(answer.output, predictor.contract) for answer in answers]
     again = [disturbance.undo(reading.points) for disturbance, reading in zip(disturbances, noisy, strict=True)]
     side = float(predictor.contract.image_size)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aop_pose.core.keypoints import Prediction
 from aop_pose.core.letterbox import fit
 
 Structure = Literal["symphysis", "head"]
@@ -133,24 +134,13 @@ _LEAST_MOVE = 0.5
 
 
 @attrs.frozen(eq=False)
-class Look:
-    """Points of one pass in pixels of the frame, shape (n, 2), and how sure it is of each."""
-
-    points: np.ndarray
-    scores: np.ndarray
-    """(n,), each in [0, 1]."""
-    spread: np.ndarray | None = None
-    """(n,) how wide the map of each point is (``heatmaps.spreads``); None for a head without maps."""
-
-
-@attrs.frozen(eq=False)
 class Evidence:
     """Of one frame, before anything learned is asked. Lengths are pixels of the square of ``SIDE``."""
 
     appearance: dict[Structure, np.ndarray]
     shape: np.ndarray
     """(6,): PS2 and FH1 seen from PS1, and the logarithms of their distances."""
-    looks: tuple[Look, Look]
+    passes: tuple[Prediction, Prediction]
     moved: np.ndarray
     """(3,) distance between the two looks' places of each point."""
     dark: float
@@ -158,23 +148,23 @@ class Evidence:
     def of_passes(self) -> list[float]:
         """The signals ``SIGNALS[2:12]``: of each structure that of its worst point."""
         told: list[float] = []
-        for one in self.looks:
-            told += [logit(float(one.scores[part].min())) for part in POINTS_OF.values()]
-        for one in self.looks:
+        for one in self.passes:
+            told += [logit(float(one.found.scores[part].min())) for part in POINTS_OF.values()]
+        for one in self.passes:
             told += [sharpness(None if one.spread is None else one.spread[part]) for part in POINTS_OF.values()]
         return told + [steadiness(float(self.moved[part].max())) for part in POINTS_OF.values()]
 
 
-def gather(pixels: np.ndarray, first: Look, second: Look) -> Evidence:
+def gather(pixels: np.ndarray, first: Prediction, second: Prediction) -> Evidence:
     """Evidence on a gray picture (H, W) uint8 with PS1, PS2, FH1 found twice; all points finite."""
-    square, points = canvas(pixels, first.points)
-    _, again = canvas(pixels, second.points)
+    square, points = canvas(pixels, first.found.coords)
+    _, again = canvas(pixels, second.found.coords)
     rays = points[1:] - points[0]
     lengths = np.maximum(np.linalg.norm(rays, axis=1), 1.0)
     return Evidence(
         appearance=appearances(square, points),
         shape=np.concatenate([rays.ravel() / SIDE, np.log(lengths / SIDE)]),
-        looks=(first, second),
+        passes=(first, second),
         moved=np.linalg.norm(points - again, axis=1),
         dark=dark_share(square, points),
     )
@@ -329,16 +319,3 @@ def plausibility(shape: np.ndarray, mean: object, precision: object) -> float:
 
 def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-min(max(value, -500.0), 500.0)))
-
-
-MARGINS = (0.02, 0.10, 0.10, 0.02)
-"""Black added above, below, to the left and to the right, as shares of the longer side.
-
-The picture comes out a ninth smaller and moved: what is really there is found again in the same place.
-"""
-
-
-def widen(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gray (H, W) uint8 with its margins, and the place (2,) of its old origin: x, y in pixels."""
-    top, bottom, left, right = (round(share * max(pixels.shape)) for share in MARGINS)
-    return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT), np.array([left, top], np.float64)

@@ -14,48 +14,37 @@ from aop_pose.core.results import Measurement
 from aop_pose.core.schema import HIGHEST
 from aop_pose.geometry import aop_sensitivity
 from aop_pose.stats.conformal import check_coverage, weighted_quantile
+from aop_pose.trust.passes import Passes
 
 PLAIN = "plain"
 
 
-@attrs.frozen(eq=False)
-class Case:
-    """What two looks at a frame say. Points (n, 2) in shares of the frame's longer side."""
-
-    points: np.ndarray
-    again: np.ndarray | None
-    """Of the second look; None where there was none."""
-    score: float
-    spread: np.ndarray | None = None
-    """(n,) how wide the map of each point is (``heatmaps.spreads``); None for a head without maps."""
-
-
-def _slope(case: Case) -> float:
+def _slope(passes: Passes) -> float:
     """Degrees that the angle moves where all three points are off by a hundredth of the longer side."""
-    return float(np.linalg.norm(aop_sensitivity(*case.points))) / 100
+    return float(np.linalg.norm(aop_sensitivity(*passes.points))) / 100
 
 
-def _moved(case: Case) -> float:
-    if case.again is None:
-        return np.nan
-    return 0.01 + float(np.linalg.norm(case.points - case.again, axis=1).mean())
+def _moved(passes: Passes) -> float:
+    again = passes.points_again
+    return np.nan if again is None else 0.01 + float(np.linalg.norm(passes.points - again, axis=1).mean())
 
 
-def _wide(case: Case) -> float:
-    return np.nan if case.spread is None else 0.01 + float(case.spread.mean())
+def _wide(passes: Passes) -> float:
+    spread = passes.first.spread
+    return np.nan if spread is None else 0.01 + float(spread.mean())
 
 
-DIFFICULTIES: dict[str, Callable[[Case], float]] = {
-    PLAIN: lambda case: 1.0,
-    "score": lambda case: 1.05 - case.score,
+DIFFICULTIES: dict[str, Callable[[Passes], float]] = {
+    PLAIN: lambda passes: 1.0,
+    "score": lambda passes: 1.05 - passes.first.score,
     "looks": _moved,
     "geometry": _slope,
-    "geometry-looks": lambda case: _slope(case) * _moved(case),
+    "geometry-looks": lambda passes: _slope(passes) * _moved(passes),
     "spread": _wide,
-    "geometry-spread": lambda case: _slope(case) * _wide(case),
+    "geometry-spread": lambda passes: _slope(passes) * _wide(passes),
 }
 """Every one positive; ``geometry`` is defined for three points only."""
-NEED_TWO_LOOKS = frozenset({"looks", "geometry-looks"})
+NEED_TWO_PASSES = frozenset({"looks", "geometry-looks"})
 
 
 NEED_MAPS = frozenset({"spread", "geometry-spread"})
@@ -117,8 +106,8 @@ class Calibration(BaseModel):
     """By ``Quantity.calibration``."""
 
     @property
-    def needs_two_looks(self) -> bool:
-        return any(scores.difficulty in NEED_TWO_LOOKS for scores in self.quantities.values())
+    def needs_two_passes(self) -> bool:
+        return any(scores.difficulty in NEED_TWO_PASSES for scores in self.quantities.values())
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -144,17 +133,17 @@ class Intervals:
     calibration: Calibration
     radii: Mapping[str, float]
 
-    def add_to(self, measurements: Mapping[str, Measurement], case: Case) -> dict[str, Measurement]:
+    def add_to(self, measurements: Mapping[str, Measurement], passes: Passes) -> dict[str, Measurement]:
         """The same measurements, each with its interval where one is calibrated."""
-        return {name: attrs.evolve(one, interval=self._interval(one, case)) for name, one in measurements.items()}
+        return {name: attrs.evolve(one, interval=self._interval(one, passes)) for name, one in measurements.items()}
 
-    def _interval(self, measurement: Measurement, case: Case) -> tuple[float, float] | None:
+    def _interval(self, measurement: Measurement, passes: Passes) -> tuple[float, float] | None:
         name, value = measurement.name, measurement.value
         known = name if name in self.radii else name.removesuffix(f"_{measurement.unit}")
         if known not in self.radii:
             return None
         scores = self.calibration.quantities[known]
-        radius = self.radii[known] * DIFFICULTIES[scores.difficulty](case) * (value if scores.relative else 1.0)
+        radius = self.radii[known] * DIFFICULTIES[scores.difficulty](passes) * (value if scores.relative else 1.0)
         if not math.isfinite(radius):
             return None
         return max(0.0, value - radius), min(HIGHEST[measurement.unit], value + radius)

@@ -10,13 +10,13 @@ import pytest
 
 from aop_pose.errors import UsageError
 from aop_pose.io.table import read_results
-from aop_pose.measuring.folder import DOCUMENT, TABLE, predict_folder
+from aop_pose.measuring.folder import DOCUMENT, TABLE, predict
 from aop_pose.measuring.measurer import measure_array
 from tests.fakes import POINTS, fake_predictor, textured, write_frames
 
 
 def run(sources, out, **options):
-    return predict_folder(fake_predictor(), sources, out, **options)
+    return predict(fake_predictor(), sources, out, **options)
 
 
 def test_points_and_angle_reach_the_table(tmp_path):
@@ -74,7 +74,7 @@ def test_a_low_score_abstains_and_says_so(tmp_path):
 def test_a_point_outside_the_picture_is_not_measured(tmp_path):
     """Letterboxed to 64 of 256 rows, the fake points lie above and below this frame."""
     cv2.imwrite(str(tmp_path / "wide.png"), textured(0, 64, 256, first_row=200))
-    predict_folder(fake_predictor(threshold=0.1), [tmp_path / "wide.png"], tmp_path / "out", overlay=False)
+    predict(fake_predictor(threshold=0.1), [tmp_path / "wide.png"], tmp_path / "out", overlay=False)
     row = read_results(tmp_path / "out" / TABLE)[0]
     assert (row["status"], row["aop_deg"]) == ("abstained", "")
     assert row["reason"].startswith("outside the picture: PS1, PS2")
@@ -179,7 +179,7 @@ def test_a_run_begun_with_other_weights_is_not_continued(tmp_path):
         run([folder], out, overlay=False, on_row=stop_after(2))
     other = attrs.evolve(fake_predictor(), model_id="other@11111111")
     with pytest.raises(UsageError, match=r"fake@00000000.*--overwrite"):
-        predict_folder(other, [folder], out, overlay=False)
+        predict(other, [folder], out, overlay=False)
 
 
 def test_a_table_of_unknown_origin_is_not_continued(tmp_path):

@@ -14,7 +14,8 @@ from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
 from aop_pose.io.volumes import write_volume
-from aop_pose.measuring.folder import predict_volumes
+from aop_pose.measuring.folder import predict
+from aop_pose.measuring.measurer import measure_array
 
 SHAPE = (12, 10, 8)
 
@@ -55,7 +56,7 @@ def rows_of(out):
 
 def test_every_volume_and_time_point_has_a_row(volumes, tmp_path):
     out = tmp_path / "out"
-    summary = predict_volumes(predictor_of(), [volumes], out, facts={"notice": "research"})
+    summary = predict(predictor_of(), [volumes], out, facts={"notice": "research"})
     rows = rows_of(out)
     assert list(rows[0]) == columns(FETAL_FACE)
     assert [(row["source"], row["index"], row["status"]) for row in rows] == [
@@ -89,13 +90,13 @@ def test_time_points_after_a_bad_one_have_rows_too(tmp_path):
     voxels = np.random.default_rng(0).random((*SHAPE, 3)).astype("f4")
     voxels[0, 0, 0, 1] = np.nan
     np.savez(tmp_path / "partly.npz", voxels=voxels, affine=np.eye(4))
-    predict_volumes(predictor_of(), [tmp_path / "partly.npz"], tmp_path / "out")
+    predict(predictor_of(), [tmp_path / "partly.npz"], tmp_path / "out")
     rows = [(row["index"], row["status"]) for row in rows_of(tmp_path / "out")]
     assert rows == [("0", "ok"), ("1", "unreadable"), ("2", "ok")]
 
 
 def test_a_spacing_is_taken_where_the_file_has_none(volumes, tmp_path):
-    predict_volumes(predictor_of(), [volumes / "unspaced.npy"], tmp_path / "out", spacing=1.25, overlay=False)
+    predict(predictor_of(), [volumes / "unspaced.npy"], tmp_path / "out", pixel_size="1.25", overlay=False)
     [row] = rows_of(tmp_path / "out")
     assert row["status"] == "ok"
     assert float(row["eye_distance_mm"]) == pytest.approx(4, abs=0.05)
@@ -104,28 +105,28 @@ def test_a_spacing_is_taken_where_the_file_has_none(volumes, tmp_path):
 
 def test_a_broken_off_run_goes_on_where_it_stopped(volumes, tmp_path):
     straight, out = tmp_path / "straight", tmp_path / "out"
-    predict_volumes(predictor_of(), [volumes], straight, overlay=False)
+    predict(predictor_of(), [volumes], straight, overlay=False)
 
     def stop(result, done):
         if (result.source, result.index) == ("moving.npz", 1):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_volumes(predictor_of(), [volumes], out, overlay=False, on_row=stop)
+        predict(predictor_of(), [volumes], out, overlay=False, on_row=stop)
     assert len(rows_of(out)) == 4
     seen = []
-    predict_volumes(predictor_of(), [volumes], out, overlay=False, on_row=lambda result, done: seen.append(result))
+    predict(predictor_of(), [volumes], out, overlay=False, on_row=lambda result, done: seen.append(result))
     assert len(seen) == 4
     assert (out / "results.csv").read_bytes() == (straight / "results.csv").read_bytes()
 
 
 def test_what_stands_is_not_written_over(volumes, tmp_path):
     out = tmp_path / "out"
-    predict_volumes(predictor_of(), [volumes / "a.nii.gz"], out, overlay=False)
+    predict(predictor_of(), [volumes / "a.nii.gz"], out, overlay=False)
     with pytest.raises(UsageError, match="finished run"):
-        predict_volumes(predictor_of(), [volumes / "a.nii.gz"], out)
+        predict(predictor_of(), [volumes / "a.nii.gz"], out)
     other = attrs.evolve(predictor_of(), model_id="other@1")
-    predict_volumes(other, [volumes / "a.nii.gz"], out, overlay=False, overwrite=True)
+    predict(other, [volumes / "a.nii.gz"], out, overlay=False, overwrite=True)
     assert rows_of(out)[0]["model"] == "other@1"
 
 
@@ -134,12 +135,12 @@ def test_no_volumes_is_said(volumes, tmp_path):
         path.unlink()
     (volumes / "sub" / "broken.nii").unlink()
     with pytest.raises(UsageError, match=r"no volumes found in .*: 1 other files"):
-        predict_volumes(predictor_of(), [volumes], tmp_path / "out")
+        predict(predictor_of(), [volumes], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_found_abstains_with_the_reason(volumes, tmp_path):
-    predict_volumes(predictor_of(0.01), [volumes / "a.nii.gz"], tmp_path / "out")
+    predict(predictor_of(0.01), [volumes / "a.nii.gz"], tmp_path / "out")
     [row] = rows_of(tmp_path / "out")
     assert (row["status"], row["eye_distance_mm"], row["brain_i"]) == ("abstained", "", "")
     assert "no anatomy found" in row["reason"]
@@ -147,11 +148,42 @@ def test_nothing_found_abstains_with_the_reason(volumes, tmp_path):
 
 def test_a_4d_file_has_motion_beside_its_rows(volumes, tmp_path):
     out = tmp_path / "out"
-    predict_volumes(predictor_of(), [volumes], out)
+    predict(predictor_of(), [volumes], out)
     with (out / "motion.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["source"], row["index"]) for row in rows] == [("moving.npz", str(i)) for i in range(3)]
     # The made-up predictor finds the same place in each.
     assert [row["brain_mm_per_frame"] for row in rows] == ["", "0.0000", "0.0000"]
-    predict_volumes(predictor_of(), [volumes / "a.nii.gz"], out, overwrite=True)
+    predict(predictor_of(), [volumes / "a.nii.gz"], out, overwrite=True)
     assert not (out / "motion.csv").exists()
+
+
+def test_what_volumes_cannot_honour_is_refused_before_anything_is_written(volumes, tmp_path):
+    for asked, words in (
+        ({"batch": 4}, "--batch: volumes pass the network one by one"),
+        ({"coverage": 0.9}, "--coverage: made-up@0 is not calibrated"),
+        ({"gate": True}, "--gate: made-up@0 has no gate"),
+        ({"pixel_size": "sizes.csv"}, "--pixel-size: expected millimetres per voxel"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            predict(predictor_of(), [volumes], tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
+    assert predict(predictor_of(), volumes / "a.nii.gz", tmp_path / "out", gate=False).counts == {"ok": 1}
+
+
+def test_an_array_is_measured_as_a_volume():
+    values = np.random.default_rng(0).random(SHAPE)
+    result = measure_array(predictor_of(), values, spacing=(1, 1, 1))
+    assert result.measurements["eye_distance_mm"].value == pytest.approx(4, abs=0.2)
+    for array, spacing in ((values, None), (values, (1, 1)), (values[0], (1, 1, 1)), (values > 0.5, (1, 1, 1))):
+        with pytest.raises(ValueError, match=r"expected (a volume|three positive numbers)"):
+            measure_array(predictor_of(), array, spacing)
+
+
+def test_an_error_that_nobody_foresaw_is_a_row_of_its_file(volumes, tmp_path, monkeypatch):
+    def breaks(path, source, spacing):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("aop_pose.measuring.images.read_times", breaks)
+    assert predict(predictor_of(), [volumes / "a.nii.gz"], tmp_path / "out").counts == {"unreadable": 1}
+    assert "(ZeroDivisionError: division by zero)" in rows_of(tmp_path / "out")[0]["reason"]

@@ -1,6 +1,9 @@
-"""Results with and without calibration and gate: an artefact that has neither behaves as before."""
+"""Results with and without calibration and gate; arrays that cannot be measured; what an artefact cannot honour."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
+import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
@@ -37,6 +40,64 @@ def test_a_coverage_beyond_the_calibration_is_refused_before_anything_is_measure
 def test_a_coverage_that_is_none_is_refused_without_a_calibration_too(coverage):
     with pytest.raises(UsageError, match="--coverage: expected a share between 0 and 1"):
         Measurer(fake_predictor(), coverage=coverage)
+
+
+def test_what_an_artefact_does_not_have_is_refused_and_no_gate_is_always_met():
+    with pytest.raises(UsageError, match=r"--coverage: fake.* is not calibrated"):
+        Measurer(fake_predictor(), coverage=0.9)
+    with pytest.raises(UsageError, match=r"--gate: fake.* has no gate"):
+        Measurer(fake_predictor(), gate=True)
+    assert Measurer(fake_predictor(), gate=False).facts == {"coverage": None, "gate": False}
+    assert Measurer(guarded(calibration=calibration())).facts["coverage"] == 0.9
+
+
+def test_a_head_outline_gives_the_head_symphysis_distance():
+    bare = fake_predictor()
+    found = bare.find([textured(0)])[0]
+    ps1 = found.found["PS1"]
+    square = ps1 + np.array([[10, -40], [90, -40], [90, 40], [10, 40]])
+
+    class Outlining(type(bare)):
+        def find(self, pictures):
+            return [attrs.evolve(one, outlines={"FH": square}) for one in super().find(pictures)]
+
+    predictor = Outlining(bare.contract, bare.network, bare.model_id)
+    measured = measure_array(predictor, textured(0), spacing=(0.5, 0.5)).measurements
+    assert measured["hsd_px"].value == pytest.approx(10)
+    assert measured["hsd_mm"].value == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("picture", "spacing", "words"),
+    [
+        (np.zeros((64, 64, 3), np.uint8), None, "found colour .64, 64, 3.; convert it to gray"),
+        (np.zeros((64, 64)), None, "expected gray values .H, W. uint8, found float64"),
+        (np.full((64, 64), np.nan), None, "expected gray values"),
+        (np.zeros((0, 64), np.uint8), None, "expected gray values"),
+        (np.zeros(64, np.uint8), None, "expected gray values"),
+        (np.zeros((64, 64), np.uint8), (0.1, -0.1), "two positive numbers"),
+        (np.zeros((64, 64), np.uint8), (0.1,), "two positive numbers"),
+    ],
+)
+def test_an_array_that_is_no_gray_picture_is_refused_in_one_line(picture, spacing, words):
+    with pytest.raises(ValueError, match=words) as error:
+        measure_array(fake_predictor(), picture, spacing)
+    assert "\n" not in str(error.value)
+
+
+def test_an_array_is_not_changed_and_need_not_be_writable_or_in_one_piece():
+    picture = np.repeat(textured(0), 2, axis=1)[:, ::2]
+    picture.setflags(write=False)
+    assert measure_array(fake_predictor(), picture).status == "ok"
+    assert np.array_equal(picture, textured(0))
+
+
+def test_one_model_measures_in_several_threads_at_a_time():
+    predictor, pictures = fake_predictor(), [textured(i) for i in range(16)]
+    alone = [measure_array(predictor, picture).measurements for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda picture: measure_array(predictor, picture).measurements, pictures)
+    assert list(together) == alone
 
 
 def test_the_gate_withholds_numbers_and_keeps_points(gate):  # noqa: F811

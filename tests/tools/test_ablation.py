@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from ablation import Arm, Measured, measure, read_results, train_all, train_missing
 
-from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.registry import read_labels
-from aop_pose.inference.predictor import Found
 
 
 class Reader:
@@ -22,7 +21,7 @@ class Reader:
 
     def find(self, pictures):
         points = next(self.answers)
-        return [Found(None if points is None else Keypoints.from_points(AOP, points), 0.9)]
+        return [Prediction(None if points is None else Keypoints.from_points(AOP, points), 0.9)]
 
 
 def test_a_finished_arm_is_not_run_again(tmp_path):

@@ -41,8 +41,8 @@ def test_the_merged_maps_are_the_mean_of_the_members(monkeypatch, tmp_path, fram
     assert run(monkeypatch, *members, "--out", out, "--frames", frames) == 0
     merged = runtime.load(out)
     picture = [textured(5, 64, 64)] * 3
-    mean = np.mean([runtime.load(member).answers(picture)[0].output for member in members], axis=0)
-    for answer in merged.answers(picture):
+    mean = np.mean([runtime.load(member).raw_outputs(picture)[0].output for member in members], axis=0)
+    for answer in merged.raw_outputs(picture):
         np.testing.assert_allclose(answer.output, mean, atol=1e-3)
     np.testing.assert_allclose(merged.find(picture)[0].keypoints.coords, np.add(POINTS, (2.0, 2.0)), atol=0.05)
     assert merged.contract.name == "all"

@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
-from aop_pose.trust.intervals import DIFFICULTIES, NEED_MAPS, Case, names_for
+from aop_pose.trust.intervals import DIFFICULTIES, NEED_MAPS, names_for
+from aop_pose.trust.passes import Passes
+from tests.fakes import prediction
 
 POINTS = np.array([[0.5, 0.2], [0.3, 0.3], [0.6, 0.4]])
 
 
 def test_each_difficulty_by_hand():
-    case = Case(POINTS, POINTS + np.array([0.03, 0.04]), 0.8, np.array([0.02, 0.03, 0.07]))
+    case = Passes(
+        prediction(POINTS, 0.8, np.array([0.02, 0.03, 0.07])), prediction(POINTS + np.array([0.03, 0.04]), 0.8), side=1
+    )
     values = {name: difficulty(case) for name, difficulty in DIFFICULTIES.items()}
     assert values["plain"] == 1
     assert values["score"] == pytest.approx(0.25)
@@ -23,4 +27,4 @@ def test_a_difficulty_that_a_head_cannot_give_is_not_offered_and_no_number():
     assert not NEED_MAPS & set(names_for(3, maps=False))
     assert set(names_for(3, maps=True)) == set(DIFFICULTIES)
     assert names_for(4, maps=True) == ("plain", "score", "looks", "spread")
-    assert np.isnan(DIFFICULTIES["spread"](Case(POINTS, None, 0.8)))
+    assert np.isnan(DIFFICULTIES["spread"](Passes(prediction(POINTS, 0.8), None, side=1)))

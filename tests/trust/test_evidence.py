@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from aop_pose.trust.gate import SIGNALS, Look, gather
+from aop_pose.trust.gate import SIGNALS, gather
+from tests.fakes import prediction
 
 POINTS = np.array([[120.0, 70.0], [75.0, 85.0], [160.0, 110.0]])
 
@@ -16,8 +17,10 @@ def told(first, second):
 
 
 def test_a_structure_is_as_sure_as_its_worst_point():
-    first = Look(POINTS, np.array([0.9, 0.5, 0.8]), np.array([0.01, 0.1, 0.02]))
-    second = Look(POINTS + np.array([[0, 0], [3, 4], [0, 2]]), np.array([0.2, 0.7, 0.5]), np.array([0.5, 0.1, 1e-9]))
+    first = prediction(POINTS, np.array([0.9, 0.5, 0.8]), np.array([0.01, 0.1, 0.02]))
+    second = prediction(
+        POINTS + np.array([[0, 0], [3, 4], [0, 2]]), np.array([0.2, 0.7, 0.5]), np.array([0.5, 0.1, 1e-9])
+    )
     signals = told(first, second)
     assert signals == pytest.approx({
         "symphysis_score": 0, "head_score": math.log(4),
@@ -29,5 +32,5 @@ def test_a_structure_is_as_sure_as_its_worst_point():
 
 
 def test_a_head_without_maps_says_nothing_of_their_width():
-    look = Look(POINTS, np.full(3, 0.9))
+    look = prediction(POINTS, np.full(3, 0.9))
     assert [value for name, value in told(look, look).items() if name.endswith("sharpness")] == [0, 0, 0, 0]

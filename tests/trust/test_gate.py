@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from aop_pose.trust.gate import Look, bent, gather, widen
+from aop_pose.trust.gate import bent, gather
+from aop_pose.trust.passes import widen
 from lib import negatives
 from lib.fitting import FRAMES, Sample, fit_gate
+from tests.fakes import prediction
 
 POINTS = np.array([[120.0, 70.0], [75.0, 85.0], [160.0, 110.0]])
 
@@ -26,7 +28,7 @@ def sample(kind, number, score=0.9, spread=None, **shows):
     rng = np.random.default_rng([number, len(kind)])
     points = POINTS + rng.normal(size=POINTS.shape)
     scores, spread = np.full(3, score), None if spread is None else np.array(spread)
-    looks = (Look(points, scores, spread), Look(points + 0.3, scores, spread))
+    looks = (prediction(points, scores, spread), prediction(points + 0.3, scores, spread))
     return Sample(kind, number, gather(frame(rng, **shows), *looks))
 
 

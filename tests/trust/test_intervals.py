@@ -6,9 +6,11 @@ from pydantic import ValidationError
 
 from aop_pose.core.results import Measurement
 from aop_pose.errors import UsageError
-from aop_pose.trust.intervals import Calibration, Case
+from aop_pose.trust.intervals import Calibration
+from aop_pose.trust.passes import Passes
+from tests.fakes import prediction
 
-CASE = Case(np.array([[0.5, 0.2], [0.3, 0.3], [0.6, 0.4]]), None, 0.8)
+CASE = Passes(prediction(np.array([[0.5, 0.2], [0.3, 0.3], [0.6, 0.4]]), 0.8), None, side=1)
 
 
 def calibration(quantity="aop_deg", **changes):

@@ -73,7 +73,7 @@ def test_every_switch_trains_exports_and_predicts(phantom_set, tmp_path, changes
     assert method_of(tmp_path / "run" / "weights" / "last.pt") == "hrnet-gan"
     pictures = read_set(phantom_set)[1]
     for one, other in zip(
-        load_weights(str(tmp_path / "run")).answers(pictures), exported.answers(pictures), strict=True
+        load_weights(str(tmp_path / "run")).raw_outputs(pictures), exported.raw_outputs(pictures), strict=True
     ):
         np.testing.assert_allclose(one.output, other.output, atol=2e-3 if "heat" in exported.contract.head else 0.05)
 
@@ -242,7 +242,7 @@ def test_frames_of_mixed_sizes_and_fewer_than_a_batch(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
     record = train_hrnet(tmp_path, tmp_path / "run", "epochs=1", "batch=16", "holdout=0")
     assert record["data"]["frames"] == 3
-    found = load_weights(str(tmp_path / "run")).answers(read_set(tmp_path)[1])
+    found = load_weights(str(tmp_path / "run")).raw_outputs(read_set(tmp_path)[1])
     assert [one.output.shape for one in found] == [(3, 64, 64)] * 3
 
 

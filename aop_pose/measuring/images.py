@@ -1,0 +1,130 @@
+"""The two kinds of images: how frames and how volumes are found, read and drawn. All else is one path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import attrs
+
+from aop_pose.core.frame import Frame, Volume
+from aop_pose.core.motion import motion_rows
+from aop_pose.core.results import Result
+from aop_pose.core.schema import Schema
+from aop_pose.draw.frame import draw_overlay, write_overlay
+from aop_pose.draw.volume import draw_volume
+from aop_pose.errors import UsageError
+from aop_pose.io.discover import Discovery, Entry, discover
+from aop_pose.io.files import replacing
+from aop_pose.io.folders import MOTION, TABLE
+from aop_pose.io.images import read_frames
+from aop_pose.io.kinds import what_is_there
+from aop_pose.io.spacing import PixelSizes, parse_pixel_size, with_pixel_size
+from aop_pose.io.table import as_csv, iter_results
+from aop_pose.io.volumes import Refused, discover_volumes, open_volume, read_times
+
+
+class Kind(Protocol):
+    """How images of one kind are found, read and drawn."""
+
+    word: ClassVar[str]
+    """Plural, for people."""
+    several: ClassVar[bool]
+    """Several of them pass the network together, and several groups are at work at a time."""
+
+    def discover(self, sources: Sequence[str | Path]) -> Discovery:
+        """The files; UsageError where there is none."""
+
+    def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
+        """The images of a file in order, and rows of those that could not be read; UnreadableError at any point."""
+
+    def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
+        """Write the overlay of one image."""
+
+    def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
+        """Write what stands beside the finished table."""
+
+
+@attrs.frozen
+class Frames:
+    """Frames of pictures and cines."""
+
+    pixel_sizes: PixelSizes | None
+    word: ClassVar[str] = "frames"
+    several: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, pixel_size: str | None) -> Frames:
+        """``pixel_size`` as ``io.spacing.parse_pixel_size`` takes it."""
+        return cls(None if pixel_size is None else parse_pixel_size(pixel_size))
+
+    def discover(self, sources: Sequence[str | Path]) -> Discovery:
+        found = discover(sources)
+        if not found.entries:
+            others = what_is_there(sources) or f"{found.ignored} other files"
+            raise UsageError(f"no frames found in {', '.join(map(str, sources))}: {others}")
+        return found
+
+    def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
+        for frame in read_frames(entry):
+            yield with_pixel_size(frame, self.pixel_sizes) if self.pixel_sizes is not None else frame
+
+    def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
+        assert isinstance(image, Frame)
+        write_overlay(path, draw_overlay(image, result))
+
+    def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
+        pass
+
+
+@attrs.frozen
+class Volumes:
+    """Volumes and sequences of them: one at a time, since they are large."""
+
+    spacing: tuple[float, float, float] | None
+    """Millimetres along i, j, k for files that state none."""
+    word: ClassVar[str] = "volumes"
+    several: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, pixel_size: str | None) -> Volumes:
+        """``pixel_size``: one number, millimetres from voxel to voxel; UsageError for anything else."""
+        if pixel_size is None:
+            return cls(None)
+        try:
+            spacing = float(pixel_size)
+        except ValueError:
+            spacing = math.nan
+        if not (math.isfinite(spacing) and spacing > 0):
+            raise UsageError(f"--pixel-size: expected millimetres per voxel, a positive number, found {pixel_size!r}")
+        return cls((spacing, spacing, spacing))
+
+    def discover(self, sources: Sequence[str | Path]) -> Discovery:
+        found = discover_volumes(sources)
+        if not found.entries:
+            others = what_is_there(sources, frames=True) or f"{found.ignored} other files"
+            raise UsageError(f"no volumes found in {', '.join(map(str, sources))}: {others}")
+        return found
+
+    def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
+        for volume in read_times(entry.path, entry.source, self.spacing):
+            if isinstance(volume, Refused):
+                yield Result(source=entry.source, index=volume.index, status="unreadable", reason=volume.reason)
+            else:
+                yield volume
+
+    def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
+        assert isinstance(image, Volume)
+        draw_volume(image, result.keypoints, path, reason=result.reason)
+
+    def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
+        """``motion.csv`` where a file holds several volumes: how fast each landmark moves."""
+        paths = {entry.source: entry.path for entry in entries}
+        rows = motion_rows(
+            iter_results(out / TABLE), schema, lambda source: open_volume(paths[source]).affine(self.spacing)
+        )
+        if rows:
+            with replacing(out / MOTION) as part:
+                part.write_text(as_csv(rows), encoding="utf-8")
