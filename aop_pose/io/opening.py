@@ -72,19 +72,19 @@ def companion(header: Path, name: str) -> Path:
     shown = printable(name)[:60]
     below = PurePosixPath(name.replace("\\", "/"))
     if "\0" in name or not below.parts:
-        raise UnreadableError(f"damaged: its header names {shown!r} as the file of its pixels")
+        raise UnreadableError(f"damaged: its header names '{shown}' as the file of its pixels")
     if below.is_absolute() or ".." in below.parts or ":" in below.parts[0]:
-        raise UnreadableError(f"its header names {shown!r}: its pixels must lie in the folder of the header")
+        raise UnreadableError(f"its header names '{shown}': its pixels must lie in the folder of the header")
     path = header.parent / below
     # A header that is a link itself may lie beside its pixels in another folder.
     homes = (header.parent.resolve(), header.resolve().parent)
     try:
         if not any(path.resolve().is_relative_to(home) for home in homes):
-            raise UnreadableError(f"its header names {shown!r}, a link out of the folder of the header: refused")
+            raise UnreadableError(f"its header names '{shown}', a link out of the folder of the header: refused")
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UnreadableError(f"its header names {shown!r}, which is not a regular file")
+            raise UnreadableError(f"its header names '{shown}', which is not a regular file")
     except (FileNotFoundError, NotADirectoryError):
-        raise UnreadableError(f"its pixels are missing: no file {shown!r} beside the header") from None
+        raise UnreadableError(f"its pixels are missing: no file '{shown}' beside the header") from None
     except (OSError, RuntimeError):
-        raise UnreadableError(f"its pixels cannot be read: {shown!r}") from None
+        raise UnreadableError(f"its pixels cannot be read: '{shown}'") from None
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.io.discover import discover
+from aop_pose.io.discover import discover, files_below
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -154,3 +154,29 @@ def test_a_large_folder_is_listed_quickly(tmp_path: Path) -> None:
     begin = time.perf_counter()
     assert len(discover([tmp_path]).entries) == 500
     assert time.perf_counter() - begin < 0.5
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "**", "**/*.png"])
+def test_what_systems_leave_is_passed_over(tmp_path: Path, pattern: str) -> None:
+    for name in ("a.png", "._a.png", ".hidden/b.png", "__MACOSX/c.png", "__MACOSX/deeper/d.png", "sub/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("Thumbs.db", "desktop.ini", "sub/.DS_Store"):
+        (tmp_path / name).touch()
+    found = discover([tmp_path / pattern if pattern else tmp_path])
+    assert {entry.source for entry in found.entries} == {"a.png", "sub/e.png"}
+    assert found.ignored == 0
+    assert [path.name for path in files_below(tmp_path)] == ["a.png", "e.png"]
+
+
+def test_what_is_named_has_an_entry_even_where_it_would_be_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "._a.png").touch()
+    assert [entry.source for entry in discover([tmp_path / "._a.png"]).entries] == ["._a.png"]
+
+
+def test_a_folder_below_a_hidden_one_is_searched_where_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / ".cache" / "data").mkdir(parents=True)
+    (tmp_path / ".cache" / "data" / "a.png").touch()
+    assert len(discover([tmp_path / ".cache" / "data"]).entries) == 1
+    assert len(discover([str(tmp_path / ".cache" / "data" / "*.png")]).entries) == 1
+    assert [path.name for path in files_below(tmp_path / ".cache" / "data")] == ["a.png"]

@@ -47,7 +47,7 @@ def test_a_way_out_of_the_folder_is_refused_by_name(tmp_path: Path, name: str) -
     name = name.format(absolute=tmp_path / "secret.raw")
     said = refusal(header(tmp_path / "data", name))
     assert said.endswith("its pixels must lie in the folder of the header")
-    assert repr(name)[:30] in said
+    assert f"'{name}'"[:30] in said
 
 
 def test_links_pipes_folders_and_nul_are_refused_by_name(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_links_pipes_folders_and_nul_are_refused_by_name(tmp_path: Path) -> None
     assert refusal(header(data, "device.raw")).endswith("a link out of the folder of the header: refused")
     assert refusal(header(data, "pipe.raw")).endswith("'pipe.raw', which is not a regular file")
     assert refusal(header(data, ".")).endswith("as the file of its pixels")
-    assert "'a\\\\x00b'" in refusal(header(data, "a\0b"))
+    assert "'a\\x00b'" in refusal(header(data, "a\0b"))
     assert "loop.raw" in refusal(header(data, "loop.raw"))
     assert "pixels cannot be read" in refusal(header(data, "x" * 300))
 

@@ -8,7 +8,7 @@ import pytest
 from aop_pose.errors import UnreadableError
 from aop_pose.io.discover import Entry
 from aop_pose.io.images import read_frame, read_frames
-from aop_pose.io.volume_files.metaimage import read_labelser
+from aop_pose.io.volume_files.metaimage import MAX_HEADER, read_header
 
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK writes the files to compare with")
 RNG = np.random.default_rng(0)
@@ -145,7 +145,7 @@ def test_pixels_beside_the_header_are_missing(tmp_path: Path) -> None:
 def test_pixels_at_the_end_of_a_file_with_an_unknown_header(tmp_path: Path) -> None:
     path = edit(write(tmp_path / "x.mhd", GRAY), b"ElementDataFile", b"HeaderSize = -1\nElementDataFile")
     (tmp_path / "x.raw").write_bytes(b"something else" + GRAY.tobytes())
-    assert read_labelser(path).offset is None
+    assert read_header(path).offset is None
     assert np.array_equal(stack(path), GRAY[None])
 
 
@@ -154,3 +154,44 @@ def test_garbage_instead_of_packed_pixels(tmp_path: Path) -> None:
     header, marker, _ = path.read_bytes().partition(b"LOCAL\n")
     path.write_bytes(header + marker + b"not zlib at all" * 50)
     assert refusal(path).startswith("damaged")
+
+
+def test_a_header_with_fields_for_each_frame_is_read_up_to_the_stated_limit(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.mha", CINE)
+    frame = "Seq_Frame{:06}_ImageStatus = OK\nSeq_Frame{:06}_Timestamp = {}\n"
+    fields = "".join(frame.format(number, number, number / 30) for number in range(10_000)).encode()
+    assert np.array_equal(stack(edit(path, b"ElementDataFile", fields + b"ElementDataFile")), CINE)
+    padding = (b"Comment%06d = " + b"x" * 60_000 + b"\n") * (MAX_HEADER // 60_000 + 1)
+    long = padding % tuple(range(MAX_HEADER // 60_000 + 1))
+    assert refusal(edit(path, b"ElementDataFile", long + b"ElementDataFile")).startswith(
+        "too large: a MetaImage header"
+    )
+
+
+@pytest.mark.parametrize("field", ["DimSize = 24 31", "ElementSpacing = 3 3", "ElementType = MET_CHAR"])
+def test_a_field_that_stands_twice_and_differs_is_refused(tmp_path: Path, field: str) -> None:
+    path = edit(write(tmp_path / "x.mha", GRAY), b"ElementDataFile", field.encode() + b"\nElementDataFile")
+    assert refusal(path) == f"damaged MetaImage header: {field.split()[0]} stands twice and differs"
+
+
+def test_two_spacings_that_disagree_are_refused_and_two_that_agree_are_one(tmp_path: Path) -> None:
+    for size, said in ((b"0.5 0.25", None), (b"0.5 0.2501", None), (b"0.5 0.3", "disagree"), (b"0.5", "header")):
+        path = edit(write(tmp_path / "x.mha", GRAY), b"ElementSpacing = 1 1", b"ElementSpacing = 0.5 0.25")
+        path = edit(path, b"ElementDataFile", b"ElementSize = " + size + b"\nElementDataFile")
+        if said is None:
+            assert read_frame(path).spacing == (0.25, 0.5)
+        else:
+            assert said in refusal(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pixels_that_nobody_announced_are_refused(tmp_path: Path, packed: bool) -> None:
+    path = edit(write(tmp_path / "x.mha", GRAY, useCompression=packed), b"DimSize = 31 24", b"DimSize = 31 23")
+    assert refusal(path).startswith("damaged: its header promises 713 bytes of pixels")
+
+
+def test_sixteen_bit_colour_is_its_gray_twin(tmp_path: Path) -> None:
+    deep = GRAY.astype(np.uint16) * 16
+    colour = sitk.GetImageFromArray(np.dstack([deep] * 3), isVector=True)
+    sitk.WriteImage(colour, str(tmp_path / "c.mha"))
+    assert np.array_equal(stack(tmp_path / "c.mha"), stack(write(tmp_path / "g.mha", deep)))
