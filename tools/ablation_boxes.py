@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 from ablation import STARTS, Arm, Measured, add_common_options, guarded, measure, read_results, result_of, train_missing
 
 from aop_pose.formats.label import Label, Mask
@@ -27,7 +28,7 @@ from aop_pose.formats.yolo import write_yolo_detect
 from aop_pose.pipelines import pipeline
 from aop_pose.pipelines.isolation import isolate
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.yolo.train import choose_segmenter
+from aop_pose.pipelines.yolo.stages import choose_segmenter
 
 ARMS = {
     "A": "pose alone",
@@ -52,18 +53,22 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     yolo, folder = pipeline("yolo"), options.runs / arm.folder
     shutil.rmtree(folder, ignore_errors=True)
     init = str(options.coco) if arm.start == "coco" else "scratch"
-    common = {"labels": "labelled.csv", "preset": "fast", "seed": arm.seed, "say": print}
+    common = {"preset": "fast", "seed": arm.seed, "say": print}
+    labels = "labelled.csv"
     record: dict[str, Any] = {}
     if arm.name in ("B", "U", "M"):
         changes = ["holdout=0.1", f"epochs={options.box_epochs}", *options.set]
         changes += ["box_loss=mse"] if arm.name == "M" else []
+        changes = yolo.useful("pretrain", changes)
         job = Job(options.data, folder / "boxes", init=init, changes=changes, **common)
-        boxes = mask_boxes(options) if arm.name == "U" else None
-        record["pretrain"] = yolo.pretrain(job, segmenter=options.segmenter, boxes=boxes)
+        if arm.name == "U":
+            record["pretrain"] = yolo.pretrain(job, boxes=mask_boxes(options))
+        else:
+            record["pretrain"] = yolo.pretrain(attrs.evolve(job, labels=labels), segmenter=options.segmenter)
         init = str(folder / "boxes")
     epochs = options.pose_epochs + (options.box_epochs if arm.name == "P" else 0)
-    changes = ["holdout=0", f"epochs={epochs}", *options.set]
-    job = Job(options.data, folder / "pose", init=init, changes=changes, **common)
+    changes = yolo.useful("train", ["holdout=0", f"epochs={epochs}", *options.set])
+    job = Job(options.data, folder / "pose", labels=labels, init=init, changes=changes, **common)
     record["train"] = yolo.train(job, boxes=stroke_boxes(options) if arm.name == "X" else None)
     if arm.name == "X":
         record["train"]["segmenter"] = options.segmenter

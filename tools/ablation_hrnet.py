@@ -63,8 +63,10 @@ def pretrained(pairs: str, seed: int, options: argparse.Namespace) -> tuple[Path
     record = read_record(run) if (run / RECORD).is_file() else {}
     if not record.get("finished"):
         changes = [*options.set, *_given("moco_epochs", options.moco_epochs), f"moco_pairs={pairs}"]
+        hrnet = pipeline("hrnet-gan")
+        changes = hrnet.useful("pretrain", changes)
         job = Job(options.data, run, preset=START, changes=changes, seed=seed, say=print, resume=bool(record))
-        record = pipeline("hrnet-gan").pretrain(job, frames="unlabelled.txt")
+        record = hrnet.pretrain(job, frames="unlabelled.txt")
     if reason := record["collapse"]["why"]:
         raise AopPoseError(f"{run.name} collapsed: {reason}")
     return run, record
@@ -78,11 +80,12 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
         start, record["pretrain"] = pretrained(pairs, arm.seed, options)
         init = str(start)
     shutil.rmtree(folder, ignore_errors=True)
-    changes = ["holdout=0", *options.set, *_given("epochs", options.epochs), *settings]
+    hrnet = pipeline("hrnet-gan")
+    changes = hrnet.useful("train", ["holdout=0", *options.set, *_given("epochs", options.epochs), *settings])
     job = Job(
         options.data, folder, labels="labelled.csv", init=init, preset=START, changes=changes, seed=arm.seed, say=print
     )
-    record["train"] = pipeline("hrnet-gan").train(job)
+    record["train"] = hrnet.train(job)
     return result_of(arm, record, measure(folder, options.data))
 
 

@@ -82,14 +82,14 @@ def run_arm(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
     if arm.start == "aop":
         data, labels = options.data, "labelled.csv"
     if arm.name == "M":
-        first = [*changes, f"epochs={options.mask_epochs}"]
+        first = unet.useful("pretrain", [*changes, f"epochs={options.mask_epochs}"])
         job = Job(data, folder / "masked", init=init, changes=first, **common)
         record["pretrain"] = unet.pretrain(job, frames="unlabelled.txt")
         init = str(folder / "masked")
     if arm.name == "L":
         unlabelled, labelled = read_list(data / "unlabelled.txt"), read_labels(data / labels, data)
         epochs += round(options.mask_epochs * len(unlabelled) / len(labelled))
-    changes.append(f"epochs={epochs}")
+    changes = unet.useful("train", [*changes, f"epochs={epochs}"])
     record["train"] = unet.train(Job(data, folder / "points", labels=labels, init=init, changes=changes, **common))
     if arm.start == "aop":
         return result_of(arm, record, measure(folder / "points", data))

@@ -36,7 +36,7 @@ from aop_pose.evaluation.figures import volume_figures
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.phantom.fetus import write_fetus_phantoms
-from aop_pose.pipelines import open_refining, open_weights, pipeline
+from aop_pose.pipelines import open_weights, pipeline
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
 from aop_pose.pipelines.fetusmap.training import step_of
@@ -135,7 +135,7 @@ def run_arm(arm: Arm, options: argparse.Namespace, sizes: Sizes, training: Path,
         pipeline("fetusmap").train(job)
         seconds = round(time.process_time() - before, 1)
     refined = REFINED.get(arm.name)
-    predictor = open_refining(str(folder), on=refined) if refined else open_weights(str(folder))
+    predictor = open_weights(str(folder), refine=refined or None)
     if not isinstance(predictor, VolumePredictor):
         raise UsageError(f"{folder}: expected a run on volumes")
     before = time.process_time()

@@ -40,11 +40,11 @@ from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RunFolder, fingerprint
 from aop_pose.pipelines.start import Start, find_start
-from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
+from aop_pose.pipelines.yolo.config import METHOD, PRESETS, YoloConfig
 from aop_pose.pipelines.yolo.data import Example, FrameDataset, HalfSampler, check_halves
-from aop_pose.pipelines.yolo.exact import carry_out
 from aop_pose.pipelines.yolo.network import transfer
-from aop_pose.pipelines.yolo.train import read_examples
+from aop_pose.pipelines.yolo.resumable import fit
+from aop_pose.pipelines.yolo.stages import read_examples
 from aop_pose.pipelines.yolo.trainers import FrameTrainer
 from aop_pose.pseudo.run import unlabelled_frames
 
@@ -189,7 +189,7 @@ def train(job: Job, listed: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: labels, list, settings, start or run folder do not fit; nothing was written.
     """
-    config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
+    config = load_config(YoloConfig, PRESETS, job.preset or "fast", job.changes)
     check_halves(config.batch)
     config = config.model_copy(update={"batch": config.batch // 2})
     labelled = read_labels(resolve(job.labels, job.data), job.data)
@@ -208,7 +208,7 @@ def train(job: Job, listed: str | Path) -> dict[str, Any]:
             "fingerprint": fingerprint(pieces),
         },
     }  # fmt: skip
-    run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
+    run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     job.say(f"start: {start.words}; frames: {len(examples)} labelled, {len(unlabelled)} unlabelled")
     trainer = MeanTeacherTrainer(config, job, start, examples, unlabelled)
-    return carry_out(trainer, run, start=start.words, tensors_transferred=list(moved))
+    return fit(trainer, run, start=start.words, tensors_transferred=list(moved))

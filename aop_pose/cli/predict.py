@@ -155,25 +155,21 @@ def measure_to(
 ) -> int:
     """Measure into ``out``; returns the exit code: 3 where some file was unreadable, else 0.
 
-    ``refine``: the points that ``open_refining`` trusts, None = no refinement.
+    ``refine``: the points that a refinement trusts, None = no refinement.
     """
     from aop_pose.cli.progress import FrameProgress
     from aop_pose.core.results import STATUSES
     from aop_pose.core.schema import SCHEMAS
     from aop_pose.measuring.facts import run_facts
     from aop_pose.measuring.folder import predict as measure_sources
-    from aop_pose.pipelines import open_refining, open_weights
+    from aop_pose.pipelines import open_weights
 
     if device not in ("cpu", "cuda"):
         raise UsageError(f"--device: expected cpu or cuda, found {device!r}")
     if schema is not None and schema not in SCHEMAS:
         raise UsageError(f"--schema: expected one of {', '.join(SCHEMAS)}, found {schema!r}")
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
-    predictor = (
-        open_refining(weights, schema, device, refine)
-        if refine is not None
-        else open_weights(weights, schema, device, threads=1)
-    )
+    predictor = open_weights(weights, schema, device, threads=1, refine=refine)
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,

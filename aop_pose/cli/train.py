@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from aop_pose.errors import UsageError
-
-_OPTIONS = {"frames": "list"}
-"""Arguments of the verbs whose option has another name."""
 
 Data = Annotated[
     Path, typer.Option("--data", help="Folder with the pictures or volumes.", exists=True, file_okay=False)
@@ -129,22 +124,22 @@ def pretrain(
     settings: dict[str, Any] = {"labels": labels, "init": init, "preset": preset, "changes": changes or []}
     settings |= {"seed": seed, "device": device, "resume": resume}
     _run(method, "pretrain", data, out, settings, segmenter=segmenter, boxes=boxes, frames=listed)
+    from aop_pose.pipelines import pipeline
+
     again = ["aop-pose", "train", "--method", method, "--data", str(data), "--labels", labels]
     again += ["--preset", preset] if preset is not None else []
-    again += [part for change in changes or [] for part in ("--set", change)]
+    again += [part for change in pipeline(method).useful("train", changes or []) for part in ("--set", change)]
     again += ["--init", str(out), "--out", "RUN"]
     typer.echo(f"train from it with: {shlex.join(again)}")
 
 
-def _run(method: str, verb: str, data: Path, out: Path, settings: dict[str, Any], **options: Any) -> None:
+def _run(method: str, stage: str, data: Path, out: Path, settings: dict[str, Any], **options: Any) -> None:
     from aop_pose.cli.progress import EpochProgress
     from aop_pose.pipelines import pipeline
     from aop_pose.pipelines.job import Job
 
-    work: Callable[..., dict[str, Any]] = getattr(pipeline(method), verb)
-    options = {name: value for name, value in options.items() if value not in (None, False)}
-    for name in options.keys() - signature(work).parameters.keys():
-        raise UsageError(f"--{_OPTIONS.get(name, name)}: {verb} --method {method} does not take it")
+    chosen = pipeline(method)
+    work = chosen.train if stage == "train" else chosen.pretrain
     with EpochProgress() as bar:
         job = Job(data, out, say=bar.say, on_epoch=bar.epoch, on_batch=bar.batch, on_frames=bar.frames, **settings)
         record = work(job, **options)
@@ -169,7 +164,6 @@ def export(
 
     Example: aop-pose export runs/first --out first.onnx
     """
-    from aop_pose.errors import UsageError
     from aop_pose.inference.predictor import DECODE_RULES
     from aop_pose.pipelines import method_of, pipeline
 

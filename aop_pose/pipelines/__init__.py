@@ -1,68 +1,70 @@
-"""The pipelines, by name. What each module offers stands in ``Pipeline``."""
+"""The pipelines, by name, and what ``--weights`` may be. ``pipeline.Pipeline`` says what each one answers."""
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Protocol, cast
+from typing import Any
 
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor, load_any
 from aop_pose.pipelines.isolation import private_matplotlib
+from aop_pose.pipelines.pipeline import Pipeline, nearest
+from aop_pose.pipelines.run import RECORD, read_record
 
 PIPELINES = {
-    "yolo": "aop_pose.pipelines.yolo.pipeline",
-    "unet": "aop_pose.pipelines.unet.pipeline",
-    "hrnet-gan": "aop_pose.pipelines.hrnet_gan.pipeline",
-    "fetusmap": "aop_pose.pipelines.fetusmap.pipeline",
+    "yolo": "aop_pose.pipelines.yolo.pipeline:Yolo",
+    "unet": "aop_pose.pipelines.unet.pipeline:Unet",
+    "hrnet-gan": "aop_pose.pipelines.hrnet_gan.pipeline:HrnetGan",
+    "fetusmap": "aop_pose.pipelines.fetusmap.pipeline:Fetusmap",
 }
-PACKAGES = {
-    "yolo": ("torch", "ultralytics"),
-    "unet": ("torch", "torchvision", "lightning"),
-    "hrnet-gan": ("torch", "torchvision", "lightning", "timm"),
-    "fetusmap": ("torch", "lightning"),
-}
-"""What each needs to be installed for training and for checkpoints."""
+"""Name -> ``module:Class``; imported when it is asked for."""
 
 
-class Pipeline(Protocol):
-    """The verbs every pipeline answers."""
+def register(name: str, target: str) -> None:
+    """Add a pipeline of another package.
 
-    pretrain: Callable[..., Any]
-    train: Callable[..., Any]
-    export: Callable[..., AnyPredictor]
-    predictor: Callable[..., AnyPredictor]
+    Args:
+        name: as ``--method`` will say it: small letters, digits and ``-``.
+        target: ``module:Class`` of a ``pipeline.Pipeline``, importable without torch.
+
+    Raises:
+        UsageError: no such form, or the name is taken by another class.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise UsageError(f"pipeline: expected a name of small letters, digits and -, found {name!r}")
+    if not re.fullmatch(r"[\w.]+:\w+", target):
+        raise UsageError(f"pipeline {name}: expected module:Class, found {target!r}")
+    if PIPELINES.setdefault(name, target) != target:
+        raise UsageError(f"pipeline {name}: there is one already, {PIPELINES[name]}; choose another name")
 
 
-def pipeline(method: str) -> Pipeline:
-    """The pipeline of that name; UsageError lists those there are, or says how to install what they need."""
-    if method not in PIPELINES:
-        raise UsageError(f"--method: expected one of {', '.join(PIPELINES)}, found {method!r}")
-    if missing := [package for package in PACKAGES[method] if find_spec(package) is None]:
-        raise UsageError(
-            f"training and checkpoints of --method {method} need {' and '.join(missing)}, which "
-            f"{'is' if len(missing) == 1 else 'are'} not installed; install with: pip install '.[train]'"
-        )
+def pipeline_class(name: str) -> type[Pipeline]:
+    """The class of a pipeline, whether or not what it needs is installed; UsageError that names the nearest."""
+    if name not in PIPELINES:
+        raise UsageError(f"--method: expected one of {', '.join(PIPELINES)}, found {name!r}{nearest(name, PIPELINES)}")
+    module, _, kind = PIPELINES[name].partition(":")
+    found: type[Pipeline] = getattr(import_module(module), kind)
+    return found
+
+
+def pipeline(name: str) -> Pipeline:
+    """The pipeline of a name; UsageError where there is none, or what it needs is not installed."""
+    found = pipeline_class(name)()
+    found.check_installed()
     private_matplotlib()
-    return cast(Pipeline, import_module(PIPELINES[method]))
+    return found
 
 
 def described() -> dict[str, dict[str, Any]]:
-    """What each pipeline still needs to be installed, and its presets; nothing of it is imported."""
-    here = Path(__file__).parent
-    return {
-        method: {
-            "not_installed": [package for package in PACKAGES[method] if find_spec(package) is None],
-            "presets": sorted(path.stem for path in here.joinpath(module.split(".")[2], "presets").glob("*.yaml")),
-        }
-        for method, module in PIPELINES.items()
-    }
+    """What each pipeline still needs to be installed, and its presets; torch is not imported for it."""
+    return {name: pipeline_class(name).described() for name in PIPELINES}
 
 
 def load_weights(
@@ -79,17 +81,33 @@ def load_weights(
 
 
 def open_weights(
-    weights: str | None, schema: str | None = None, device: str = "cpu", threads: int | None = None
+    weights: str | None,
+    schema: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    refine: str | None = None,
 ) -> AnyPredictor:
     """A predictor from what ``--weights`` may be: artefact name or file, run folder, checkpoint; None = the default.
 
+    Args:
+        weights: see above.
+        schema: the schema that it has to be of.
+        device: where it runs.
+        threads: of an artefact, within one pass.
+        refine: see ``Pipeline.predictor``: a run folder or checkpoint holds what is refined, an artefact does not.
+
     Raises:
         UsageError: nothing of that name, corrupt, of another schema than asked for, or the training packages that a
-            run or checkpoint needs are not installed.
+            run or checkpoint needs are not installed; or a refinement that it does not have.
     """
     path = Path(weights) if weights is not None else None
     if path is not None and (path.is_dir() or path.suffix == ".pt"):
-        predictor = pipeline(method_of(path)).predictor(path, device=device)
+        predictor = pipeline(method_of(path)).predictor(path, device, refine)
+    elif refine is not None:
+        raise UsageError(
+            f"--refine: expected --weights with a run folder or checkpoint, found {weights or 'nothing'}; train one or "
+            "leave --refine out"
+        )
     else:
         predictor = load_any(weights, schema or "aop", device, threads)
     if schema not in (None, predictor.schema.name):
@@ -97,37 +115,8 @@ def open_weights(
     return predictor
 
 
-def open_refining(
-    weights: str | None, schema: str | None = None, device: str = "cpu", on: str = "paper"
-) -> VolumePredictor:
-    """A predictor that refines its network for each volume (FetusMapV2, section 3.3).
-
-    ``on``: the points that poses are registered on, see ``refine.RefineSettings``.
-
-    Raises:
-        UsageError: not a run folder or checkpoint of ``fetusmap``, or one that cannot be refined.
-    """
-    path = Path(weights) if weights is not None else None
-    if path is None or not (path.is_dir() or path.suffix == ".pt") or method_of(path) != "fetusmap":
-        raise UsageError(
-            "--refine: expected --weights with a run folder or checkpoint of --method fetusmap, "
-            f"found {weights or 'nothing'}; train one or leave --refine out"
-        )
-    pipeline("fetusmap")  # says what is not installed
-    from aop_pose.pipelines.fetusmap.refine import RefineSettings, refining_predictor
-
-    if on not in ("paper", "surest"):
-        raise UsageError(f"--refine-on: expected paper or surest, found {on!r}")
-    predictor = refining_predictor(path, device, RefineSettings.model_validate({"on": on}))
-    if schema not in (None, predictor.schema.name):
-        raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
-    return predictor
-
-
 def method_of(path: Path) -> str:
     """Which pipeline made a run folder, the run folder around a checkpoint, or a lone checkpoint."""
-    from aop_pose.pipelines.run import RECORD, read_record
-
     folder = path if path.is_dir() else path.parent.parent
     if path.is_dir() or (folder / RECORD).is_file():
         return str(read_record(folder)["method"])
@@ -137,9 +126,10 @@ def method_of(path: Path) -> str:
 
 
 def _method_inside(path: Path) -> str:
-    """What a checkpoint says of itself: those of this project are plain tensors, Ultralytics' are pickled networks."""
+    """What a checkpoint says of itself; one that names no pipeline is of that which keeps a library's checkpoints."""
+    foreign = next(name for name in PIPELINES if pipeline_class(name).foreign_checkpoints)
     if find_spec("torch") is None:
-        return "yolo"
+        return foreign
     import torch
 
     try:
@@ -148,6 +138,6 @@ def _method_inside(path: Path) -> str:
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError):
-        return "yolo"
+        return foreign
     method = content.get("method") if isinstance(content, dict) else None
-    return method if method in PIPELINES else "yolo"
+    return method if method in PIPELINES else foreign

@@ -72,8 +72,27 @@ def file_to_start(init: str) -> Path:
     return file
 
 
-def transfer(network: nn.Module, given: dict[str, torch.Tensor], prefix: str, file: Path) -> tuple[str, list[int]]:
-    """Fill a new network with what fits; returns a line that says which start, and [tensors moved, tensors in all].
+@attrs.frozen
+class Transfer:
+    """Where the first weights of a network came from."""
+
+    words: str
+    moved: int
+    """Tensors that were taken over."""
+    tensors: int
+    """Tensors of the network."""
+
+    def __str__(self) -> str:
+        return f"{self.words}; {self.moved} of {self.tensors} tensors transferred"
+
+
+def scratch(network: nn.Module) -> Transfer:
+    """Nothing is taken over."""
+    return Transfer("scratch (random weights)", 0, len(network.state_dict()))
+
+
+def transfer(network: nn.Module, given: dict[str, torch.Tensor], prefix: str, file: Path) -> Transfer:
+    """Fill a new network with what fits of a checkpoint's tensors.
 
     Everything below ``prefix`` has to fit; the last layers come along where their shapes do.
 
@@ -86,7 +105,7 @@ def transfer(network: nn.Module, given: dict[str, torch.Tensor], prefix: str, fi
     mine = network.state_dict()
     fitting = {key: value for key, value in given.items() if key in mine and mine[key].shape == value.shape}
     network.load_state_dict(fitting, strict=False)
-    return f"{file.name} (sha256 {sha256_of(file)[:12]})", [len(fitting), len(mine)]
+    return Transfer(f"{file.name} (sha256 {sha256_of(file)[:12]})", len(fitting), len(mine))
 
 
 def misfits(network: nn.Module, given: dict[str, Any], prefix: str = "") -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,9 +15,17 @@ from aop_pose.errors import UsageError
 
 
 class Config(BaseModel):
-    """Base of every pipeline's configuration."""
+    """Base of every pipeline's configuration: one class for all its stages, so that a file of settings serves each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    only: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """Stage -> the keys that this stage alone reads; every other key is read by all of them."""
+
+    @classmethod
+    def unused(cls, stages: Collection[str]) -> frozenset[str]:
+        """The keys that none of these stages reads."""
+        return frozenset().union(*(keys for stage, keys in cls.only.items() if stage not in stages))
 
 
 C = TypeVar("C", bound=Config)
@@ -35,7 +43,12 @@ def load_config(kind: type[C], presets: Path, preset: str, changes: Sequence[str
     Raises:
         UsageError: unknown preset, unknown key (names the nearest), or a value that does not fit.
     """
-    values = _read(presets, preset)
+    return validate(kind, _read(presets, preset) | changed(changes), preset)
+
+
+def changed(changes: Sequence[str]) -> dict[str, Any]:
+    """The values of ``key=value`` pairs, read as YAML; UsageError for another form."""
+    values = {}
     for change in changes:
         key, sign, text = change.partition("=")
         if not sign:
@@ -44,7 +57,7 @@ def load_config(kind: type[C], presets: Path, preset: str, changes: Sequence[str
             values[key.strip()] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise UsageError(f"--set: {key.strip()}: expected a value in YAML, found {text!r}") from None
-    return validate(kind, values, preset)
+    return values
 
 
 def validate(kind: type[C], values: dict[str, Any], where: str) -> C:
@@ -94,23 +107,35 @@ def precision_of(asked: Precision, device: str) -> Literal["fp32", "bf16"]:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
 
 
-class TrainingConfig(Config):
-    """What a pipeline sets otherwise, it says again."""
+class SharedConfig(Config):
+    """The settings that every pipeline has. What one sets otherwise, it says again."""
+
+    epochs: int = Field(default=100, ge=1)
+    holdout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the labelled frames or volumes, in whole groups, that chooses the best epoch; 0 = the last epoch is
+    kept."""
+    precision: Precision = "auto"
+    threshold: float = Field(default=0.1, ge=0, le=1)
+    """Least score below which a frame counts as showing no anatomy: of maps, the peak of the lowest one."""
+
+
+class LightningConfig(SharedConfig):
+    """The settings that every network trained by Lightning has."""
 
     averaging: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
     clip: float = Field(default=0.0, ge=0)
     """Largest norm of the gradient of the network that is kept; 0 = not cut."""
-    holdout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the labelled frames or volumes, in whole groups, that chooses the best epoch; 0 = the last epoch is
-    kept."""
     patient: str | None = None
     """Regular expression with a bracket around the patient in a file name; his frames or volumes stay together."""
     save_every: int = Field(default=0, ge=0)
     """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
-    precision: Precision = "auto"
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """Of the learning rate over the epochs."""
+    gpus: int = Field(default=1, ge=1)
+    """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
     decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
-    """How maps are read as points: see ``heatmaps.decode``."""
+    """How maps are read as points: see ``inference.decode``."""
 
     @field_validator("patient")
     @classmethod
@@ -124,12 +149,11 @@ class TrainingConfig(Config):
         return pattern
 
 
-class FrameTrainingConfig(TrainingConfig):
-    """Of a network that finds points on frames."""
+class FrameConfig(LightningConfig):
+    """The settings of a network of Lightning's that finds points on frames."""
 
+    batch: int = Field(default=16, ge=1)
+    """Frames of a step."""
+    weight_decay: float = Field(default=0.01, ge=0)
     phantoms: int = Field(default=0, ge=0)
     """Made-up frames added to the training frames."""
-    gpus: int = Field(default=1, ge=1)
-    """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
-    threshold: float = Field(default=0.1, ge=0, le=1)
-    """Least peak of the maps below which a frame counts as showing no anatomy."""

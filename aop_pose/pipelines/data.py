@@ -23,7 +23,7 @@ from aop_pose.formats.split import (
     thumbnail,
 )
 from aop_pose.io.images import read_frame
-from aop_pose.pipelines.config import FrameTrainingConfig
+from aop_pose.pipelines.config import FrameConfig
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import fingerprint, labelled_facts
 from aop_pose.pseudo.run import unlabelled_frames
@@ -102,7 +102,7 @@ def phantom_examples(count: int, seed: int) -> list[Example]:
 
 
 def labelled_examples(
-    job: Job, val: str | None, config: FrameTrainingConfig, read: Callable[[str], list[Label]]
+    job: Job, val: str | None, config: FrameConfig, read: Callable[[str], list[Label]]
 ) -> TrainingFrames:
     """Labelled frames; ``read`` gives those of a label file.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,16 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.predictor import Contract, read_output
 from aop_pose.io.files import replacing
 from aop_pose.pipelines.checkpoint import write_checkpoint
-from aop_pose.pipelines.config import Config, Precision, precision_of
+from aop_pose.pipelines.config import Config, LightningConfig, Precision, precision_of
 from aop_pose.pipelines.data import Example, FrameDataset, order_of
 from aop_pose.pipelines.job import Job, Step, gpus_of
-from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best_row, keep_rows
+from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best_row, device_facts, keep_rows
 
 COUNT = 4
 SIDE = 256
 
 
-def write_samples(module: Any, file: Path) -> None:
+def draw_examples(module: Any, file: Path) -> None:
     """Draw the first checked frames (else the first that train) into one PNG; nothing for a stage without points."""
     contract = getattr(module, "contract", None)
     if contract is None:
@@ -80,19 +83,19 @@ def _pixel(point: np.ndarray, zoom: float) -> tuple[int, int]:
 CHECK_BATCH = 16
 
 
-def rate_factor(schedule: str, epoch: int, epochs: int, warmup: int) -> float:
+def rate_factor(shape: str, epoch: int, epochs: int, warmup: int) -> float:
     """Learning rate of an epoch (from 0) over the highest: up in equal steps, then constant or a cosine to 0.01."""
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
-    if schedule == "constant":
+    if shape == "constant":
         return 1.0
     done = (epoch - warmup) / max(1, epochs - warmup)
     return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
 
 @attrs.frozen
-class Course:
-    """How long and how a stage is trained."""
+class Schedule:
+    """How long a stage is trained, in which steps and on what."""
 
     epochs: int
     batch: int
@@ -104,6 +107,13 @@ class Course:
     """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
     precision: Precision = "auto"
     gpus: int = 1
+
+    @classmethod
+    def of(cls, config: LightningConfig, batch: int) -> Schedule:
+        """That of the settings of ``train``."""
+        return cls(
+            config.epochs, batch, config.averaging, config.clip, config.save_every, config.precision, config.gpus
+        )
 
 
 class Training(LightningModule):
@@ -121,13 +131,14 @@ class Training(LightningModule):
     """Further columns of metrics.csv: the means of ``parts`` over an epoch."""
 
     def __init__(
-        self, config: Config, course: Course, network: nn.Module, seed: int, frames: FrameDataset, checks: FrameDataset
-    ):
+        self, config: Config, schedule: Schedule, network: nn.Module, seed: int, frames: FrameDataset,
+        checks: FrameDataset,
+    ):  # fmt: skip
         super().__init__()
-        self.settings, self.course, self.seed = config, course, seed
+        self.settings, self.schedule, self.seed = config, schedule, seed
         self.network = network.to(memory_format=self.memory_format)
         self.averaged: AveragedModel | None = None
-        if course.averaging:
+        if schedule.averaging:
             self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False)
         self.frames, self.checks = frames, checks
         self.losses: list[float] = []
@@ -142,7 +153,7 @@ class Training(LightningModule):
     @torch.no_grad()
     def _average(self, means: Any, values: Any, count: Any) -> None:
         # Early the mean follows closely: it would else hold on to the random start.
-        decay = min(self.course.averaging, (1 + float(count)) / (10 + float(count)))
+        decay = min(self.schedule.averaging, (1 + float(count)) / (10 + float(count)))
         for mean, value in zip(means, values, strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value.to(mean.dtype), 1 - decay)
@@ -157,12 +168,16 @@ class Training(LightningModule):
         """Learning rate of an epoch (from 0)."""
         raise AssertionError("a subclass gives it")
 
+    def conclude(self, job: Job) -> dict[str, Any]:
+        """What run.json says of the finished training beside its best epoch; every checkpoint is written."""
+        return {}
+
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
         order = order_of(len(self.frames), self.seed, self.current_epoch)
         # A last batch of one frame would leave batch normalisation at 1 x 1 nothing to normalise.
-        alone = len(order) % self.course.batch == 1 and len(order) > 1
-        return DataLoader(self.frames, self.course.batch, sampler=order, drop_last=alone)
+        alone = len(order) % self.schedule.batch == 1 and len(order) > 1
+        return DataLoader(self.frames, self.schedule.batch, sampler=order, drop_last=alone)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self.checks, CHECK_BATCH)
@@ -199,10 +214,10 @@ class PointTraining(Training):
     """Learns the points of labelled frames; checks them as the contract's artefact would be read."""
 
     def __init__(
-        self, config: Config, course: Course, network: nn.Module, seed: int, frames: FrameDataset,
+        self, config: Config, schedule: Schedule, network: nn.Module, seed: int, frames: FrameDataset,
         checks: FrameDataset, contract: Contract,
     ):  # fmt: skip
-        super().__init__(config, course, network, seed, frames, checks)
+        super().__init__(config, schedule, network, seed, frames, checks)
         self.contract, self.schema = contract, contract.schema_of_points
         self.pairs = [(self.schema.index(one), self.schema.index(other)) for one, other in self.schema.interchangeable]
         self.checked = checked_columns(self.schema)
@@ -246,7 +261,7 @@ STATE = "resume.ckpt"
 SAMPLES = "samples"
 
 
-class Keeper(Callback):
+class CheckpointCallback(Callback):
     """After every epoch: a row of metrics.csv, ``last.pt``, ``best.pt`` where it is one, and the whole state."""
 
     def __init__(self, job: Job, stage: str):
@@ -254,6 +269,11 @@ class Keeper(Callback):
         self.folder, self.table = job.out / WEIGHTS, job.out / METRICS
         self.best = math.inf
         self.begin = time.time()
+
+    @property
+    def state_key(self) -> str:
+        """As the states of runs that were interrupted before it had its present name say it."""
+        return "Keeper"
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -272,7 +292,7 @@ class Keeper(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = Step(
-            trainer.current_epoch + 1, module.course.epochs, batch_idx + 1, int(trainer.num_training_batches),
+            trainer.current_epoch + 1, module.schedule.epochs, batch_idx + 1, int(trainer.num_training_batches),
             module.losses[-1],
         )  # fmt: skip
         self.job.on_batch(step)
@@ -299,22 +319,22 @@ class Keeper(Callback):
             **dict(zip(module.parts, parts, strict=True)), **values, "lr/rate": module.rate(trainer.current_epoch),
         }  # fmt: skip
         append_row(self.table, row)
-        epoch, every, deciding = int(row["epoch"]), module.course.save_every, values[module.checked[0]]
+        epoch, every, deciding = int(row["epoch"]), module.schedule.save_every, values[module.checked[0]]
         self._save(module, "last.pt")
         if not deciding > self.best:
             self.best = deciding if math.isfinite(deciding) else math.inf
             self._save(module, "best.pt")
         if every and epoch % every == 0:
             self._save(module, f"epoch_{epoch:03}.pt")
-        if (every and epoch % every == 0) or epoch == module.course.epochs:
-            write_samples(module, self.job.out / SAMPLES / f"epoch_{epoch:03}.png")
+        if (every and epoch % every == 0) or epoch == module.schedule.epochs:
+            draw_examples(module, self.job.out / SAMPLES / f"epoch_{epoch:03}.png")
         self.job.on_epoch(row)
 
     def _save(self, module: Training, name: str) -> None:
         write_checkpoint(self.folder / name, module.method, self.stage, module.settings, module.kept)
 
 
-class StateKeeper(Callback):
+class ResumeCallback(Callback):
     """Lightning's own checkpoint after every epoch, for ``--resume``. Last of all, when everything else is written."""
 
     def __init__(self, job: Job):
@@ -327,14 +347,7 @@ class StateKeeper(Callback):
             os.replace(part, self.file)
 
 
-def carry_out(
-    module: Training,
-    job: Job,
-    run: RunFolder,
-    stage: str,
-    concluding: Callable[[], Mapping[str, Any]] = dict,
-    **facts: Any,
-) -> dict[str, Any]:
+def fit(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) -> dict[str, Any]:
     """Train to the end and finish the run folder; returns what run.json says.
 
     Args:
@@ -342,52 +355,69 @@ def carry_out(
         job: how, and where.
         run: the folder, opened.
         stage: of its checkpoints.
-        concluding: called when every checkpoint is written, before the run counts as finished: what it gives, run.json
-            says too. A run that is killed in it is resumed.
         facts: what run.json says from the beginning.
+
+    Raises:
+        AopPoseError: the run broke off.
+        KeyboardInterrupt: Ctrl-C; the run can be resumed.
     """
-    course = module.course
-    precision = precision_of(course.precision, job.device)
-    run.save(precision=precision, device=job.device, parameters=parameters_of(module.network), **facts)
+    schedule = module.schedule
+    precision = precision_of(schedule.precision, job.device)
+    run.save(precision=precision, **device_facts(job.device), parameters=parameters_of(module.network), **facts)
     state = job.out / WEIGHTS / STATE
     resumed = state if job.resume and state.is_file() else None
     if resumed is None:
         (job.out / METRICS).unlink(missing_ok=True)
     trainer = _trainer(module, job, stage, precision)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _interruptible():
             for said in ("does not have many workers", "smaller than the logging interval", "`isinstance.treespec"):
                 # Data are in memory, and nothing is logged by step.
                 warnings.filterwarnings("ignore", message=f".*{said}")
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
     except RuntimeError as error:
         raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}; --resume goes on with it") from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     if not trainer.is_global_zero:
         # A process that Lightning started for one more GPU: what follows is the work of the one that leads.
         raise SystemExit(0)
     best = best_row(job.out / METRICS, module.checked)
-    job.say(f"kept: epoch {best['epoch']:.0f} of {course.epochs}")
-    run.finish(best=best, torch_threads=torch.get_num_threads(), **concluding())
+    job.say(f"kept: epoch {best['epoch']:.0f} of {schedule.epochs}")
+    # A run that is killed in the conclusion is resumed: all its epochs are there.
+    run.finish(best=best, torch_threads=torch.get_num_threads(), **module.conclude(job))
     # Only now: without it a run that is killed before it is finished would begin again.
     state.unlink(missing_ok=True)
     return run.record
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C leaves as a KeyboardInterrupt: Lightning turns it into ``sys.exit(1)``, and ignores any further one."""
+    on_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as left:
+        if isinstance(left.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if on_main and before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
 def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    course = module.course
+    schedule = module.schedule
     on_cpu = job.device == "cpu"
     return Trainer(
         accelerator="cpu" if on_cpu else "gpu",
-        devices=gpus_of(job.device, course.gpus) or 1,
-        strategy=module.strategy_of_several if not on_cpu and course.gpus > 1 else "auto",
+        devices=gpus_of(job.device, schedule.gpus) or 1,
+        strategy=module.strategy_of_several if not on_cpu and schedule.gpus > 1 else "auto",
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        max_epochs=course.epochs,
-        callbacks=[Keeper(job, stage), StateKeeper(job)],
+        max_epochs=schedule.epochs,
+        callbacks=[CheckpointCallback(job, stage), ResumeCallback(job)],
         # Who steps by hand cuts by hand.
-        gradient_clip_val=(course.clip or None) if module.automatic_optimization else None,
+        gradient_clip_val=(schedule.clip or None) if module.automatic_optimization else None,
         # Each epoch's loader is made for that epoch: its order and draws follow from (seed, epoch).
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

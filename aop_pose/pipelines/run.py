@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 import yaml
 
 import aop_pose
+from aop_pose import provenance
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import usable_cores
 from aop_pose.io.files import replacing
@@ -28,15 +27,6 @@ from aop_pose.pipelines.config import Config
 from aop_pose.pipelines.job import Job, leads
 
 RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "ultralytics-opencv-headless",
-    "ultralytics",
-    "numpy",
-    "opencv-python-headless",
-)
 
 
 class RunFolder:
@@ -63,13 +53,12 @@ class RunFolder:
         if not leads():
             return run
         settings = config.model_dump(mode="json")
+        run.check_free(path, resume)
         if resume:
             run.record = read_record(path)
-            run._check_same(method, settings, facts)
+            run._check_same(method, settings, facts, config.unused((facts.get("stage", "train"),)))
             run._seconds_before = float(run.record.get("wall_seconds", 0.0))
             return run
-        if path.exists() and any(path.iterdir()):
-            raise UsageError(f"--out: {path} is not empty; add --resume to go on with a run, or choose another folder")
         (path / WEIGHTS).mkdir(parents=True, exist_ok=True)
         run._write_text(SETTINGS, yaml.safe_dump(settings, sort_keys=False))
         run.record = {
@@ -80,12 +69,27 @@ class RunFolder:
         run.save()
         return run
 
-    def _check_same(self, method: str, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        if self.record.get("finished"):
-            raise UsageError(f"--resume: the run in {self.path} is finished")
+    @staticmethod
+    def check_free(path: Path, resume: bool) -> None:
+        """UsageError where the folder holds something, or nothing that could be resumed where that was asked for."""
+        if not leads():
+            return
+        if resume:
+            if read_record(path).get("finished"):
+                raise UsageError(f"--resume: the run in {path} is finished")
+        elif path.exists() and any(path.iterdir()):
+            raise UsageError(f"--out: {path} is not empty; add --resume to go on with a run, or choose another folder")
+
+    def _check_same(
+        self, method: str, settings: Mapping[str, Any], facts: Mapping[str, Any], unused: Collection[str]
+    ) -> None:
+        def used(config: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in config.items() if key not in unused}
+
         wanted = {"method": method, "config": dict(settings), "seed": facts["seed"], "data": facts["data"]}
         for key, value in wanted.items():
-            if self.record.get(key) != value:
+            found = self.record.get(key)
+            if (used(found) != used(value)) if key == "config" and isinstance(found, dict) else found != value:
                 raise UsageError(f"--resume: {self.path} was started with another {key}; use the command that began it")
 
     @property
@@ -95,8 +99,9 @@ class RunFolder:
     def save(self, **facts: Any) -> None:
         """Write run.json with these facts added, wall time and peak memory brought up to date."""
         seconds = self._seconds_before + time.time() - self._begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.record |= {**facts, "wall_seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
+        # Of a run that was resumed, the process that took most.
+        peaks = {key: max(peak, self.record.get(key, 0)) for key, peak in peak_memory().items()}
+        self.record |= {**facts, "wall_seconds": round(seconds, 1), **peaks}
         self._write_text(RECORD, json.dumps(self.record, indent=2) + "\n")
 
     def finish(self, **facts: Any) -> None:
@@ -157,21 +162,48 @@ def labelled_facts(
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and what trained."""
+    """Versions of this package, Python, and what trains and measures, as far as it is installed."""
     found = {"aop-pose": aop_pose.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = provenance.installed(provenance.TRAINING | provenance.MEASURING)
+    return found | {package: version for package, version in installed.items() if version is not None}
 
 
 def machine() -> str:
-    """Cores, memory and accelerator in words, without names."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    """Cores and memory in words, without names."""
     cores = usable_cores()
-    return f"{cores} core{'s' if cores > 1 else ''}, {pages:.0f} GiB, {platform.machine()}"
+    words = [f"{cores} core{'s' if cores > 1 else ''}"]
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        words.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    return ", ".join([*words, platform.machine()])
+
+
+def device_facts(device: str) -> dict[str, str]:
+    """What run.json says of a job's device: as it was asked for, and the name of its GPU or its kind of processor."""
+    if device == "cpu":
+        return {"device": device, "device_name": platform.processor() or platform.machine()}
+    import torch
+
+    return {"device": device, "device_name": torch.cuda.get_device_name(int(device))}
+
+
+def peak_memory() -> dict[str, int]:
+    """Largest memory of this process in MB, ``peak_memory_mb``, and of its GPUs together, ``peak_gpu_memory_mb``.
+
+    The first is left out on Windows, which does not say it this way, the second where no GPU was used.
+    """
+    found = {}
+    try:
+        import resource
+    except ImportError:
+        pass
+    else:
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        found["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        peaks = (torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+        found["peak_gpu_memory_mb"] = round(sum(peaks) / 2**20)
+    return found
 
 
 def git_commit() -> str | None:

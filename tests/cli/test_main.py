@@ -3,11 +3,12 @@
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 import typer
 
-from aop_pose import __version__, pipelines
+from aop_pose import __version__
 from aop_pose.cli import common, main
 from aop_pose.errors import AopPoseError, UsageError
 
@@ -185,7 +186,8 @@ def test_main_exits_with_the_code():
 )
 def test_what_needs_the_extra_says_what_to_install(capsys, monkeypatch, tmp_path, arguments):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipelines, "find_spec", lambda name: None if name == "ultralytics" else object())
+    found = import_module("aop_pose.pipelines.pipeline")
+    monkeypatch.setattr(found, "find_spec", lambda name: None if name == "ultralytics" else object())
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"method": "yolo", "config": {}}')
     code, out, err = run(capsys, *arguments)

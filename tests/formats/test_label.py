@@ -50,7 +50,7 @@ def test_each_labelled_picture_is_opened_once_before_the_first_epoch(tmp_path, m
 
     if method == "yolo":
         pytest.importorskip("ultralytics")
-        from aop_pose.pipelines.yolo.train import read_examples
+        from aop_pose.pipelines.yolo.stages import read_examples
     else:
         from aop_pose.pipelines.data import read_examples
     folder, opened = iugc_folder(tmp_path, rows=6), []

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aop_pose.pipelines import pipeline
+
 COMMON = ("image_size=64", "batch=4", "holdout=0.3", "precision=fp32", "threshold=0.0")
 TINY = {
     "yolo": (*COMMON, "warmup_epochs=1"),
@@ -21,8 +23,9 @@ PRETRAIN = {"yolo": ("--segmenter", "geometry"), "unet": (), "hrnet-gan": ()}
 EPOCHS = {"yolo": "epochs=1", "unet": "epochs=1", "hrnet-gan": "moco_epochs=1"}
 
 
-def settings(method, *more):
-    return [word for change in (*TINY[method], *more) for word in ("--set", change)]
+def settings(method, *more, stage="train"):
+    changes = pipeline(method).useful(stage, TINY[method])
+    return [word for change in (*changes, *more) for word in ("--set", change)]
 
 
 @pytest.mark.parametrize("method", TINY)
@@ -31,7 +34,14 @@ def test_pretrain_train_export_predict(golden, stored, method):
     common = ("--method", method, "--data", "data")
     golden.learned = True
     golden.run(
-        "pretrain", *common, "--init", "scratch", "--out", "first", *PRETRAIN[method], *settings(method, EPOCHS[method])
+        "pretrain",
+        *common,
+        "--init",
+        "scratch",
+        "--out",
+        "first",
+        *PRETRAIN[method],
+        *settings(method, EPOCHS[method], stage="pretrain"),
     )
     golden.run_folder("first")
     words = ("train", *common, "--init", "first", "--out", "run", *settings(method, "epochs=1"))

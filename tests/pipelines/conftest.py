@@ -17,13 +17,22 @@ def phantom_set(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory) -> Path:
+    """Folder with 7 volumes of three points and labels.csv."""
+    from tests.pipelines.fetusmap.tiny import write_faces
+
+    return write_faces(tmp_path_factory.mktemp("faces") / "set")
+
+
 def train_tiny(data: Path, out: Path, *changes: str, verb: str = "train", options=None, **settings):
     """Train on the tiny set with settings of the fewest possible steps."""
     from aop_pose.pipelines import pipeline
     from aop_pose.pipelines.job import Job
 
-    job = Job(data, out, changes=[*TINY, *changes], **{"init": "scratch", **settings})
-    return getattr(pipeline("yolo"), verb)(job, **(options or {}))
+    chosen = pipeline("yolo")
+    job = Job(data, out, changes=[*chosen.useful(verb, TINY), *changes], **{"init": "scratch", **settings})
+    return getattr(chosen, verb)(job, **(options or {}))
 
 
 def weights_of(run, name="best.pt"):

@@ -17,5 +17,6 @@ def train_hrnet(data: Path, out: Path, *changes: str, verb: str = "train", optio
 
     if verb == "pretrain":
         changes = tuple(change.replace("epochs=", "moco_epochs=") for change in changes)
-    job = Job(data, out, changes=[*TINY, *changes], **{"init": "scratch", **settings})
-    return getattr(pipeline("hrnet-gan"), verb)(job, **(options or {}))
+    chosen = pipeline("hrnet-gan")
+    job = Job(data, out, changes=[*chosen.useful(verb, TINY), *changes], **{"init": "scratch", **settings})
+    return getattr(chosen, verb)(job, **(options or {}))

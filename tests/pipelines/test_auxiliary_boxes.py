@@ -23,7 +23,7 @@ from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.yolo.boxes import add_boxes  # noqa: E402
 from aop_pose.pipelines.yolo.config import YoloConfig  # noqa: E402
 from aop_pose.pipelines.yolo.data import Example, FrameDataset  # noqa: E402
-from aop_pose.pipelines.yolo.train import phantom_examples  # noqa: E402
+from aop_pose.pipelines.yolo.stages import phantom_examples  # noqa: E402
 from aop_pose.pipelines.yolo.trainers import VisiblePointLoss, class_names  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
 

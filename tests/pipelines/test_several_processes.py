@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 torch.set_num_threads(1)
-import aop_pose.pipelines.fitting as fitting
-from aop_pose.pipelines.hrnet_gan.module import AdversarialTraining
+import aop_pose.pipelines.lightning as fitting
+from aop_pose.pipelines.hrnet_gan.training import AdversarialTraining
 from tests.pipelines.hrnet_tiny import train_hrnet
 from tests.pipelines.unet_tiny import train_unet
 

@@ -12,7 +12,6 @@ from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.data import Example  # noqa: E402
 from aop_pose.pipelines.unet.network import MaskedNetwork, build  # noqa: E402
 from tests.fakes import textured  # noqa: E402
-from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402
 from tests.pipelines.unet_tiny import OFF, config_of, train_unet, write_heads  # noqa: E402
 
 
@@ -58,12 +57,11 @@ def test_a_preset_gives_maps_of_its_size_with_peaks_in_reach(preset):
 
 def test_the_31_million_preset_trains_a_step():
     """On one frame at its full 512 x 512; nothing more is claimed of it without a GPU."""
-    from aop_pose.pipelines.unet.pipeline import contract_of
     from aop_pose.pipelines.unet.training import LandmarkTraining
 
     config = config_of("iugc2025", "batch=1")
     example = Example("a", textured(0, 512, 512), np.array([[250.0, 80.0], [120.0, 130.0], [400.0, 160.0]]))
-    training = LandmarkTraining(config, build(config), 0, [example], [], contract_of(config, "a", {}))
+    training = LandmarkTraining(config, build(config), 0, [example], [], pipeline("unet").contract(config, "a", {}))
     optimizer = training.configure_optimizers()["optimizer"]
     gray, points, _ = training.frames[0]
     before = training.network.out.weight.detach().clone()
@@ -121,19 +119,6 @@ def test_head_biometry_trains_exports_and_measures(head_set, tmp_path, head):
     result = measure_array(exported, read_frame(head_set / "images" / "000_0.png").pixels, (0.5, 0.5))
     assert result.keypoints.coords.shape == (4, 2)
     assert result.status != "ok" or result.measurements["hc_mm"].value > 0
-
-
-def test_a_resumed_run_equals_a_straight_one(phantom_set, tmp_path):
-    train_unet(phantom_set, tmp_path / "straight", "epochs=4")
-    with pytest.raises(Killed):
-        train_unet(phantom_set, tmp_path / "broken", "epochs=4", on_batch=kill_at(3, 2))
-    train_unet(phantom_set, tmp_path / "broken", "epochs=4", resume=True)
-    assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "straight")
-    for name in ("best.pt", "last.pt"):
-        states = [
-            torch.load(tmp_path / run / "weights" / name, weights_only=True)["state"] for run in ("straight", "broken")
-        ]
-        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 def test_it_learns_what_it_is_shown(phantom_set, tmp_path):
@@ -247,15 +232,3 @@ def test_a_patients_frames_stay_together(head_set):
     training, checking = split_frames(frames, None, 0.3, 0, patient=r"^([0-9]+)_")
     assert checking
     assert not {f.name[:3] for f in training} & {f.name[:3] for f in checking}
-
-
-def test_an_option_of_another_method_is_refused(phantom_set, tmp_path):
-    from aop_pose.cli.common import command_from
-    from aop_pose.cli.train import pretrain, train
-
-    for function, option in ((train, ["--boxes", str(tmp_path)]), (pretrain, ["--segmenter", "auto"])):
-        command = command_from(function, function.__name__)
-        arguments = ["--method", "unet", "--data", str(phantom_set), "--out", str(tmp_path / "run"), *option]
-        with pytest.raises(UsageError, match=f"{option[0]}: {function.__name__} --method unet does not take it"):
-            command.main(arguments, standalone_mode=False)
-    assert not (tmp_path / "run").exists()

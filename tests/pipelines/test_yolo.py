@@ -41,25 +41,10 @@ def test_the_kept_epoch_is_the_one_with_the_least_mre(tiny_run):
 
 
 def test_of_equal_epochs_the_last_is_kept(tmp_path):
-    from aop_pose.pipelines.yolo.exact import best_row
+    from aop_pose.pipelines.run import best_row
 
     (tmp_path / "metrics.csv").write_text("epoch,val/mre_px\n1,9\n2,7\n3,7\n4,8\n")
     assert best_row(tmp_path / "metrics.csv", ["val/mre_px"])["epoch"] == 3
-
-
-def test_a_resumed_run_equals_a_straight_one(phantom_set, tmp_path):
-    def kill(step):
-        if (step.epoch, step.batch) == (3, 1):
-            raise Killed
-
-    train_tiny(phantom_set, tmp_path / "straight", "epochs=4")
-    with pytest.raises(Killed):
-        train_tiny(phantom_set, tmp_path / "broken", "epochs=4", on_batch=kill)
-    assert json.loads((tmp_path / "broken" / "run.json").read_text())["finished"] is False
-    train_tiny(phantom_set, tmp_path / "broken", "epochs=4", resume=True)
-    assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "straight")
-    straight, resumed = weights_of(tmp_path / "straight"), weights_of(tmp_path / "broken")
-    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
 
 
 def test_a_run_killed_after_its_last_epoch_is_only_finished(phantom_set, tmp_path, tiny_run, monkeypatch):
@@ -87,25 +72,6 @@ def test_the_seed_decides_the_run(phantom_set, tmp_path, tiny_run):
     same, other, first = (weights_of(run) for run in (tmp_path / "same", tmp_path / "other", tiny_run))
     assert all(torch.equal(same[key], first[key]) for key in first)
     assert any(not torch.equal(other[key], first[key]) for key in first)
-
-
-def test_a_run_is_not_written_over(phantom_set, tiny_run):
-    with pytest.raises(UsageError, match="--resume"):
-        train_tiny(phantom_set, tiny_run, "epochs=2")
-    with pytest.raises(UsageError, match="finished"):
-        train_tiny(phantom_set, tiny_run, "epochs=2", resume=True)
-
-
-def test_resume_refuses_other_settings(phantom_set, tmp_path):
-    def kill(*_):
-        raise Killed
-
-    with pytest.raises(Killed):
-        train_tiny(phantom_set, tmp_path / "run", "epochs=3", on_batch=kill)
-    with pytest.raises(UsageError, match="config"):
-        train_tiny(phantom_set, tmp_path / "run", "epochs=4", resume=True)
-    with pytest.raises(UsageError, match="seed"):
-        train_tiny(phantom_set, tmp_path / "run", "epochs=3", seed=2, resume=True)
 
 
 def test_export_and_native_prediction_agree(tiny_run, phantom_set, tmp_path):
@@ -148,7 +114,7 @@ def test_training_labels_are_where_the_points_are(phantom_set):
     from aop_pose.formats.registry import read_labels
     from aop_pose.pipelines.yolo.config import YoloConfig
     from aop_pose.pipelines.yolo.data import FrameDataset
-    from aop_pose.pipelines.yolo.train import read_examples
+    from aop_pose.pipelines.yolo.stages import read_examples
 
     examples = read_examples(read_labels(phantom_set / "labels.csv", phantom_set))[:2]
     config = YoloConfig(image_size=128, brightness=0, gamma=0, speckle=0)

@@ -29,8 +29,9 @@ def train_unet(data: Path, out: Path, *changes: str, verb: str = "train", option
     from aop_pose.pipelines import pipeline
     from aop_pose.pipelines.job import Job
 
-    job = Job(data, out, changes=[*TINY, *changes], **{"init": "scratch", **settings})
-    return getattr(pipeline("unet"), verb)(job, **(options or {}))
+    chosen = pipeline("unet")
+    job = Job(data, out, changes=[*chosen.useful(verb, TINY), *changes], **{"init": "scratch", **settings})
+    return getattr(chosen, verb)(job, **(options or {}))
 
 
 def write_heads(folder: Path, count: int = 8, size: int = 96) -> Path:

@@ -8,16 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from aop_pose.pipelines.config import TrainingConfig
-from aop_pose.pipelines.fetusmap.network import PAPER_WIDTHS
+from aop_pose.pipelines.config import Config, LightningConfig
 
 PRESETS = Path(__file__).parent / "presets"
-DEFAULT_PRESET = "fast"
+# The paper gives 147.98 MB of parameters and no layout (Table 4). These widths with bias-free convolutions, upsampling
+# without parameters and 22 maps have 38,793,414 parameters = 147.985 MiB in fp32; all Conv-BN-ReLU passes reversed,
+# 148.000 MiB (the paper: 148.01); some of them, between the two (the paper: 147.99).
+PAPER_WIDTHS = (48, 96, 192, 384, 512)
 
 Side = Annotated[int, Field(ge=8, le=1024)]
 
 
-class FetusmapConfig(TrainingConfig):
+class FetusmapConfig(LightningConfig):
     """One field a setting; the presets say where each number comes from."""
 
     size: tuple[Side, Side, Side] = (64, 64, 64)
@@ -42,7 +44,6 @@ class FetusmapConfig(TrainingConfig):
     """The Pair loss of equations 3-8 instead of K for the points that have a side."""
     sigma: float = Field(default=2.0, gt=0)
     """Of the maps of equation 2, in voxels of the input."""
-    epochs: int = Field(default=100, ge=1)
     lr: float = Field(default=1e-4, gt=0)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's first moment."""
@@ -81,8 +82,8 @@ class FetusmapConfig(TrainingConfig):
     """2: a volume is looked at again, with the mean of the points that were found in the middle of the input; what lay
     at its edge is seen whole then. The choice of the best epoch goes without."""
     place_prior: float = Field(default=0.0, ge=0, le=1)
-    """Power to which the prior of place (``volume_prior``) is raised by which maps are multiplied; 0 = none. The choice
-    of the best epoch goes without."""
+    """Power to which the prior of place (``inference.grid``) is raised by which maps are multiplied; 0 = none. The
+    choice of the best epoch goes without."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -120,3 +121,27 @@ class FetusmapConfig(TrainingConfig):
     def stride(self) -> int:
         """Each axis of the input is a multiple of it."""
         return int(self.stem * 2 ** (len(self.widths) - 1))
+
+
+NEAREST = 8
+"""K of equation 9."""
+Trusted = Literal["paper", "surest"]
+"""What ``RefineSettings.on`` may be."""
+
+
+class RefineSettings(Config):
+    """Those of the paper, sections 3.3 and 4.1.
+
+    It does not name the optimiser, which is taken to be that of training, nor say whether poses are scaled.
+    """
+
+    steps: int = Field(default=8, ge=1, le=1000)
+    lr: float = Field(default=5e-4, gt=0, le=1)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
+    nearest: int = Field(default=NEAREST, ge=1)
+    """K of equation 9."""
+    similarity: bool = True
+    """Whether poses of the library are scaled when they are registered."""
+    on: Trusted = "paper"
+    """Points of head and trunk that poses are registered on, while the other five are refined: 2, 3, 5, 7 and 9, or
+    (not the paper's) the five whose maps have the highest peaks in this volume."""

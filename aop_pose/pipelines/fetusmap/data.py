@@ -1,4 +1,4 @@
-"""Labelled volumes in memory, resampled once, and their augmentation: volume and points by one affine map."""
+"""Labelled volumes: read, put into groups, resampled once, and augmented: volume and points by one affine map."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from torch.utils.data import Dataset
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.schema import Schema
-from aop_pose.errors import UsageError
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats import registry
+from aop_pose.formats.label import Label, resolve
+from aop_pose.formats.points3d import schema_of
+from aop_pose.formats.split import groups_by_name, groups_of, merge_groups, near_duplicate_groups_of
 from aop_pose.inference.grid import TURNS, Placement, brightest, normalised, place, resample
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig
+from aop_pose.pipelines.job import Job
+
+THUMBNAIL = (10, 10, 10)
+"""Size at which volumes are compared to find near-duplicates."""
 
 
 @attrs.frozen(eq=False)
@@ -63,6 +71,71 @@ def prepare(volume: Volume, points: np.ndarray, config: FetusmapConfig) -> Examp
     values = torch.from_numpy(resample(gray, bare)).half()
     middle = (np.array(whole.size) - 1) / 2 - whole.shift + bare.shift
     return Example(volume.source, values, torch.from_numpy(bare.forward(points)), bare, middle)
+
+
+def read_labels(file: str, job: Job) -> tuple[list[Label], Schema]:
+    """The labelled volumes of a file, and the schema that its columns tell.
+
+    UsageError where there is no row, or the points are those of no schema.
+    """
+    path = resolve(file, job.data)
+    labelled = registry.read_labels(path, job.data, schema=None, say=job.say)
+    if not labelled:
+        raise UsageError(f"{path}: expected at least one labelled volume, found none")
+    try:
+        return labelled, schema_of(labelled[0].schema.points)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def read_examples(volumes: Sequence[Label], schema: Schema, config: FetusmapConfig, job: Job) -> list[Example]:
+    """Volumes and points in memory, resampled; what is said to the user of a volume is said once.
+
+    UsageError names a volume that cannot be read, holds one value only, or has a point outside.
+    """
+    examples, padded, shrunk = [], [], []
+    for one in volumes:
+        try:
+            volume = one.volume()
+        except UnreadableError as error:
+            raise UsageError(f"{one.name}: {error}") from None
+        example = prepare(volume, one.points_of(schema), config)
+        examples.append(example)
+        if min(example.placement.extent) < config.stride:
+            padded.append(one.name)
+        if config.voxel_mm is not None and example.placement.voxel_mm > config.voxel_mm * 1.001:
+            shrunk.append(one.name)
+    for names, what in ((padded, f"padded to the network's stride of {config.stride}"), (shrunk, "shrunk to fit size")):
+        if names:
+            job.say(f"{len(names)} of {len(volumes)} volumes {what}, the first {names[0]}")
+    return examples
+
+
+def groups(volumes: Sequence[Label], examples: Sequence[Example], config: FetusmapConfig) -> np.ndarray:
+    """A group id per volume.
+
+    Near-duplicates, a patient's volumes, time points of a file and equal values of ``group`` stay together.
+    """
+    small = [functional.interpolate(e.gray.float()[None, None], THUMBNAIL, mode="area").flatten() for e in examples]
+    vectors = [vector - vector.mean() for vector in small]
+    found = near_duplicate_groups_of([(vector / torch.linalg.norm(vector)).numpy() for vector in vectors])
+    if config.patient is not None:
+        found = merge_groups(found, groups_by_name([volume.name for volume in volumes], config.patient))
+    # The time points of a file show one fetus.
+    found = merge_groups(found, groups_of([volume.name for volume in volumes]))
+    if config.group is not None:
+        if config.group not in volumes[0].extras:
+            known = ", ".join(volumes[0].extras) or "none besides the points"
+            raise UsageError(f"group: expected a column of the label file ({known}), found {config.group!r}")
+        found = merge_groups(found, groups_of([volume.extras[config.group] for volume in volumes]))
+    return found
+
+
+def check_apart(labelled: Sequence[Label], chosen: Sequence[Label]) -> None:
+    """UsageError where a volume stands in both."""
+    shared = sorted({volume.path.resolve() for volume in labelled} & {volume.path.resolve() for volume in chosen})
+    if shared:
+        raise UsageError(f"--val: {shared[0].name} stands in --labels too ({len(shared)} such volumes)")
 
 
 def rotation(axis: np.ndarray, degrees: float) -> np.ndarray:
@@ -174,8 +247,3 @@ def moved(
     grid = functional.affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *size], align_corners=False)
     sampled = functional.grid_sample(gray[None, None], grid, align_corners=False, padding_mode="zeros")
     return sampled[0, 0], torch.from_numpy(points)
-
-
-def order_of(count: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch's volumes: it follows from (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count).tolist()

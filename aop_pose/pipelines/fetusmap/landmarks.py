@@ -25,7 +25,7 @@ def peak_of(sigma: float) -> float:
 def encode(points: Tensor, size: Sequence[int], sigma: float) -> Tensor:
     """Maps (B, n, *size) of points (B, n, 3), i, j, k in voxels of the map, that peak at 1 where the point lies.
 
-    Those of equation 2 divided by their peak; as ``heatmaps.encode``. A missing (NaN) point has an empty map.
+    Those of equation 2 divided by their peak; as ``inference.decode.encode``. A missing (NaN) point has an empty map.
     """
     maps = points.new_ones(1)
     for axis, count in enumerate(size):
@@ -80,7 +80,7 @@ class FetusmapModel(FetusmapConfig):
     memory_plan: Plan | None = None
     places: PlacePrior | None = None
     poses: int = 0
-    """Of the training set, that are stored for the refinement (``refining``); 0 for a schema it does not know."""
+    """Of the training set, that are stored for the refinement (``refine``); 0 for a schema it does not know."""
 
     @property
     def schema_of_points(self) -> Schema:
@@ -115,8 +115,12 @@ class LandmarkNetwork(nn.Module):
         return self.body(gray).float()
 
     def answer(self, gray: Tensor) -> Tensor:
-        """Maps that peak at 1 where the network is as sure as it was taught to be (``maps.answer``)."""
+        """Maps that peak at 1 where the network is as sure as it was taught to be (see ``answer``)."""
         return answer(self(gray), self.loss, self.sigma)
+
+    def exported(self) -> nn.Module:
+        """The same answer in what the exporter can write."""
+        return Exported(self)
 
 
 class Exported(nn.Module):

@@ -12,14 +12,13 @@ from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.geometry import register
+from aop_pose.pipelines.fetusmap.config import NEAREST
 
 STABLE = (1, 2, 4, 6, 8)
 """Positions of points 2, 3, 5, 7 and 9, found best of head and trunk: what poses are registered on."""
 AMBIGUOUS = (0, 3, 5, 7, 9)
 """Positions of points 1, 4, 6, 8 and 10: those that are refined."""
 TRUNK = tuple(sorted(STABLE + AMBIGUOUS))
-NEAREST = 8
-"""K of equation 9."""
 
 
 @attrs.frozen(eq=False)

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from aop_pose.errors import UsageError
+from aop_pose.pipelines.fetusmap.config import PAPER_WIDTHS
 
-# The paper gives 147.98 MB of parameters and no layout (Table 4). These widths with bias-free convolutions, upsampling
-# without parameters and 22 maps have 38,793,414 parameters = 147.985 MiB in fp32; all Conv-BN-ReLU passes reversed,
-# 148.000 MiB (the paper: 148.01); some of them, between the two (the paper: 147.99).
-PAPER_WIDTHS = (48, 96, 192, 384, 512)
 # Depth, height, width of Table 4: what FetusMapV2 trains at, and what the plain U-Net fits in the same memory.
 PAPER_SIZES = {"planned": (208, 128, 144), "plain": (176, 112, 112)}
 LANDMARKS = 22

@@ -6,13 +6,12 @@ import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import attrs
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from pydantic import Field
 from torch import Tensor, nn
 
 from aop_pose.core.schema import Schema
@@ -21,31 +20,12 @@ from aop_pose.geometry import from_mm, to_mm
 from aop_pose.inference.decode import peaks
 from aop_pose.inference.grid import TURNS, Placement, Sides, Turn, turned_maps
 from aop_pose.inference.volume_predictor import VolumeMaps, VolumePredictor, read_maps
-from aop_pose.pipelines.config import Config
 from aop_pose.pipelines.export import TorchNetwork
+from aop_pose.pipelines.fetusmap.config import RefineSettings
 from aop_pose.pipelines.fetusmap.landmarks import LandmarkNetwork, answer, encode, peak_of
-from aop_pose.pipelines.fetusmap.library import NEAREST, STABLE, PoseLibrary, Prior, check_schema, surest
-from aop_pose.pipelines.fetusmap.pipeline import predictor
+from aop_pose.pipelines.fetusmap.library import STABLE, PoseLibrary, Prior, check_schema, surest
 from aop_pose.pipelines.fetusmap.planner import dry_peak
 from aop_pose.pipelines.fetusmap.training import ADAM_COPIES, memory_of
-
-
-class RefineSettings(Config):
-    """Those of the paper, sections 3.3 and 4.1.
-
-    It does not name the optimiser, which is taken to be that of training, nor say whether poses are scaled.
-    """
-
-    steps: int = Field(default=8, ge=1, le=1000)
-    lr: float = Field(default=5e-4, gt=0, le=1)
-    beta1: float = Field(default=0.5, ge=0, lt=1)
-    nearest: int = Field(default=NEAREST, ge=1)
-    """K of equation 9."""
-    similarity: bool = True
-    """Whether poses of the library are scaled when they are registered."""
-    on: Literal["paper", "surest"] = "paper"
-    """Points of head and trunk that poses are registered on, while the other five are refined: 2, 3, 5, 7 and 9, or
-    (not the paper's) the five whose maps have the highest peaks in this volume."""
 
 
 @attrs.frozen(eq=False)
@@ -230,13 +210,12 @@ def _check_memory(network: LandmarkNetwork, size: tuple[int, int, int], device: 
         )
 
 
-def refining_predictor(path: Path, device: str = "cpu", settings: RefineSettings | None = None) -> RefiningPredictor:
-    """The network of a run folder or checkpoint with the poses it was trained on.
+def refining_predictor(plain: VolumePredictor, path: Path, device: str, settings: RefineSettings) -> RefiningPredictor:
+    """The network of a run folder or checkpoint, ``plain`` from ``path``, with the poses it was trained on.
 
     Raises:
-        UsageError: no checkpoint, a schema or mode that cannot be refined, a checkpoint without poses, or no memory.
+        UsageError: a schema or mode that cannot be refined, a checkpoint without poses, or no memory.
     """
-    plain = predictor(path, device)
     check_schema(plain.schema)
     if plain.contract.mode != "whole":
         raise UsageError(
@@ -254,5 +233,5 @@ def refining_predictor(path: Path, device: str = "cpu", settings: RefineSettings
         learner=network,
         library=PoseLibrary(network.poses.cpu().numpy()),
         device=device,
-        settings=settings or RefineSettings(),
+        settings=settings,
     )

@@ -15,12 +15,13 @@ from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import point_errors
 from aop_pose.inference.volume_predictor import read_maps
+from aop_pose.pipelines.data import order_of
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig
-from aop_pose.pipelines.fetusmap.data import VolumeDataset, order_of
+from aop_pose.pipelines.fetusmap.data import VolumeDataset
 from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, map_loss
 from aop_pose.pipelines.fetusmap.network import UNet3d
 from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, plan_memory
-from aop_pose.pipelines.lightning import Course, Training, rate_factor
+from aop_pose.pipelines.lightning import Schedule, Training, rate_factor
 
 CHECKED = ("val/error_mm", "val/exchanged", "val/missing", "val/loss")
 
@@ -35,12 +36,8 @@ class VolumeTraining(Training):
     def __init__(
         self, model: FetusmapModel, network: nn.Module, seed: int, volumes: VolumeDataset, checks: VolumeDataset
     ) -> None:
-        course = Course(
-            epochs=model.epochs, batch=1, averaging=model.averaging, clip=model.clip, save_every=model.save_every,
-            precision=model.precision, gpus=model.gpus,
-        )  # fmt: skip
         # What a base of frames asks of its data sets, these have: a length, an epoch, items with their number.
-        super().__init__(model, course, network, seed, cast(Any, volumes), cast(Any, checks))
+        super().__init__(model, Schedule.of(model, batch=1), network, seed, cast(Any, volumes), cast(Any, checks))
         self.placements = [example.placement for example in checks.examples]
         self.model = model
 

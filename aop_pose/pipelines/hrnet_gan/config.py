@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from aop_pose.pipelines.config import Config, FrameTrainingConfig
+from aop_pose.pipelines.config import Config, FrameConfig
 
 
 class AugmentSettings(Config):
@@ -75,15 +75,26 @@ class MocoSettings(AugmentSettings):
     """Share of the frames, in whole groups of near-duplicates, that is held out for the collapse check."""
 
 
+AUGMENTATION = frozenset(AugmentSettings.model_fields)
+"""Both stages change their frames by it."""
+
 PRESETS = Path(__file__).parent / "presets"
-DEFAULT_PRESET = "fast"
 REDUCTION = 32
 """Input pixels per pixel of the encoder's last map: what five upsamplings undo."""
 BLOCKS = 5
+TRAIN_ONLY = frozenset(
+    {
+        "output", "decoder", "attention", "adversary", "discriminator", "gan", "coordinate_rule", "sigma", "lambda_h",
+        "lambda_c", "lambda_adv", "lambda_e", "frozen", "thaw", "epochs", "batch", "lr_generator", "lr_discriminator",
+        "weight_decay", "schedule", "averaging", "clip", "holdout", "patient", "phantoms", "threshold", "decode",
+    }
+)  # fmt: skip
 
 
-class HrnetConfig(MocoSettings, FrameTrainingConfig):
+class HrnetConfig(MocoSettings, FrameConfig):
     """One field a setting; the presets say where each number comes from."""
+
+    only: ClassVar = {"train": TRAIN_ONLY, "pretrain": frozenset(MocoSettings.model_fields) - AUGMENTATION}
 
     image_size: int = Field(default=256, ge=2 * REDUCTION)
     encoder: str = "hrnet_w18_small"

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from aop_pose.pipelines.checkpoint import fill, read_checkpoint
 from aop_pose.pipelines.data import Example, order_of
 from aop_pose.pipelines.hrnet_gan.augment import ViewDataset
-from aop_pose.pipelines.hrnet_gan.checkpoint import METHOD
 from aop_pose.pipelines.hrnet_gan.config import REDUCTION, HrnetConfig
 from aop_pose.pipelines.hrnet_gan.moco import (
     NegativeQueue,
@@ -27,7 +27,9 @@ from aop_pose.pipelines.hrnet_gan.moco import (
     rate_factor,
 )
 from aop_pose.pipelines.hrnet_gan.network import encoder_of
-from aop_pose.pipelines.lightning import CHECK_BATCH, Course, Training
+from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.lightning import CHECK_BATCH, Schedule, Training
+from aop_pose.pipelines.run import WEIGHTS
 
 LEAST_SPREAD = 0.005
 """Below this embeddings count as one point. One answer to everything has 0 (1e-6 in float32); networks with random
@@ -128,7 +130,7 @@ CHECKED_WITHOUT = 64
 class ContrastiveTraining(Training):
     """Learns to find a position of a frame's one view in its other one, among the positions of earlier frames."""
 
-    method = METHOD
+    method = "hrnet-gan"
     checked = ("val/loss", "val/spread", "val/retrieval")
     # Of HRNet's last exchange between resolutions only what ends in the last map is learned.
     strategy_of_several = "ddp_find_unused_parameters_true"
@@ -138,13 +140,13 @@ class ContrastiveTraining(Training):
         self, config: HrnetConfig, network: Projector, seed: int, examples: Sequence[Example],
         checks: Sequence[Example],
     ):  # fmt: skip
-        course = Course(
+        schedule = Schedule(
             config.moco_epochs, config.moco_batch, save_every=config.save_every, precision=config.precision,
             gpus=config.gpus,
         )  # fmt: skip
         size = size_of(config)
         frames, checked = (ViewDataset(given, size, size // REDUCTION, config, seed) for given in (examples, checks))
-        super().__init__(config, course, network, seed, frames, checked)  # type: ignore[arg-type]
+        super().__init__(config, schedule, network, seed, frames, checked)  # type: ignore[arg-type]
         self.config = config
         self.key = momentum_copy(self.network)
         self.queue = NegativeQueue(config.moco_queue, config.moco_features)
@@ -153,7 +155,7 @@ class ContrastiveTraining(Training):
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
         order = order_of(len(self.frames), self.seed, self.current_epoch)
-        return DataLoader(self.frames, self.course.batch, sampler=order, drop_last=True)
+        return DataLoader(self.frames, self.schedule.batch, sampler=order, drop_last=True)
 
     def training_step(self, batch: Any, number: int) -> torch.Tensor:
         query_views, key_views, places, indices = batch
@@ -185,6 +187,14 @@ class ContrastiveTraining(Training):
             strict=True,
         ):  # fmt: skip
             self.share(name, value, len(query))
+
+    def conclude(self, job: Job) -> dict[str, Any]:
+        """The check for collapse, of the weights that are kept."""
+        best = job.out / WEIGHTS / "best.pt"
+        fill(self.network, read_checkpoint(best, "best.pt", self.method, HrnetConfig).state, best)
+        collapse = self.check_for_collapse()
+        job.say(str(collapse))
+        return {"collapse": collapse.facts()}
 
     @torch.no_grad()
     def check_for_collapse(self) -> Collapse:

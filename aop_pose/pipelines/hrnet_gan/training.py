@@ -13,7 +13,6 @@ from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.data import Example, FrameDataset, inside
 from aop_pose.pipelines.hrnet_gan.augment import augment
-from aop_pose.pipelines.hrnet_gan.checkpoint import METHOD
 from aop_pose.pipelines.hrnet_gan.config import AugmentSettings, HrnetConfig
 from aop_pose.pipelines.hrnet_gan.losses import (
     adversarial_loss,
@@ -25,7 +24,7 @@ from aop_pose.pipelines.hrnet_gan.losses import (
 )
 from aop_pose.pipelines.hrnet_gan.moco import rate_factor
 from aop_pose.pipelines.hrnet_gan.network import POINTS, Generator, PatchDiscriminator
-from aop_pose.pipelines.lightning import Course, PointTraining
+from aop_pose.pipelines.lightning import PointTraining, Schedule
 from aop_pose.pipelines.losses import encode
 
 
@@ -50,7 +49,7 @@ class AdversarialTraining(PointTraining):
     ``train/adversarial`` is that term without its weight (equation 12), ``train/discriminator`` equation 11.
     """
 
-    method = METHOD
+    method = "hrnet-gan"
     network: Generator
     strategy_of_several = "ddp_find_unused_parameters_true"
 
@@ -60,13 +59,10 @@ class AdversarialTraining(PointTraining):
     ):  # fmt: skip
         if config.adversary:
             self.further = ("train/adversarial", "train/discriminator")
-        course = Course(
-            config.epochs, config.batch, config.averaging, config.clip, config.save_every, config.precision, config.gpus
-        )
         frames, checked = (
             FrameDataset(given, config.image_size, Augmentation(config), seed) for given in (examples, checks)
         )
-        super().__init__(config, course, network, seed, frames, checked, contract)
+        super().__init__(config, Schedule.of(config, config.batch), network, seed, frames, checked, contract)
         self.config = config
         # Both networks step by hand, in turns.
         self.automatic_optimization = False
@@ -123,8 +119,8 @@ class AdversarialTraining(PointTraining):
         self.demand_finite(loss, indices)
         optimizer.zero_grad()
         self.manual_backward(loss)
-        if clip and self.course.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.course.clip)
+        if clip and self.schedule.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
         optimizer.step()
 
     def on_train_epoch_start(self) -> None:

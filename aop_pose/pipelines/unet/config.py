@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from aop_pose.core.schema import SCHEMAS, Schema
-from aop_pose.pipelines.config import FrameTrainingConfig
+from aop_pose.pipelines.config import FrameConfig
 
 PRESETS = Path(__file__).parent / "presets"
-DEFAULT_PRESET = "fast"
+TRAIN_ONLY = frozenset(
+    {
+        "points", "encoder", "head", "map_stride", "activation", "loss", "coordinate_weight", "angle_weight", "sigma",
+        "region", "region_weight", "patient", "phantoms", "threshold", "decode",
+    }
+)  # fmt: skip
 
 
-class UnetConfig(FrameTrainingConfig):
+class UnetConfig(FrameConfig):
     """One field a setting; the presets say where each number comes from."""
+
+    only: ClassVar = {"train": TRAIN_ONLY, "pretrain": frozenset({"mask_share", "mask_patch"})}
 
     points: Literal["aop", "head"] = "aop"
     """The schema: which points are learned, and from which label file (``iugc`` or ``head-csv``)."""
@@ -42,19 +49,17 @@ class UnetConfig(FrameTrainingConfig):
     """Of the maps. ``softmax`` makes each map sum to 1 and scales it so that a perfect answer peaks at 1."""
     loss: Literal["mse", "cross-entropy"] = "cross-entropy"
     coordinate_weight: float = Field(default=0.0, ge=0)
-    """Of a further loss: how far the map's mean position is off (see ``heatmap_losses.position_error``)."""
+    """Of a further loss: how far the map's mean position is off (see ``losses.position_error``)."""
     angle_weight: float = Field(default=0.0, ge=0)
-    """Of a further loss, per degree: how far these positions turn the angle (see ``heatmap_losses.angle_error``)."""
+    """Of a further loss, per degree: how far these positions turn the angle (see ``losses.angle_error``)."""
     sigma: float = Field(default=2.0, gt=0)
     """Of the heatmaps, in their pixels."""
     region: Literal["none", "triangle", "ellipse"] = "none"
     """A further map that is learned and not exported: the triangle of the three points, the ellipse of two axes."""
     region_weight: float = Field(default=1.0, ge=0)
     epochs: int = Field(default=150, ge=1)
-    batch: int = Field(default=16, ge=1)
     optimizer: Literal["Adam", "AdamW"] = "AdamW"
     lr: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
     schedule: Literal["constant", "step", "cosine"] = "cosine"
     step_epochs: int = Field(default=15, ge=1)
     step_factor: float = Field(default=0.5, gt=0, le=1)

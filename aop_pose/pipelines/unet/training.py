@@ -17,7 +17,7 @@ from aop_pose.core.keypoints import to_centres, to_edges
 from aop_pose.core.letterbox import PAD_VALUE
 from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.data import Example, FrameDataset, inside, number_of
-from aop_pose.pipelines.lightning import Course, PointTraining, Training, rate_factor
+from aop_pose.pipelines.lightning import PointTraining, Schedule, Training, rate_factor
 from aop_pose.pipelines.losses import (
     angle_error,
     coordinate_error,
@@ -28,7 +28,7 @@ from aop_pose.pipelines.losses import (
     squared_error,
 )
 from aop_pose.pipelines.unet.config import UnetConfig
-from aop_pose.pipelines.unet.network import MaskedNetwork, build, region_of
+from aop_pose.pipelines.unet.network import MaskedNetwork, region_of
 
 BLURRED = 0.25
 """Share of the frames that are blurred, where any is."""
@@ -93,13 +93,6 @@ class Augmentation:
         return gray
 
 
-def course_of(config: UnetConfig) -> Course:
-    """How long and how a configuration trains."""
-    return Course(
-        config.epochs, config.batch, config.averaging, config.clip, config.save_every, config.precision, config.gpus
-    )
-
-
 def frames_of(config: UnetConfig, examples: Sequence[Example], seed: int) -> FrameDataset:
     """Examples as the network sees them."""
     return FrameDataset(examples, config.image_size, Augmentation(config), seed)
@@ -129,7 +122,7 @@ class LandmarkTraining(UnetTraining, PointTraining):
         contract: Contract,
     ):  # fmt: skip
         frames, checked = frames_of(config, examples, seed), frames_of(config, checks, seed)
-        super().__init__(config, course_of(config), network, seed, frames, checked, contract)
+        super().__init__(config, Schedule.of(config, config.batch), network, seed, frames, checked, contract)
         self.config = config
 
     def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -171,7 +164,7 @@ class MaskedTraining(UnetTraining):
         checks: Sequence[Example],
     ):  # fmt: skip
         frames, checked = frames_of(config, examples, seed), frames_of(config, checks, seed)
-        super().__init__(config, course_of(config), network, seed, frames, checked)
+        super().__init__(config, Schedule.of(config, config.batch), network, seed, frames, checked)
         self.config = config
 
     def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -202,11 +195,6 @@ def hidden_patches(config: UnetConfig, frames: int, generator: torch.Generator) 
     hidden = max(1, round(config.mask_share * side**2))
     ranks = torch.rand(frames, side**2, generator=generator).argsort(dim=1).argsort(dim=1)
     return (ranks < hidden).float().view(frames, 1, side, side)
-
-
-def network_for(config: UnetConfig, stage: str) -> nn.Module:
-    """The network of a stage (``train`` or ``pretrain``), with random weights."""
-    return build(config) if stage == "train" else MaskedNetwork(config)
 
 
 def rate_of(config: UnetConfig, epoch: int) -> float:

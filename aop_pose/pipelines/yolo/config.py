@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from aop_pose.pipelines.config import Config, Precision
+from aop_pose.pipelines.config import SharedConfig
 
 PRESETS = Path(__file__).parent / "presets"
+METHOD = "yolo"
 STAGES_FOLDER = "stages"
 """Of a run that is made of several: each stage has a place of its own below it."""
-DEFAULT_PRESET = "fast"
 
 
-class YoloConfig(Config):
+class YoloConfig(SharedConfig):
     """One field a setting; the presets say where each number comes from."""
+
+    only: ClassVar = {
+        "train": frozenset(
+            {
+                "oks_sigma", "box_margin", "gain_pose", "phantoms", "threshold", "keypoint_loss", "weighted_terms",
+                "dynamic_draws", "decode",
+            }
+        ),
+        "pretrain": frozenset({"box_loss"}),
+    }  # fmt: skip
 
     model: str = Field(default="yolo11n", pattern=r"^yolo11[nsmlx]$")
     image_size: int = Field(default=256, ge=32, multiple_of=32)
-    epochs: int = Field(default=100, ge=1)
     batch: int = Field(default=16, ge=1)
     optimizer: Literal["SGD", "Adam", "AdamW"] = "AdamW"
     lr0: float = Field(default=1e-3, gt=0)
@@ -50,11 +59,6 @@ class YoloConfig(Config):
     """Largest standard deviation of multiplicative noise."""
     phantoms: int = Field(default=0, ge=0)
     """Made-up frames added to the training frames."""
-    holdout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the labelled frames, in whole groups, that chooses the best epoch; 0 = the last epoch is kept."""
-    precision: Precision = "auto"
-    threshold: float = Field(default=0.1, ge=0, le=1)
-    """Score below which a frame counts as showing no anatomy."""
     box_loss: Literal["ciou", "mse"] = "ciou"
     """Box term of detection pre-training: Ultralytics' own, or equation 10 of the paper."""
     keypoint_loss: Literal["oks", "mse"] = "oks"

@@ -1,4 +1,4 @@
-"""A trained YOLO pose network as the runtime sees it: native, or exported to ONNX."""
+"""A trained YOLO pose network as ``inference`` sees it: in torch, or exported to ONNX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from ultralytics.nn.modules.head import Pose
 
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
+from aop_pose.inference.predictor import Contract, Predictor
+from aop_pose.inference.weights import AnyPredictor
+from aop_pose.pipelines.config import validate
+from aop_pose.pipelines.export import checkpoint_of, decoded_by, run_facts, write_artefact
+from aop_pose.pipelines.run import RECORD
 from aop_pose.pipelines.start import Start, read_checkpoint
+from aop_pose.pipelines.yolo.config import YoloConfig
+from aop_pose.provenance import sha256_of
 
 
 class GrayPose(torch.nn.Module):
@@ -37,7 +44,7 @@ class GrayPose(torch.nn.Module):
 
 
 class TorchNetwork:
-    """The network as it was trained; callable as ``runtime.Network``."""
+    """The network as it was trained; callable as ``inference.predictor.Network``."""
 
     def __init__(self, model: torch.nn.Module, device: torch.device | str = "cpu"):
         self.module = GrayPose(model).eval().to(device)
@@ -121,3 +128,32 @@ def transfer(start: Start, model: str, classes: int = 1) -> tuple[int, int]:
             f"found {len(body) - len(missing)} in {start.words} (first that does not fit: {missing[0]})"
         )
     return len(fitting), len(tensors)
+
+
+def predictor(path: Path, device: str = "cpu") -> Predictor:
+    """The network of a run folder or checkpoint, decoded as its artefact will be."""
+    file, contract = _contract(path)
+    model = load_checkpoint(file)
+    return Predictor(contract, TorchNetwork(model, device), f"{contract.name}@{sha256_of(file)[:8]}")
+
+
+def export(path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> AnyPredictor:
+    """See ``Pipeline.export``."""
+    file, contract = _contract(path)
+    named = decoded_by(contract.model_copy(update={"name": out.stem}), threshold, decode)
+    model = load_checkpoint(file)
+    return write_artefact(out, named, lambda part: export_onnx(model, contract.image_size, part), TorchNetwork(model))
+
+
+def _contract(path: Path) -> tuple[Path, Contract]:
+    """Checkpoint file and contract of a run folder, of a checkpoint within one, or of a lone checkpoint."""
+    file, folder = checkpoint_of(path)
+    run = run_facts(folder)
+    if run is None:
+        config, run = YoloConfig(), {"name": file.name, "note": "a checkpoint without its run folder"}
+    else:
+        config = validate(YoloConfig, run["config"], str(folder / RECORD))
+    return file, Contract(
+        name=folder.name if path.is_dir() else file.stem, schema=AOP.name, head="pose", image_size=config.image_size,
+        threshold=config.threshold, decode=config.decode, training_run=run,
+    )  # fmt: skip

@@ -1,51 +1,112 @@
-"""The YOLO pipeline's verbs (see ``pipelines.Pipeline``)."""
+"""YOLO pose networks, trained by Ultralytics: once, in rounds of pseudo-labels, or by the whole recipe of Li et al."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import attrs
 
 from aop_pose.errors import UsageError
-from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.yolo.recipe import check_rounds, train_by_recipe, train_in_rounds
-from aop_pose.pipelines.yolo.train import export, predictor, pretrain
-from aop_pose.pipelines.yolo.train import train as train_once
-
-__all__ = ["export", "predictor", "pretrain", "train"]
+from aop_pose.inference.weights import AnyPredictor
+from aop_pose.pipelines.job import LABELS, Job
+from aop_pose.pipelines.pipeline import LabelledOptions, Options, Pipeline, Stage
+from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
 
 
-def train(
-    job: Job,
-    val: str | None = None,
-    boxes: Path | None = None,
-    pseudo: str | Path | None = None,
-    dynamic: bool = False,
-    frames: str | Path | None = None,
-    recipe: str | None = None,
-    rounds: int | None = None,
-    segmenter: str | None = None,
-    confidence: str | None = None,
-) -> dict[str, Any]:
-    """Train once, in ``rounds`` of pseudo-labels, or by a ``recipe``; see there for what each argument means.
+@attrs.frozen(kw_only=True)
+class PoseOptions(LabelledOptions):
+    """What ``train`` may be asked for; ``stages.train_pose`` and ``recipe`` say what each means."""
 
-    UsageError where an argument says nothing to the way that was asked for.
-    """
-    rounds_given, rounds = rounds is not None, 1 if rounds is None else rounds
-    check_rounds(rounds)
-    if recipe is not None:
-        for option, given in (("--pseudo", pseudo), ("--boxes", boxes)):
-            if given is not None:
-                raise UsageError(f"{option}: expected it without --recipe, which makes its own; leave one out")
-        return train_by_recipe(job, recipe, val, frames, segmenter or "auto", confidence, rounds, dynamic)
-    if segmenter is not None:
-        raise UsageError("--segmenter: expected --recipe beside it; with boxes of its own, run aop-pose pretrain first")
-    if rounds_given and pseudo is None:
-        raise UsageError("--rounds: expected --pseudo FILE or --recipe progressive beside it")
-    if confidence is not None and rounds == 1:
-        raise UsageError(
-            "--confidence: expected --recipe, or --pseudo with --rounds of at least 2, beside it; one round takes the "
-            "weights of the file"
-        )
-    if pseudo is not None and rounds > 1:
-        return train_in_rounds(job, pseudo, val, boxes, dynamic, frames, confidence, rounds)
-    return train_once(job, val, boxes, pseudo, dynamic, frames)
+    boxes: Path | None = None
+    pseudo: str | Path | None = None
+    dynamic: bool = False
+    frames: str | Path | None = None
+    recipe: str | None = None
+    rounds: int | None = None
+    segmenter: str | None = None
+    confidence: str | None = None
+
+    def check(self, job: Job) -> None:
+        if self.rounds is not None and self.rounds < 1:
+            raise UsageError(f"--rounds: expected at least 1, found {self.rounds}")
+        if self.recipe is not None:
+            for option, given in (("--pseudo", self.pseudo), ("--boxes", self.boxes)):
+                if given is not None:
+                    raise UsageError(f"{option}: expected it without --recipe, which makes its own; leave one out")
+            return
+        if self.segmenter is not None:
+            raise UsageError(
+                "--segmenter: expected --recipe beside it; with boxes of its own, run aop-pose pretrain first"
+            )
+        if self.rounds is not None and self.pseudo is None:
+            raise UsageError("--rounds: expected --pseudo FILE or --recipe progressive beside it")
+        if self.confidence is not None and (self.rounds or 1) == 1:
+            raise UsageError(
+                "--confidence: expected --recipe, or --pseudo with --rounds of at least 2, beside it; one round takes "
+                "the weights of the file"
+            )
+        for option, typed in (("--dynamic", self.dynamic), ("--list", self.frames is not None)):
+            if typed and self.pseudo is None:
+                raise UsageError(f"{option}: expected --pseudo beside it, whose frames it is about")
+
+
+@attrs.frozen(kw_only=True)
+class BoxOptions(Options):
+    """What ``pretrain`` may be asked for; ``stages.train_boxes`` says what each means."""
+
+    segmenter: str | None = None
+    boxes: Path | None = None
+
+    def check(self, job: Job) -> None:
+        for option, typed in (("--segmenter", self.segmenter is not None), ("--labels", job.labels != LABELS)):
+            if self.boxes is not None and typed:
+                raise UsageError(f"{option}: expected it without --boxes, which stand in its place; leave one out")
+
+
+class Yolo(Pipeline):
+    """Learns PS1, PS2 and FH1 on frames; ``pretrain`` learns the boxes of PS and FH that strokes give."""
+
+    name = METHOD
+    packages = ("torch", "ultralytics")
+    config = YoloConfig
+    stages: ClassVar = {"train": Stage(PoseOptions), "pretrain": Stage(BoxOptions)}
+    foreign_checkpoints = True
+
+    def reads(self, stage: str, options: Any) -> Collection[str]:
+        """A recipe trains boxes too."""
+        return ("pretrain", "train") if getattr(options, "recipe", None) is not None else (stage,)
+
+    def fit(self, stage: str, job: Job, config: YoloConfig, options: Any) -> dict[str, Any]:
+        from aop_pose.pipelines.yolo import recipe, stages
+
+        if stage == "pretrain":
+            return stages.train_boxes(job, config, segmenter=options.segmenter or "auto", boxes=options.boxes)
+        given = attrs.asdict(options, recurse=False)
+        name, rounds, segmenter = given.pop("recipe"), given.pop("rounds") or 1, given.pop("segmenter") or "auto"
+        confidence = given.pop("confidence")
+        if name is not None:
+            shared = {key: given[key] for key in ("val", "frames", "dynamic")}
+            return recipe.train_by_recipe(
+                job, config, recipe=name, segmenter=segmenter, confidence=confidence, rounds=rounds, **shared
+            )
+        if rounds > 1:
+            return recipe.train_in_rounds(job, config, confidence=confidence, rounds=rounds, **given)
+        return stages.train_pose(job, config, **given)
+
+    def trained_predictor(self, path: Path, device: str) -> AnyPredictor:
+        from aop_pose.pipelines.isolation import isolate
+
+        isolate()
+        from aop_pose.pipelines.yolo.network import predictor
+
+        return predictor(path, device)
+
+    def export(self, path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> AnyPredictor:
+        from aop_pose.pipelines.isolation import isolate
+
+        isolate()
+        from aop_pose.pipelines.yolo.network import export
+
+        return export(path, out, threshold, decode)

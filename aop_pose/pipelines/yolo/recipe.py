@@ -1,4 +1,4 @@
-"""``train --recipe progressive`` and ``train --pseudo FILE --rounds N``: several stages in one run folder."""
+"""Several trainings in one run folder: ``--recipe progressive``, and ``--pseudo FILE`` with ``--rounds N``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import IUGC
 from aop_pose.formats.label import Label, resolve
 from aop_pose.io.files import replacing
-from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.data import split_frames
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import METRICS, RECORD, WEIGHTS, RunFolder, fingerprint, read_record
-from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, STAGES_FOLDER, YoloConfig
+from aop_pose.pipelines.yolo.config import METHOD, STAGES_FOLDER, YoloConfig
 from aop_pose.pipelines.yolo.pseudo import find_pseudo
 from aop_pose.pipelines.yolo.report import write_page
-from aop_pose.pipelines.yolo.train import choose_segmenter, labels_of, predictor, pretrain, read_examples, train
+from aop_pose.pipelines.yolo.stages import choose_segmenter, labels_of, read_examples, train_boxes, train_pose
 from aop_pose.pseudo.label import Rule
 from aop_pose.pseudo.run import Cut, Origin, Unlabelled, document_of, pseudo_label, tabled_frames, unlabelled_frames
 from aop_pose.pseudo.signals import CONFIDENCES
@@ -37,14 +36,14 @@ class Stages:
     seconds it took stand in run.json, those of interrupted processes with them.
     """
 
-    def __init__(self, job: Job, run: RunFolder):
-        self.job, self.run = job, run
+    def __init__(self, job: Job, config: YoloConfig, run: RunFolder):
+        self.job, self.config, self.run = job, config, run
         self.folder = job.out / STAGES_FOLDER
         self.folder.mkdir(exist_ok=True)
         self._number = 0
 
-    def train(self, name: str, verb: Callable[..., Any], labels: str, init: str, **options: Any) -> Path:
-        """Run ``verb`` (``train`` or ``pretrain``) into a run folder of its own, which is returned."""
+    def train(self, name: str, work: Callable[..., Any], labels: str, init: str, **options: Any) -> Path:
+        """Do ``work`` (``train_pose`` or ``train_boxes``) into a run folder of its own, which is returned."""
         out, begun = self._next(name), False
         if out.is_dir():
             begun = (out / RECORD).is_file()
@@ -56,7 +55,7 @@ class Stages:
                 shutil.rmtree(out)
         job = attrs.evolve(self.job, out=out, labels=labels, init=init, resume=begun, on_epoch=self._on_epoch)
         with self._told(out.name, init, goes_on=begun):
-            verb(job, **options)
+            work(job, self.config, **options)
         return out
 
     def label(self, name: str, teacher: Path, frames: Unlabelled, rule: Rule, cut: Cut, facts: dict[str, Any]) -> Path:
@@ -69,6 +68,8 @@ class Stages:
         if done:
             self.job.say(f"stage {out.name}: finished before")
         else:
+            from aop_pose.pipelines.yolo.network import predictor
+
             device = self.job.device if self.job.device == "cpu" else f"cuda:{self.job.device}"
             with self._told(out.name, str(teacher), goes_on=out.with_name(f".{out.name}.rows").exists()):
                 # Not begun otherwise than now: it is this run's own. So --overwrite only means what a kill left.
@@ -132,7 +133,7 @@ class Weighted:
     pseudo-labels alone, and what one of them learned wrongly is not kept on (Cascante-Bonilla et al. 2021, Curriculum
     Labeling: restarting avoids that errors accumulate)."""
     options: dict[str, Any]
-    """Further arguments of ``train``."""
+    """Further arguments of ``train_pose``."""
 
 
 def weighted_rounds(
@@ -154,7 +155,7 @@ def weighted_rounds(
                 f"pseudo-{number}.csv", by, labelling.frames, labelling.rule, labelling.cut, labelling.facts
             )
         trained[number] = stages.train(
-            f"weighted-{number}", train, weighted.labels, weighted.init, pseudo=table, **weighted.options
+            f"weighted-{number}", train_pose, weighted.labels, weighted.init, pseudo=table, **weighted.options
         )
     return trained
 
@@ -192,7 +193,7 @@ def keep(run: RunFolder, choice: Choice) -> dict[str, Any]:
         with replacing(run.path / name) as part:
             shutil.copyfile(choice.run / name, part)
     chosen = read_record(choice.run)
-    same = ("best", "start", "precision", "device", "tensors_transferred", "torch_threads")
+    same = ("best", "start", "precision", "device", "device_name", "tensors_transferred", "torch_threads")
     return {
         "chosen": {"round": choice.round, "stage": choice.run.name, "why": choice.why},
         "candidates": choice.candidates,
@@ -248,9 +249,11 @@ class Labelled:
 
 def train_by_recipe(
     job: Job,
+    config: YoloConfig,
+    *,
     recipe: str,
     val: str | None = None,
-    listed: str | Path | None = None,
+    frames: str | Path | None = None,
     segmenter: str = "auto",
     confidence: str | None = None,
     rounds: int = 1,
@@ -262,12 +265,13 @@ def train_by_recipe(
     stages are set aside once, and no stage trains on them, the boxes' included.
 
     Args:
-        job: data, settings (of every stage) and run folder; ``init`` is where the detector starts from.
+        job: data and run folder; ``init`` is where the detector starts from.
+        config: the settings of every stage.
         recipe: one of ``RECIPES``.
         val: label file of the frames that choose epochs and the stage that is kept; else a share of the labels does.
-        listed: list of the frames without labels; else all pictures below the data that neither file names.
+        frames: list of the frames without labels; else all pictures below the data that neither file names.
         segmenter: a name of ``scribbles.segmenters.choose``.
-        confidence: a name of ``pseudo.confidence.CONFIDENCES``; None = its default.
+        confidence: a name of ``pseudo.signals.CONFIDENCES``; None = its default.
         rounds: how often frames are labelled and trained on.
         dynamic: weights are computed anew in every epoch.
 
@@ -280,33 +284,35 @@ def train_by_recipe(
     """
     if recipe not in RECIPES:
         raise UsageError(f"--recipe: expected one of {', '.join(RECIPES)}, found {recipe!r}")
-    check_rounds(rounds)
-    config = _settings(job)
+    _check_start(job, config)
     labelled = Labelled.read(job, val, config)
     rule, cut = rule_of(confidence)
     choose_segmenter(segmenter)
     unlabelled = _outside(
-        unlabelled_frames(job.data, listed, [job.labels, *([val] if val is not None else [])]), job.out
+        unlabelled_frames(job.data, frames, [job.labels, *([val] if val is not None else [])]), job.out
     )
     about = {
-        "recipe": recipe, "labels": job.labels, "val": val, "list": _text(listed), "segmenter": segmenter,
+        "recipe": recipe, "labels": job.labels, "val": val, "list": _text(frames), "segmenter": segmenter,
         "confidence": rule.confidence, "rounds": rounds, "dynamic": dynamic, **labelled.facts(unlabelled),
     }  # fmt: skip
-    run = RunFolder.open(job.out, "yolo", config, {"seed": job.seed, "schema": AOP.name, "data": about}, job.resume)
+    facts = {"seed": job.seed, "stage": "train", "schema": AOP.name, "data": about}
+    run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
 
     def carry_on(stages: Stages) -> dict[int, Path]:
         labels, checks = _split_files(stages.folder, job.labels, val, labelled)
-        boxes = stages.train("boxes", pretrain, labels, job.init, segmenter=segmenter)
-        pose = stages.train("pose", train, labels, str(boxes), val=checks)
-        labelling = Labelling(unlabelled, rule, cut, {"images": str(job.data), "list": _text(listed)})
+        boxes = stages.train("boxes", train_boxes, labels, job.init, segmenter=segmenter)
+        pose = stages.train("pose", train_pose, labels, str(boxes), val=checks)
+        labelling = Labelling(unlabelled, rule, cut, {"images": str(job.data), "list": _text(frames)})
         weighted = Weighted(labels, str(pose), {"val": checks, "dynamic": dynamic})
         return {0: pose, **weighted_rounds(stages, weighted, labelling, rounds, pose, None)}
 
-    return _run(job, run, carry_on)
+    return _run(job, config, run, carry_on)
 
 
 def train_in_rounds(
     job: Job,
+    config: YoloConfig,
+    *,
     pseudo: str | Path,
     val: str | None = None,
     boxes: Path | None = None,
@@ -317,15 +323,14 @@ def train_in_rounds(
 ) -> dict[str, Any]:
     """``train --pseudo`` several times: each further round trains on labels by the network of the round before.
 
-    Arguments as of ``train``; further ``confidence`` (a name of ``pseudo.confidence.CONFIDENCES``) weighs the frames
+    Arguments as of ``train_pose``; further ``confidence`` (a name of ``pseudo.signals.CONFIDENCES``) weighs the frames
     that are labelled again, None = as the table says that it was made. Returns what run.json says.
 
     Raises:
         UsageError: an argument, file or setting does not fit, and nothing was written.
         AopPoseError: a round broke off, or kept no frame.
     """
-    check_rounds(rounds)
-    config = _settings(job)
+    _check_start(job, config)
     labelled = Labelled.read(job, val, config)
     table = resolve(pseudo, job.data)
     # Without --val the checking frames stand in --labels too.
@@ -344,16 +349,19 @@ def train_in_rounds(
         "labels": job.labels, "val": val, "pseudo": str(pseudo), "list": _text(frames), "boxes": _text(boxes),
         "confidence": rule.confidence, "rounds": rounds, "dynamic": dynamic, **labelled.facts(again),
     }  # fmt: skip
-    run = RunFolder.open(job.out, "yolo", config, {"seed": job.seed, "schema": AOP.name, "data": about}, job.resume)
+    facts = {"seed": job.seed, "stage": "train", "schema": AOP.name, "data": about}
+    run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     options = {"val": val, "boxes": boxes, "dynamic": dynamic, "frames": frames}
     labelling = Labelling(again, rule, cut, {"images": str(job.data), "list": _text(frames)})
     weighted = Weighted(job.labels, job.init, options)
-    return _run(job, run, lambda stages: weighted_rounds(stages, weighted, labelling, rounds, None, table))
+    return _run(job, config, run, lambda stages: weighted_rounds(stages, weighted, labelling, rounds, None, table))
 
 
-def _run(job: Job, run: RunFolder, carry_on: Callable[[Stages], Mapping[int, Path]]) -> dict[str, Any]:
+def _run(
+    job: Job, config: YoloConfig, run: RunFolder, carry_on: Callable[[Stages], Mapping[int, Path]]
+) -> dict[str, Any]:
     """All stages, then the run folder of the best of the runs that ``carry_on`` gives, and the page."""
-    choice = choose(carry_on(Stages(job, run)))
+    choice = choose(carry_on(Stages(job, config, run)))
     run.save(**keep(run, choice))
     job.say(f"kept: stage {choice.run.name} ({choice.why})")
     job.say(f"report: {write_page(run.path)}")
@@ -361,13 +369,8 @@ def _run(job: Job, run: RunFolder, carry_on: Callable[[Stages], Mapping[int, Pat
     return run.record
 
 
-def check_rounds(rounds: int) -> None:
-    if rounds < 1:
-        raise UsageError(f"--rounds: expected at least 1, found {rounds}")
-
-
-def _settings(job: Job) -> YoloConfig:
-    """UsageError where settings do not fit, or first weights are not there or do not fit the network."""
+def _check_start(job: Job, config: YoloConfig) -> None:
+    """UsageError where batches cannot be halved, or first weights are not there or do not fit the network."""
     from aop_pose.pipelines.isolation import isolate
 
     isolate()
@@ -375,10 +378,8 @@ def _settings(job: Job) -> YoloConfig:
     from aop_pose.pipelines.yolo.data import check_halves
     from aop_pose.pipelines.yolo.network import transfer
 
-    config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     check_halves(config.batch)
     transfer(find_start(job.init, config.model), config.model)
-    return config
 
 
 def _split_files(folder: Path, labels: str, val: str | None, labelled: Labelled) -> tuple[str, str | None]:

@@ -24,15 +24,15 @@ from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.start import Start
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.data import BoxDataset, BoxExample, Example, FrameDataset, HalfSampler
-from aop_pose.pipelines.yolo.exact import ExactTraining
 from aop_pose.pipelines.yolo.loss import FrameWeight, VisiblePointLoss, WeightedPoseLoss
 from aop_pose.pipelines.yolo.network import TorchNetwork
 from aop_pose.pipelines.yolo.pseudo import Confidence
+from aop_pose.pipelines.yolo.resumable import ResumableTrainer
 
 CHECKED = ("val/mre_px", "val/aop_mae_deg", "val/missing")
 
 
-class FrameTrainer(ExactTraining, PoseTrainer):
+class FrameTrainer(ResumableTrainer, PoseTrainer):
     """Trains on ``examples`` and keeps the epoch that errs least on ``checks`` (without any, the last)."""
 
     checked = CHECKED
@@ -106,7 +106,7 @@ def errors(
     return dict(zip(CHECKED, (float(np.mean(radial)), float(np.nanmean(angular)), float(missing)), strict=True))
 
 
-class BoxTrainer(ExactTraining):
+class BoxTrainer(ResumableTrainer):
     """Trains a two-class detector and keeps the epoch with the greatest mean IoU on ``checks``."""
 
     checked = ("val/box_iou", *(f"val/box_iou_{name.lower()}" for name in CLASSES))

@@ -13,8 +13,9 @@ from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import UsageError
 from aop_pose.inference.grid import brightest, normalised, place, resample
 from aop_pose.pipelines.config import load_config
+from aop_pose.pipelines.data import order_of
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
-from aop_pose.pipelines.fetusmap.data import VolumeDataset, moved, order_of, prepare, rotation
+from aop_pose.pipelines.fetusmap.data import VolumeDataset, moved, prepare, rotation
 from tests.pipelines.fetusmap.tiny import AFFINES, blobs
 
 OFF = [f"{name}=0" for name in ("degrees", "scale", "translate", "flip", "brightness", "contrast", "noise", "shading")]

@@ -14,7 +14,7 @@ from aop_pose.formats.label import SPACING
 from aop_pose.io.volumes import read_volume, write_sequence
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig
-from aop_pose.pipelines.fetusmap.pipeline import groups, read_examples, read_labels
+from aop_pose.pipelines.fetusmap.data import groups, read_examples, read_labels
 from aop_pose.pipelines.job import Job
 from tests.pipelines.fetusmap.tiny import TINY, train_tiny, write_faces
 

@@ -10,10 +10,11 @@ from torch import nn
 from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import decode, encode
+from aop_pose.pipelines.fetusmap.config import RefineSettings
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, STABLE, PoseLibrary
 from aop_pose.pipelines.fetusmap.network import UNet3d
 from aop_pose.pipelines.fetusmap.planner import plan_memory
-from aop_pose.pipelines.fetusmap.refine import RefineSettings, refine
+from aop_pose.pipelines.fetusmap.refine import refine
 
 SIZE = (14, 16, 18)
 SIGMA = 1.5

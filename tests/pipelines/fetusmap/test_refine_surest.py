@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from aop_pose.inference.decode import encode
+from aop_pose.pipelines.fetusmap.config import RefineSettings
 from aop_pose.pipelines.fetusmap.library import PoseLibrary
-from aop_pose.pipelines.fetusmap.refine import RefineSettings
 from tests.pipelines.fetusmap.test_refine import SIGMA, SIZE, Maps, refined, to_mm, voxel_points
 
 

@@ -14,11 +14,12 @@ from aop_pose.formats.points3d import POINTS_3D
 from aop_pose.inference.grid import normalised, resample
 from aop_pose.inference.volume_predictor import read_maps
 from aop_pose.io.volumes import write_volume
-from aop_pose.pipelines import open_refining, pipeline
+from aop_pose.pipelines import open_weights, pipeline
 from aop_pose.pipelines.checkpoint import write_checkpoint
+from aop_pose.pipelines.fetusmap.config import RefineSettings
 from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, LandmarkNetwork
 from aop_pose.pipelines.fetusmap.library import AMBIGUOUS, Prior
-from aop_pose.pipelines.fetusmap.refine import Refined, RefineSettings, note_of, refine, refining_predictor
+from aop_pose.pipelines.fetusmap.refine import Refined, note_of, refine, refining_predictor
 from aop_pose.pipelines.job import Job
 from tests.volume_files import AXES, affine_of
 
@@ -37,6 +38,10 @@ def checkpoint(path, points="fetus", poses=POSES, **changes):
     return path
 
 
+def refining(file, settings=None):
+    return refining_predictor(pipeline("fetusmap").predictor(file), file, "cpu", settings or RefineSettings())
+
+
 def volume(axes="flipped and permuted", shape=(14, 12, 10), seed=2):
     values = np.random.default_rng(seed).random(shape, dtype=np.float32)
     return Volume(values, affine_of(AXES[axes], (1.0, 2.0, 3.0)), source="one.nii.gz")
@@ -44,7 +49,7 @@ def volume(axes="flipped and permuted", shape=(14, 12, 10), seed=2):
 
 def test_a_volume_is_refined_as_refine_does_it(tmp_path):
     file = checkpoint(tmp_path / "a.pt")
-    predictor = refining_predictor(file)
+    predictor = refining(file)
     given = volume()
     state = {name: value.clone() for name, value in predictor.learner.state_dict().items()}
     found = predictor.find(given)
@@ -72,7 +77,7 @@ def test_a_refined_volume_is_seen_in_all_turns_as_a_plain_one(tmp_path):
     file = checkpoint(tmp_path / "a.pt", turns=24)
     given = volume()
     plain = pipeline("fetusmap").predictor(file)
-    refined = refining_predictor(file, settings=RefineSettings(lr=1e-12))
+    refined = refining(file, settings=RefineSettings(lr=1e-12))
     np.testing.assert_allclose(refined.maps(given).maps, plain.maps(given).maps, atol=1e-5)
     single = pipeline("fetusmap").predictor(checkpoint(tmp_path / "b.pt"))
     assert np.abs(single.maps(given).maps - plain.maps(given).maps).max() > 1e-3
@@ -94,7 +99,7 @@ def test_only_the_ambiguous_points_differ_from_the_plain_prediction(tmp_path):
     file = checkpoint(tmp_path / "a.pt")
     given = volume()
     plain = pipeline("fetusmap").predictor(file)
-    refined = refining_predictor(file, settings=RefineSettings(lr=0.01))
+    refined = refining(file, settings=RefineSettings(lr=0.01))
     one, other = plain.find(given).keypoints.coords, refined.find(given).keypoints.coords
     changed = np.flatnonzero(np.abs(one - other).max(axis=1) > 1e-6)
     assert set(changed) <= set(AMBIGUOUS)
@@ -118,7 +123,7 @@ def test_training_stores_its_poses_in_right_handed_millimetres(tmp_path, axes):
     POINTS_3D.write_table(rows, tmp_path / "labels.csv")
     changes = ["size=[16,16,16]", "widths=[2,4]", "epochs=1", "holdout=0", "averaging=0.5"]
     pipeline("fetusmap").train(Job(tmp_path, tmp_path / "run", changes=changes))
-    stored = open_refining(str(tmp_path / "run")).library.poses
+    stored = open_weights(str(tmp_path / "run"), refine="paper").library.poses
     assert stored.shape == (3, 22, 3)
     for pose, patient in zip(stored, truth, strict=True):
         np.testing.assert_allclose(*(np.linalg.norm(p[:, None] - p[None], axis=2) for p in (pose, patient)), rtol=1e-3)
@@ -138,9 +143,9 @@ def test_a_note_says_how_far_points_moved_and_why_not():
 def test_what_is_trusted_is_a_choice_of_predict(tmp_path, capsys):
     file = checkpoint(tmp_path / "a.pt")
     for on in ("paper", "surest"):
-        assert open_refining(str(file), on=on).settings == RefineSettings(on=on)
+        assert open_weights(str(file), refine=on).settings == RefineSettings(on=on)
     with pytest.raises(UsageError, match="--refine-on: expected paper or surest, found 'best'"):
-        open_refining(str(file), on="best")
+        open_weights(str(file), refine="best")
     arguments = ["predict", str(tmp_path), "--out", str(tmp_path / "out"), "--refine-on", "surest"]
     assert main.run(arguments) == 2
     assert "--refine-on goes with --refine" in capsys.readouterr().err
@@ -156,22 +161,24 @@ def test_what_is_trusted_is_a_choice_of_predict(tmp_path, capsys):
 )
 def test_what_cannot_be_refined_is_said_in_a_line(tmp_path, changes, message):
     with pytest.raises(UsageError, match=rf"^refinement: expected .*{message}[^\n]*$|^refinement: {message}[^\n]*$"):
-        refining_predictor(checkpoint(tmp_path / "a.pt", **changes))
+        refining(checkpoint(tmp_path / "a.pt", **changes))
 
 
 def test_too_little_memory_is_said_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("aop_pose.pipelines.fetusmap.refine.memory_of", lambda device: 1e-4)
     with pytest.raises(UsageError, match=r"^refinement: a step at 16x16x16 needs 0\.0\d GiB, found 0\.00 GiB; [^\n]*$"):
-        refining_predictor(checkpoint(tmp_path / "a.pt"))
+        refining(checkpoint(tmp_path / "a.pt"))
 
 
 @pytest.mark.parametrize("weights", [None, "aop-fast", "some.onnx"])
 def test_weights_that_are_no_run_of_fetusmap_are_refused(weights):
-    with pytest.raises(UsageError, match=r"^--refine: expected .* --method fetusmap, found [^\n]*$"):
-        open_refining(weights)
+    with pytest.raises(
+        UsageError, match=r"^--refine: expected --weights with a run folder or checkpoint, found [^\n]*$"
+    ):
+        open_weights(weights, refine="paper")
 
 
 def test_another_schema_than_asked_for_is_refused(tmp_path):
     file = checkpoint(tmp_path / "a.pt")
     with pytest.raises(UsageError, match=r"^weights: expected schema fetal_face, found fetus"):
-        open_refining(str(file), "fetal_face")
+        open_weights(str(file), "fetal_face", refine="paper")

@@ -15,12 +15,11 @@ from aop_pose.core.schemas import FETAL_FACE  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.inference.grid import place  # noqa: E402
 from aop_pose.io.volumes import read_volume, write_volume  # noqa: E402
-from aop_pose.pipelines import load_weights, method_of, open_weights, pipeline  # noqa: E402
+from aop_pose.pipelines import method_of, open_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.fetusmap import pipeline as training  # noqa: E402
 from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig  # noqa: E402
-from aop_pose.pipelines.fetusmap.data import Example  # noqa: E402
-from aop_pose.pipelines.fetusmap.pipeline import groups, read_labels  # noqa: E402
+from aop_pose.pipelines.fetusmap.data import Example, groups, read_labels  # noqa: E402
 from aop_pose.pipelines.fetusmap.training import errors  # noqa: E402
 from aop_pose.pipelines.job import Job  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
@@ -105,11 +104,6 @@ def test_the_export_answers_as_the_run_does(run, faces, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made.onnx"]
 
 
-def test_commands_for_frames_refuse_it(run, tmp_path):
-    with pytest.raises(UsageError, match="finds points in volumes"):
-        load_weights(str(run))
-
-
 def test_a_training_starts_from_another(run, faces, tmp_path):
     for plan in ("auto", "none"):
         record = train_tiny(faces, tmp_path / plan, "epochs=1", f"plan={plan}", init=str(run))
@@ -165,16 +159,16 @@ def test_bfloat16_is_not_taken_where_a_cpu_gives_wrong_gradients(tmp_path, monke
     said = []
     job = Job(tmp_path, tmp_path / "run", say=said.append)
     config = load_config(FetusmapConfig, PRESETS, "fast", [f"size=[{size},32,32]", f"widths={widths}"])
-    assert training.exact_on(config, job).precision == ("fp32" if bad else "auto")
+    assert training.with_safe_precision(config, job).precision == ("fp32" if bad else "auto")
     assert len(said) == bad
     for precision in ("bf16", "fp32"):
         asked = config.model_copy(update={"precision": precision})
         if bad and precision == "bf16":
             with pytest.raises(UsageError, match=r"precision bf16: size .* fewer widths"):
-                training.exact_on(asked, job)
+                training.with_safe_precision(asked, job)
         else:
-            assert training.exact_on(asked, job) == asked
-    assert training.exact_on(config, SimpleNamespace(device="0", say=said.append)) == config
+            assert training.with_safe_precision(asked, job) == asked
+    assert training.with_safe_precision(config, SimpleNamespace(device="0", say=said.append)) == config
 
 
 def test_val_chooses_the_epoch_and_stands_apart(faces, tmp_path):
@@ -251,11 +245,6 @@ def test_a_small_volume_is_padded_and_said(tmp_path):
         say=said.append,
     )
     assert any("padded to the network's stride of 16" in line for line in said)
-
-
-def test_pretrain_says_that_there_is_none(faces, tmp_path):
-    with pytest.raises(UsageError, match="trains from scratch"):
-        pipeline("fetusmap").pretrain(Job(faces, tmp_path / "run"))
 
 
 def test_errors_by_hand():

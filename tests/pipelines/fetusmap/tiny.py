@@ -45,5 +45,6 @@ def train_tiny(data: Path, out: Path, *changes: str, verb: str = "train", option
     from aop_pose.pipelines import pipeline
     from aop_pose.pipelines.job import Job
 
-    job = Job(data, out, changes=[*TINY, *changes], **{"init": "scratch", **settings})
-    return getattr(pipeline("fetusmap"), verb)(job, **(options or {}))
+    chosen = pipeline("fetusmap")
+    job = Job(data, out, changes=[*chosen.useful(verb, TINY), *changes], **{"init": "scratch", **settings})
+    return getattr(chosen, verb)(job, **(options or {}))

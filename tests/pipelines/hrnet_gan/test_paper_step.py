@@ -13,9 +13,9 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 
 from lightning.pytorch import Trainer  # noqa: E402
 
+from aop_pose.pipelines import pipeline  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.data import Example  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.checkpoint import contract_of  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.network import Generator  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.training import AdversarialTraining  # noqa: E402
@@ -39,7 +39,7 @@ def test_the_papers_preset_trains_a_step_of_each_phase(network, monkeypatch, tha
     monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "level", logging.ERROR)
     example = Example("a", textured(0, 512, 512), np.array([[250.0, 80.0], [120.0, 130.0], [400.0, 160.0]]))
     config = load_config(HrnetConfig, PRESETS, "paper", ["batch=1", f"thaw={thaw}"])
-    module = AdversarialTraining(config, network, 0, [example], [], contract_of(config, "a", {}))
+    module = AdversarialTraining(config, network, 0, [example], [], pipeline("hrnet-gan").contract(config, "a", {}))
     begun = {key: value.detach().clone() for key, value in module.named_parameters()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

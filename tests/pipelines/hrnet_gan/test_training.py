@@ -251,7 +251,6 @@ def test_a_map_without_a_place_counts_as_missing(phantom_set):
     from aop_pose.core.letterbox import Letterbox
     from aop_pose.pipelines.config import load_config
     from aop_pose.pipelines.data import read_examples
-    from aop_pose.pipelines.hrnet_gan.checkpoint import contract_of
     from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig
     from aop_pose.pipelines.hrnet_gan.network import Generator
     from tests.pipelines.hrnet_tiny import TINY
@@ -259,7 +258,7 @@ def test_a_map_without_a_place_counts_as_missing(phantom_set):
     config = load_config(HrnetConfig, PRESETS, "fast", TINY)
     examples = read_examples(read_set(phantom_set)[0][:1])
     training = training_module.AdversarialTraining(
-        config, Generator(config), 0, examples, examples, contract_of(config, "a", {})
+        config, Generator(config), 0, examples, examples, pipeline("hrnet-gan").contract(config, "a", {})
     )
     found = training.errors(np.full((3, 64, 64), -1.0), examples[0], Letterbox(1, 1, 0, 0))
     assert found == {"val/mre_px": pytest.approx(96 * 2**0.5), "val/missing": 1.0, "val/aop_mae_deg": 180.0}

@@ -1,4 +1,4 @@
-"""``train --method yolo``: labelled frames (and phantoms, and pseudo-labelled ones) -> a pose network."""
+"""The two trainings of YOLO: boxes of PS and FH, and points on labelled, made-up and pseudo-labelled frames."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ import attrs
 
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import Label
-from aop_pose.formats.label import resolve as resolve_labels
+from aop_pose.formats.label import Label, resolve
 from aop_pose.formats.masks import mask_boxes
 from aop_pose.formats.registry import read_labels
-from aop_pose.inference.predictor import Contract, Predictor
-from aop_pose.inference.weights import manifest, sha256_of
+from aop_pose.inference.weights import manifest
 from aop_pose.inference.weights import resolve as resolve_artefact
-from aop_pose.pipelines.config import load_config, validate
 from aop_pose.pipelines.data import split_frames
-from aop_pose.pipelines.export import checkpoint_of, decoded_by, run_facts, write_artefact
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.run import RECORD, RunFolder, fingerprint, labelled_facts
-from aop_pose.pipelines.yolo.config import DEFAULT_PRESET, PRESETS, YoloConfig
+from aop_pose.pipelines.run import RunFolder, fingerprint, labelled_facts
+from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
 from aop_pose.pipelines.yolo.pseudo import Confidence, PseudoSet, find_pseudo
 
 
-def train(
+def train_pose(
     job: Job,
+    config: YoloConfig,
+    *,
     val: str | None = None,
     boxes: Path | None = None,
     pseudo: str | Path | None = None,
@@ -38,7 +36,8 @@ def train(
     """Train a pose network on labelled frames; returns what run.json says.
 
     Args:
-        job: data, settings and run folder.
+        job: data and run folder.
+        config: the settings.
         val: label file that chooses the best epoch; without it a share of the labelled frames does, in whole groups.
         boxes: a YOLO detection folder (``pretrain`` writes one) with boxes of PS and FH on the labelled pictures. They
             are learned beside the points, as classes of their own (Li et al., equation 11).
@@ -55,14 +54,10 @@ def train(
 
     isolate()
     from aop_pose.pipelines.start import find_start
-    from aop_pose.pipelines.yolo.exact import carry_out
     from aop_pose.pipelines.yolo.network import transfer
+    from aop_pose.pipelines.yolo.resumable import fit
     from aop_pose.pipelines.yolo.trainers import FrameTrainer, WeightedTrainer, class_names
 
-    for option, given in (("--dynamic", dynamic), ("--list", frames is not None)):
-        if given and pseudo is None:
-            raise UsageError(f"{option}: expected --pseudo beside it, whose frames it is about")
-    config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     labelled = labels_of(job, job.labels)
     chosen = labels_of(job, val) if val is not None else None
     training, checking = split_frames(labelled, chosen, config.holdout, job.seed)
@@ -83,8 +78,8 @@ def train(
     moved = transfer(start, config.model, len(class_names(examples)))
     parts = (part for example in examples + trusted + checks for part in _parts(example))
     data = labelled_facts(job, val, len(training), len(checking), parts, phantoms=config.phantoms)
-    facts = {"seed": job.seed, "schema": AOP.name, "data": {**data, **auxiliary, **about}}
-    run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
+    facts = {"seed": job.seed, "stage": "train", "schema": AOP.name, "data": {**data, **auxiliary, **about}}
+    run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     job.say(f"start: {start.words}; {moved[0]} of {moved[1]} tensors transferred")
     job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
     if trusted:
@@ -102,7 +97,7 @@ def train(
         trainer = WeightedTrainer(config, job, start, examples + trusted, checks, confidence)
     else:
         trainer = FrameTrainer(config, job, start, examples, checks)
-    return carry_out(trainer, run, start=start.words, tensors_transferred=list(moved))
+    return fit(trainer, run, start=start.words, tensors_transferred=list(moved))
 
 
 def read_trusted(
@@ -120,7 +115,7 @@ def read_trusted(
 
 def labels_of(job: Job, file: str) -> list[Label]:
     """The labelled frames of a file, decoded; what is left out is said."""
-    return read_labels(resolve_labels(file, job.data), job.data, keep=True, say=job.say)
+    return read_labels(resolve(file, job.data), job.data, keep=True, say=job.say)
 
 
 def read_examples(frames: Sequence[Label]) -> list[Any]:
@@ -154,60 +149,18 @@ def _parts(example: Any) -> list[bytes]:
     return parts + ([struct.pack("<d", example.weight)] if example.weight is not None else [])
 
 
-def predictor(path: Path, device: str = "cpu") -> Predictor:
-    """The native network of a run folder or checkpoint, decoded as its artefact will be."""
-    from aop_pose.pipelines.isolation import isolate
-
-    isolate()
-    from aop_pose.pipelines.yolo.network import TorchNetwork, load_checkpoint
-
-    file, contract = _contract(path)
-    model = load_checkpoint(file)
-    return Predictor(contract, TorchNetwork(model, device), f"{contract.name}@{sha256_of(file)[:8]}")
-
-
-def export(path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> Predictor:
-    """Write a run folder's or checkpoint's network as an artefact and load it back.
-
-    ``threshold`` and ``decode`` take the place of the run's own: neither changes the network. The file appears under
-    its name only when its answers equal the native network's.
-    """
-    from aop_pose.pipelines.isolation import isolate
-
-    isolate()
-    from aop_pose.pipelines.yolo.network import export_onnx, load_checkpoint
-
-    file, contract = _contract(path)
-    contract = decoded_by(contract.model_copy(update={"name": out.stem}), threshold, decode)
-    model = load_checkpoint(file)
-    return write_artefact(out, contract, lambda part: export_onnx(model, contract.image_size, part), predictor(path))
-
-
-def _contract(path: Path) -> tuple[Path, Contract]:
-    """Checkpoint file and contract of a run folder, of a checkpoint within one, or of a lone checkpoint."""
-    file, folder = checkpoint_of(path)
-    run = run_facts(folder)
-    if run is None:
-        config, run = YoloConfig(), {"name": file.name, "note": "a checkpoint without its run folder"}
-    else:
-        config = validate(YoloConfig, run["config"], str(folder / RECORD))
-    return file, Contract(
-        name=folder.name if path.is_dir() else file.stem, schema=AOP.name, head="pose", image_size=config.image_size,
-        threshold=config.threshold, decode=config.decode, training_run=run,
-    )  # fmt: skip
-
-
 STAND_IN = "scribble-unet"
 
 
-def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> dict[str, Any]:
+def train_boxes(job: Job, config: YoloConfig, *, segmenter: str = "auto", boxes: Path | None = None) -> dict[str, Any]:
     """Train a PS/FH detector whose weights start the pose network; returns what run.json says.
 
     ``boxes/`` in the run folder holds what the segmenter gave (YOLO detection layout, masks, left_out.csv); when it is
     complete, a resumed run goes on from it.
 
     Args:
-        job: data, settings and run folder.
+        job: data and run folder.
+        config: the settings.
         segmenter: a name of ``scribbles.segmenters.choose``.
         boxes: a folder of that layout, corrected by a person, in place of labels and segmenter.
 
@@ -220,10 +173,9 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
     isolate()
     from aop_pose.pipelines.start import find_start
     from aop_pose.pipelines.yolo.boxes import box_parts, read_boxes, write_boxes
-    from aop_pose.pipelines.yolo.exact import carry_out
+    from aop_pose.pipelines.yolo.resumable import fit
     from aop_pose.pipelines.yolo.trainers import BoxTrainer
 
-    config = load_config(YoloConfig, PRESETS, job.preset or DEFAULT_PRESET, job.changes)
     frames, chosen, given = [], None, None
     about: dict[str, Any]
     if boxes is None:
@@ -240,7 +192,7 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
         raise UsageError(f"--boxes: expected a YOLO detection folder, found nothing at {boxes}")
     start = find_start(job.init, config.model)
     facts = {"seed": job.seed, "stage": "pretrain", "schema": "boxes", "data": about}
-    run = RunFolder.open(job.out, "yolo", config, facts, job.resume)
+    run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     folder = job.out / "boxes"
     if chosen is not None and not folder.is_dir():
         job.say(chosen.why)
@@ -250,7 +202,7 @@ def pretrain(job: Job, segmenter: str = "auto", boxes: Path | None = None) -> di
     examples, checks = given or read_boxes(folder)
     job.say(f"start: {start.words}")
     trainer = BoxTrainer(config, job, start, examples, checks)
-    return carry_out(trainer, run, start=start.words, boxes={"train": len(examples), "val": len(checks)})
+    return fit(trainer, run, start=start.words, boxes={"train": len(examples), "val": len(checks)})
 
 
 def choose_segmenter(name: str) -> Any:

@@ -18,7 +18,7 @@ from aop_pose.errors import AopPoseError
 from aop_pose.inference.predictor import usable_cores
 from aop_pose.pipelines.config import precision_of
 from aop_pose.pipelines.job import Job, Step
-from aop_pose.pipelines.run import METRICS, RunFolder, append_row, best_row, keep_rows
+from aop_pose.pipelines.run import METRICS, RunFolder, append_row, best_row, device_facts, keep_rows
 from aop_pose.pipelines.start import Start
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.data import MemoryDataset
@@ -26,7 +26,7 @@ from aop_pose.pipelines.yolo.data import MemoryDataset
 STATE = "resume.pt"
 
 
-class ExactTraining(DetectionTrainer):
+class ResumableTrainer(DetectionTrainer):
     """The base of this project's trainers, also in front of others that Ultralytics derives from DetectionTrainer.
 
     What differs from the stock trainer: on a CPU the network runs channels-last; every epoch starts from a seed of
@@ -172,10 +172,10 @@ class ExactTraining(DetectionTrainer):
         keep_rows(self.csv, self.start_epoch)
 
 
-def carry_out(trainer: ExactTraining, run: RunFolder, **facts: Any) -> dict[str, Any]:
+def fit(trainer: ResumableTrainer, run: RunFolder, **facts: Any) -> dict[str, Any]:
     """Train to the end and finish the run folder; returns what run.json says."""
     job, config = trainer.job, trainer.config
-    run.save(precision=precision_of(config.precision, job.device), device=job.device, **facts)
+    run.save(precision=precision_of(config.precision, job.device), **device_facts(job.device), **facts)
     try:
         if not trainer.saved_all:
             trainer.train()
