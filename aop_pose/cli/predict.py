@@ -175,6 +175,8 @@ def measure_to(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
             overwrite=overwrite, facts=run_facts(predictor, device), on_start=progress.start, on_row=progress.row,
         )  # fmt: skip
+    for note in summary.notes:
+        typer.echo(f"aop-pose: note: {note}", err=True)
     counted = ", ".join(f"{summary.counts.get(status, 0)} {status}" for status in STATUSES)
     passed = f"; {summary.ignored} other files passed over" if summary.ignored else ""
     typer.echo(f"{out}: {summary.rows} {summary.word} ({counted}){passed}. {RESEARCH_USE}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from aop_pose.io.files import remove_leftovers, replacing
 from aop_pose.io.table import read_facts
 
 TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", ".started.json"
+LOCK, STAMPS = ".lock", ".files.jsonl"
 CONTACT_SHEET = "contact_sheet.png"
 MOTION = "motion.csv"
 """Beside the table where a 4-D file was measured."""
@@ -36,8 +38,7 @@ def claim(out: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
     Raises:
         UsageError: ``out`` is a file or cannot be written, or it holds a finished run, or one that began otherwise.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out: expected a folder, found the file {out}")
+    _check_is_folder(out)
     try:
         if overwrite:
             _remove_run(out)
@@ -45,11 +46,102 @@ def claim(out: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
         out.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(out)
         if not resume:
+            (out / STAMPS).unlink(missing_ok=True)
             with replacing(out / STARTED) as part:
                 part.write_text(json.dumps(identity), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--out: {out} cannot be written: {error.strerror}; choose another folder") from None
+        raise _unwritable(out, error) from None
     return resume
+
+
+def _check_is_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: expected a folder, found the file {out}")
+
+
+def _unwritable(out: Path, error: OSError) -> UsageError:
+    return UsageError(f"--out: {out} cannot be written: {error.strerror}; choose another folder")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it for this process; UsageError where another process holds it, or it cannot be written.
+
+    The lock ends with the process, however that ends. Where the file system knows no locks, nothing is held.
+    """
+    path = folder / LOCK
+    _check_is_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = open(path, "ab")  # noqa: SIM115  # closed by the with statement below
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    with stream:
+        try:
+            _lock(stream.fileno())
+        except (BlockingIOError, PermissionError):
+            raise UsageError(
+                f"--out: another run is writing to {folder}; wait until it is done, or choose another folder"
+            ) from None
+        except OSError:
+            pass
+        try:
+            yield
+        finally:
+            # Held while it goes, so that nobody locks a file that is on its way out; Windows removes no open file.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Stamps:
+    """Size and time of each file when its first row was written, so that a resumed run knows which have changed."""
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / STAMPS
+        self._last = ""
+
+    def write(self, source: str, path: Path) -> None:
+        """Remember a file, once however many rows it has."""
+        if source != self._last:
+            self._last = source
+            with suppress(OSError), open(self._path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps([source, *_stamp(path)]) + "\n")
+
+    def changed(self, paths: Mapping[str, Path], done: Iterable[str]) -> list[str]:
+        """The sources among ``done`` whose file is another one now than when it was measured, or is gone."""
+        known: dict[str, list[int]] = {}
+        with suppress(OSError), open(self._path, encoding="utf-8") as stream:
+            for line in stream:
+                with suppress(ValueError, TypeError):
+                    source, *stamp = json.loads(line)
+                    known[source] = stamp
+        return sorted(source for source in set(done) if _has_changed(paths.get(source), known.get(source)))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
+
+
+def _has_changed(path: Path | None, before: list[int] | None) -> bool:
+    """False where nothing is known of before."""
+    if path is None:
+        return True
+    try:
+        return before is not None and list(_stamp(path)) != before
+    except OSError:
+        return True
 
 
 def sources_of_run(out: Path) -> list[str]:
@@ -65,6 +157,7 @@ def _remove_run(out: Path) -> None:
     (out / DOCUMENT).unlink(missing_ok=True)
     (out / STARTED).unlink(missing_ok=True)
     (out / MOTION).unlink(missing_ok=True)
+    (out / STAMPS).unlink(missing_ok=True)
     if (out / OVERLAYS).exists():
         shutil.rmtree(out / OVERLAYS)
     # Last, since overlays without a table beside them would be taken for frames after a kill.

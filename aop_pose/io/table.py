@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from typing_extensions import Self
 
-from aop_pose.core.results import Result, as_row, as_text, columns
+from aop_pose.core.results import STATUSES, Result, as_row, as_text, columns
 from aop_pose.core.schema import Schema
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.io.files import printable, replacing
@@ -24,20 +24,21 @@ class WholeRows:
     """Append rows to a table; a context manager. A subclass says what a row is (``note``).
 
     Each row reaches the file as a whole line in one write. With ``resume`` an existing table is continued: a last
-    line without its end, as kill -9 leaves it, is cut off; a file with another header raises UsageError and stays
-    as it is. Without ``resume`` an existing file is replaced.
+    line without its end, as kill -9 leaves it, is cut off; so is all from the first damaged line on, which
+    ``damaged`` says then; a file with another header raises UsageError and stays as it is. Without ``resume`` an
+    existing file is replaced.
     """
 
     what: str
     """The table in words, for messages."""
-    rule = ""
-    """What ``note`` asks of a row, for messages: begins with a comma where it asks for something."""
 
     def __init__(self, path: str | Path, columns: Sequence[str], resume: bool) -> None:
         self.path = Path(path)
         self.columns = columns
         self._resume = resume
         self._stream: BinaryIO | None = None
+        self.damaged = ""
+        """In one line, what was cut off of an existing table because it is no row."""
 
     def note(self, fields: Sequence[str]) -> bool:
         """Remember a row that stands in the file, printable; False where it is no row of this table."""
@@ -83,7 +84,7 @@ class WholeRows:
             raise AopPoseError(f"{self.path} cannot be written: the disk is full; make room and run again to continue")
 
     def _check_existing(self, header: bytes) -> int:
-        """Note the rows and return how many bytes are whole lines; raises UsageError for a file that is not ours."""
+        """Note the rows and return how many bytes are whole rows; raises UsageError for a file that is not ours."""
         with open(self.path, "rb") as stream:
             first = stream.readline(len(header) + 1)
             if first != header:
@@ -98,14 +99,18 @@ class WholeRows:
             for number, line in enumerate(stream, start=2):
                 if not line.endswith(b"\n"):
                     break
-                fields = next(csv.reader([line.decode("utf-8", "backslashreplace")]))
-                if len(fields) != len(self.columns) or not self.note(fields):
-                    raise UsageError(
-                        f"{self.path}:{number}: expected {len(self.columns)} fields{self.rule}, "
-                        f"found {len(fields)} fields; repair the line, or --overwrite"
-                    )
+                if not self._is_row(line):
+                    self.damaged = f"{self.path}:{number} is damaged: the rows from there on are made again"
+                    break
                 keep += len(line)
         return keep
+
+    def _is_row(self, line: bytes) -> bool:
+        try:
+            fields = next(csv.reader([line.decode("utf-8")], strict=True))
+        except (csv.Error, UnicodeDecodeError):
+            return False
+        return len(fields) == len(self.columns) and self.note(fields)
 
 
 def _line(fields: Sequence[str]) -> bytes:
@@ -124,8 +129,6 @@ class ResultsWriter(WholeRows):
     ``last_source`` is that of the last row, "" where there is none.
     """
 
-    rule = ", the second a whole number"
-
     def __init__(self, path: str | Path, schema: Schema, resume: bool) -> None:
         super().__init__(path, columns(schema), resume)
         self.what = f"a results table of schema {schema.name}"
@@ -140,11 +143,21 @@ class ResultsWriter(WholeRows):
 
     def note(self, fields: Sequence[str]) -> bool:
         source, index = fields[0], fields[1]
-        if not index.isdecimal():
+        numbers = (text for column, text in zip(self.columns, fields, strict=True) if column not in _TEXT)
+        status = fields[self.columns.index("status")]
+        if not index.isdecimal() or status not in STATUSES or not all(map(_is_number, numbers)):
             return False
         self.done.add((source, int(index)))
         self.last_source = source
         return True
+
+
+def _is_number(text: str) -> bool:
+    """True for nothing, too."""
+    try:
+        return not text or math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def iter_results(path: str | Path) -> Iterator[dict[str, str]]:

@@ -21,7 +21,7 @@ from aop_pose.inference.predictor import usable_cores
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.discover import Entry
-from aop_pose.io.folders import DOCUMENT, OVERLAYS, STARTED, TABLE, claim
+from aop_pose.io.folders import DOCUMENT, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
 from aop_pose.io.table import ResultsWriter, iter_results, write_document
 from aop_pose.measuring.facts import run_facts
 from aop_pose.measuring.images import Frames, Kind, Volumes
@@ -63,6 +63,8 @@ class Summary:
     counts: dict[str, int]
     ignored: int
     word: str = "frames"
+    notes: tuple[str, ...] = ()
+    """One line each: something a reader of the table should know."""
 
     @property
     def rows(self) -> int:
@@ -121,28 +123,43 @@ def predict(
         "overlay": overlay,
         **measurer.facts,
     }
-    resume = claim(out, identity, overwrite)
-    on_start(len(discovery.entries))
-    work = partial(_measure_group, measurer, kind, out / OVERLAYS if overlay else None)
-    with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
-        entries, skipped = remaining(discovery.entries, writer)
-        items = _items(entries, frozenset(writer.done), kind)
-        for rows in _worked(work, items, (batch or BATCH, workers or usable_cores()) if kind.several else None):
-            for result, opened in rows:
-                writer.write(result)
-                on_row(result, skipped + opened)
-    kind.finish(out, discovery.entries, model.schema)
-    counts = Counter(row["status"] for row in iter_results(out / TABLE))
-    summary = Summary(dict(counts), discovery.ignored, kind.word)
-    about = {
-        **(run_facts(model) if facts is None else facts),
-        **identity,
-        "counts": summary.counts,
-        "files_ignored": summary.ignored,
-    }
-    write_document(out / DOCUMENT, out / TABLE, about)
-    (out / STARTED).unlink()
+    with locked(out):
+        resume = claim(out, identity, overwrite)
+        on_start(len(discovery.entries))
+        work = partial(_measure_group, measurer, kind, out / OVERLAYS if overlay else None)
+        paths, stamps = {entry.source: entry.path for entry in discovery.entries}, Stamps(out)
+        with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
+            entries, skipped = remaining(discovery.entries, writer)
+            changed = stamps.changed(paths, (source for source, _ in writer.done))
+            items = _items(entries, frozenset(writer.done), kind)
+            for rows in _worked(work, items, (batch or BATCH, workers or usable_cores()) if kind.several else None):
+                for result, opened in rows:
+                    stamps.write(result.source, paths[result.source])
+                    writer.write(result)
+                    on_row(result, skipped + opened)
+        kind.finish(out, discovery.entries, model.schema)
+        counts = Counter(row["status"] for row in iter_results(out / TABLE))
+        notes = tuple(filter(None, (writer.damaged, _told(changed))))
+        summary = Summary(dict(counts), discovery.ignored, kind.word, notes)
+        about = {
+            **(run_facts(model) if facts is None else facts),
+            **identity,
+            "counts": summary.counts,
+            "files_ignored": summary.ignored,
+            **({"changed": changed} if changed else {}),
+        }
+        write_document(out / DOCUMENT, out / TABLE, about)
+        for name in (STARTED, STAMPS):
+            (out / name).unlink(missing_ok=True)
     return summary
+
+
+def _told(changed: Sequence[str]) -> str:
+    if not changed:
+        return ""
+    first = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
+    words = "changed or removed since their rows were written"
+    return f"{words}: {first} ({len(changed)}); the rows stand, --overwrite measures all anew"
 
 
 def remaining(entries: Sequence[Entry], writer: ResultsWriter) -> tuple[list[Entry], int]:

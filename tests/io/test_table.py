@@ -72,11 +72,36 @@ def test_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: str) ->
     assert path.read_text() == content
 
 
-def test_damaged_row_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: b"a.png,0,oops\n",
+        lambda line: line.replace(b",200,", b",2\r00,", 1),
+        lambda line: line.replace(b",ok,", b",okk,"),
+        lambda line: line.replace(b"a.png,0,", b"a.png,O,"),
+        lambda line: line.replace(b"m1", b"\xff\xfe"),
+        lambda line: line.replace(b"a.png", b'"a.png'),
+        lambda line: line.replace(b".", b"..", 2),
+    ],
+)
+def test_a_table_is_cut_off_before_a_damaged_row_and_says_so(tmp_path: Path, damage) -> None:
+    path = tmp_path / "results.csv"
+    with ResultsWriter(path, AOP, resume=False) as writer:
+        for name in ("a.png", "b.png", "c.png"):
+            writer.write(measured(name))
+    header, first, second, third = path.read_bytes().splitlines(keepends=True)
+    broken = damage(second.replace(b"b.png", b"a.png")).replace(b"a.png", b"b.png")
+    assert broken != second
+    path.write_bytes(header + first + broken + third)
+    with ResultsWriter(path, AOP, resume=True) as writer:
+        assert writer.done == {("a.png", 0)}
+        assert writer.damaged == f"{path}:3 is damaged: the rows from there on are made again"
+    assert path.read_bytes() == header + first
+
+
+def test_reading_names_a_damaged_row(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text(",".join(columns(AOP)) + "\na.png,0,oops\n")
-    with pytest.raises(UsageError, match=r"results.csv:2: expected 19 fields, .* found 3"):
-        ResultsWriter(path, AOP, resume=True).__enter__()
     with pytest.raises(UsageError, match=r"results.csv:2: expected 19 fields, found 3"):
         read_results(path)
 

@@ -227,3 +227,46 @@ def test_an_array_is_measured_without_files():
     assert result.status == "ok"
     assert result.measurements["aop_deg"].unit == "deg"
     np.testing.assert_allclose(result.keypoints.coords, POINTS, atol=1e-5)
+
+
+def test_a_damaged_table_is_measured_again_from_the_damage_on(tmp_path):
+    folder, out = write_frames(tmp_path / "frames", 6), tmp_path / "out"
+    run([folder], tmp_path / "straight", overlay=False)
+    with pytest.raises(Stopped):
+        run([folder], out, overlay=False, on_row=stop_after(4))
+    lines = (out / TABLE).read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b",ok,", b",o\rk,", 1)
+    (out / TABLE).write_bytes(b"".join(lines))
+    (note,) = run([folder], out, overlay=False).notes
+    assert note.endswith("results.csv:3 is damaged: the rows from there on are made again")
+    assert (out / TABLE).read_bytes() == (tmp_path / "straight" / TABLE).read_bytes()
+
+
+def test_frames_replaced_or_removed_before_a_resume_are_named(tmp_path):
+    folder, out = write_frames(tmp_path / "frames", 6), tmp_path / "out"
+    with pytest.raises(Stopped):
+        run([folder], out, overlay=False, on_row=stop_after(4))
+    cv2.imwrite(str(folder / "000.png"), textured(40, 80, 70))
+    (folder / "001.png").unlink()
+    summary = run([folder], out, overlay=False)
+    assert "changed or removed since their rows were written: 000.png, 001.png (2)" in summary.notes[0]
+    assert json.loads((out / DOCUMENT).read_text())["run"]["changed"] == ["000.png", "001.png"]
+    assert summary.rows == 6
+    assert sorted(path.name for path in out.iterdir()) == ["results.csv", "results.json"]
+
+
+def test_an_undisturbed_resume_has_nothing_to_say(tmp_path):
+    folder, out = write_frames(tmp_path / "frames", 4), tmp_path / "out"
+    with pytest.raises(Stopped):
+        run([folder], out, overlay=False, on_row=stop_after(2))
+    assert run([folder], out, overlay=False).notes == ()
+
+
+def test_a_second_run_into_one_folder_is_refused_while_the_first_is_at_work(tmp_path):
+    folder, out = write_frames(tmp_path / "frames", 4), tmp_path / "out"
+
+    def second(result, done):
+        with pytest.raises(UsageError, match=r"--out: another run is writing to .*out; wait until it is done"):
+            run([folder], out, overlay=False, overwrite=True)
+
+    assert run([folder], out, overlay=False, on_row=second).counts == {"ok": 4}

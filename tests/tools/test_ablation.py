@@ -82,7 +82,7 @@ def test_errors_of_a_found_and_of_a_missing_frame(rehearsal, monkeypatch):
 
 def test_arms_are_paired_over_shared_seeds_alone():
     names = [f"{i}.png" for i in range(30)]
-    frames = [type("Frame", (), {"filename": name}) for name in names]
+    frames = [type("Frame", (), {"name": name}) for name in names]
     measured = Measured(frames, np.arange(30) // 2)
 
     def run(mre, aop):
