@@ -18,7 +18,7 @@ AXES = "ijk"
 
 
 def gray_values(volume: Volume) -> np.ndarray:
-    """uint8 (I, J, K) as the network sees them (``volume_grid.normalised``); 0 everywhere in an empty volume."""
+    """uint8 (I, J, K) as the network sees them (``grid.normalised``); 0 everywhere in an empty volume."""
     values = normalised(volume.voxels)
     if values is None:
         return np.zeros(volume.shape, np.uint8)

@@ -72,7 +72,7 @@ class Contract(AnyContract):
     threshold: float = Field(ge=0, le=1)
     """Below this best score a frame counts as showing no anatomy."""
     decode: Literal["best", "weighted", "argmax", "soft-argmax", "subpixel", "direct"]
-    """One of ``DECODE_RULES`` of the head: see ``decode.decode_pose`` and ``heatmaps.decode``."""
+    """One of ``DECODE_RULES`` of the head: see ``decode.decode_pose`` and ``inference.decode.decode``."""
     training_run: dict[str, Any]
     calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""

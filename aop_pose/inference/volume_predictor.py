@@ -53,9 +53,9 @@ class VolumeContract(AnyContract):
     size: tuple[int, int, int]
     """Voxels of the input along i, j, k."""
     voxel_mm: float | None = Field(default=None, gt=0)
-    """Edge of its cubic voxels; None = as small as the whole volume fits with (``volume_grid.place``)."""
+    """Edge of its cubic voxels; None = as small as the whole volume fits with (``grid.place``)."""
     aim: Literal["middle", "brightness"] = "middle"
-    """What of the volume comes into the middle of the input; ``brightness``: ``volume_grid.brightest``, and what lies
+    """What of the volume comes into the middle of the input; ``brightness``: ``grid.brightest``, and what lies
     beyond the input then is cut off."""
     mode: Literal["whole", "patch"] = "whole"
     """``patch``: the input is a window; windows cover the volume and their maps are averaged."""
@@ -71,16 +71,16 @@ class VolumeContract(AnyContract):
     threshold: float = Field(ge=0, le=1)
     """Below this peak a point counts as not found."""
     decode: Literal["argmax", "soft-argmax", "subpixel"]
-    """See ``heatmaps.decode``."""
+    """See ``inference.decode.decode``."""
     sides: Literal["learned", "equation 7", "unknown"] = "learned"
     """Who says which side is the left one: the network, the rule of ``aop_pose.inference.sides``, or nobody."""
     turns: Literal[1, 24] = 1
     """24: the maps are the mean of those of the input in each right-angled turn that keeps its shape
-    (``volume_turns``), which takes as many times as long."""
+    (``grid.turns_of``), which takes as many times as long."""
     looks: Literal[1, 2] = 1
     """2: the network looks again, with the mean of the points that it found in the middle of its input."""
     places: PlacePrior | None = None
-    """By which the maps are weighed before they are read (``volume_prior``)."""
+    """By which the maps are weighed before they are read (``grid.PlacePrior``)."""
     stride: int = Field(default=1, ge=1)
     """Voxels of the input that the deepest level of the network makes one of."""
     training_run: dict[str, Any]
@@ -233,7 +233,7 @@ def read_maps(maps: np.ndarray, rule: str, placement: Placement | None = None) -
     if placement is not None:
         part = maps[(slice(None), *placement.covered)]
         start = np.array([along.start for along in placement.covered])
-    # ``heatmaps`` names the last axis of a map first, as pictures do.
+    # ``inference.decode`` names the last axis of a map first, as pictures do.
     return decode(part, rule, dimensions=3)[:, ::-1] + start, peaks(part, dimensions=3)
 
 

@@ -156,18 +156,23 @@ def _verified(entry: Artefact, folder: Path) -> Path:
 
 def load(
     weights: str | Path | None = None, schema: str = "aop", device: str = "cpu", threads: int | None = None
-) -> Predictor:
-    """A predictor from a shipped name or an artefact file; None = the default of ``schema``.
-
-    Raises UsageError as ``resolve`` and ``runtime.load`` do.
-    """
-    return load_artefact(resolve(weights, schema), device, threads)
-
-
-def load_any(
-    weights: str | Path | None = None, schema: str = "aop", device: str = "cpu", threads: int | None = None
 ) -> AnyPredictor:
-    """As ``load``; an artefact that finds points in volumes too."""
+    """A model from a shipped name or an artefact file (``.onnx``), of frames or of volumes.
+
+    Args:
+        weights: a name of ``aop-pose weights list`` or a file; None = the default of ``schema``.
+        schema: which default is taken.
+        device: ``cpu`` or ``cuda``, which needs an onnxruntime with the CUDA provider.
+        threads: threads within one pass; None = all cores this process may use.
+
+    Raises:
+        UsageError: nothing of that name, or a file that is corrupt or no artefact of this project.
+
+    Example:
+        >>> import aop_pose
+        >>> aop_pose.load("aop-fast").schema.points
+        ('PS1', 'PS2', 'FH1')
+    """
     opened = open_artefact(resolve(weights, schema), device, threads)
     return volume_predictor_of(opened) if measures_volumes(opened) else predictor_of(opened)
 

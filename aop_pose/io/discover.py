@@ -68,7 +68,7 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] = KNOWN_SU
     ``source`` is the path below the given folder; for a file its name; for a pattern the path below the
     folders in front of the first wildcard. A file that is named has an entry whatever its suffix; in folders
     and patterns only ``suffixes`` (in lower case, with their dots) count, and what an earlier run drew is left
-    out (``io.outputs``). Hidden files and folders are left out; a folder reached twice, through links or loops,
+    out (``io.folders``). Hidden files and folders are left out; a folder reached twice, through links or loops,
     is listed once; a folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
 
     A file that is named twice counts once. Where two different files would have the same source, the first

@@ -3,7 +3,7 @@
 Everything is computed on the beam grid (samples along the beam, beams), in decibels against an arbitrary
 full scale; lengths are millimetres. Bone reflects where the beam meets it squarely and swallows the rest:
 this gives the bright arcs of the skull and the shadows behind skull and symphysis without drawing either by
-hand. The ranges are fitted by eye and to ``realism.frame_statistics`` of PSFHS frames; they are not physics.
+hand. The ranges are fitted by eye and to ``tools/lib/realism.py`` of PSFHS frames; they are not physics.
 """
 
 from __future__ import annotations

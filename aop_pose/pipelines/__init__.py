@@ -13,7 +13,7 @@ from typing import Any
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.volume_predictor import VolumePredictor
-from aop_pose.inference.weights import AnyPredictor, load_any
+from aop_pose.inference.weights import AnyPredictor, load
 from aop_pose.pipelines.isolation import private_matplotlib
 from aop_pose.pipelines.pipeline import Pipeline, nearest
 from aop_pose.pipelines.run import RECORD, read_record
@@ -109,7 +109,7 @@ def open_weights(
             "leave --refine out"
         )
     else:
-        predictor = load_any(weights, schema or "aop", device, threads)
+        predictor = load(weights, schema or "aop", device, threads)
     if schema not in (None, predictor.schema.name):
         raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
     return predictor

@@ -21,14 +21,14 @@ PointLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def encode(points: torch.Tensor, size: int, sigma: float) -> torch.Tensor:
-    """As ``heatmaps.encode``: maps (B, n, size, size) of points (B, n, 2) in pixels of the map."""
+    """As ``inference.decode.encode``: maps (B, n, size, size) of points (B, n, 2) in pixels of the map."""
     pixels = torch.arange(size, dtype=points.dtype, device=points.device)
     along = torch.exp(-((pixels - points[..., None]) ** 2) / (2 * sigma**2))
     return (along[..., 1, :, None] * along[..., 0, None, :]).nan_to_num(nan=0.0)
 
 
 def soft_argmax(maps: torch.Tensor) -> torch.Tensor:
-    """As ``heatmaps.decode(..., "soft-argmax")``, with a gradient: points (B, n, 2) of maps that are not negative."""
+    """As ``decode(..., "soft-argmax")``, with a gradient: points (B, n, 2) of maps that are not negative."""
     rows, columns = maps.sum(dim=3), maps.sum(dim=2)
     pixels = [torch.arange(line.shape[2], dtype=maps.dtype, device=maps.device) for line in (columns, rows)]
     total = rows.sum(dim=2).clamp_min(torch.finfo(maps.dtype).tiny)

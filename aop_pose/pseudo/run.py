@@ -112,7 +112,7 @@ def _names(file: Path) -> list[str]:
 
 
 def _place(images: Path, name: str) -> Path:
-    """Where ``formats.labels.find_picture`` would find it; the first place where it is at neither."""
+    """Where ``formats.label.find_picture`` would find it; the first place where it is at neither."""
     below = images / IMAGES / name
     return below if below.is_file() and not (images / name).is_file() else images / name
 

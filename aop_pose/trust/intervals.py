@@ -93,7 +93,7 @@ class Scores(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Conformal intervals of a network (``evaluation.conformal``)."""
+    """Conformal intervals of a network (``stats.conformal``)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

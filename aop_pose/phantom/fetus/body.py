@@ -258,7 +258,7 @@ class Limb:
 
 
 def arm(trunk: Trunk, side: int, angles: np.ndarray) -> Limb:
-    """An arm by its angles (..., 5) in degrees, see ``joints.ARM``."""
+    """An arm by its angles (..., 5) in degrees, see ``ARM``."""
     body, unit = trunk.body, trunk.body.unit
     root = _on(side, trunk.thorax), (11.5 * unit, 3.5 * unit, body.thorax - 4.0 * unit)
     flexion, abduction, inward, elbow, wrist = np.moveaxis(angles, -1, 0)
@@ -267,7 +267,7 @@ def arm(trunk: Trunk, side: int, angles: np.ndarray) -> Limb:
 
 
 def leg(trunk: Trunk, side: int, angles: np.ndarray) -> Limb:
-    """A leg by its angles (..., 5) in degrees, see ``joints.LEG``."""
+    """A leg by its angles (..., 5) in degrees, see ``LEG``."""
     body, unit = trunk.body, trunk.body.unit
     root = _on(side, trunk.pelvis), (7.5 * unit, 1.0 * unit, 0.0)
     flexion, abduction, inward, knee, pointing = np.moveaxis(angles, -1, 0)

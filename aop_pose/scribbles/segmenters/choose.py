@@ -33,7 +33,7 @@ def choose(name: str, stand_in: Path | None) -> Choice:
 
     Args:
         name: one of ``NAMES`` or ``auto``.
-        stand_in: the verified ``scribble-unet.onnx`` (``artefacts.resolve("scribble-unet")``), None where absent.
+        stand_in: the verified ``scribble-unet.onnx`` (``weights.resolve("scribble-unet")``), None where absent.
 
     Raises:
         UsageError: an unknown name, weights that are not at hand, or a checkpoint with another hash.

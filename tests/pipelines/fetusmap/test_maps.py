@@ -22,7 +22,7 @@ def test_the_peak_of_equation_2():
 
 
 def test_maps_are_those_of_the_shared_room():
-    """``heatmaps`` names the last axis first."""
+    """``inference.decode`` names the last axis first."""
     expected = heatmaps.encode(POINTS.numpy()[..., ::-1], SIZE, 2.0)
     np.testing.assert_allclose(encode(POINTS, SIZE, 2.0), expected, atol=1e-12)
 
