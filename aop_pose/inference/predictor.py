@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -19,6 +20,7 @@ from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import RULES, decode_pose, read_maps, spreads
+from aop_pose.io.files import printable
 from aop_pose.trust.gate import Gate
 from aop_pose.trust.intervals import Calibration
 
@@ -27,6 +29,14 @@ METADATA_KEY = "aop_pose"
 LICENCE = "AGPL-3.0-or-later"
 DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": ("direct",)}
 """Head of a contract -> how its output may be read as points."""
+
+
+# How an ONNX file names a second file for its tensors: an entry of external_data with the key "location".
+_EXTERNAL_DATA = b"\n\x08location\x12"
+# What onnxruntime says of a file that it does not open.
+_NEWER_FORMAT = re.compile(r"IR version: \d+, max supported IR version: \d+")
+_NEWER_OPERATORS = re.compile(r"Opset \d+ is under development")
+_UNKNOWN_OPERATOR = re.compile(r"(\S+) is not a registered function/op")
 
 
 class AnyContract(BaseModel):
@@ -196,20 +206,34 @@ def open_artefact(path: str | Path, device: str = "cpu", threads: int | None = N
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"weights: {path} cannot be read: {error.strerror}") from None
+    if _EXTERNAL_DATA in content:
+        raise UsageError(f"weights: {path} keeps weights in a second file (external data), which is refused")
     try:
         session = ort.InferenceSession(content, options, providers=_providers(device))
+        input_name = session.get_inputs()[0].name
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(
-            f"weights: {path} is not a readable ONNX file ({type(error).__name__}); fetch or export it again"
-        ) from None
-    input_name = session.get_inputs()[0].name
+        raise UsageError(f"weights: {path} {_why_not_opened(error)}") from None
 
     def network(inputs: np.ndarray) -> np.ndarray:
         return session.run(None, {input_name: inputs})[0]
 
-    return Opened(path, network, session.get_modelmeta().custom_metadata_map, hashlib.sha256(content).hexdigest())
+    return Opened(path, network, metadata, hashlib.sha256(content).hexdigest())
+
+
+def _why_not_opened(error: Exception) -> str:
+    said = str(error)
+    newer = _NEWER_FORMAT.search(said) or _NEWER_OPERATORS.search(said)
+    if newer:
+        return f"was written for a newer onnxruntime ({' '.join(newer[0].split())[:80]}); update onnxruntime"
+    unknown = _UNKNOWN_OPERATOR.search(said)
+    if unknown:
+        return (
+            f"has the operator {printable(unknown[1])[:60]}, which onnxruntime does not know; custom ones are refused"
+        )
+    return f"is not a readable ONNX file ({type(error).__name__}); fetch or export it again"
 
 
 def predictor_of(opened: Opened) -> Predictor:

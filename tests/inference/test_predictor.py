@@ -150,3 +150,41 @@ def test_a_rule_of_another_head_is_refused(tmp_path):
     file = write_artefact(tmp_path / "tiny.onnx", decode="argmax")
     with pytest.raises(UsageError, match="expected one of best, weighted for head pose, found 'argmax'"):
         load(file)
+
+
+def test_why_an_artefact_is_not_opened_is_said(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    tiny = write_artefact(tmp_path / "tiny.onnx")
+
+    def changed(change):
+        model = onnx.load(tiny)
+        change(model)
+        (tmp_path / "changed.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(UsageError) as caught:
+            load(tmp_path / "changed.onnx")
+        return str(caught.value)
+
+    def custom(model):
+        model.graph.node[0].domain = "mine"
+        model.opset_import.append(onnx.helper.make_opsetid("mine", 1))
+
+    def outside(model):
+        shape = model.graph.initializer[0]
+        shape.data_location = onnx.TensorProto.EXTERNAL
+        shape.external_data.add(key="location", value="../shape.bin")
+
+    def damaged(model):
+        model.metadata_props[0].value = "seldom"
+
+    assert "was written for a newer onnxruntime (IR version: 99" in changed(
+        lambda model: setattr(model, "ir_version", 99)
+    )
+    assert "was written for a newer onnxruntime (Opset 99" in changed(
+        lambda model: setattr(model.opset_import[0], "version", 99)
+    )
+    assert "has the operator mine:Reshape" in changed(custom)
+    assert "keeps weights in a second file (external data), which is refused" in changed(outside)
+    assert "the contract in" in changed(damaged)
+    tiny.write_bytes(tiny.read_bytes().replace(b"gray / 255", b"gray \xff 255"))
+    with pytest.raises(UsageError, match="not a readable ONNX file"):
+        load(tiny)
