@@ -1,10 +1,35 @@
 """Errors that a person reads: one line that says what was expected, what was found and what to do."""
 
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """The same text with control characters, line breaks and undecodable bytes written as ``\\xNN`` or ``\\uNNNN``.
+
+    Idempotent, so a file name that went through it equals what is read back from a table.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) if _breaks_a_line(character) else character for character in text)
+
+
+def _breaks_a_line(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
 
 class AopPoseError(Exception):
     """A run that failed. The command line prints the message without a traceback and exits with ``exit_code``."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        # A cell or a file name that is quoted may hold line breaks.
+        return printable(super().__str__())
 
 
 class UsageError(AopPoseError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# Where most of its users look for it.
+from aop_pose.errors import printable as printable
 
 _LEFTOVER = re.compile(r"\..*\.\d+\.tmp")
 
@@ -35,22 +37,3 @@ def remove_leftovers(folder: str | Path) -> None:
     for path in Path(folder).iterdir():
         if _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
-
-
-def printable(text: str) -> str:
-    """The same text with control characters, line breaks and undecodable bytes written as ``\\xNN`` or ``\\uNNNN``.
-
-    Idempotent, so a file name that went through it equals what is read back from a table.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escaped(character) if _breaks_a_line(character) else character for character in text)
-
-
-def _breaks_a_line(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

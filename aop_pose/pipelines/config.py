@@ -55,7 +55,8 @@ def changed(changes: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set: expected key=value, found {change!r}")
         try:
             values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        # A whole number of more digits than Python reads, or one list in another a thousand times.
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise UsageError(f"--set: {key.strip()}: expected a value in YAML, found {text!r}") from None
     return values
 
@@ -65,7 +66,7 @@ def validate(kind: type[C], values: dict[str, Any], where: str) -> C:
     known = list(kind.model_fields)
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
             raise UsageError(f"{where}: unknown setting {key!r}; did you mean {near!r}?")
     try:
         return kind.model_validate(values)
@@ -85,7 +86,7 @@ def _read(presets: Path, preset: str) -> dict[str, Any]:
         raise UsageError(f"--preset: expected one of {', '.join(known)} or a YAML file, found {preset!r}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--preset: {path} is not YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(values, dict):
         raise UsageError(f"--preset: {path}: expected key: value lines, found {type(values).__name__}")

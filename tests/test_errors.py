@@ -1,0 +1,14 @@
+"""One line, whatever is quoted in it."""
+
+from aop_pose.errors import UnreadableError, UsageError, printable
+
+
+def test_a_message_is_one_line_whatever_it_quotes() -> None:
+    assert str(UsageError("found 'a\nb\r\u2028c\x1b[31m'")) == "found 'a\\x0ab\\x0d\\u2028c\\x1b[31m'"
+    assert str(UnreadableError("Größe 5 µm")) == "Größe 5 µm"
+
+
+def test_printable_twice_is_printable_once() -> None:
+    for text in ("plain", "a\nb", "\udc80", "é\x00"):
+        assert printable(printable(text)) == printable(text)
+        assert printable(text).isprintable()
