@@ -29,7 +29,7 @@ class AopPoseError(Exception):
 
     def __str__(self) -> str:
         # A cell or a file name that is quoted may hold line breaks.
-        return printable(super().__str__())
+        return printable(" ".join(super().__str__().splitlines()))
 
 
 class UsageError(AopPoseError):

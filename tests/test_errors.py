@@ -4,7 +4,7 @@ from aop_pose.errors import UnreadableError, UsageError, printable
 
 
 def test_a_message_is_one_line_whatever_it_quotes() -> None:
-    assert str(UsageError("found 'a\nb\r\u2028c\x1b[31m'")) == "found 'a\\x0ab\\x0d\\u2028c\\x1b[31m'"
+    assert str(UsageError("found 'a\nb\r\nc\x1b[31m'")) == "found 'a b c\\x1b[31m'"
     assert str(UnreadableError("Größe 5 µm")) == "Größe 5 µm"
 
 

@@ -7,7 +7,6 @@ import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from aop_pose.errors import UsageError
@@ -137,7 +136,8 @@ def _method_inside(path: Path) -> str:
             # torch warns of pickles that its restricted reader may not read: those are not of this project.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError):
+    # Fed with damaged bytes, torch raises nearly anything.
+    except Exception:
         return foreign
     method = content.get("method") if isinstance(content, dict) else None
     return method if method in PIPELINES else foreign

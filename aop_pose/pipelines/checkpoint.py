@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any, Generic
 
@@ -40,7 +39,8 @@ def read_checkpoint(path: Path, what: str, method: str, kind: type[C]) -> Checkp
     """UsageError that begins with ``what`` where the file is no checkpoint of that pipeline."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
+    # Fed with damaged bytes, torch raises nearly anything (UnpicklingError, struct.error, IndexError, ...).
+    except Exception as error:
         raise UsageError(f"{what}: {path} is not a checkpoint of --method {method} ({type(error).__name__})") from None
     expected = {"method", "stage", "config", "state"}
     if not (isinstance(content, dict) and expected <= content.keys() and content["method"] == method):
