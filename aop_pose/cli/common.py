@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from typing import Any
 
 import typer
+
+from aop_pose.errors import UsageError
 
 # What has to be typed to go on after Ctrl-C, for the commands that can go on.
 _RESUME = {
@@ -16,6 +19,22 @@ _RESUME = {
     "pretrain": "the same command with --resume continues from the last finished epoch",
     "benchmark": "the same command with --resume continues with the run that was broken off",
 }
+
+
+ADDITIONS = "aop_pose"
+"""Group of entry points: modules that add quantities, schemas, formats or pipelines by ``register`` when imported."""
+
+
+def load_additions() -> None:
+    """Import what other packages add; UsageError names one that cannot be imported."""
+    for addition in entry_points(group=ADDITIONS):
+        try:
+            addition.load()
+        except Exception as error:
+            raise UsageError(
+                f"the addition {addition.name} ({addition.value}) cannot be imported "
+                f"({type(error).__name__}: {error}); repair or uninstall it"
+            ) from error
 
 
 def sub_app(**settings: Any) -> typer.Typer:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from aop_pose import __version__
-from aop_pose.cli.common import command_from, finish_interrupted
+from aop_pose.cli.common import command_from, finish_interrupted, load_additions
 from aop_pose.errors import AopPoseError
 
 # Command -> "module:attribute" below aop_pose.cli: a function, or a typer app with commands of its own.
@@ -77,6 +77,7 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+    load_additions()
 
 
 def main(arguments: list[str] | None = None) -> None:
