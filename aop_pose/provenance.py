@@ -1,9 +1,11 @@
-"""Versions of this package and of those it stands on, from the installed records: importing some takes seconds."""
+"""Facts of a run: versions from the installed records (importing some takes seconds), memory, hashes."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,6 +50,28 @@ def _first_version(names: tuple[str, ...]) -> str | None:
         except PackageNotFoundError:
             continue
     return None
+
+
+def peak_memory_mb() -> float | None:
+    """Most memory this process has held, in MB of 2^20 bytes; None on Windows, which does not say it this way."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not getrusage: on Linux a new program inherits the peak of the one that started it.
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def memory_gib() -> float | None:
+    """Memory of this machine in GiB of 2^30 bytes; None where the system does not say, as on Windows."""
+    if not hasattr(os, "sysconf") or not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
 def sha256_of(path: Path) -> str:

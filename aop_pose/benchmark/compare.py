@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from statistics import fmean, stdev
 from typing import Any
@@ -33,9 +33,9 @@ class MethodRow:
     missing: float
     """Frames that were not measured, mean over the seeds."""
     training_minutes: float
-    training_memory_mb: float
-    """Largest over the seeds, as that of measuring."""
-    measuring_memory_mb: float
+    training_memory_mb: float | None
+    """Largest over the seeds, as that of measuring; None where the system does not say."""
+    measuring_memory_mb: float | None
     ms_per_frame: float
     artefact_mb: float
 
@@ -112,11 +112,15 @@ def _row(method: str, runs: list[dict[str, Any]], names: Sequence[str], resampli
         by_seed={metric: errors.mean(axis=1)[:, place].tolist() for place, metric in enumerate(METRICS)},
         missing=fmean(run["figures"]["n_missing"] for run in runs),
         training_minutes=fmean(run["training"]["wall_seconds"] for run in runs) / 60,
-        training_memory_mb=max(run["training"]["peak_memory_mb"] for run in runs),
-        measuring_memory_mb=max(run["measuring"]["peak_memory_mb"] for run in runs),
+        training_memory_mb=_most(run["training"].get("peak_memory_mb") for run in runs),
+        measuring_memory_mb=_most(run["measuring"]["peak_memory_mb"] for run in runs),
         ms_per_frame=fmean(run["measuring"]["ms_per_frame"] for run in runs),
         artefact_mb=fmean(run["artefact"]["bytes"] for run in runs) / 1e6,
     )
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _pairs(

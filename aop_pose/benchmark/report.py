@@ -63,6 +63,10 @@ def grids(comparison: Comparison) -> list[Grid]:
     return [methods, tests] if comparison.pairs else [methods]
 
 
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
 def _method_cells(row: MethodRow) -> tuple[str, ...]:
     spreads = [row.seed_spread(metric) for metric in METRICS]
     return (
@@ -73,9 +77,9 @@ def _method_cells(row: MethodRow) -> tuple[str, ...]:
         f"{row.missing:.3g}",
         str(row.epochs),
         f"{row.training_minutes:.1f}",
-        f"{row.training_memory_mb:.0f}",
+        _whole(row.training_memory_mb),
         f"{row.ms_per_frame:.1f}",
-        f"{row.measuring_memory_mb:.0f}",
+        _whole(row.measuring_memory_mb),
         f"{row.artefact_mb:.1f}",
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import statistics
 import sys
@@ -47,7 +46,7 @@ from aop_pose.measuring.folder import predict
 from aop_pose.pipelines import pipeline
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RECORD, read_record
-from aop_pose.provenance import sha256_of
+from aop_pose.provenance import peak_memory_mb, sha256_of
 
 T = TypeVar("T")
 
@@ -94,17 +93,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def peak_memory_mb() -> float:
-    """Most memory this process has held, in MB of 2^20 bytes, as ``run.json`` gives it."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Not getrusage: on Linux a new program inherits the peak of the one that started it.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-"""Pixel errors are given as if the longer side of each picture had this many pixels."""
 PASSES = 3
 """The median of so many is the time per frame."""
 

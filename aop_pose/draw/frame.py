@@ -246,7 +246,8 @@ def overlay_name(source: str, index: int) -> PurePosixPath:
 
     Different (source, index) never share a name: ``@``, ``%`` and unsafe characters of a source are written
     as ``%NN``, so that an ``@`` is always ours, and a part that is too long is cut and ends in ``@`` and a
-    hash of the whole.
+    hash of the whole. Upper and lower case are kept: frames whose names differ by case alone, as Linux allows,
+    share an overlay on a disk of Windows or macOS.
     """
     *folders, name = source.split("/")
     stem, dot, suffix = name.rpartition(".")

@@ -19,7 +19,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces ``path``, on any error it is removed.
 
     The folder is made where it does not exist. A killed process leaves at most a hidden ``.NAME.PID.tmp``;
-    ``remove_leftovers`` knows it.
+    ``remove_leftovers`` knows it. Nothing is flushed to the disk: a power failure may lose what a kill does not.
+    On Windows a file that another program holds open is not replaced: PermissionError.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

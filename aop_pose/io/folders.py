@@ -85,12 +85,26 @@ def locked(folder: Path) -> Iterator[None]:
             ) from None
         except OSError:
             pass
+        if not _is_the_file(stream.fileno(), path):
+            # The run before removed it between our opening and our locking it: another one may hold the next.
+            raise UsageError(f"--out: another run has just written to {folder}; start this one again")
         try:
             yield
         finally:
-            # Held while it goes, so that nobody locks a file that is on its way out; Windows removes no open file.
+            # Held while it goes, so that nobody locks a file that is on its way out.
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+    if sys.platform == "win32":
+        # It removes no open file; one that the next run has opened stays.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _is_the_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def _lock(descriptor: int) -> None:

@@ -12,6 +12,8 @@ from aop_pose.io.discover import KNOWN_SUFFIXES, PICTURE_SUFFIXES, discover
 _MOST = 2000
 """Files whose first bytes are looked at."""
 _START = 352
+# So that a pipe in a folder stops nobody; Windows has neither such pipes nor this flag.
+_NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _DICOM_MARK = slice(128, 132)
 _NIFTI_MARK = slice(344, 348)
 _BY_START = (
@@ -99,7 +101,7 @@ def kind_of(path: Path) -> str:
 
 
 def _start(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | _NOT_WAITING)
     try:
         return os.read(descriptor, _START)
     finally:

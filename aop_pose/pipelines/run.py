@@ -172,8 +172,8 @@ def machine() -> str:
     """Cores and memory in words, without names."""
     cores = usable_cores()
     words = [f"{cores} core{'s' if cores > 1 else ''}"]
-    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
-        words.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    if (memory := provenance.memory_gib()) is not None:
+        words.append(f"{memory:.0f} GiB")
     return ", ".join([*words, platform.machine()])
 
 
@@ -192,13 +192,8 @@ def peak_memory() -> dict[str, int]:
     The first is left out on Windows, which does not say it this way, the second where no GPU was used.
     """
     found = {}
-    try:
-        import resource
-    except ImportError:
-        pass
-    else:
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        found["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    if (peak := provenance.peak_memory_mb()) is not None:
+        found["peak_memory_mb"] = round(peak)
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         peaks = (torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))

@@ -79,7 +79,7 @@ def _lives(pid):
 def test_peak_memory_counts_what_was_held_and_let_go():
     """In a process of its own: this one may have held more before."""
     code = (
-        "from aop_pose.benchmark.run import peak_memory_mb\n"
+        "from aop_pose.provenance import peak_memory_mb\n"
         "before = peak_memory_mb(); held = bytearray(b'1' * 60_000_000); del held\n"
         "print(peak_memory_mb() - before)"
     )

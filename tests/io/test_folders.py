@@ -1,12 +1,14 @@
 """The folder a run writes: whose it is, and what is removed from it."""
 
 import os
+import sys
 
 import pytest
 
 from aop_pose.errors import UsageError
+from aop_pose.io import folders
 from aop_pose.io.files import replacing
-from aop_pose.io.folders import DOCUMENT, OVERLAYS, STARTED, TABLE, claim, is_drawn
+from aop_pose.io.folders import DOCUMENT, LOCK, OVERLAYS, STARTED, TABLE, claim, is_drawn, locked
 
 IDENTITY = {"model": "m@1", "sources": ["a"]}
 
@@ -86,3 +88,22 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="cannot be written: Permission denied"):
         claim(tmp_path, IDENTITY, overwrite=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
+def test_a_lock_on_a_file_that_is_gone_holds_nothing_and_is_refused(monkeypatch, tmp_path):
+    """The run before removes its lock between the opening of it here and the locking."""
+
+    def late(descriptor):
+        (tmp_path / LOCK).unlink()
+
+    monkeypatch.setattr(folders, "_lock", late)
+    with pytest.raises(UsageError, match="another run has just written to"), locked(tmp_path):
+        pass
+
+
+def test_a_folder_is_free_again_and_keeps_no_lock(tmp_path):
+    for _ in range(2):
+        with locked(tmp_path / "out"):
+            pass
+    assert list((tmp_path / "out").iterdir()) == []

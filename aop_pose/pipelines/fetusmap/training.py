@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -22,6 +21,7 @@ from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, map_loss
 from aop_pose.pipelines.fetusmap.network import UNet3d
 from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, plan_memory
 from aop_pose.pipelines.lightning import Schedule, Training, rate_factor
+from aop_pose.provenance import memory_gib
 
 CHECKED = ("val/error_mm", "val/exchanged", "val/missing", "val/loss")
 
@@ -156,9 +156,9 @@ def fitting_size(config: FetusmapConfig, schema: Schema, budget_gb: float) -> tu
 
 
 def memory_of(device: str) -> float:
-    """GiB of the CUDA device of that number, or of the machine for ``cpu``."""
+    """GiB of the CUDA device of that number, or of the machine for ``cpu``; without end where nobody says."""
     if device == "cpu":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+        return memory_gib() or math.inf
     return float(torch.cuda.get_device_properties(int(device)).total_memory) / 2**30
 
 
