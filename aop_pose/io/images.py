@@ -31,7 +31,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 
 _ORIENTATION_TAG = 0x0112
 _PHOTOMETRIC_TAG = 262
-_COMPRESSION_TAG = 259
+_BITS_TAG, _COMPRESSION_TAG = 258, 259
 _WHITE_IS_ZERO = 0
 # Compression of a TIFF whose strips and tiles end with a checksum: Adobe's deflate, and the older one.
 _DEFLATE = (8, 32946)
@@ -50,6 +50,7 @@ _SWAPPED = {
     for order in "BLN"
 }
 _GRAY_AND_ALPHA = "LA;16B"
+_COLOURS = ("RGB", "RGBA", "RGBX", "CMYK", "LA", "YCbCr")
 
 # Pillow logs its complaints; without a handler Python would print them on stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -91,12 +92,15 @@ def read_values(path: Path) -> np.ndarray:
     """The numbers that the first page of a picture stores, (H, W) as it is seen: what a mask is made of.
 
     Palette pictures give their indices, colour pictures with equal channels the value of these. UnreadableError where
-    the channels differ, where a value that is not 0 is transparent, and for everything that is no picture.
+    the channels differ, where a value that is not 0 is transparent, where there are several pages, and for everything
+    that is no picture.
     """
     with refusals():
         check_file(path)
         with closing(_pages(path)) as pages:
             page = next(pages)
+            if page.image.format != "MPO" and getattr(page.image, "n_frames", 1) > 1:
+                raise UnreadableError(f"expected a mask of one page, found {getattr(page.image, 'n_frames', 1)}")
             return _turned(_guarded(partial(_stored, page)), page.orientation)
 
 
@@ -196,7 +200,17 @@ def _page(image: ImageFile.ImageFile, stream: BinaryIO, number: int, depth: int)
     if aspect is not None and max(before, left) >= 5:
         aspect = 1 / aspect
     deep = _deep(image, stream, number, raw) if raw in _SWAPPED or raw == _GRAY_AND_ALPHA else None
+    if deep is None and image.mode in _COLOURS and _bits(image, depth) > 8:
+        # Pillow would give the high bytes alone: a nearly black picture where the data have 12 bits.
+        raise UnreadableError("16-bit colour that is animated, planar, premultiplied or CMYK is not supported")
     return _Page(image, deep, left, aspect, depth)
+
+
+def _bits(image: ImageFile.ImageFile, depth: int) -> int:
+    if image.format != "TIFF":
+        return depth
+    tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined]
+    return max(_all(tags.get(_BITS_TAG)), default=1)
 
 
 def _pixel_bytes(image: ImageFile.ImageFile) -> int:

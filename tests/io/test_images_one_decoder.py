@@ -126,6 +126,14 @@ def test_a_mask_keeps_its_numbers_whatever_it_is_stored_as(tmp_path: Path) -> No
         read_mask(tmp_path / "half.tif")
 
 
+def test_a_mask_of_several_pages_is_refused(tmp_path: Path) -> None:
+    for kind in ("TIFF", "GIF", "PNG"):
+        pages = [Image.fromarray(np.roll(MASK, shift, axis=1)) for shift in (0, 4)]
+        path = saved(tmp_path / f"a.{kind.lower()}", pages[0], save_all=True, append_images=pages[1:])
+        with pytest.raises(UnreadableError, match="expected a mask of one page, found 2"):
+            read_mask(path)
+
+
 # ---- depth
 
 
@@ -140,6 +148,15 @@ def test_colour_of_sixteen_bits_is_read_as_its_gray_twin(tmp_path: Path, channel
     stack = {2: [DEEP, opaque], 3: [DEEP] * 3, 4: [DEEP] * 3 + [opaque]}[channels]
     (tmp_path / "colour.png").write_bytes(png(np.dstack(stack), 16, {2: 4, 3: 2, 4: 6}[channels]))
     assert np.array_equal(read_frame(tmp_path / "colour.png").pixels, twin)
+
+
+def test_deep_colour_that_would_lose_its_low_bytes_is_refused(tmp_path: Path) -> None:
+    data = deep_tiff(np.dstack([DEEP] * 3), "<")
+    # Planes one behind the other: a tag more than there was room for, so it takes the place of the strip's rows.
+    planar = data.replace(struct.pack("<HHII", 278, 4, 1, DEEP.shape[0]), struct.pack("<HHIHH", 284, 3, 1, 2, 0))
+    assert planar != data
+    (tmp_path / "a.tif").write_bytes(planar)
+    assert refusal(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -271,6 +271,10 @@ def open_metaimage(path: Path) -> StoredVolume:
     axes = len(header.sizes)
     # A row of the file's matrix is the direction of one axis.
     directions = np.eye(axes) if matrix is None else _shaped(matrix, axes * axes).reshape(axes, axes).T
+    lengths = np.linalg.norm(directions, axis=0)
+    if not np.allclose(lengths, 1, rtol=0, atol=_SAME_SPACING):
+        found = ", ".join(f"{length:.4g}" for length in lengths)
+        raise UnreadableError(f"TransformMatrix: expected directions of length 1 beside the spacing, found {found}")
     place = np.zeros(axes) if origin is None else _shaped(origin, axes)
     i, j, k = header.sizes[:3]
     return StoredVolume(

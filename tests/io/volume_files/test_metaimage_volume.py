@@ -36,7 +36,7 @@ def test_a_metaimage_without_matrix_runs_left_back_up(tmp_path):
         ("ElementSpacing = 1 2", "expected 3 numbers, found 2"),
         ("ElementSpacing = a b c", "damaged MetaImage header"),
         ("ElementSpacing = 1 2 3\nOffset = x 0 0", "damaged MetaImage header: Offset = x 0 0"),
-        ("ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 .5 .8 0 0 0 1", "expected axes at right angles"),
+        ("ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 .6 .8 0 0 0 1", "expected axes at right angles"),
         ("ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 1 0 0 0 0 1", "expected axes at right angles"),
         ("ElementSpacing = 1 2 3\nElementNumberOfChannels = 3", "found 3 channels"),
     ],
@@ -52,3 +52,9 @@ def test_a_truncated_metaimage_is_refused(tmp_path, compressed):
     file = metaimage(tmp_path / "a.mha", "ElementSpacing = 1 2 3", compressed=compressed, cut=8)
     with pytest.raises(UnreadableError, match="truncated"):
         read_volume(file)
+
+
+def test_directions_that_state_a_second_spacing_are_refused(tmp_path):
+    half = f"TransformMatrix = {numbers(np.diag([1, 0.5, 1]))}\nElementSpacing = 1 2 3"
+    with pytest.raises(UnreadableError, match=r"TransformMatrix: expected directions of length 1 .*, found 1, 0\.5, 1"):
+        read_volume(metaimage(tmp_path / "a.mha", half))
