@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aop_pose.core.schemas import FETAL_FACE as FETAL_FACE
     from aop_pose.core.schemas import FETUS as FETUS
     from aop_pose.core.schemas import HEAD as HEAD
+    from aop_pose.evaluation.comparison import evaluate as evaluate
     from aop_pose.geometry import angle_of_progression as angle_of_progression
     from aop_pose.inference.weights import load as load
     from aop_pose.measuring.folder import predict as predict
@@ -45,6 +46,7 @@ _PUBLIC = {
     "Schema": "core.schema",
     "Volume": "core.frame",
     "angle_of_progression": "geometry",
+    "evaluate": "evaluation.comparison",
     "load": "inference.weights",
     "measure_array": "measuring.measurer",
     "predict": "measuring.folder",

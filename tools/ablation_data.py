@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aop_pose.evaluation.errors import metrics
+from aop_pose.evaluation.figures import metrics
 from aop_pose.formats.iugc import ANGLE, COLUMNS, IUGC, KEEP
 from aop_pose.formats.label import Label
 from aop_pose.formats.registry import read_labels

@@ -11,47 +11,40 @@ import argparse
 import sys
 from pathlib import Path
 
+import attrs
 import numpy as np
 
-from aop_pose.core.schemas import HEAD
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.errors import FrameErrors, frame_errors
-from aop_pose.evaluation.match import match
-from aop_pose.evaluation.sources import read_results_rows, read_truth, table_in
-from aop_pose.formats.split import groups_by_name
+from aop_pose.evaluation.comparison import Comparison, evaluate
+from aop_pose.evaluation.errors import Errors
 from aop_pose.geometry import regularise_axes
 from aop_pose.stats.bootstrap import group_bootstrap
-
-COLUMNS = {"ofd_mm": "OFD", "bpd_mm": "BPD", "hc_mm": "HC", "hc_ramanujan_mm": "HC (Ramanujan)"}
 
 
 def axes_table(results: Path, truth: Path, pattern: str) -> str:
     """Markdown: mean absolute error and bias in mm both ways, and the paired change of the former."""
-    reference = read_truth(truth, HEAD)
-    matched = match(read_results_rows(table_in(results)), reference, HEAD)
-    if matched.millimetres is None:
+    found = evaluate(results, truth, group_regex=pattern)
+    quantities = [one for one in found.errors.quantities if one.unit == "mm"]
+    if not quantities:
         raise UsageError(f"{truth}: expected pixel sizes (pixel_size_mm), found none there or in {results}")
-    ways = {"as found": matched.predicted, "one ellipse": regularise_axes(matched.predicted)}
-    errors = {
-        name: frame_errors(points, matched.truth, matched.sizes, None, HEAD, matched.millimetres)
-        for name, points in ways.items()
-    }
+    fitted = attrs.evolve(found.matched, predicted=regularise_axes(found.matched.predicted))
+    ways = {"as found": found, "one ellipse": Comparison.of(fitted, found.grouping)}
     lines = [
-        f"| points | {' | '.join(f'{title} MAE (bias), mm' for title in COLUMNS.values())} |",
-        f"| --- |{' --- |' * len(COLUMNS)}",
-        *(f"| {name} | {' | '.join(_cell(one, key) for key in COLUMNS)} |" for name, one in errors.items()),
+        f"| points | {' | '.join(f'{one.title} MAE (bias), mm' for one in quantities)} |",
+        f"| --- |{' --- |' * len(quantities)}",
+        *(f"| {name} | {' | '.join(_cell(one.errors, q.key) for q in quantities)} |" for name, one in ways.items()),
     ]
-    patients = groups_by_name(matched.names, pattern)
-    changes = [_change(errors["as found"], errors["one ellipse"], key, patients) for key in COLUMNS]
+    both = [one.errors for one in ways.values()]
+    changes = [_change(*both, one.key, found.grouping.ids) for one in quantities]
     return "\n".join([*lines, f"| change of MAE | {' | '.join(changes)} |"])
 
 
-def _cell(errors: FrameErrors, key: str) -> str:
+def _cell(errors: Errors, key: str) -> str:
     difference = errors.differences[key][np.isfinite(errors.differences[key])]
     return f"{np.abs(difference).mean():.3f} ({difference.mean():+.3f})" if len(difference) else "none"
 
 
-def _change(before: FrameErrors, after: FrameErrors, key: str, patients: np.ndarray) -> str:
+def _change(before: Errors, after: Errors, key: str, patients: np.ndarray) -> str:
     change = np.abs(after.differences[key]) - np.abs(before.differences[key])
     known = np.isfinite(change)
     if not known.any():

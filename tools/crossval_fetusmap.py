@@ -29,7 +29,7 @@ from ablation import guarded, write_result
 
 from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.errors import point_errors, volume_diagonals
+from aop_pose.evaluation.errors import volume_diagonals, volume_errors
 from aop_pose.formats.label import Label
 from aop_pose.formats.points3d import POINTS_3D, schema_of
 from aop_pose.formats.registry import read_labels
@@ -91,7 +91,7 @@ def floor_errors(
     for axes in ("own", "patient"):
         means = np.nanmean([points[axes] for points in before], axis=0)
         truth = np.array([points[axes] for points in after])
-        errors = point_errors(np.broadcast_to(means, truth.shape), truth, np.full(len(truth), np.nan), schema)
+        errors = volume_errors(np.broadcast_to(means, truth.shape), truth, np.full(len(truth), np.nan), schema)
         found[axes] = errors.up_to_swap(schema.sides) if free else errors.distances
     best = min(found.values(), key=lambda errors: float(np.nanmean(errors)))
     return {volume.name: np.round(errors, 3).tolist() for volume, errors in zip(left_out, best, strict=True)}
@@ -106,7 +106,7 @@ def measure(predictor: VolumePredictor, volumes: Sequence[Label], schema: Schema
         found = predictor.find(volume)
         points = volume.to_mm(found.keypoints.coords) if found.keypoints is not None else np.full(truth.shape, np.nan)
         diagonals = volume_diagonals(volume.affine[None], np.array([volume.shape]))
-        errors = point_errors(points[None], truth[None], diagonals, schema)
+        errors = volume_errors(points[None], truth[None], diagonals, schema)
         # What is not found is off by the diagonal of the volume.
         named, free = (
             np.where(errors.labelled & np.isnan(some), diagonals, some)[0].round(3).tolist()

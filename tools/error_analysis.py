@@ -24,7 +24,7 @@ from error_parts import axis_errors, own_part, share_between
 
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.errors import FrameErrors, frame_errors
+from aop_pose.evaluation.errors import Errors, frame_errors
 from aop_pose.evaluation.grouping import QUALITY_WORDS, contrast
 from aop_pose.formats.label import Label, resolve
 from aop_pose.formats.registry import read_labels
@@ -54,7 +54,7 @@ class Read:
     """(n, 3, 2) pixels of the frames."""
     factor: np.ndarray
     """(n,) pixels of the frame -> the 512 scale."""
-    errors: FrameErrors
+    errors: Errors
     groups: np.ndarray
     thumbnails: np.ndarray
     contrast: np.ndarray

@@ -31,8 +31,8 @@ from ablation import Arm, Measured, Results, guarded, read_results, train_missin
 
 from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.errors import MeasurementErrors, PointErrors, point_errors, volume_diagonals, whole_body
-from aop_pose.evaluation.figures import volume_figures
+from aop_pose.evaluation.errors import Errors, volume_diagonals, volume_errors, whole_body
+from aop_pose.evaluation.figures import estimates_of, figures_of, twins_of
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.phantom.fetus import write_fetus_phantoms
@@ -165,7 +165,7 @@ def measure(predictor: VolumePredictor, data: Path) -> dict[str, dict[str, Any]]
         found = predictor.find(volume)
         points = volume.to_mm(found.keypoints.coords) if found.keypoints is not None else np.full(truth.shape, np.nan)
         diagonal = volume_diagonals(volume.affine[None], np.array([volume.shape]))
-        errors = point_errors(points[None], truth[None], diagonal, FETUS)
+        errors = volume_errors(points[None], truth[None], diagonal, FETUS)
         means = [
             float(np.where(np.isfinite(some), some, diagonal).mean())
             for some in (errors.distances, errors.up_to_swap(whole_body(FETUS)))
@@ -181,13 +181,13 @@ def _listed(values: np.ndarray) -> list[float | None]:
     return [round(float(value), 3) if np.isfinite(value) else None for value in values]
 
 
-def errors_of(runs: Sequence[dict[str, Any]]) -> PointErrors:
+def errors_of(runs: Sequence[dict[str, Any]]) -> Errors:
     """The errors of several seeds below each other, as ``evaluate`` takes them."""
     volumes = [one for run in runs for one in run["volumes"].values()]
     named, exchanged = (np.array([one[key] for one in volumes], float) for key in ("named_mm", "exchanged_mm"))
-    return PointErrors(
-        FETUS, np.isfinite(named).any(axis=1), np.full(named.shape, True), named, exchanged,
-        np.array([one["diagonal_mm"] for one in volumes]),
+    return Errors(
+        FETUS, np.isfinite(named).any(axis=1), np.full(named.shape, True), named,
+        np.array([one["diagonal_mm"] for one in volumes]), exchanged=exchanged,
     )  # fmt: skip
 
 
@@ -218,15 +218,16 @@ def table(done: Results) -> Iterator[str]:
     for name, runs in arms.items():
         errors = errors_of(list(runs.values()))
         groups = np.tile(np.arange(len(errors.measured) // len(runs)), len(runs))
-        figures = volume_figures(errors, MeasurementErrors({}, {}), groups)
-        confused = figures.estimates.get("lr_confusion")
+        figures = figures_of(errors)
+        confused = estimates_of(figures, groups).get("lr_confusion")
         one = next(iter(runs.values()))
         seconds = [run["train_cpu_seconds"] for run in runs.values() if run["train_cpu_seconds"] is not None]
         cells = [
             f"{name}: {ARMS[name]}", str(len(runs)), "x".join(map(str, one["size"])),
             f"{one['bytes_of_a_step'] / 2**30:.3f}", *measured.means(runs),
-            f"{100 * figures.twins['pck_auc']:.1f} %", "-" if confused is None else f"{100 * confused.value:.0f} %",
-            f"{figures.n_points_missing} of {figures.n_points}", *measured.paired(runs, before),
+            f"{100 * twins_of(figures)['pck_auc'].value:.1f} %",
+            "-" if confused is None else f"{100 * confused.value:.0f} %",
+            f"{errors.missing_points.sum()} of {errors.labelled.sum()}", *measured.paired(runs, before),
             f"{np.mean(seconds):.0f}" if seconds else "-",
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"

@@ -10,12 +10,22 @@ from typing import Any
 import attrs
 import numpy as np
 
-from aop_pose.benchmark.plan import Plan
+from aop_pose.benchmark.plan import SCHEMA, Plan
+from aop_pose.core.schema import Quantity, main_quantity
 from aop_pose.stats.agreement import holm
 from aop_pose.stats.bootstrap import Estimate, Resampling, sign_flip_test
 
-METRICS = ("mre_px", "aop_mae_deg")
-"""What is compared, in the order of the two errors that a run keeps of each frame."""
+
+def _main() -> Quantity:
+    main = main_quantity(SCHEMA.quantities)
+    assert main is not None  # a schema without quantities measures nothing
+    return main
+
+
+MAIN = _main()
+"""The quantity that methods are compared by, beside their points."""
+METRICS = ("mre_px", MAIN.figure("mae"))
+"""The compared figures, in the order of the two errors that a run keeps of each frame."""
 
 
 @attrs.frozen
@@ -61,8 +71,8 @@ class Pair:
 
 
 @attrs.frozen(eq=False)
-class Comparison:
-    """A benchmark as its table shows it."""
+class Benchmark:
+    """Finished runs as their table shows them."""
 
     plan: Plan
     runs: Sequence[dict[str, Any]]
@@ -77,13 +87,13 @@ class Comparison:
 
 def compare(
     plan: Plan, runs: Sequence[dict[str, Any]], names: Sequence[str], groups: np.ndarray, notes: tuple[str, ...] = ()
-) -> Comparison:
-    """Compare finished runs (``one_run``) on the frames ``names`` (n,), which ``groups`` (n,) keep together."""
+) -> Benchmark:
+    """Compare finished runs on the frames ``names`` (n,), which ``groups`` (n,) keep together."""
     resampling = Resampling(groups)
     by_method = {method: [run for run in runs if run["method"] == method] for method in plan.methods}
     finished = {method: found for method, found in by_method.items() if found}
     rows = tuple(_row(method, found, names, resampling) for method, found in finished.items())
-    return Comparison(
+    return Benchmark(
         plan=plan,
         runs=runs,
         methods=rows,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import attrs
 
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.label import Label, resolve
 from aop_pose.formats.registry import read_labels
@@ -20,6 +21,10 @@ from aop_pose.formats.split import near_duplicate_groups, split_table
 from aop_pose.io.files import replacing
 from aop_pose.pipelines import PIPELINES
 
+SCHEMA = AOP
+"""What is measured: the labels are iugc files."""
+SCALE = 512.0
+"""Pixel errors are given as if the longer side of each picture had this many pixels."""
 PACE_EPOCHS = 2
 """Of the short training that finds a method's pace: the first warms up, the last is timed."""
 
@@ -247,6 +252,3 @@ def read_tested(plan: Plan, splits: Splits) -> Tested:
     near = sum(group in seen for group in groups[: len(tested)].tolist())
     notes = (f"measured frames that are near-duplicates of learned ones: {near}",) if near else ()
     return Tested(tested, groups[: len(tested)], notes)
-
-
-SCALE = 512.0

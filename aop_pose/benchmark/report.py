@@ -13,14 +13,15 @@ import attrs
 import numpy as np
 
 from aop_pose import __version__
-from aop_pose.benchmark.compare import METRICS, Comparison, MethodRow, Pair
+from aop_pose.benchmark.compare import MAIN, METRICS, Benchmark, MethodRow, Pair
 from aop_pose.benchmark.plan import SCALE
 from aop_pose.evaluation.errors import rounded
 from aop_pose.evaluation.report.html import Axis, Chart, document, table
 from aop_pose.io.files import replacing
 from aop_pose.stats.bootstrap import Estimate
 
-METRIC_WORDS = {"mre_px": f"MRE, px of {SCALE:g}", "aop_mae_deg": "AoP MAE, °"}
+_UNIT = MAIN.sign.strip()
+METRIC_WORDS = dict(zip(METRICS, (f"MRE, px of {SCALE:g}", f"{MAIN.title} MAE, {_UNIT}"), strict=True))
 """Each of ``compare.METRICS`` as a heading says it."""
 
 
@@ -33,19 +34,19 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-def how(comparison: Comparison) -> list[str]:
+def how(benchmark: Benchmark) -> list[str]:
     """When, where, and with which command."""
-    machines = dict.fromkeys(str(run["training"].get("machine", "not stated")) for run in comparison.runs)
-    days = sorted(run["finished"][:10] for run in comparison.runs)
+    machines = dict.fromkeys(str(run["training"].get("machine", "not stated")) for run in benchmark.runs)
+    days = sorted(run["finished"][:10] for run in benchmark.runs)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     return [
-        f"{comparison.n_frames} held-out frames in {comparison.n_groups} groups of near-duplicates; every run had a "
-        f"budget of {comparison.plan.budget.words}. {when}, {', '.join(machines)}, aop-pose {__version__}.",
-        f"`{comparison.plan.command()}`",
+        f"{benchmark.n_frames} held-out frames in {benchmark.n_groups} groups of near-duplicates; every run had a "
+        f"budget of {benchmark.plan.budget.words}. {when}, {', '.join(machines)}, aop-pose {__version__}.",
+        f"`{benchmark.plan.command()}`",
     ]
 
 
-def grids(comparison: Comparison) -> list[Grid]:
+def grids(benchmark: Benchmark) -> list[Grid]:
     """The table of the methods and, for two or more, that of the tests."""
     methods = Grid(
         "Methods",
@@ -53,14 +54,14 @@ def grids(comparison: Comparison) -> list[Grid]:
             "method", "seeds", *METRIC_WORDS.values(), "SD over seeds", "missing", "epochs", "training, min",
             "peak memory, MB", "ms a frame", "measuring, MB", "artefact, MB",
         ),
-        tuple(map(_method_cells, comparison.methods)),
+        tuple(map(_method_cells, benchmark.methods)),
     )  # fmt: skip
     tests = Grid(
         "Differences",
         ("first minus second", "error", "seeds", "difference", "p", "p, Holm"),
-        tuple(map(_pair_cells, comparison.pairs)),
+        tuple(map(_pair_cells, benchmark.pairs)),
     )
-    return [methods, tests] if comparison.pairs else [methods]
+    return [methods, tests] if benchmark.pairs else [methods]
 
 
 def _whole(value: float | None) -> str:
@@ -103,54 +104,57 @@ def _probability(p: float | None) -> str:
     return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def words(comparison: Comparison) -> list[str]:
+def words(benchmark: Benchmark) -> list[str]:
     """What has to be known to read the tables."""
-    plan = comparison.plan
+    plan = benchmark.plan
     budget = (
         "Epochs: those that fit the budget at the pace of a short training, the same for all seeds of a method."
         if plan.budget.seconds is not None
         else "Epochs: the budget itself; the time they took stands beside."
     )
+    lost = "that" if MAIN.missing is None else f"{MAIN.missing:g}{MAIN.sign}"
     lines = [
         "Every method saw the same frames: each seed holds out a tenth of the labels, in whole groups, to choose the "
         "epoch; the measured frames trained and chose nothing.",
         budget,
-        f"Means over frames and seeds; a missing frame counts as the diagonal of its picture and as 180°. MRE: mean "
+        f"Means over frames and seeds; a missing frame counts as the diagonal of its picture and as {lost}. MRE: mean "
         f"radial error as if the longer side had {SCALE:g} pixels.",
         "Time and memory of measuring are those of `aop-pose predict --no-overlay` with the exported artefact: reading "
         "included, all cores, median of 3 passes. Peak memory is that of the process (of the host, not of a GPU).",
     ]
-    if comparison.withheld:
-        lines.append(f"Intervals and tests are withheld: {comparison.withheld}.")
+    if benchmark.withheld:
+        lines.append(f"Intervals and tests are withheld: {benchmark.withheld}.")
     else:
         lines.append("Intervals: 95 % bootstrap over groups; they do not hold what another seed would change.")
-    if comparison.pairs and not comparison.withheld:
+    if benchmark.pairs and not benchmark.withheld:
         lines.append(
             "p: paired sign-flip test over groups on errors averaged over shared seeds; Holm: corrected for the "
-            f"{len(comparison.pairs)} tests of this table."
+            f"{len(benchmark.pairs)} tests of this table."
         )
-    return [*lines, *(f"{note[0].upper()}{note[1:]}." for note in comparison.notes)]
+    return [*lines, *(f"{note[0].upper()}{note[1:]}." for note in benchmark.notes)]
 
 
 _ROW = 44.0
 
 
-def page(comparison: Comparison, notice: str) -> str:
+def page(benchmark: Benchmark, notice: str) -> str:
     """The whole page as HTML."""
-    warn = f'<p class="warn">{_marked(comparison.withheld)}</p>' if comparison.withheld else ""
+    warn = f'<p class="warn">{_marked(benchmark.withheld)}</p>' if benchmark.withheld else ""
     plots = "".join(
-        f"<figure>{_chart(comparison, metric, label)}<figcaption>{escape(label)}: dot = mean, line = 95 % interval "
+        f"<figure>{_chart(benchmark, metric, label)}<figcaption>{escape(label)}: dot = mean, line = 95 % interval "
         "over groups, small dots = single seeds.</figcaption></figure>"
-        for metric, label in (("mre_px", f"Mean radial error, px of {SCALE:g}"), ("aop_mae_deg", "AoP error, °"))
+        for metric, label in zip(
+            METRICS, (f"Mean radial error, px of {SCALE:g}", f"{MAIN.title} error, {_UNIT}"), strict=True
+        )
     )
-    made, command = how(comparison)
-    lines = "".join(f"<li>{_marked(line)}</li>" for line in (*words(comparison), command))
+    made, command = how(benchmark)
+    lines = "".join(f"<li>{_marked(line)}</li>" for line in (*words(benchmark), command))
     body = [
         f'<header><h1>Benchmark</h1><p>{_marked(made)}</p><p class="notice">{escape(notice)}</p>{warn}</header>',
         f'<section class="plots">{plots}</section>',
         *(
             table(grid.title, grid.heads, [[_interval_small(cell) for cell in row] for row in grid.rows], "table wide")
-            for grid in grids(comparison)
+            for grid in grids(benchmark)
         ),
         f"<aside><ul>{lines}</ul></aside>",
         f"<footer><b>{escape(notice)}</b> Made by aop-pose {__version__} benchmark.</footer>",
@@ -167,8 +171,8 @@ def _interval_small(cell: str) -> str:
     return f"{value} <small>[{ends}</small>" if bracket else value
 
 
-def _chart(comparison: Comparison, metric: str, label: str) -> str:
-    rows = list(reversed(comparison.methods))
+def _chart(benchmark: Benchmark, metric: str, label: str) -> str:
+    rows = list(reversed(benchmark.methods))
     ends = [
         end
         for row in rows
@@ -189,44 +193,44 @@ def _chart(comparison: Comparison, metric: str, label: str) -> str:
 JSON_FILE, TABLE_FILE, PAGE_FILE = "benchmark.json", "table.md", "benchmark.html"
 
 
-def write_report(out: Path, comparison: Comparison, notice: str) -> None:
+def write_report(out: Path, benchmark: Benchmark, notice: str) -> None:
     """Write the three files; each replaces an earlier one only when complete."""
     texts = {
-        TABLE_FILE: markdown(comparison, notice),
-        PAGE_FILE: page(comparison, notice),
-        JSON_FILE: json.dumps(as_json(comparison), indent=1) + "\n",
+        TABLE_FILE: markdown(benchmark, notice),
+        PAGE_FILE: page(benchmark, notice),
+        JSON_FILE: json.dumps(as_json(benchmark), indent=1) + "\n",
     }
     for name, text in texts.items():
         with replacing(out / name) as part:
             part.write_text(text, encoding="utf-8")
 
 
-def markdown(comparison: Comparison, notice: str) -> str:
+def markdown(benchmark: Benchmark, notice: str) -> str:
     """``table.md``: how it was made, the table, the tests, what to know."""
-    parts = ["# Benchmark\n", *(f"{line}\n" for line in how(comparison)), f"**{notice}**\n"]
-    for grid in grids(comparison):
+    parts = ["# Benchmark\n", *(f"{line}\n" for line in how(benchmark)), f"**{notice}**\n"]
+    for grid in grids(benchmark):
         lines = [grid.heads, ("---",) * len(grid.heads), *grid.rows]
         parts.append(f"## {grid.title}\n")
         parts.append("\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n")
-    parts.append("\n".join(f"- {line}" for line in words(comparison)))
+    parts.append("\n".join(f"- {line}" for line in words(benchmark)))
     return "\n".join(parts) + "\n"
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(benchmark: Benchmark) -> dict[str, Any]:
     """``benchmark.json``; the errors frame by frame stand in the files of the runs."""
-    plan = comparison.plan
+    plan = benchmark.plan
     return {
         "command": plan.command(),
         "aop_pose": __version__,
         "budget": str(plan.budget),
         "scale": SCALE,
-        "n": comparison.n_frames,
-        "n_groups": comparison.n_groups,
-        "ci_withheld": comparison.withheld or None,
-        "notes": list(comparison.notes),
-        "methods": [_method_entry(row) for row in comparison.methods],
-        "pairs": [_pair_entry(pair) for pair in comparison.pairs],
-        "runs": [{key: value for key, value in run.items() if key != "errors"} for run in comparison.runs],
+        "n": benchmark.n_frames,
+        "n_groups": benchmark.n_groups,
+        "ci_withheld": benchmark.withheld or None,
+        "notes": list(benchmark.notes),
+        "methods": [_method_entry(row) for row in benchmark.methods],
+        "pairs": [_pair_entry(pair) for pair in benchmark.pairs],
+        "runs": [{key: value for key, value in run.items() if key != "errors"} for run in benchmark.runs],
     }
 
 

@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
-from aop_pose.benchmark.compare import Comparison, compare
+from aop_pose.benchmark.compare import MAIN, Benchmark, compare
 from aop_pose.benchmark.plan import (
     PACE_EPOCHS,
     SCALE,
+    SCHEMA,
     Pace,
     Plan,
     Splits,
@@ -33,10 +34,9 @@ from aop_pose.benchmark.plan import (
     read_tested,
 )
 from aop_pose.benchmark.report import write_report
-from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.evaluation.errors import FrameErrors, frame_errors, summarise
-from aop_pose.evaluation.match import Truth, match
+from aop_pose.evaluation.comparison import Comparison, evaluate
+from aop_pose.evaluation.figures import promised
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.weights import load
 from aop_pose.io.files import replacing
@@ -177,7 +177,7 @@ def _train(task: Task, epochs: int) -> dict[str, Any]:
 def measure(task: Task) -> dict[str, Any]:
     """Measure the held-out frames with the artefact, as ``aop-pose predict`` does, and compare them with the truth."""
     truth = read_labels(task.tested, task.data)
-    predictor = load(task.artefact, AOP.name, task.device, threads=1)
+    predictor = load(task.artefact, SCHEMA.name, task.device, threads=1)
     seconds = []
     with tempfile.TemporaryDirectory(prefix="aop-pose-measured-") as folder:
         for number in range(PASSES):
@@ -188,32 +188,33 @@ def measure(task: Task) -> dict[str, Any]:
         rows = read_results(Path(folder) / "0" / TABLE)
     # A row a file, in their order; named as the label file names them.
     stills = (row for row in rows if row["index"] == "0")
-    rows = [{**row, "source": frame.name} for row, frame in zip(stills, truth, strict=True)]
-    matched = match(
-        rows, Truth([frame.name for frame in truth], [frame.points for frame in truth]), AOP,
-        np.array([(frame.width, frame.height) for frame in truth], dtype=np.float64),
-    )  # fmt: skip
-    errors = frame_errors(matched.predicted, matched.truth, matched.sizes, SCALE, AOP)
+    named = [
+        {**row, "source": frame.name, "width": str(frame.width), "height": str(frame.height)}
+        for row, frame in zip(stills, truth, strict=True)
+    ]
+    compared = evaluate(named, task.tested, scale=SCALE)
     return {
         "measuring": {
             "ms_per_frame": 1000 * statistics.median(seconds) / len(truth),
             "peak_memory_mb": peak_memory_mb(),
         },
-        "figures": summarise(errors),
-        "errors": errors_by_frame(matched.names, errors),
+        "figures": promised(compared.errors),
+        "errors": errors_by_frame(compared),
     }
 
 
-def errors_by_frame(names: tuple[str, ...], errors: FrameErrors) -> dict[str, list[float]]:
-    """Name -> mean radial error in pixels of ``SCALE`` and absolute AoP error in degrees.
+def errors_by_frame(comparison: Comparison) -> dict[str, list[float]]:
+    """Name -> mean radial error in pixels of ``SCALE``, and absolute error of ``MAIN`` in its unit.
 
-    A frame that was not measured has erred by the diagonal of its picture and by 180 degrees, so that methods stay
-    comparable frame by frame.
+    A frame that was not measured has erred by what a missing one counts as (the diagonal of its picture, 180 degrees),
+    so that methods stay comparable frame by frame.
     """
+    errors = comparison.errors
     radial = np.where(errors.measured, errors.distances.mean(axis=1), errors.diagonals)
-    angle = np.abs(errors.differences["aop"])
-    angle = np.where(np.isfinite(angle), angle, 180.0)
-    return {name: [round(float(r), 4), round(float(a), 4)] for name, r, a in zip(names, radial, angle, strict=True)}
+    size = np.abs(errors.differences[MAIN.key])
+    size = np.where(np.isfinite(size), size, errors.losses[MAIN.key])
+    both = zip(comparison.matched.names, radial, size, strict=True)
+    return {name: [round(float(r), 4), round(float(s), 4)] for name, r, s in both}
 
 
 def _tell(task: Task, epochs: int, row: dict[str, float]) -> None:
@@ -239,7 +240,7 @@ def benchmark(
     notice: str = "",
     say: Callable[[str], None] = lambda line: None,
     work: Work = in_own_process,
-) -> Comparison:
+) -> Benchmark:
     """Train, export and measure every method with every seed, and compare them in ``out``.
 
     Writes ``runs/METHOD-SEED.json`` as each is finished, then ``benchmark.json``, ``table.md`` and
@@ -261,7 +262,7 @@ def benchmark(
         raise
 
 
-def _carry_out(plan: Plan, out: Path, notice: str, say: Callable[[str], None], work: Work) -> Comparison:
+def _carry_out(plan: Plan, out: Path, notice: str, say: Callable[[str], None], work: Work) -> Benchmark:
     splits = make_splits(plan, out)
     tested = read_tested(plan, splits)
     paces = {method: _pace(plan, out, splits, method, say, work) for method in plan.methods}
@@ -288,11 +289,11 @@ def _carry_out(plan: Plan, out: Path, notice: str, say: Callable[[str], None], w
             runs.append(record)
     if not runs:
         raise AopPoseError(f"no run was finished: {'; '.join(failed)}")
-    comparison = compare(plan, runs, [frame.name for frame in tested.frames], tested.groups, tested.notes)
-    write_report(out, comparison, notice)
+    done = compare(plan, runs, [frame.name for frame in tested.frames], tested.groups, tested.notes)
+    write_report(out, done, notice)
     if failed:
         raise AopPoseError(f"{len(failed)} runs failed: {'; '.join(failed)}; --resume tries them again")
-    return comparison
+    return done
 
 
 def _run(task: Task, epochs: int, pace: Pace | None, plan: Plan, work: Work) -> dict[str, Any]:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aop_pose.errors import RESEARCH_USE
-
-if TYPE_CHECKING:
-    from aop_pose.core.results import Row
-    from aop_pose.core.schema import Schema
-    from aop_pose.evaluation.match import Truth
 
 
 def evaluate(
@@ -74,72 +69,12 @@ def evaluate(
     """
     from rich.console import Console
 
-    from aop_pose.core.results import schema_of
-    from aop_pose.evaluation.comparison import TARGET_COVERAGE, manifest, study
-    from aop_pose.evaluation.errors import frame_errors, summarise
-    from aop_pose.evaluation.match import match
-    from aop_pose.evaluation.report.files import METRICS_FILE, PER_FRAME_FILE, REPORT_FILE, summary_table, write_report
-    from aop_pose.evaluation.report.page import Heading, page
-    from aop_pose.evaluation.report.plots import worst_pictures
-    from aop_pose.evaluation.sources import Pictures, grouping_of, is_results, read_results_rows, read_truth, table_in
+    from aop_pose.evaluation import comparison
+    from aop_pose.evaluation.report.files import summary_table
 
-    first, second = table_in(results), table_in(truth)
-    rows = read_results_rows(first)
-    schema = schema_of(rows)
-    reference = read_truth(second, schema)
-    if schema.dimensions == 3:
-        _evaluate_volumes(results, truth, out, rows, reference, schema, scale, group, group_regex, images)
-        return
-    pictures = None if images is None else Pictures.of(reference.names, images)
-    matched = match(rows, reference, schema, None if pictures is None else pictures.sizes)
-    errors = frame_errors(matched.predicted, matched.truth, matched.sizes, scale, schema, matched.millimetres)
-    figures = summarise(errors)
-    grouping = grouping_of(group, group_regex, reference, pictures)
-    compared = study(matched, errors, grouping, None if pictures is None else pictures.contrasts)
-    made_by = manifest(matched.models, first, second)
-    asked = (made_by["results_run"] or {}).get("coverage") or TARGET_COVERAGE
-    heading = Heading(str(results), str(truth), RESEARCH_USE, is_results(second, schema), asked)
-    worst = worst_pictures(compared, pictures.pixels) if pictures is not None else []
-    write_report(out, compared, figures, page(compared, figures, heading, worst), made_by)
-    for note in (*matched.notes, *compared.notes):
+    compared = comparison.evaluate(results, truth, scale=scale, group=group, group_regex=group_regex, images=images)
+    written = [str(path) for path in compared.write(out)]
+    for note in compared.notes:
         typer.echo(f"aop-pose: note: {note}", err=True)
-    Console().print(summary_table(figures, compared, title=f"{results} against {truth}"))
-    written = [str(out / name) for name in (METRICS_FILE, PER_FRAME_FILE, REPORT_FILE)]
+    Console().print(summary_table(compared))
     typer.echo(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")
-
-
-def _evaluate_volumes(
-    results: Path,
-    truth: Path,
-    out: Path,
-    rows: list[Row],
-    reference: Truth,
-    schema: Schema,
-    scale: float | None,
-    group: str,
-    group_regex: str,
-    images: Path | None,
-) -> None:
-    from rich.console import Console
-
-    from aop_pose.errors import UsageError
-    from aop_pose.evaluation.comparison import manifest, volume_study
-    from aop_pose.evaluation.match import match_volumes
-    from aop_pose.evaluation.report.files import volume_table, write_volume_report
-    from aop_pose.evaluation.report.page import Heading
-    from aop_pose.evaluation.report.page3d import volume_page
-    from aop_pose.evaluation.sources import grids_of, grouping_of, is_results, table_in
-
-    if scale is not None:
-        raise UsageError("--scale: expected results on pictures; errors in volumes are in millimetres, leave it out")
-    second = table_in(truth)
-    grids = grids_of(reference, images or second.parent)
-    matched = match_volumes(rows, reference, schema, grids)
-    study = volume_study(matched, grouping_of(group, group_regex, reference, None))
-    heading = Heading(str(results), str(truth), RESEARCH_USE, is_results(second, schema))
-    made_by = manifest(matched.models, table_in(results), second)
-    written = write_volume_report(out, study, volume_page(study, heading), made_by)
-    for note in study.notes:
-        typer.echo(f"aop-pose: note: {note}", err=True)
-    Console().print(volume_table(study, title=f"{results} against {truth}"))
-    typer.echo(f"wrote {', '.join(map(str, written[:-1]))} and {written[-1]}. {RESEARCH_USE}")

@@ -40,8 +40,12 @@ class Quantity:
     """The formula also takes the outline of the head, (m, 2): without one there is no such number."""
     missing: float | None = None
     """Error of an image without a prediction; None = the diagonal of the image."""
-    stated: bool = False
-    """A truth file may state it (the expert's circumference): then that is the reference, not the true points."""
+    stated: str = ""
+    """Whose number a truth file may state (the expert's): then that is the reference, not the true points."""
+    label_column: str = ""
+    """Column of a label file that states its true value."""
+    tolerance: float | None = None
+    """A number stated beside points and further than this from theirs is said; None = the two are not compared."""
     interval: str = ""
     """Stem of its interval's columns, ``STEM_low`` and ``STEM_high``; empty = it has no interval."""
     interval_beside: bool = False
@@ -52,6 +56,16 @@ class Quantity:
     """How an overlay shows it: a line or an arc through its points, or the ellipse on its two axes."""
     reference: str = ""
     """The title of its true value, where that is another one than of the number itself."""
+    main: bool = False
+    """An evaluation plots it and cuts the images by it; of several that are known, the last."""
+    within: tuple[int, ...] = ()
+    """Errors of which an evaluation gives the share of images within; none = it gives that under 2.5 % of the truth."""
+    thresholds: tuple[int, ...] = ()
+    """Values at which the literature decides: an evaluation gives the agreement at each."""
+    readers: tuple[tuple[str, str, float], ...] = ()
+    """Human readers (what, source, intraclass correlation), which a report shows beside its own."""
+    how: str = ""
+    """How it is worked out, where a report says so."""
 
     @property
     def column(self) -> str:
@@ -103,7 +117,7 @@ class Schema:
     lines: tuple[tuple[str, str], ...]
     """Pairs of point names that an overlay joins."""
     quantities: tuple[Quantity, ...] = attrs.field(default=(), eq=False)
-    """In the order of their columns; the last one that is known is the main one, which a report plots."""
+    """In the order of their columns."""
     interchangeable: tuple[tuple[str, str], ...] = ()
     """Pairs whose two names may be swapped without changing what is measured (ends of an axis)."""
     dimensions: int = 2
@@ -114,6 +128,8 @@ class Schema:
     """Points that belong together, as (name of the group, its points); every point stands in one group."""
     implausible: Callable[[np.ndarray], str] | None = attrs.field(default=None, eq=False)
     """Points (points, 2) -> why they cannot be what they are named, or nothing. None = every place is possible."""
+    midsagittal: Callable[[np.ndarray], geometry.Plane] | None = attrs.field(default=None, eq=False)
+    """Points (points, 3) in mm -> the plane between left and right. None = these points have none."""
 
     @quantities.validator
     def _check_quantities(self, attribute: attrs.Attribute, value: tuple[Quantity, ...]) -> None:
@@ -203,6 +219,11 @@ def length(end: np.ndarray, other_end: np.ndarray) -> np.ndarray:
     """Distance (...) of two points (..., axes); NaN for two ends in one place: that is nothing of size 0."""
     found = np.asarray(geometry.point_distance(end, other_end))
     return np.where(found > 0, found, np.nan)
+
+
+def main_quantity(quantities: Sequence[Quantity]) -> Quantity | None:
+    """The one that an evaluation plots and cuts by: the last main one, else the first; None where there is none."""
+    return next((one for one in reversed(quantities) if one.main), next(iter(quantities), None))
 
 
 def _ends(quantity: Quantity) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Everything an agreement report says, computed once: figures with intervals, and where the errors sit."""
+"""Two sides compared image by image: ``evaluate``, and everything that its report says, computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +10,61 @@ import attrs
 import numpy as np
 
 from aop_pose.core.motion import Motion, motion
+from aop_pose.core.results import Row, schema_of
 from aop_pose.core.schema import Quantity
-from aop_pose.evaluation.errors import (
-    SDR_THRESHOLDS,
-    UNDER_2_5,
-    FrameErrors,
-    MeasurementErrors,
-    PointErrors,
-    is_close,
-    measurement_errors,
-    point_errors,
+from aop_pose.errors import UsageError
+from aop_pose.evaluation.errors import Errors, frame_errors, rounded, volume_errors
+from aop_pose.evaluation.figures import (
+    WITH_MISSING,
+    Figure,
+    counts,
+    estimates_of,
+    figures_of,
+    stated_intervals,
+    twins_of,
 )
-from aop_pose.evaluation.figures import VolumeFigures, volume_figures
-from aop_pose.evaluation.grouping import Grouping, subset_columns
-from aop_pose.evaluation.match import Matched, MatchedVolumes, file_and_index
+from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping, subset_columns
+from aop_pose.evaluation.match import Matched, file_and_index, match
+from aop_pose.evaluation.sources import (
+    Pictures,
+    grids_of,
+    grouping_of,
+    is_results,
+    read_results_rows,
+    read_truth,
+    table_in,
+)
 from aop_pose.io.folders import DOCUMENT, TABLE
 from aop_pose.io.table import read_facts
 from aop_pose.provenance import measuring_versions
-from aop_pose.stats import agreement
 from aop_pose.stats.bootstrap import Estimate, Resampling
 
-THRESHOLDS_DEG = (110, 120, 140)
-"""Angles of progression at which the literature decides."""
-SHARES_WITHIN_DEG = (5, 10)
 TARGET_COVERAGE = 0.9
 """What the calibration of stated intervals aims at where nothing else was asked for."""
 _LEAST_FOR_THIRDS = 9
 
+PixelsOf = Callable[[int], np.ndarray]
+"""Position of a true frame -> its pixels, uint8 (H, W)."""
+
+
+@attrs.frozen
+class Sides:
+    """What a person calls the two sides, and what is known of where they come from."""
+
+    results: str
+    reference: str
+    second_is_a_result: bool = False
+    """The reference is another method or reader, not the truth."""
+    coverage: float = TARGET_COVERAGE
+    """The share of stated intervals that was asked to hold the truth."""
+
 
 @attrs.frozen(eq=False)
 class Subset:
-    """Some of the frames, and the errors on them."""
+    """Some of the images, and the errors on them."""
 
     by: str
-    """What the frames were cut by: a column, or a quantity in thirds."""
+    """What the images were cut by: a column, or a number in thirds."""
     label: str
     n: int
     n_missing: int
@@ -52,140 +73,244 @@ class Subset:
 
 
 @attrs.frozen(eq=False)
-class Study:
-    """One comparison of a first rater (the results) with a second (the truth, or another results table)."""
+class Comparison:
+    """Results (the first side) against the truth, or another results table (the second), and every figure of it."""
 
+    sides: Sides
     matched: Matched
-    errors: FrameErrors
+    errors: Errors
     grouping: Grouping
+    computed: tuple[Figure, ...]
+    """What each image adds to each figure."""
+    estimates: Mapping[str, Estimate]
+    """By the name of a figure: its value over the images in which it has one, its interval, and how many they are."""
+    twins: Mapping[str, Estimate]
+    """By the name of a figure: the same with what is missing counted."""
     n_groups: int
-    """Groups with a measured frame."""
+    """Groups with a measured image."""
     withheld: str
     """Why no interval is given, "" where they are."""
     coverage: float
+    """Of the intervals of figures."""
     draws: int
-    estimates: Mapping[str, Estimate]
-    """Named as in ``metrics.json``."""
     subsets: tuple[Subset, ...]
     quality: np.ndarray | None
     """Contrast of each picture, shape (frames,); None where no pictures were given."""
+    motions: Mapping[str, tuple[Motion, Motion]]
+    """Predicted and true movement, by the file of a sequence of volumes."""
     notes: tuple[str, ...]
+    """One line each: what a reader should know before believing the figures."""
+    manifest: Mapping[str, Any]
+    """What made the numbers (see ``manifest``)."""
+    pixels: PixelsOf | None = None
+    """The pictures, where they were given."""
+
+    @classmethod
+    def of(
+        cls,
+        matched: Matched,
+        grouping: Grouping,
+        *,
+        scale: float | None = None,
+        quality: np.ndarray | None = None,
+        sides: Sides | None = None,
+        made_by: Mapping[str, Any] | None = None,
+        pixels: PixelsOf | None = None,
+    ) -> Comparison:
+        """Errors, figures with their intervals, subsets and movement of two sides that are matched already.
+
+        Args:
+            matched: the two sides.
+            grouping: images that are drawn together.
+            scale, sides, made_by, pixels: as ``evaluate`` has them.
+            quality: one number a frame, (frames,).
+        """
+        if matched.schema.dimensions == 3:
+            errors = volume_errors(matched.predicted, matched.truth, matched.diagonals, matched.schema)
+        else:
+            errors = frame_errors(
+                matched.predicted, matched.truth, matched.sizes, scale, matched.schema, matched.millimetres
+            )
+        computed = tuple(figures_of(errors, matched.intervals))
+        measured = Resampling(grouping.ids[errors.measured])
+        return cls(
+            sides=sides or Sides("results", "reference"),
+            matched=matched,
+            errors=errors,
+            grouping=grouping,
+            computed=computed,
+            estimates=estimates_of(computed, grouping.ids),
+            twins=twins_of(computed),
+            n_groups=measured.n_groups,
+            withheld=measured.withheld,
+            coverage=measured.coverage,
+            draws=measured.draws,
+            subsets=tuple(_subsets(matched, errors, computed, grouping, quality)),
+            quality=quality,
+            motions=_motions(matched),
+            notes=(*matched.notes, *_notes(errors, matched), *filter(None, [grouping.note])),
+            manifest=made_by or {},
+            pixels=pixels,
+        )
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Every entry of ``metrics.json`` but its manifest.
+
+        Figures by name, the promised ones first: ``NAME``, ``NAME_with_missing`` and ``NAME_ci`` = [low, high] or null.
+        """
+        promised = {one.name: self.figure(one.name) for one in self.computed if one.promised}
+        beside = {f"{name}{WITH_MISSING}": rounded(twin.value) for name, twin in self.twins.items()} | counts(
+            self.errors
+        )
+        entries: dict[str, Any] = {**promised, **(beside if promised else {})}
+        for name, estimate in self.estimates.items():
+            entries |= {name: rounded(estimate.value), f"{name}_ci": _ends(estimate)}
+        entries |= beside
+        entries |= {
+            "n_groups": self.n_groups,
+            "groups": self.grouping.words,
+            "ci_coverage": self.coverage,
+            "ci_draws": self.draws,
+            "ci_withheld": self.withheld or None,
+        }
+        if self.errors.schema.dimensions == 2:
+            entries["quality"] = None if self.quality is None else QUALITY_WORDS
+            entries["subsets"] = [_subset_entry(subset) for subset in self.subsets]
+        return entries | _motion_entry(self.motions)
+
+    def figure(self, name: str) -> float | None:
+        """A figure as ``metrics.json`` has it; None where it has no value."""
+        return rounded(self.estimates[name].value) if name in self.estimates else None
+
+    def write(self, out: str | Path) -> list[Path]:
+        """Write what ``aop-pose evaluate`` writes into a folder: ``metrics.json``, ``per_frame.csv``, ``report.html``.
+
+        Volumes of a sequence give ``motion.csv`` too. Each file appears only when complete, in the place of an earlier
+        one; returns what was written.
+
+        Raises:
+            UsageError: ``out`` is a file.
+            AopPoseError: the files could not be written.
+        """
+        from aop_pose.evaluation.report.files import write_report
+
+        return write_report(Path(out), self)
 
 
-def main_quantity(errors: FrameErrors) -> Quantity:
-    """The one that is plotted: the angle, or the head's circumference, in millimetres where they are known."""
-    return errors.quantities[-1]
+def evaluate(
+    results: str | Path | Sequence[Row],
+    truth: str | Path,
+    *,
+    scale: float | None = None,
+    group: str = AUTO,
+    group_regex: str = "",
+    images: str | Path | None = None,
+) -> Comparison:
+    """Compare results with the true points, or two readers or methods with each other.
 
+    Args:
+        results: ``results.csv``, the folder it is in, a label file, or the rows of such a table.
+        truth: a label file (iugc, head-csv, 3-D points), or another ``results.csv``.
+        scale: gives pixel errors as if the longer side of each picture had so many pixels; None = as many as it has.
+        group: a column of ``truth`` whose equal values (a patient) are drawn together for intervals, or "auto":
+            pictures that are nearly the same where ``images`` is given, else each frame alone.
+        group_regex: finds the patient in the name of a frame, as its first bracket.
+        images: folder of the pictures, or of the volumes (default: where ``truth`` is).
 
-def study(matched: Matched, errors: FrameErrors, grouping: Grouping, quality: np.ndarray | None = None) -> Study:
-    """Figures, intervals and subsets of a comparison; ``quality`` is one number a frame."""
-    measured = errors.measured
-    resampling = Resampling(grouping.ids[measured])
-    estimates = dict(_point_estimates(errors, resampling))
-    for quantity in errors.quantities:
-        estimates |= _quantity_estimates(errors, quantity, grouping)
-    estimates |= _coverage_estimates(matched, errors, grouping.ids, np.full(len(measured), True))
-    cuts = _cuts(matched, errors, quality)
-    return Study(
-        matched=matched,
-        errors=errors,
-        grouping=grouping,
-        n_groups=resampling.n_groups,
-        withheld=resampling.withheld,
-        coverage=resampling.coverage,
-        draws=resampling.draws,
-        estimates=estimates,
-        subsets=tuple(_subset(matched, errors, grouping, by, label, mask) for by, label, mask in cuts),
-        quality=quality,
-        notes=_notes(errors, matched, grouping),
+    Returns:
+        The comparison: ``.figures`` as in ``metrics.json``, ``.write(out)`` for the files of ``aop-pose evaluate``.
+
+    Raises:
+        UsageError: a file, a column or a value that does not fit, or no image that both sides know.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from aop_pose import evaluate
+    >>> points = ',"(60, 20)","(20, 20)","(60, 60)"'
+    >>> with TemporaryDirectory() as folder:
+    ...     truth, mine = Path(folder, "truth.csv"), Path(folder, "mine.csv")
+    ...     _ = truth.write_text(f"Filename,PS1,PS2,FH1\\na.png{points}\\nb.png{points}\\n")
+    ...     _ = mine.write_text(truth.read_text().replace("(60, 60)", "(60, 65)", 1))
+    ...     comparison = evaluate(mine, truth)
+    ...     written = comparison.write(Path(folder, "out"))
+    >>> comparison.figures["mre_px_fh1"], comparison.figures["aop_mae_deg"], comparison.figures["n"]
+    (2.5, 0.0, 2)
+    >>> sorted(path.name for path in written)
+    ['metrics.json', 'per_frame.csv', 'report.html']
+    """
+    second = table_in(Path(truth))
+    if isinstance(results, str | Path):
+        first, words = table_in(Path(results)), str(results)
+        rows: Sequence[Row] = read_results_rows(first)
+    else:
+        first, words, rows = None, f"{len(results)} rows", results
+    schema = schema_of(rows)
+    reference = read_truth(second, schema)
+    pictures = None
+    if schema.dimensions == 2:
+        pictures = None if images is None else Pictures.of(reference.names, Path(images))
+        matched = match(rows, reference, schema, None if pictures is None else pictures.sizes)
+    else:
+        if scale is not None:
+            raise UsageError(
+                "--scale: expected results on pictures; errors in volumes are in millimetres, leave it out"
+            )
+        matched = match(rows, reference, schema, grids=grids_of(reference, Path(images) if images else second.parent))
+    made_by = manifest(matched.models, first, second)
+    asked = (made_by["results_run"] or {}).get("coverage") or TARGET_COVERAGE
+    return Comparison.of(
+        matched,
+        grouping_of(group, group_regex, reference, pictures),
+        scale=scale,
+        quality=None if pictures is None else pictures.contrasts,
+        sides=Sides(words, str(truth), is_results(second, schema), asked),
+        made_by=made_by,
+        pixels=None if pictures is None else pictures.pixels,
     )
 
 
-def stated_coverage(matched: Matched, errors: FrameErrors) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the true angle lies in the interval that a row states, and its width; both NaN where none is."""
-    low, high = np.full((2, len(errors.measured)), np.nan) if matched.intervals is None else matched.intervals.T
-    true = errors.true_values.get("aop", np.full(len(errors.measured), np.nan))
-    stated = errors.measured & np.isfinite(low) & np.isfinite(high) & np.isfinite(true)
-    return np.where(stated, (low <= true) & (true <= high), np.nan), np.where(stated, high - low, np.nan)
-
-
-def _point_estimates(errors: FrameErrors, resampling: Resampling) -> Iterator[tuple[str, Estimate]]:
-    distances = errors.distances[errors.measured]
-    if not len(distances):
+def _subsets(
+    matched: Matched, errors: Errors, computed: Sequence[Figure], grouping: Grouping, quality: np.ndarray | None
+) -> Iterator[Subset]:
+    """A row for each device or centre, and for each third of the main quantity, the contrast and the stated width."""
+    if errors.schema.dimensions == 3:
         return
-    points = [point.lower() for point in errors.schema.points]
-    columns = {"mre_px": distances.mean(axis=1)}
-    columns |= {f"mre_px_{point}": distances[:, i] for i, point in enumerate(points)}
-    columns["mae_px"] = errors.offsets[errors.measured].mean(axis=(1, 2))
-    for threshold in SDR_THRESHOLDS:
-        within = distances <= threshold
-        columns[f"sdr_{threshold}"] = within.mean(axis=1)
-        columns |= {f"sdr_{threshold}_{point}": within[:, i] for i, point in enumerate(points)}
-    yield from zip(columns, resampling.means(np.column_stack(list(columns.values()))), strict=True)
+    asked = {"mre_px"}
+    if errors.main is not None:
+        asked |= {errors.main.figure("mae"), errors.main.figure("bias")}
+    asked |= {one.name for one in computed if "_interval_" in one.name}
+    figures = [one for one in computed if one.name in asked]
+    for by, label, mask in _cuts(matched, errors, quality):
+        yield Subset(
+            by=by,
+            label=label,
+            n=int(mask.sum()),
+            n_missing=int((mask & ~errors.measured).sum()),
+            n_groups=len(np.unique(grouping.ids[mask & errors.measured])),
+            estimates=estimates_of(figures, grouping.ids, mask),
+        )
 
 
-def _quantity_estimates(errors: FrameErrors, quantity: Quantity, grouping: Grouping) -> dict[str, Estimate]:
-    key, figure = quantity.key, quantity.figure
-    difference = errors.differences[key]
-    known = np.isfinite(difference)
-    if not known.any():
-        return {}
-    second, difference = errors.true_values[key][known], difference[known]
-    first, absolute = second + difference, np.abs(difference)
-    resampling = Resampling(grouping.ids[known])
-    if quantity.unit == "deg":
-        shares = {figure(f"within_{share}"): absolute <= share for share in SHARES_WITHIN_DEG}
-    else:
-        shares = {f"{key}_{UNDER_2_5}": is_close(absolute, second)}
-    mean, bias, *within = resampling.means(np.column_stack([absolute, difference, *shares.values()]))
-    estimates = {
-        figure("mae"): mean,
-        figure("median"): resampling.quantile(absolute, 0.5),
-        figure("p95"): resampling.quantile(absolute, 0.95),
-        figure("bias"): bias,
-        **dict(zip(shares, within, strict=True)),
-    }
-    spread = resampling.sums(agreement.difference_columns(difference))
-    estimates[figure("sd")] = resampling.estimate(spread, agreement.deviation)
-    estimates[figure("loa_low")] = resampling.estimate(spread, agreement.limit(-1))
-    estimates[figure("loa_high")] = resampling.estimate(spread, agreement.limit(+1))
-    ratings = resampling.sums(agreement.rating_columns(np.column_stack([first, second])))
-    estimates[f"{key}_icc_2_1"] = resampling.estimate(ratings, agreement.icc_2_1)
-    estimates[f"{key}_icc_3_1"] = resampling.estimate(ratings, agreement.icc_3_1)
-    moments = resampling.sums(agreement.moment_columns(first, second))
-    estimates[f"{key}_pearson_r"] = resampling.estimate(moments, agreement.pearson)
-    for threshold in THRESHOLDS_DEG if quantity.unit == "deg" else ():
-        table = resampling.sums(agreement.table_columns(first, second, threshold))
-        for statistic, formula in agreement.TABLE_STATISTICS.items():
-            estimates[f"{key}_at_{threshold}_{statistic}"] = resampling.estimate(table, formula)
-    return estimates
-
-
-def _coverage_estimates(
-    matched: Matched, errors: FrameErrors, ids: np.ndarray, mask: np.ndarray
-) -> dict[str, Estimate]:
-    covered, width = stated_coverage(matched, errors)
-    stated = mask & np.isfinite(covered)
-    if not stated.any():
-        return {}
-    estimates = Resampling(ids[stated]).means(np.column_stack([covered[stated], width[stated]]))
-    return dict(zip(("aop_interval_coverage", "aop_interval_width_deg"), estimates, strict=True))
-
-
-def _cuts(matched: Matched, errors: FrameErrors, quality: np.ndarray | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What, label and mask of each subset of frames."""
+def _cuts(matched: Matched, errors: Errors, quality: np.ndarray | None) -> Iterator[tuple[str, str, np.ndarray]]:
+    """What the images are cut by, the label and the mask of each subset."""
     for column, texts in subset_columns(matched.columns).items():
         for text in sorted(set(texts)):
             yield column, text or "(empty)", np.array([other == text for other in texts])
-    main = main_quantity(errors)
-    yield from _thirds(reference_words(main), errors.true_values[main.key], main.sign)
+    main = errors.main
+    if main is not None:
+        yield from _thirds(reference_words(main), errors.true_values[main.key], main.sign)
     if quality is not None:
         yield from _thirds("contrast", quality, "")
-    yield from _thirds("stated interval, width", stated_coverage(matched, errors)[1], main.sign)
+    if main is not None:
+        _, width = stated_intervals(errors, matched.intervals).get(
+            main.key, (None, np.full(len(errors.measured), np.nan))
+        )
+        yield from _thirds("stated interval, width", width, main.sign)
 
 
 def reference_words(quantity: Quantity) -> str:
-    """What the frames are cut by where it is the true value of a quantity."""
+    """What the images are cut by where it is the true value of a quantity."""
     return f"{quantity.reference_title} (reference)"
 
 
@@ -202,103 +327,22 @@ def _thirds(by: str, values: np.ndarray, sign: str) -> Iterator[tuple[str, str, 
     yield by, f"{second:.1f}{sign} and above", values >= second
 
 
-def _subset(matched: Matched, errors: FrameErrors, grouping: Grouping, by: str, label: str, mask: np.ndarray) -> Subset:
-    main = main_quantity(errors)
-    difference = errors.differences[main.key]
-    known = mask & np.isfinite(difference)
-    measured = mask & errors.measured
-    estimates: dict[str, Estimate] = {}
-    if measured.any():
-        (estimates["mre_px"],) = Resampling(grouping.ids[measured]).means(
-            errors.distances[measured].mean(axis=1, keepdims=True)
-        )
-    if known.any():
-        names = (main.figure("mae"), main.figure("bias"))
-        columns = np.column_stack([np.abs(difference[known]), difference[known]])
-        estimates |= dict(zip(names, Resampling(grouping.ids[known]).means(columns), strict=True))
-    estimates |= _coverage_estimates(matched, errors, grouping.ids, mask)
-    return Subset(
-        by=by,
-        label=label,
-        n=int(mask.sum()),
-        n_missing=int((mask & ~errors.measured).sum()),
-        n_groups=len(np.unique(grouping.ids[measured])),
-        estimates=estimates,
-    )
-
-
-def _notes(errors: FrameErrors, matched: Matched, grouping: Grouping) -> tuple[str, ...]:
-    notes = []
+def _notes(errors: Errors, matched: Matched) -> Iterator[str]:
+    if errors.schema.dimensions == 3:
+        return
     sizes = np.unique(matched.sizes[np.isfinite(matched.sizes).all(axis=1)], axis=0)
     if errors.scale is None and len(sizes) > 1:
         smallest, *_, largest = sorted(sizes.tolist(), key=max)
         span = f"{smallest[0]:.0f}x{smallest[1]:.0f} to {largest[0]:.0f}x{largest[1]:.0f}"
-        notes.append(
+        yield (
             f"pictures of {len(sizes)} sizes ({span}): pixel errors are means over unlike pixels; "
             "--scale 512 puts them on one"
         )
-    return tuple(filter(None, [*notes, grouping.note]))
 
 
-KEPT = (
-    "model", "artefact_sha256", "aop_pose", "python", "onnxruntime", "numpy", "opencv", "device", "started", "schema",
-    "image_size", "decode", "threshold", "pixel_size", "calibration", "coverage", "gate",
-    "training_run",
-)  # fmt: skip
-"""Of the facts in ``results.json``; not the sources, which may be anybody's folders."""
-
-
-def manifest(models: Sequence[str], results: Path, reference: Path) -> dict[str, Any]:
-    """The entry ``manifest`` of ``metrics.json``.
-
-    Args:
-        models: every model that the scored rows name (``name@first digits of its hash``).
-        results: table of the first side; facts are read from the ``results.json`` beside it, where there is one.
-        reference: the second side, likewise (a label file has none).
-    """
-    return {
-        "versions": measuring_versions(),
-        "models": list(models),
-        "results_run": _facts(results),
-        "reference_run": _facts(reference),
-    }
-
-
-def _facts(table: Path) -> dict[str, Any] | None:
-    facts = read_facts(table.with_name(DOCUMENT)) if table.name == TABLE else None
-    return None if facts is None else {key: facts[key] for key in KEPT if key in facts}
-
-
-@attrs.frozen(eq=False)
-class VolumeStudy:
-    """One comparison of results with the truth, or with another results table."""
-
-    matched: MatchedVolumes
-    errors: PointErrors
-    lengths: MeasurementErrors
-    grouping: Grouping
-    figures: VolumeFigures
-    motions: Mapping[str, tuple[Motion, Motion]]
-    """Predicted and true movement, by the file of a sequence; empty where there is none."""
-    notes: tuple[str, ...]
-
-
-def volume_study(matched: MatchedVolumes, grouping: Grouping) -> VolumeStudy:
-    """Errors, figures with their intervals, and movement."""
-    errors = point_errors(matched.predicted, matched.truth, matched.diagonals, matched.schema)
-    lengths = measurement_errors(matched.predicted, matched.truth, matched.schema)
-    return VolumeStudy(
-        matched=matched,
-        errors=errors,
-        lengths=lengths,
-        grouping=grouping,
-        figures=volume_figures(errors, lengths, grouping.ids),
-        motions=_motions(matched),
-        notes=tuple(filter(None, (*matched.notes, grouping.note))),
-    )
-
-
-def _motions(matched: MatchedVolumes) -> dict[str, tuple[Motion, Motion]]:
+def _motions(matched: Matched) -> dict[str, tuple[Motion, Motion]]:
+    if matched.schema.dimensions == 2:
+        return {}
     places: dict[str, list[tuple[int, int]]] = {}
     for position, name in enumerate(matched.names):
         file, index = file_and_index(name)
@@ -310,3 +354,56 @@ def _motions(matched: MatchedVolumes) -> dict[str, tuple[Motion, Motion]]:
             both = (motion(side[rows], indices, matched.schema.points) for side in (matched.predicted, matched.truth))
             found[file] = next(both), next(both)
     return found
+
+
+def _ends(estimate: Estimate) -> list[float | None] | None:
+    return None if estimate.interval is None else [rounded(end) for end in estimate.interval]
+
+
+def _subset_entry(subset: Subset) -> dict[str, object]:
+    entry: dict[str, object] = {"by": subset.by, "label": subset.label, "n": subset.n}
+    entry |= {"n_missing": subset.n_missing, "n_groups": subset.n_groups}
+    for name, estimate in subset.estimates.items():
+        entry |= {name: rounded(estimate.value), f"{name}_ci": _ends(estimate)}
+    return entry
+
+
+def _motion_entry(motions: Mapping[str, tuple[Motion, Motion]]) -> dict[str, object]:
+    """Path of each point over each sequence, predicted and true, in mm."""
+    entry = {
+        file: {
+            point: {"path_mm": rounded(one), "true_path_mm": rounded(other)}
+            for point, one, other in zip(found.points, found.paths, true.paths, strict=True)
+        }
+        for file, (found, true) in motions.items()
+    }
+    return {"motion": entry} if entry else {}
+
+
+KEPT = (
+    "model", "artefact_sha256", "aop_pose", "python", "onnxruntime", "numpy", "opencv", "device", "started", "schema",
+    "image_size", "decode", "threshold", "pixel_size", "calibration", "coverage", "gate",
+    "training_run",
+)  # fmt: skip
+"""Of the facts in ``results.json``; not the sources, which may be anybody's folders."""
+
+
+def manifest(models: Sequence[str], results: Path | None, reference: Path) -> dict[str, Any]:
+    """The entry ``manifest`` of ``metrics.json``.
+
+    Args:
+        models: every model that the scored rows name (``name@first digits of its hash``).
+        results: table of the first side, or None; facts are read from the ``results.json`` beside it, if there is one.
+        reference: the second side, likewise (a label file has none).
+    """
+    return {
+        "versions": measuring_versions(),
+        "models": list(models),
+        "results_run": None if results is None else _facts(results),
+        "reference_run": _facts(reference),
+    }
+
+
+def _facts(table: Path) -> dict[str, Any] | None:
+    facts = read_facts(table.with_name(DOCUMENT)) if table.name == TABLE else None
+    return None if facts is None else {key: facts[key] for key in KEPT if key in facts}

@@ -1,146 +1,273 @@
-"""The figures of ``metrics.json`` for points in volumes, each with its interval over drawn groups.
+"""The figures of ``metrics.json``: what each image adds to a figure, and how that is summed.
 
-A figure is a mean over the points (of all frames together) that were predicted and are labelled. Its twin
-``NAME_with_missing`` counts a labelled point without a prediction as well: its error is the diagonal of its volume, so
-it is within no threshold; a length without a prediction is off by the diagonal, a plane by the diagonal and 90 degrees.
-A bias has no twin, because what is missing has no sign.
+A figure is over the images in which it has a value. Its twin ``NAME_with_missing`` counts what was not predicted as
+well: a point is off by the diagonal of its image, so it is within no threshold, a quantity by ``Quantity.missing`` or
+the diagonal, a plane by the diagonal and 90 degrees. A bias has no twin, because what is missing has no sign.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import attrs
 import numpy as np
 
-from aop_pose.core.schema import Schema
+from aop_pose.core.schema import Quantity, Schema
+from aop_pose.core.schemas import AOP
 from aop_pose.evaluation.errors import (
     PCK_LIMIT_MM,
-    PCK_THRESHOLDS_MM,
-    MeasurementErrors,
-    PointErrors,
+    WORST_ANGLE_DEG,
+    Errors,
     area_shares,
     each_pair,
     each_side,
+    frame_errors,
+    is_close,
     rounded,
     whole_body,
 )
-from aop_pose.stats.bootstrap import Estimate, Resampling
+from aop_pose.evaluation.rows import Millimetres
+from aop_pose.stats import agreement
+from aop_pose.stats.bootstrap import Estimate, Resampling, Statistic, Sums
+
+Entries = dict[str, Any]
+"""Keys and values of ``metrics.json``."""
 
 WITH_MISSING = "_with_missing"
+SDR_THRESHOLDS = (5, 10, 15, 20)
+"""Pixels; a point is detected where its error is at most the threshold (SDR: successful detection rate)."""
+PCK_THRESHOLDS_MM = (2, 5, 10, 15, 20)
+"""The same in volumes (PCK: percentage of correct keypoints)."""
+UNDER_2_5 = "under_2_5_percent"
+"""The share of lengths whose error is below ``errors.CLOSE_PERCENT`` of the true length."""
+
+
+@attrs.frozen
+class Summed:
+    """A statistic of sums over images."""
+
+    columns: Callable[[np.ndarray], np.ndarray]
+    """Values (n, k) of the images that have any -> columns (n, m) to sum, finite."""
+    statistic: Statistic
+
+
+@attrs.frozen
+class Quantile:
+    """The value (n, 1) below which a share of the images lies."""
+
+    share: float
+
+
+def _sum_and_count(values: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(values)
+    return np.column_stack([np.where(known, values, 0).sum(axis=1), known.sum(axis=1)])
+
+
+MEAN = Summed(_sum_and_count, lambda sums: sums[..., 0] / sums[..., 1])
+"""Over all values there are; an image weighs as much as it has."""
 
 
 @attrs.frozen(eq=False)
-class VolumeFigures:
-    """Every figure of a comparison of volumes."""
+class Figure:
+    """A number over images: value, interval over groups, twin and row of a table all come from here."""
 
-    estimates: Mapping[str, Estimate]
-    """Over what was predicted, named as in ``metrics.json``."""
-    twins: Mapping[str, float]
-    """With what is missing, by the name of the figure."""
-    n: int
-    n_missing: int
-    """Volumes without any predicted point."""
-    n_points: int
-    """Labelled points."""
-    n_points_missing: int
-    """Labelled points without a prediction."""
-    n_groups: int
-    withheld: str
-    """Why no interval is given, "" where they are."""
-    coverage: float
-    draws: int
+    name: str
+    """Key in ``metrics.json``."""
+    values: np.ndarray
+    """What each image adds, shape (images, k); NaN where it adds nothing."""
+    how: Summed | Quantile
+    filled: np.ndarray | None = None
+    """The same with what is missing counted, infinite where nobody knows as how much; None = it has no twin."""
+    promised: bool = False
+    """It stands first in ``metrics.json``, even where it has no value."""
 
-    def entries(self) -> dict[str, object]:
-        """As they stand in ``metrics.json``: ``NAME``, ``NAME_ci`` = [low, high] or null, and the twins."""
-        entries: dict[str, object] = {}
-        for name, estimate in self.estimates.items():
-            entries[name] = rounded(estimate.value)
-            entries[f"{name}_ci"] = None if estimate.interval is None else [rounded(end) for end in estimate.interval]
-        entries |= {f"{name}{WITH_MISSING}": rounded(value) for name, value in self.twins.items()}
-        return {
-            **entries,
-            "n": self.n,
-            "n_missing": self.n_missing,
-            "n_points": self.n_points,
-            "n_points_missing": self.n_points_missing,
-            "pck_thresholds_mm": list(PCK_THRESHOLDS_MM),
-            "pck_limit_mm": PCK_LIMIT_MM,
-            "n_groups": self.n_groups,
-            "ci_coverage": self.coverage,
-            "ci_draws": self.draws,
-            "ci_withheld": self.withheld or None,
-        }
+    @property
+    def known(self) -> np.ndarray:
+        """Images that add to it, (images,) bool."""
+        return ~np.isnan(self.values).all(axis=1)
+
+    @property
+    def twin(self) -> Estimate | None:
+        """With what is missing counted, without an interval."""
+        if self.filled is None:
+            return None
+        values = self.filled[~np.isnan(self.filled).all(axis=1)]
+        if not len(values):
+            return Estimate(np.nan, None, 0)
+        if isinstance(self.how, Quantile):
+            value = float(np.quantile(values, self.how.share)) if np.isfinite(values).all() else np.nan
+        else:
+            value = float(self.how.statistic(self.how.columns(values).sum(axis=0)))
+        return Estimate(value, None, len(values))
 
 
-def volume_figures(errors: PointErrors, lengths: MeasurementErrors, groups: np.ndarray) -> VolumeFigures:
-    """All figures; ``groups`` (frames,) are drawn together for the intervals."""
-    resampling = Resampling(groups[errors.measured])
-    estimates = {name: _ratio(values[errors.measured], resampling) for name, values in _values(errors, lengths).items()}
-    for stem, difference in lengths.differences.items():
-        estimates[f"{stem}_bias_mm"] = _ratio(difference[errors.measured, None], resampling)
-    for name, confused in confusions(errors).items():
-        estimates[name] = _ratio(confused[errors.measured, None], resampling)
-    missing = errors.labelled & ~np.isfinite(errors.distances)
-    return VolumeFigures(
-        estimates={name: estimate for name, estimate in estimates.items() if np.isfinite(estimate.value)},
-        twins={name: _mean(values) for name, values in _values(errors, lengths, with_missing=True).items()},
-        n=len(errors.measured),
-        n_missing=int((~errors.measured).sum()),
-        n_points=int(errors.labelled.sum()),
-        n_points_missing=int(missing.sum()),
-        n_groups=resampling.n_groups,
-        withheld=resampling.withheld,
-        coverage=resampling.coverage,
-        draws=resampling.draws,
-    )
+def estimates_of(figures: Iterable[Figure], groups: np.ndarray, among: np.ndarray | None = None) -> dict[str, Estimate]:
+    """By name, each figure over the images in which it has a value, with its interval; without any there is none.
+
+    Args:
+        groups: (images,), equal = drawn together.
+        among: (images,) bool, of the images that count; None = all.
+    """
+    figures = list(figures)
+    by_known: dict[bytes, list[Figure]] = {}
+    for figure in figures:
+        known = figure.known if among is None else figure.known & among
+        if known.any():
+            by_known.setdefault(known.tobytes(), []).append(figure)
+    found: dict[str, Estimate] = {}
+    for key, together in by_known.items():
+        known = np.frombuffer(key, bool)
+        resampling = Resampling(groups[known])
+        summed = [(one, one.how, one.how.columns(one.values[known])) for one in together if isinstance(one.how, Summed)]
+        if summed:
+            # One product for all of them: it is what takes the time.
+            sums = resampling.sums(np.column_stack([columns for *_, columns in summed]))
+            ends = np.cumsum([0, *(columns.shape[1] for *_, columns in summed)])
+            for (one, how, _), start, end in zip(summed, ends[:-1], ends[1:], strict=True):
+                drawn = None if sums.drawn is None else sums.drawn[:, start:end]
+                found[one.name] = resampling.estimate(Sums(sums.observed[start:end], drawn), how.statistic)
+        for one in together:
+            if isinstance(one.how, Quantile):
+                found[one.name] = resampling.quantile(one.values[known, 0], one.how.share)
+    return {figure.name: found[figure.name] for figure in figures if figure.name in found}
 
 
-def confusions(errors: PointErrors) -> dict[str, np.ndarray]:
-    """By name, (frames,): 1 where left and right lie nearer the truth exchanged, of the body and of each side."""
-    if not errors.schema.symmetric:
-        return {}
-    (body,), sides = whole_body(errors.schema), each_side(errors.schema)
-    found = {"lr_confusion": errors.confused(body)}
-    if len(sides) > 1:
-        found |= {f"lr_confusion_{name}": errors.confused(unit) for name, unit in sides.items()}
-    return found
+def twins_of(figures: Iterable[Figure]) -> dict[str, Estimate]:
+    """By name of the figure, its twin."""
+    return {figure.name: twin for figure in figures if (twin := figure.twin) is not None}
 
 
-def _values(errors: PointErrors, lengths: MeasurementErrors, with_missing: bool = False) -> dict[str, np.ndarray]:
-    """By name of the figure, its values (frames, k): their mean over all that are finite is the figure."""
-    lost = errors.diagonals[:, None] if with_missing else np.nan
+def figures_of(errors: Errors, intervals: Mapping[str, np.ndarray] | None = None) -> list[Figure]:
+    """Every figure that a schema has, in the order of ``metrics.json``; ``intervals`` as ``Matched`` has them."""
+    found = _in_pictures(errors) if errors.schema.dimensions == 2 else _in_volumes(errors)
+    return [*found, *_of_intervals(errors, intervals or {})]
 
-    def labelled(distances: np.ndarray) -> np.ndarray:
-        return np.where(errors.labelled, np.where(np.isfinite(distances), distances, lost), np.nan)
 
-    schema, named = errors.schema, labelled(errors.distances)
-    values = dict(_by_group(schema, named, ""))
-    for index, point in enumerate(schema.points):
-        values[f"mre_mm_{point}"] = named[:, [index]]
-        values[f"pck_auc_{point}"] = area_shares(named[:, [index]])
-    for threshold in PCK_THRESHOLDS_MM:
-        values[f"pck_{threshold}_mm"] = np.where(np.isfinite(named), named <= threshold, np.nan)
+def metrics(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    sizes: np.ndarray,
+    scale: float | None = None,
+    schema: Schema = AOP,
+    millimetres: Millimetres | None = None,
+) -> Entries:
+    """The promised figures of ``metrics.json`` for arrays as :func:`frame_errors` takes them.
+
+    MRE: mean radial error. MAE: mean absolute error of a coordinate. SDR: share of points, in [0, 1]. Figures of a
+    quantity are of its absolute error, its bias is predicted minus true. ``UNDER_2_5`` of a length is the share of
+    frames whose error is below 2.5 % of the true length. ``scale`` is "original" where none is given. A figure over no
+    frames is None.
+    """
+    return promised(frame_errors(predicted, truth, sizes, scale, schema, millimetres))
+
+
+def promised(errors: Errors) -> Entries:
+    """The figures that stand first in ``metrics.json``, their twins and the counts, without intervals."""
+    figures = [figure for figure in figures_of(errors) if figure.promised]
+    estimates = estimates_of(figures, np.zeros(len(errors.measured)))
+    return {
+        **{one.name: rounded(estimates[one.name].value) if one.name in estimates else None for one in figures},
+        **{f"{name}{WITH_MISSING}": rounded(twin.value) for name, twin in twins_of(figures).items()},
+        **counts(errors),
+    }
+
+
+def counts(errors: Errors) -> Entries:
+    """How many images and points there are and what is said of all figures, as ``metrics.json`` has it."""
+    images: Entries = {
+        "n": len(errors.measured), "n_missing": int((~errors.measured).sum())
+    }  # fmt: skip
+    if errors.schema.dimensions == 2:
+        return {**images, "scale": "original" if errors.scale is None else rounded(errors.scale)}
+    return {
+        **images,
+        "n_points": int(errors.labelled.sum()),
+        "n_points_missing": int(errors.missing_points.sum()),
+        "pck_thresholds_mm": list(PCK_THRESHOLDS_MM),
+        "pck_limit_mm": PCK_LIMIT_MM,
+    }
+
+
+def filled(errors: Errors, distances: np.ndarray) -> np.ndarray:
+    """Distances (images, ...) of labelled points, of missing ones the diagonal, NaN for points without a label."""
+    more = (np.newaxis,) * (distances.ndim - 2)
+    lost = _or_infinite(errors.diagonals)[(slice(None), np.newaxis, *more)]
+    known = np.where(np.isfinite(distances), distances, lost)
+    return np.where(errors.labelled[(..., *more)], known, np.nan)
+
+
+def _or_infinite(losses: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(losses), losses, np.inf)
+
+
+def _within(distances: np.ndarray, limit: float) -> np.ndarray:
+    return np.where(np.isnan(distances), np.nan, distances <= limit)
+
+
+def _in_pictures(errors: Errors) -> Iterator[Figure]:
+    distances, offsets = errors.distances, errors.offsets
+    assert offsets is not None  # points in pictures are compared with their axes
+    with_missing = filled(errors, distances)
+    yield Figure("mre_px", distances, MEAN, with_missing, promised=True)
+    for i, point in enumerate(errors.schema.points):
+        yield Figure(f"mre_px_{point.lower()}", distances[:, [i]], MEAN, with_missing[:, [i]], promised=True)
+    flat = (len(offsets), -1)
+    yield Figure("mae_px", offsets.reshape(flat), MEAN, filled(errors, offsets).reshape(flat), promised=True)
+    for limit in SDR_THRESHOLDS:
+        within = _within(distances, limit)
+        yield Figure(f"sdr_{limit}", within, MEAN, _within(with_missing, limit), promised=True)
+        for i, point in enumerate(errors.schema.points):
+            yield Figure(f"sdr_{limit}_{point.lower()}", within[:, [i]], MEAN)
+    for quantity in errors.quantities:
+        yield from _sizes(errors, quantity)
+        yield _bias(errors, quantity)
+        yield from _agreement(errors, quantity)
+
+
+def _in_volumes(errors: Errors) -> Iterator[Figure]:
+    schema, points = errors.schema, range(len(errors.schema.points))
+    named, with_missing = np.where(errors.labelled, errors.distances, np.nan), filled(errors, errors.distances)
+    yield from _by_group(errors, errors.distances, "")
+    grouped = {name for name, _ in schema.groups}
+    for i in points:
+        if schema.points[i] not in grouped:
+            yield from _radial(schema.points[i], named[:, [i]], with_missing[:, [i]])
+    for limit in PCK_THRESHOLDS_MM:
+        yield Figure(f"pck_{limit}_mm", _within(named, limit), MEAN, _within(with_missing, limit))
     for end, distances in swapped(errors).items():
-        values |= _by_group(schema, labelled(distances), f"_{end}")
-    of_lengths = lengths.with_missing(errors.diagonals) if with_missing else lengths
-    for stem, difference in of_lengths.differences.items():
-        values[f"{stem}_mae_mm"] = np.abs(difference)[:, None]
-    if of_lengths.plane_distances is not None and of_lengths.plane_angles is not None:
-        values["plane_distance_mm"] = of_lengths.plane_distances[:, None]
-        values["plane_angle_deg"] = of_lengths.plane_angles[:, None]
-    return values
+        yield from _by_group(errors, distances, f"{end}")
+    for quantity in errors.quantities:
+        mean, *_ = _sizes(errors, quantity)
+        yield attrs.evolve(mean, promised=False)
+    if (planes := errors.planes) is not None:
+        for name, found, lost in (
+            ("plane_distance_mm", planes.distances, _or_infinite(errors.diagonals)),
+            ("plane_angle_deg", planes.angles, np.full(len(planes.angles), WORST_ANGLE_DEG)),
+        ):
+            missing = np.where(planes.true & ~np.isfinite(found), lost, found)
+            yield Figure(name, found[:, None], MEAN, missing[:, None])
+    for quantity in errors.quantities:
+        yield attrs.evolve(_bias(errors, quantity), promised=False)
+    for name, confused in confusions(errors).items():
+        yield Figure(name, confused[:, None], MEAN)
 
 
-def _by_group(schema: Schema, distances: np.ndarray, end: str) -> Iterator[tuple[str, np.ndarray]]:
-    columns = {"": list(range(len(schema.points)))}
-    columns |= {f"_{name}": list(schema.indices(points)) for name, points in schema.groups}
-    for name, chosen in columns.items():
-        yield f"mre_mm{end}{name}", distances[:, chosen]
-        yield f"pck_auc{end}{name}", area_shares(distances[:, chosen])
+def _by_group(errors: Errors, distances: np.ndarray, end: str) -> Iterator[Figure]:
+    named, with_missing = np.where(errors.labelled, distances, np.nan), filled(errors, distances)
+    yield from _radial(end, named, with_missing)
+    for name, points in errors.schema.groups:
+        columns = list(errors.schema.indices(points))
+        yield from _radial("_".join(filter(None, (end, name))), named[:, columns], with_missing[:, columns])
 
 
-def swapped(errors: PointErrors) -> dict[str, np.ndarray]:
+def _radial(of: str, distances: np.ndarray, with_missing: np.ndarray) -> Iterator[Figure]:
+    end = f"_{of}" if of else ""
+    yield Figure(f"mre_mm{end}", distances, MEAN, with_missing)
+    yield Figure(f"pck_auc{end}", area_shares(distances), MEAN, area_shares(with_missing))
+
+
+def swapped(errors: Errors) -> dict[str, np.ndarray]:
     """Distances up to a swap, by the end of a figure's name: all pairs at once, side by side, pair by pair."""
     schema = errors.schema
     if not schema.symmetric:
@@ -151,15 +278,84 @@ def swapped(errors: PointErrors) -> dict[str, np.ndarray]:
     return {end: errors.up_to_swap(units) for end, units in kinds.items()}
 
 
-def _ratio(values: np.ndarray, resampling: Resampling) -> Estimate:
-    """Mean of the finite ``values`` (frames, k); a draw weighs each frame by how many it has."""
-    known = np.isfinite(values)
-    if not known.any():
-        return Estimate(np.nan)
-    columns = np.column_stack([np.where(known, values, 0).sum(axis=1), known.sum(axis=1)])
-    return resampling.estimate(resampling.sums(columns), lambda sums: sums[..., 0] / sums[..., 1])
+def confusions(errors: Errors) -> dict[str, np.ndarray]:
+    """By name, (images,): 1 where left and right lie nearer the truth exchanged, of the body and of each side."""
+    if not errors.schema.symmetric:
+        return {}
+    (body,), sides = whole_body(errors.schema), each_side(errors.schema)
+    found = {"lr_confusion": errors.confused(body)}
+    if len(sides) > 1:
+        found |= {f"lr_confusion_{name}": errors.confused(unit) for name, unit in sides.items()}
+    return found
 
 
-def _mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else np.nan
+def _sizes(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
+    """Figures of the absolute error."""
+    difference, true = errors.differences[quantity.key], errors.true_values[quantity.key]
+    size = np.abs(difference)
+    # An image whose truth has no value (coincident points) cannot be wrong, so it is in no twin either.
+    counted = np.where(np.isfinite(size), size, _or_infinite(errors.losses[quantity.key]))
+    counted = np.where(np.isfinite(true), counted, np.nan)
+    for name, how in (("mae", MEAN), ("median", Quantile(0.5)), ("p95", Quantile(0.95))):
+        yield Figure(quantity.figure(name), size[:, None], how, counted[:, None], promised=True)
+    if not quantity.within:
+        close, counted_close = (np.where(np.isnan(one), np.nan, is_close(one, true)) for one in (size, counted))
+        yield Figure(f"{quantity.key}_{UNDER_2_5}", close[:, None], MEAN, counted_close[:, None], promised=True)
+
+
+def _bias(errors: Errors, quantity: Quantity) -> Figure:
+    return Figure(quantity.figure("bias"), errors.differences[quantity.key][:, None], MEAN, promised=True)
+
+
+def _agreement(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
+    """Two raters of one quantity: limits of agreement, correlations, tables at thresholds."""
+    key, difference = quantity.key, errors.differences[quantity.key][:, None]
+    second = errors.true_values[key][:, None]
+    both = np.where(np.isfinite(difference), np.hstack([second + difference, second]), np.nan)
+    for share in quantity.within:
+        yield Figure(quantity.figure(f"within_{share}"), _within(np.abs(difference), share), MEAN)
+    for name, statistic in (
+        ("sd", agreement.deviation),
+        ("loa_low", agreement.limit(-1)),
+        ("loa_high", agreement.limit(+1)),
+    ):
+        how = Summed(lambda values: agreement.difference_columns(values[:, 0]), statistic)
+        yield Figure(quantity.figure(name), difference, how)
+    yield Figure(f"{key}_icc_2_1", both, Summed(agreement.rating_columns, agreement.icc_2_1))
+    yield Figure(f"{key}_icc_3_1", both, Summed(agreement.rating_columns, agreement.icc_3_1))
+    moments = Summed(lambda values: agreement.moment_columns(values[:, 0], values[:, 1]), agreement.pearson)
+    yield Figure(f"{key}_pearson_r", both, moments)
+    for threshold in quantity.thresholds:
+        for name, statistic in agreement.TABLE_STATISTICS.items():
+            yield Figure(f"{key}_at_{threshold}_{name}", both, Summed(_table(threshold), statistic))
+
+
+def _table(threshold: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda values: agreement.table_columns(values[:, 0], values[:, 1], threshold)
+
+
+def stated_intervals(errors: Errors, intervals: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By ``Quantity.key``: 1 where the truth lies in the interval that a row states, else 0, and its width.
+
+    Both of shape (images,), NaN where a row states none; what no row states is left out.
+    """
+    found = {}
+    for quantity in errors.quantities:
+        if quantity.column not in intervals:
+            continue
+        low, high = intervals[quantity.column].T
+        if quantity.unit == "px" and errors.factor is not None:
+            low, high = low * errors.factor, high * errors.factor
+        true = errors.true_values[quantity.key]
+        stated = errors.measured & np.isfinite(low) & np.isfinite(high) & np.isfinite(true)
+        if stated.any():
+            covered, width = (low <= true) & (true <= high), high - low
+            found[quantity.key] = np.where(stated, covered, np.nan), np.where(stated, width, np.nan)
+    return found
+
+
+def _of_intervals(errors: Errors, intervals: Mapping[str, np.ndarray]) -> Iterator[Figure]:
+    named = {quantity.key: quantity for quantity in errors.quantities}
+    for key, (covered, width) in stated_intervals(errors, intervals).items():
+        yield Figure(f"{key}_interval_coverage", covered[:, None], MEAN)
+        yield Figure(named[key].figure("interval_width"), width[:, None], MEAN)

@@ -1,4 +1,4 @@
-"""Which row of ``results.csv`` answers which frame of a truth file."""
+"""Which row of ``results.csv`` answers which image of a truth file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,9 @@ import numpy as np
 from aop_pose import geometry
 from aop_pose.core.results import Row, index_of, number, points_of, status_of
 from aop_pose.core.schema import Schema
-from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import volume_diagonals
 from aop_pose.evaluation.rows import Millimetres, millimetres_of, pixel_size_of
-from aop_pose.geometry import angle_of_progression
-
-ANGLE_TOLERANCE_DEG = 0.1
-"""A larger gap between a stated angle and that of the points is said."""
 
 
 def _strings(value: Iterable[str]) -> tuple[str, ...]:
@@ -31,19 +26,23 @@ def _floats(value: object) -> np.ndarray:
     return np.array(value, dtype=np.float64)
 
 
+def _arrays(values: Mapping[str, object]) -> dict[str, np.ndarray]:
+    return {name: _floats(value) for name, value in values.items()}
+
+
 @attrs.frozen(eq=False)
 class Truth:
-    """The true points of named frames. UsageError where a name stands twice."""
+    """The true points of named images. UsageError where a name stands twice."""
 
     names: tuple[str, ...] = attrs.field(converter=_strings)
     coords: np.ndarray = attrs.field(converter=_floats)
-    """Shape (frames, points, 2), pixels of the original frames, columns x, y."""
-    stated_angles: np.ndarray | None = attrs.field(default=None, converter=attrs.converters.optional(_floats))
-    """The column AoP, shape (frames,), degrees, NaN where empty: checked, not scored."""
+    """Shape (images, points, 2), x and y in pixels of the original frames, or (images, points, 3), voxels i, j, k."""
+    stated: Mapping[str, np.ndarray] = attrs.field(factory=dict, converter=_arrays)
+    """By ``Quantity.column``, what the file says of it beside the points, shape (images,), NaN where nothing."""
     sizes: np.ndarray | None = attrs.field(default=None, converter=attrs.converters.optional(_floats))
-    """Shape (frames, 2): width, height of each picture, NaN where unknown."""
+    """Shape (images, 2): width, height of each picture, NaN where unknown."""
     columns: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    """Further columns of the file (device, centre, patient), one text a frame."""
+    """Further columns of the file (device, centre, patient), one text an image."""
     notes: tuple[str, ...] = ()
 
     @names.validator
@@ -59,121 +58,193 @@ class Truth:
 
 
 @attrs.frozen(eq=False)
+class Grids:
+    """Where the voxels of each true volume lie."""
+
+    affines: np.ndarray
+    """Shape (volumes, 4, 4): voxel indices -> mm."""
+    shapes: np.ndarray
+    """Shape (volumes, 3): voxels along i, j, k."""
+
+
+@attrs.frozen(eq=False)
 class Matched:
-    """One entry per true frame, in the order of the truth file."""
+    """Two sides, one entry per true image, in the order of the truth file."""
 
     schema: Schema
     names: tuple[str, ...]
     statuses: tuple[str, ...]
     """``status`` of the row that answers; ``no row`` where none does."""
     predicted: np.ndarray
-    """Shape (frames, points, 2); NaN for every frame that was not measured."""
+    """Shape (images, points, 2) in pixels of the frames, or (images, points, 3) in mm; NaN for every picture that was
+    not measured whole, and for every point of a volume that was not found."""
     truth: np.ndarray
+    """The same shape and space; NaN for a point of a volume that is not labelled."""
     sizes: np.ndarray
-    """Shape (frames, 2): width, height as the rows say; NaN where no row says them."""
-    notes: tuple[str, ...]
+    """Width and height of each picture, (images, 2); voxels of each volume, (images, 3); NaN where unknown."""
+    diagonals: np.ndarray
+    """From corner to corner of each image, shape (images,), in the unit of the points."""
+    notes: tuple[str, ...] = ()
     """One line each: what a reader should know before believing the figures."""
-    intervals: np.ndarray | None = None
-    """Shape (frames, 2): aop_low, aop_high as the rows state them, NaN where they do not."""
+    intervals: Mapping[str, np.ndarray] = attrs.field(factory=dict)
+    """By ``Quantity.column``, both ends of the interval that a row states, shape (images, 2), NaN where it does not."""
     columns: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """Those of ``Truth``."""
     models: tuple[str, ...] = ()
     """Every model that the matched rows name."""
     millimetres: Millimetres | None = None
-    """What is known of a head in millimetres; None where nothing is, and for other schemas."""
+    """What is known of pictures in millimetres; None where nothing is."""
+
+
+def is_measured(row: Row, coords: np.ndarray, schema: Schema, where: str) -> tuple[str, bool]:
+    """The status of a row, and whether its points count: all those of a picture, or any of a volume."""
+    whole = has_points(coords, schema)
+    status = status_of(row, where, whole)
+    return status, whole and status == "ok"
+
+
+def has_points(coords: np.ndarray, schema: Schema) -> bool:
+    """Whether points (points, axes) are enough to compare: all of a picture, any of a volume."""
+    found = np.isfinite(coords).all(axis=1)
+    return bool(found.all() if schema.dimensions == 2 else found.any())
 
 
 def truth_of_results(rows: Sequence[Row], schema: Schema) -> Truth:
     """A second results table in the place of the truth: two methods, or two readers, compared.
 
-    Frames that it did not measure are left out and noted; UsageError where none is left.
+    Images that it did not measure are left out and noted; UsageError where none is left.
     """
-    kept, points, notes = [], [], []
+    flat = schema.dimensions == 2
+    kept, points = [], []
     for line, row in enumerate(rows, start=2):
         where = f"truth line {line}"
         coords = points_of(row, schema, where)
-        complete = bool(np.isfinite(coords).all())
-        if index_of(row, where) == 0 and status_of(row, where, complete) == "ok" and complete:
+        if is_measured(row, coords, schema, where)[1] and not (flat and index_of(row, where)):
             kept.append((where, row))
             points.append(coords)
     if not kept:
-        raise UsageError(f"truth: expected at least one measured frame in this results table, found 0 of {len(rows)}")
-    if len(kept) < len(rows):
-        notes.append(
-            "rows of the second table that are not measured, or later frames of a cine, left out: "
-            f"{len(rows) - len(kept)}"
-        )
+        thing = "frame" if flat else "volume"
+        raise UsageError(f"truth: expected at least one measured {thing} in this results table, found 0 of {len(rows)}")
+    left_out, later = len(rows) - len(kept), ", or later frames of a cine" if flat else ""
+    checked = [quantity for quantity in schema.quantities if quantity.tolerance is not None]
     return Truth(
-        names=[row["source"] for _, row in kept],
+        names=[image_name(row["source"], index_of(row, where)) for where, row in kept],
         coords=points,
-        stated_angles=[number(row, "aop_deg", where) for where, row in kept],
-        sizes=[_size(row, where) for where, row in kept],
+        stated={one.column: [number(row, one.column, where) for where, row in kept] for one in checked},
+        sizes=[_size(row, where) for where, row in kept] if flat else None,
         columns={name: tuple(row[name] for _, row in kept) for name in kept[0][1]},
-        notes=tuple(notes),
+        notes=(f"rows of the second table that are not measured{later}, left out: {left_out}",) if left_out else (),
     )
 
 
-def match(rows: Sequence[Row], truth: Truth, schema: Schema, pictures: np.ndarray | None = None) -> Matched:
-    """Answer each true frame with the row of its ``source``, else of its file name where that is unique.
+def match(
+    rows: Sequence[Row],
+    truth: Truth,
+    schema: Schema,
+    pictures: np.ndarray | None = None,
+    grids: Grids | None = None,
+) -> Matched:
+    """Answer each true image with the row of its name, else of its file name where that is unique.
 
-    A row counts as measured where its ``status`` is ``ok``, or, in a table without that column, where it has
-    all its points. ``pictures`` (frames, 2) are width and height of the files. UsageError for a value that is no
-    number, a frame twice, where no name is shared, and where a picture has two sizes.
+    A row counts as measured where its ``status`` is ``ok``, or, in a table without that column, where its points are
+    enough (``has_points``).
+
+    Args:
+        rows: of the results, as text.
+        truth: the other side.
+        schema: of both.
+        pictures: (frames, 2), width and height of the files, where they were read.
+        grids: where the voxels of volumes lie; they are not compared without.
+
+    Raises:
+        UsageError: a value that is no number, an image twice, no name that both share, a picture of two sizes.
     """
     notes: list[str] = list(truth.notes)
     lines = [(f"results line {line}", row) for line, row in enumerate(rows, start=2)]
-    stills = [(where, row) for where, row in lines if index_of(row, where) == 0]
-    answers = pair_names([tidy(row["source"]) for _, row in stills], [tidy(name) for name in truth.names], notes)
-    if len(stills) < len(rows):
-        notes.append(f"later frames of a cine (index above 0), not scored: {len(rows) - len(stills)}")
+    # A label file of pictures names files: the later frames of a cine answer nothing.
+    scored = [(where, row) for where, row in lines if schema.dimensions == 3 or index_of(row, where) == 0]
+    sources = [image_name(tidy(row["source"]), index_of(row, where)) for where, row in scored]
+    answers = pair_names(sources, [tidy(name) for name in truth.names], notes)
+    if len(scored) < len(lines):
+        notes.append(f"later frames of a cine (index above 0), not scored: {len(lines) - len(scored)}")
+    count = len(truth.names)
     predicted = np.full(truth.coords.shape, np.nan)
-    sizes = np.full((len(truth.names), 2), np.nan)
-    stated = np.full(len(truth.names), np.nan)
-    pixel_sizes = np.full(len(truth.names), np.nan)
-    intervals = np.full((len(truth.names), 2), np.nan)
-    statuses, holes = ["no row"] * len(truth.names), []
+    sizes, pixel_sizes = np.full((count, 2), np.nan), np.full(count, np.nan)
+    stated = {one.column: np.full(count, np.nan) for one in schema.quantities if one.tolerance is not None}
+    intervals = {one.column: np.full((count, 2), np.nan) for one in schema.quantities if one.interval}
+    stems = {one.column: one.interval for one in schema.quantities}
+    statuses, holes = ["no row"] * count, []
     models: dict[str, None] = {}
     for position, answer in enumerate(answers):
         if answer is None:
             continue
-        where, row = stills[answer]
+        where, row = scored[answer]
         points = points_of(row, schema, where)
-        complete = bool(np.isfinite(points).all())
-        status = status_of(row, where, complete)
-        statuses[position] = status
+        statuses[position], measured = is_measured(row, points, schema, where)
         sizes[position] = _size(row, where)
-        stated[position] = number(row, "aop_deg", where)
-        pixel_sizes[position] = pixel_size_of(row, where)
-        intervals[position] = number(row, "aop_low", where), number(row, "aop_high", where)
+        pixel_sizes[position] = pixel_size_of(row, schema, where)
+        for column, values in stated.items():
+            values[position] = number(row, column, where)
+        for column, ends in intervals.items():
+            ends[position] = [number(row, f"{stems[column]}_{end}", where) for end in ("low", "high")]
         models[row.get("model") or ""] = None
-        if status == "ok" and complete:
+        if measured:
             predicted[position] = points
-        elif status == "ok":
+        elif statuses[position] == "ok" and schema.dimensions == 2:
             holes.append(row["source"])
     if holes:
         notes.append(f"rows that are ok but lack a point, counted as missing: {len(holes)} ({some(holes)})")
-    if schema is AOP:
-        _check_angles("truth: AoP", truth.stated_angles, truth.coords, truth.names, notes)
-        _check_angles("results: aop_deg", stated, predicted, truth.names, notes)
-    millimetres = millimetres_of(truth.columns, pixel_sizes, truth.names, notes) if schema is HEAD else None
-    sides = {"results": sizes, "truth": truth.sizes, "picture": pictures}
-    known = {side: stated for side, stated in sides.items() if stated is not None}
-    for (one, its), (other, theirs) in combinations(known.items(), 2):
-        _check_sizes(one, its, other, theirs, truth.names)
-    for stated in known.values():
-        sizes = np.where(np.isfinite(sizes), sizes, stated)
-    _check_inside(truth.coords, sizes, truth.names, notes)
-    return Matched(
+    _check_stated("truth", truth.stated, truth.coords, schema, truth.names, notes)
+    _check_stated("results", stated, predicted, schema, truth.names, notes)
+    matched = Matched(
         schema=schema,
         names=truth.names,
         statuses=tuple(statuses),
         predicted=predicted,
         truth=truth.coords,
-        sizes=_fill_sizes(sizes, np.isfinite(predicted).all(axis=(1, 2)), notes),
-        notes=tuple(notes),
+        sizes=sizes,
+        diagonals=np.full(count, np.nan),
         intervals=intervals,
         columns=truth.columns,
         models=tuple(filter(None, models)),
-        millimetres=millimetres,
+        millimetres=millimetres_of(truth.columns, pixel_sizes, truth.names, notes, schema),
+    )
+    if schema.dimensions == 3:
+        if grids is None:
+            raise ValueError("grids: expected where the voxels lie, found None")
+        return _in_millimetres(matched, grids, notes)
+    return _of_one_size(matched, {"results": sizes, "truth": truth.sizes, "picture": pictures}, notes)
+
+
+def _of_one_size(matched: Matched, sides: Mapping[str, np.ndarray | None], notes: list[str]) -> Matched:
+    """Pictures with the sizes that rows, truth and files say; the one that is known first is taken."""
+    known = {side: stated for side, stated in sides.items() if stated is not None}
+    for (one, its), (other, theirs) in combinations(known.items(), 2):
+        _check_sizes(one, its, other, theirs, matched.names)
+    sizes = matched.sizes
+    for stated in known.values():
+        sizes = np.where(np.isfinite(sizes), sizes, stated)
+    words = "frames", "their picture", "labels drawn at another picture size"
+    _check_inside(matched.truth, sizes, matched.names, notes, words)
+    sizes = _fill_sizes(sizes, np.isfinite(matched.predicted).all(axis=(1, 2)), notes)
+    return attrs.evolve(matched, sizes=sizes, diagonals=np.linalg.norm(sizes, axis=-1), notes=tuple(notes))
+
+
+def _in_millimetres(matched: Matched, grids: Grids, notes: list[str]) -> Matched:
+    """Volumes with both sides in mm."""
+    words = "volumes", "them", "labels of volumes of another size"
+    _check_inside(matched.truth, grids.shapes, matched.names, notes, words)
+    predicted, truth = (
+        np.array([geometry.to_mm(affine, points) for affine, points in zip(grids.affines, side, strict=True)])
+        for side in (matched.predicted, matched.truth)
+    )
+    return attrs.evolve(
+        matched,
+        predicted=predicted,
+        truth=truth,
+        sizes=grids.shapes,
+        diagonals=volume_diagonals(grids.affines, grids.shapes),
+        notes=tuple(notes),
     )
 
 
@@ -220,19 +291,28 @@ def pair_names(sources: list[str], names: list[str], notes: list[str]) -> list[i
     return answers
 
 
-def _check_angles(
-    what: str, stated: np.ndarray | None, coords: np.ndarray, names: Sequence[str], notes: list[str]
+def _check_stated(
+    side: str,
+    stated: Mapping[str, np.ndarray],
+    coords: np.ndarray,
+    schema: Schema,
+    names: Sequence[str],
+    notes: list[str],
 ) -> None:
-    """Note where a stated angle is not that of the points (stretched pixels, another definition)."""
-    if stated is None:
-        return
-    gaps = np.abs(stated - angle_of_progression(coords[:, 0], coords[:, 1], coords[:, 2]))
-    apart = [name for name, gap in zip(names, gaps, strict=True) if gap > ANGLE_TOLERANCE_DEG]
-    if apart:
-        notes.append(
-            f"{what} is more than {ANGLE_TOLERANCE_DEG}° from the angle of the points, "
-            f"which is the one scored: {len(apart)} ({some(apart)})"
-        )
+    """Note where a stated number is not that of the points (stretched pixels, another definition)."""
+    for quantity in schema.quantities:
+        if quantity.tolerance is None or quantity.column not in stated:
+            continue
+        # A label file has its own name for it.
+        what = quantity.label_column or quantity.column if side == "truth" else quantity.column
+        gaps = np.abs(stated[quantity.column] - schema.values(quantity, coords))
+        apart = [name for name, gap in zip(names, gaps, strict=True) if gap > quantity.tolerance]
+        if apart:
+            words = "angle" if quantity.unit == "deg" else quantity.title
+            notes.append(
+                f"{side}: {what} is more than {quantity.tolerance}{quantity.sign} from the {words} of the points, "
+                f"which is the one scored: {len(apart)} ({some(apart)})"
+            )
 
 
 def _check_sizes(one: str, its: np.ndarray, other: str, theirs: np.ndarray, names: Sequence[str]) -> None:
@@ -246,14 +326,17 @@ def _check_sizes(one: str, its: np.ndarray, other: str, theirs: np.ndarray, name
         )
 
 
-def _check_inside(coords: np.ndarray, sizes: np.ndarray, names: Sequence[str], notes: list[str]) -> None:
-    """Note true points beyond the picture, with a pixel to spare for those who count from its corner."""
+def _check_inside(
+    coords: np.ndarray, sizes: np.ndarray, names: Sequence[str], notes: list[str], words: tuple[str, str, str]
+) -> None:
+    """Note true points beyond their image, with a pixel or voxel to spare for those who count from its corner."""
     beyond = ((coords < -1) | (coords > sizes[:, None])).any(axis=(1, 2))
     outside = [names[position] for position in np.flatnonzero(beyond).tolist()]
     if outside:
+        images, place, why = words
         notes.append(
-            f"frames with true points outside their picture: {len(outside)} ({some(outside)}); "
-            "labels drawn at another picture size give errors that mean nothing"
+            f"{images} with true points outside {place}: {len(outside)} ({some(outside)}); "
+            f"{why} give errors that mean nothing"
         )
 
 
@@ -285,6 +368,7 @@ def tidy(name: str) -> str:
 
 
 def some(names: Sequence[str], limit: int = 3) -> str:
+    """The first of several names, as a note shows them."""
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown}, …"
 
@@ -292,111 +376,12 @@ def some(names: Sequence[str], limit: int = 3) -> str:
 _TIME = "#"
 
 
-def volume_name(file: str, index: int) -> str:
-    """What a volume is called: its file, and from the second time point on ``#`` and its index."""
+def image_name(file: str, index: int) -> str:
+    """What an image is called: its file, and from the second frame or time point on ``#`` and its index."""
     return f"{file}{_TIME}{index}" if index else file
 
 
 def file_and_index(name: str) -> tuple[str, int]:
-    """The inverse of :func:`volume_name`."""
+    """The inverse of :func:`image_name`."""
     file, mark, index = name.rpartition(_TIME)
     return (file, int(index)) if mark and index.isdecimal() else (name, 0)
-
-
-@attrs.frozen(eq=False)
-class Grids:
-    """Where the voxels of each true volume lie."""
-
-    affines: np.ndarray
-    """Shape (frames, 4, 4): voxel indices -> mm."""
-    shapes: np.ndarray
-    """Shape (frames, 3): voxels along i, j, k."""
-
-
-@attrs.frozen(eq=False)
-class MatchedVolumes:
-    """One entry per true volume, in the order of the truth file."""
-
-    schema: Schema
-    names: tuple[str, ...]
-    statuses: tuple[str, ...]
-    """``status`` of the row that answers; ``no row`` where none does."""
-    predicted: np.ndarray
-    """Shape (frames, points, 3), mm; NaN for every point that was not found, and all points of what is not ``ok``."""
-    truth: np.ndarray
-    """Shape (frames, points, 3), mm; NaN for a point that is not labelled."""
-    diagonals: np.ndarray
-    """Shape (frames,), mm."""
-    notes: tuple[str, ...]
-    columns: Mapping[str, tuple[str, ...]]
-    models: tuple[str, ...]
-    """Every model that the matched rows name."""
-
-
-def truth_of_volumes(rows: Sequence[Row], schema: Schema) -> Truth:
-    """A second results table in the place of the truth; UsageError where it has no measured volume."""
-    kept, points = [], []
-    for line, row in enumerate(rows, start=2):
-        where = f"truth line {line}"
-        coords = points_of(row, schema, where)
-        if _measured(row, coords, where):
-            kept.append(volume_name(row["source"], index_of(row, where)))
-            points.append(coords)
-    if not kept:
-        raise UsageError(f"truth: expected at least one measured volume in this results table, found 0 of {len(rows)}")
-    left_out = len(rows) - len(kept)
-    notes = [f"rows of the second table that are not measured, left out: {left_out}"] if left_out else []
-    return Truth(names=kept, coords=points, notes=tuple(notes))
-
-
-def match_volumes(rows: Sequence[Row], truth: Truth, schema: Schema, grids: Grids) -> MatchedVolumes:
-    """Answer each true volume with the row of its ``source`` and ``index``, else of its file name where that is unique.
-
-    UsageError for a value that is no number, a volume twice, and where no name is shared.
-    """
-    notes: list[str] = list(truth.notes)
-    lines = [(f"results line {line}", row) for line, row in enumerate(rows, start=2)]
-    sources = [volume_name(tidy(row["source"]), index_of(row, where)) for where, row in lines]
-    answers = pair_names(sources, [tidy(name) for name in truth.names], notes)
-    predicted = np.full(truth.coords.shape, np.nan)
-    statuses = ["no row"] * len(truth.names)
-    models: dict[str, None] = {}
-    for position, answer in enumerate(answers):
-        if answer is None:
-            continue
-        where, row = lines[answer]
-        coords = points_of(row, schema, where)
-        statuses[position] = status_of(row, where, bool(np.isfinite(coords).all(axis=1).any()))
-        models[row.get("model") or ""] = None
-        if _measured(row, coords, where):
-            predicted[position] = coords
-    _check_inside_volume(truth, grids.shapes, notes)
-    pairs = zip(grids.affines, predicted, truth.coords, strict=True)
-    in_mm = [(geometry.to_mm(affine, one), geometry.to_mm(affine, other)) for affine, one, other in pairs]
-    return MatchedVolumes(
-        schema=schema,
-        names=truth.names,
-        statuses=tuple(statuses),
-        predicted=np.array([one for one, _ in in_mm]),
-        truth=np.array([other for _, other in in_mm]),
-        diagonals=volume_diagonals(grids.affines, grids.shapes),
-        notes=tuple(notes),
-        columns=truth.columns,
-        models=tuple(filter(None, models)),
-    )
-
-
-def _measured(row: Row, coords: np.ndarray, where: str) -> bool:
-    found = bool(np.isfinite(coords).all(axis=1).any())
-    return found and status_of(row, where, found) == "ok"
-
-
-def _check_inside_volume(truth: Truth, shapes: np.ndarray, notes: list[str]) -> None:
-    """Note true points beyond their volume, with a voxel to spare for those who count from its corner."""
-    beyond = ((truth.coords < -1) | (truth.coords > shapes[:, None])).any(axis=(1, 2))
-    outside = [truth.names[position] for position in np.flatnonzero(beyond).tolist()]
-    if outside:
-        notes.append(
-            f"volumes with true points outside them: {len(outside)} ({some(outside)}); "
-            "labels of volumes of another size give errors that mean nothing"
-        )

@@ -11,21 +11,19 @@ import numpy as np
 
 from aop_pose.core.results import Row as ResultRow
 from aop_pose.core.results import point_columns
-from aop_pose.core.schema import Schema, of_volumes
+from aop_pose.core.schema import Quantity, Schema, of_volumes
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.evaluation.grouping import AUTO, Grouping, contrast, every_frame_alone, grouped_by, grouped_by_file
 from aop_pose.evaluation.match import (
     Grids,
     Truth,
     file_and_index,
+    image_name,
     some,
     truth_of_results,
-    truth_of_volumes,
-    volume_name,
 )
 from aop_pose.formats.csv_rows import RowError, header_of, number, parse_rows
 from aop_pose.formats.format import Format, Reading
-from aop_pose.formats.iugc import ANGLE
 from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import FORMATS, format_of, labels_of
@@ -114,20 +112,26 @@ def _labels(format: Format, file: Path) -> list[Label | Skipped]:
 def _as_result(item: Label | Skipped, schema: Schema) -> ResultRow:
     """A label as a row of results; one that is none is a frame without points."""
     if isinstance(item, Skipped):
-        return {"source": item.name, **dict.fromkeys(point_columns(schema), ""), "aop_deg": ""}
+        checked = [one.column for one in _checked(schema)]
+        return {"source": item.name, **dict.fromkeys([*point_columns(schema), *checked], "")}
     points = ("" if math.isnan(value) else repr(float(value)) for value in item.points_of(schema).ravel())
     row = {"source": item.name, **dict(zip(point_columns(schema), points, strict=True))}
     if schema.dimensions == 3:
         return {**row, "index": str(item.index or 0)}
-    angle = _stated(item)
-    return {**row, "aop_deg": "" if math.isnan(angle) else repr(angle)}
+    stated = {one.column: _stated(item, one) for one in _checked(schema)}
+    return {**row, **{column: "" if math.isnan(value) else repr(value) for column, value in stated.items()}}
 
 
-def _stated(label: Label) -> float:
-    """The angle that stands beside the points, NaN where none does; UsageError where it is no number."""
-    text = label.extras.get(ANGLE, "")
+def _checked(schema: Schema) -> list[Quantity]:
+    """Quantities that a label file states beside the points, and that are compared with theirs."""
+    return [one for one in schema.quantities if one.label_column and one.tolerance is not None]
+
+
+def _stated(label: Label, quantity: Quantity) -> float:
+    """What stands beside the points, NaN where nothing does; UsageError where it is no number."""
+    text = label.extras.get(quantity.label_column, "")
     try:
-        return number(text, ANGLE) if text else math.nan
+        return number(text, quantity.label_column) if text else math.nan
     except RowError as error:
         raise UsageError(f"{label.where or label.name}: {error}") from None
 
@@ -141,16 +145,18 @@ def read_truth(file: Path, schema: Schema) -> Truth:
     """The second side, with the columns beside its points."""
     if is_results(file, schema):
         rows = list(parse_rows(file, ("source",), lambda row: row.cells))
-        return truth_of_results(rows, schema) if schema.dimensions == 2 else truth_of_volumes(rows, schema)
+        return truth_of_results(rows, schema)
     if schema.dimensions == 3:
         _check_columns(file, schema)
     items = _labels(format_of(file, schema), file)
     labels = [item for item in items if isinstance(item, Label)]
-    beside = [column for column in (labels[0].extras if labels else ()) if column != ANGLE]
+    checked = _checked(schema)
+    stated = {one.label_column for one in checked}
+    beside = [column for column in (labels[0].extras if labels else ()) if column not in stated]
     return Truth(
-        names=[volume_name(label.name, label.index or 0) for label in labels],
+        names=[image_name(label.name, label.index or 0) for label in labels],
         coords=[label.points_of(schema) for label in labels],
-        stated_angles=[_stated(label) for label in labels] if schema.dimensions == 2 else None,
+        stated={one.column: [_stated(label, one) for label in labels] for one in checked},
         columns={column: tuple(label.extras[column] for label in labels) for column in beside},
     )
 

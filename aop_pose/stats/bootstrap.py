@@ -37,6 +37,8 @@ class Estimate:
     value: float
     """NaN where it is undefined."""
     interval: tuple[float, float] | None = None
+    n: int | None = None
+    """Frames that it is over; None where nobody counted them."""
 
 
 @attrs.frozen(eq=False)
@@ -112,7 +114,7 @@ class Resampling:
         with np.errstate(divide="ignore", invalid="ignore"):
             value = float(statistic(sums.observed))
             drawn = None if sums.drawn is None else statistic(sums.drawn)
-        return Estimate(value, self._interval(value, drawn))
+        return Estimate(value, self._interval(value, drawn), len(self._index))
 
     def means(self, values: np.ndarray) -> list[Estimate]:
         """Mean of each column of ``values`` (n, k) over the frames, with its interval."""
@@ -130,7 +132,7 @@ class Resampling:
             blocks = (np.cumsum(block[:, self._index[order]], axis=1) for block in self.counts())
             drawn = np.concatenate([_repeated_quantile(values[order], reached, share) for reached in blocks])
         value = float(np.quantile(values, share))
-        return Estimate(value, self._interval(value, drawn))
+        return Estimate(value, self._interval(value, drawn), len(self._index))
 
     def _interval(self, value: float, drawn: np.ndarray | None) -> tuple[float, float] | None:
         """None where withheld, and where the figure is undefined in more than a few draws."""

@@ -1,10 +1,9 @@
-"""Made-up comparisons for the tests of the study and its page."""
+"""Made-up comparisons for the tests of the figures and the page."""
 
 import numpy as np
 
 from aop_pose.core.schemas import AOP
-from aop_pose.evaluation.comparison import study
-from aop_pose.evaluation.errors import frame_errors
+from aop_pose.evaluation.comparison import Comparison, Sides
 from aop_pose.evaluation.grouping import Grouping
 from aop_pose.evaluation.match import Matched
 from aop_pose.geometry import angle_of_progression
@@ -14,8 +13,18 @@ def angles(points):
     return angle_of_progression(points[:, 0], points[:, 1], points[:, 2])
 
 
-def comparison(n=90, groups=None, half_width=None, shuffled=False, columns=None, missing=(), quality=None, seed=0):
-    """A study of n frames with 2 pixels of noise; ``half_width`` states intervals about the predicted angle."""
+def matched_of(predicted, truth, sizes, schema=AOP, **settings):
+    """Two sides as ``match`` gives them; a frame without points has abstained."""
+    names = tuple(f"{i:03}.png" for i in range(len(truth)))
+    statuses = tuple("ok" if known else "abstained" for known in np.isfinite(predicted).all(axis=(1, 2)))
+    return Matched(schema, names, statuses, predicted, truth, sizes, np.linalg.norm(sizes, axis=1), **settings)
+
+
+def comparison(
+    n=90, groups=None, half_width=None, shuffled=False, columns=None, missing=(), quality=None, seed=0, pixels=None,
+    **sides,
+):  # fmt: skip
+    """A comparison of n frames with 2 pixels of noise; ``half_width`` states intervals about the predicted angle."""
     rng = np.random.default_rng(seed)
     turn = np.radians(rng.uniform(70, 160, n))
     ps1 = np.full((n, 2), 100.0)
@@ -23,16 +32,13 @@ def comparison(n=90, groups=None, half_width=None, shuffled=False, columns=None,
     truth = np.stack([ps1, ps1 - [60, 0], head], axis=1)
     predicted = truth + rng.normal(0, 2, truth.shape)
     predicted[list(missing)] = np.nan
-    intervals = None
+    intervals = {}
     if half_width is not None:
         middle = angles(predicted)
         middle = middle[rng.permutation(n)] if shuffled else middle
-        intervals = np.column_stack([middle - half_width, middle + half_width])
+        intervals = {"aop_deg": np.column_stack([middle - half_width, middle + half_width])}
     sizes = np.full((n, 2), 256.0)
-    statuses = tuple("abstained" if i in missing else "ok" for i in range(n))
-    names = tuple(f"{i:03}.png" for i in range(n))
-    matched = Matched(
-        AOP, names, statuses, predicted, truth, sizes, (), intervals=intervals, columns=columns or {}, models=("m@1",)
-    )
+    matched = matched_of(predicted, truth, sizes, intervals=intervals, columns=columns or {}, models=("m@1",))
     grouping = Grouping(np.arange(n) if groups is None else groups, "made-up groups")
-    return study(matched, frame_errors(predicted, truth, sizes), grouping, quality)
+    named = Sides("mine <b>", "truth.csv", **sides)
+    return Comparison.of(matched, grouping, quality=quality, sides=named, pixels=pixels)

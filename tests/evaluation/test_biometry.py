@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from aop_pose.core.results import point_columns
-from aop_pose.core.schemas import HEAD
+from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.comparison import study
-from aop_pose.evaluation.errors import frame_errors, is_close, summarise
+from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.errors import is_close
+from aop_pose.evaluation.figures import metrics, promised
 from aop_pose.evaluation.grouping import Grouping
 from aop_pose.evaluation.match import Truth, match
 from aop_pose.evaluation.report.files import summary_table
-from aop_pose.evaluation.report.page import Heading, page
+from aop_pose.evaluation.report.page import page
 from aop_pose.evaluation.rows import Millimetres, millimetres_of, pixel_size_of
 from aop_pose.geometry import ramanujan_perimeter
 
@@ -25,12 +26,16 @@ SIZE = (300, 400)
 
 
 def figures_of(predicted, truth, millimetres=None, scale=None):
-    predicted, truth = np.array(predicted, float), np.array(truth, float)
-    return summarise(frame_errors(predicted, truth, [SIZE] * len(truth), scale, HEAD, millimetres))
+    return metrics(predicted, truth, [SIZE] * len(truth), scale, HEAD, millimetres)
+
+
+def stated(*circumferences):
+    """What an expert states: the reference of both formulas."""
+    return dict.fromkeys(("hc_mm", "hc_ramanujan_mm"), np.array(circumferences))
 
 
 def test_millimetres_by_hand():
-    expert = Millimetres(np.array([0.5]), np.array([165.0]))
+    expert = Millimetres(np.array([0.5]), stated(165.0))
     figures = figures_of([LONGER], [HEAD_POINTS], expert)
     assert (figures["ofd_mae_px"], figures["ofd_mae_mm"], figures["bpd_mae_mm"]) == (4, 2, 0)
     assert figures["hc_bias_mm"] == pytest.approx(math.pi * (124 + 90) / 2 * 0.5 - 165, abs=1e-6)
@@ -57,7 +62,7 @@ def test_millimetres_do_not_depend_on_the_scale_and_are_absent_where_unknown():
 
 def test_a_missing_head_counts_as_the_diagonal_in_millimetres():
     nothing = np.full((4, 2), np.nan)
-    known = Millimetres(np.array([0.5, 0.5, np.nan]), np.array([165.0, 165.0, 165.0]))
+    known = Millimetres(np.array([0.5, 0.5, np.nan]), stated(165.0, 165.0, 165.0))
     figures = figures_of([LONGER, nothing, LONGER], [HEAD_POINTS] * 3, known)
     # The picture of 300 x 400 has a diagonal of 500 pixels, 250 mm; where no pixel size is known nothing is lost.
     assert figures["ofd_mae_mm"] == 2
@@ -83,33 +88,36 @@ def test_under_is_not_at():
     ],
 )
 def test_pixel_size_of_a_row(row, size):
-    assert pixel_size_of(row, "row 1") == pytest.approx(size, nan_ok=True)
+    assert pixel_size_of(row, HEAD, "row 1") == pytest.approx(size, nan_ok=True)
 
 
 def test_the_truth_goes_before_the_results_and_doubts_are_said():
     notes = []
     columns = {"pixel_size_mm": ("0.1", "", "0.3", ""), "head_circumference_mm": ("170", "180", "", "190")}
-    known = millimetres_of(columns, np.array([0.2, 0.2, 0.3, np.nan]), list("abcd"), notes)
+    known = millimetres_of(columns, np.array([0.2, 0.2, 0.3, np.nan]), list("abcd"), notes, HEAD)
     assert known.per_pixel.tolist()[:3] == [0.1, 0.2, 0.3]
     assert math.isnan(known.per_pixel[3])
-    np.testing.assert_array_equal(known.circumference, [170, 180, np.nan, 190])
+    for values in (known.stated["hc_mm"], known.stated["hc_ramanujan_mm"]):
+        np.testing.assert_array_equal(values, [170, 180, np.nan, 190])
     assert notes == [
         "results: millimetres are of another pixel size (more than 1% off) than the truth file says, "
         "which is the one used: 1",
         "frames of unknown pixel size, in no figure in millimetres: 1",
         "frames without the expert's head circumference, in no figure of it: 1",
     ]
-    assert millimetres_of({}, np.array([np.nan]), ["a"], []) is None
-    assert millimetres_of({}, np.array([0.2]), ["a"], []).circumference is None
+    assert millimetres_of({}, np.array([np.nan]), ["a"], [], HEAD) is None
+    assert millimetres_of({}, np.array([0.2]), ["a"], [], HEAD).stated == {}
+    # Nothing of AoP is compared in millimetres: HSD needs an outline.
+    assert millimetres_of({}, np.array([0.2]), ["a"], [], AOP) is None
 
 
 def test_a_pixel_size_that_is_no_number_is_named():
     with pytest.raises(UsageError, match="truth, a, pixel_size_mm: expected a number"):
-        millimetres_of({"pixel_size_mm": ("wide",)}, np.array([np.nan]), ["a"], [])
+        millimetres_of({"pixel_size_mm": ("wide",)}, np.array([np.nan]), ["a"], [], HEAD)
 
 
 def compared(n=30, columns=None, seed=0):
-    """A study of n heads of several sizes with a pixel of noise, every axis named backwards."""
+    """A comparison of n heads of several sizes with a pixel of noise, every axis named backwards."""
     rng = np.random.default_rng(seed)
     middle = np.array([150, 150])
     truth = [middle + (HEAD_POINTS - 100) * factor for factor in rng.uniform(0.6, 1.6, n)]
@@ -119,14 +127,12 @@ def compared(n=30, columns=None, seed=0):
         cells = dict(zip(point_columns(HEAD), map(str, noisy.ravel()), strict=True))
         rows.append({"source": f"{i}.png", "width": "300", "height": "300", "status": "ok", **cells})
     reference = Truth([row["source"] for row in rows], truth, columns=columns or {})
-    matched = match(rows, reference, HEAD)
-    errors = frame_errors(matched.predicted, matched.truth, matched.sizes, None, HEAD, matched.millimetres)
-    return study(matched, errors, Grouping(np.arange(n), "made-up groups"))
+    return Comparison.of(match(rows, reference, HEAD), Grouping(np.arange(n), "made-up groups"))
 
 
-def test_every_figure_that_both_know_is_the_same_and_has_an_interval():
+def test_every_promised_figure_has_an_interval():
     known = compared(columns={"pixel_size_mm": ("0.2",) * 30, "head_circumference_mm": ("70",) * 30})
-    figures = summarise(known.errors)
+    figures = promised(known.errors)
     shared = [name for name in known.estimates if name in figures]
     assert {"hc_ramanujan_mae_mm", "hc_mm_under_2_5_percent", "ofd_bias_px", "mre_px_bpd2"} <= set(shared)
     for name in shared:
@@ -143,17 +149,16 @@ def text_of(known):
     from rich.console import Console
 
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(summary_table(summarise(known.errors), known, "a against b"))
+    console.print(summary_table(known))
     return console.export_text()
 
 
 def test_the_page_and_the_table_speak_of_millimetres_where_they_are_known():
     pixels = compared()
     columns = {"pixel_size_mm": ("0.2",) * 30}
-    stated = {**columns, "head_circumference_mm": tuple(map(str, range(60, 90)))}
-    own, expert = compared(columns=columns), compared(columns=stated)
-    heading = Heading("a", "b", "research use only")
-    pages = [page(known, summarise(known.errors), heading, []) for known in (pixels, own, expert)]
+    with_expert = {**columns, "head_circumference_mm": tuple(map(str, range(60, 90)))}
+    own, expert = compared(columns=columns), compared(columns=with_expert)
+    pages = [page(known, "research use only") for known in (pixels, own, expert)]
     words = [
         "No pixel size is known, so nothing is given in millimetres.",
         "The reference of each is the same formula on the true points.",

@@ -5,20 +5,21 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.comparison import study
-from aop_pose.evaluation.errors import summarise
+from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.figures import promised
 from aop_pose.evaluation.grouping import every_frame_alone, grouped_by, subset_columns
 from aop_pose.stats.bootstrap import group_bootstrap
 from tests.evaluation.comparisons import angles, comparison
 
 
-def test_every_figure_that_both_know_is_the_same():
+def test_the_promised_figures_stand_first_with_their_twins():
     compared = comparison(missing=(3, 40))
-    figures = summarise(compared.errors)
-    shared = [name for name in compared.estimates if name in figures]
-    assert len(shared) == 13
-    for name in shared:
-        assert compared.estimates[name].value == pytest.approx(figures[name], abs=1e-6), name
+    first = promised(compared.errors)
+    assert list(compared.figures)[: len(first)] == list(first)
+    assert {name: compared.figures[name] for name in first} == first
+    for name in ("mre_px", "mre_px_fh1", "mae_px", "sdr_20", "aop_mae_deg", "aop_median_deg", "aop_p95_deg"):
+        assert first[f"{name}_with_missing"] is not None, name
+        assert compared.estimates[name].value == pytest.approx(first[name], abs=1e-6), name
 
 
 def test_the_other_figures_against_plain_numpy():
@@ -114,5 +115,5 @@ def test_pictures_of_several_sizes_without_a_scale_are_said():
     sizes = compared.matched.sizes.copy()
     assert compared.notes == ()
     sizes[4] = 1024, 768
-    again = study(attrs.evolve(compared.matched, sizes=sizes), compared.errors, compared.grouping)
+    again = Comparison.of(attrs.evolve(compared.matched, sizes=sizes), compared.grouping)
     assert again.notes[0].startswith("pictures of 2 sizes (256x256 to 1024x768): pixel errors are means over unlike")

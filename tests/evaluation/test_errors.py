@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aop_pose.core.schemas import HEAD
-from aop_pose.evaluation.errors import align_interchangeable, frame_errors, metrics
+from aop_pose.evaluation.errors import align_interchangeable, frame_errors
+from aop_pose.evaluation.figures import metrics
 
 # A right angle at PS1 on a 300 x 400 picture, whose diagonal is 500.
 RIGHT_ANGLE = [[100.0, 100.0], [0.0, 100.0], [100.0, 200.0]]

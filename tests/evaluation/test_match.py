@@ -99,7 +99,7 @@ def test_a_missing_frame_of_unknown_size_takes_the_largest_known_one():
 
 def test_a_stated_angle_that_is_not_that_of_the_points_is_said_and_not_scored():
     rows = [row("a.png", aop_deg="90.05"), row("b.png", aop_deg="91")]
-    matched = match(rows, truth_of("a.png", "b.png", stated_angles=[np.nan, 90.2]), AOP)
+    matched = match(rows, truth_of("a.png", "b.png", stated={"aop_deg": [np.nan, 90.2]}), AOP)
     assert matched.notes == (
         "truth: AoP is more than 0.1° from the angle of the points, which is the one scored: 1 (b.png)",
         "results: aop_deg is more than 0.1° from the angle of the points, which is the one scored: 1 (b.png)",
@@ -200,5 +200,5 @@ def test_true_points_outside_their_picture_are_said():
 
 def test_stated_intervals_are_kept():
     matched = match([row("a.png", aop_low="80", aop_high="99.5"), row("b.png")], truth_of("a.png", "b.png"), AOP)
-    assert matched.intervals[0].tolist() == [80, 99.5]
-    assert np.isnan(matched.intervals[1]).all()
+    assert matched.intervals["aop_deg"][0].tolist() == [80, 99.5]
+    assert np.isnan(matched.intervals["aop_deg"][1]).all()

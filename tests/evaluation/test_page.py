@@ -8,19 +8,18 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from aop_pose.evaluation.errors import summarise
 from aop_pose.evaluation.grouping import contrast
 from aop_pose.evaluation.report.html import Axis
-from aop_pose.evaluation.report.page import Heading, page
-from aop_pose.evaluation.report.plots import worst_frames, worst_pictures
+from aop_pose.evaluation.report.page import page
+from aop_pose.evaluation.report.plots import worst_frames
 from tests.evaluation.comparisons import comparison
 
 NOTICE = "Not a medical device; research use only."
 VOID = {"meta", "br", "img"}
 
 
-def page_of(compared, pictures=(), **settings):
-    return page(compared, summarise(compared.errors), Heading("mine <b>", "truth.csv", NOTICE, **settings), pictures)
+def page_of(compared):
+    return page(compared, NOTICE)
 
 
 class Checker(HTMLParser):
@@ -58,9 +57,7 @@ def full(n=90, **settings):
 
 
 def test_the_page_needs_nothing_but_itself():
-    compared = full(half_width=5.0)
-    pictures = worst_pictures(compared, lambda position: np.full((256, 256), 90, np.uint8))
-    html = page_of(compared, pictures)
+    html = page_of(full(half_width=5.0, pixels=lambda position: np.full((256, 256), 90, np.uint8)))
     checker, _ = checked(html)
     assert len(checker.addresses) == 12
     assert all(address.startswith("data:image/jpeg;base64,") for address in checker.addresses)
@@ -91,11 +88,11 @@ def test_intervals_that_do_not_hold_are_said_at_the_top():
     warning = "fewer than the 90% that calibration aims at"
     assert warning in page_of(comparison(n=300, half_width=5.0, shuffled=True))
     assert warning not in page_of(comparison(n=300, half_width=8.0))
-    assert warning not in page_of(comparison(n=300, half_width=8.0, shuffled=True), second_is_a_result=True)
+    assert warning not in page_of(comparison(n=300, half_width=8.0, shuffled=True, second_is_a_result=True))
 
 
 def test_too_few_groups_and_two_methods_are_said():
-    _, text = checked(page_of(comparison(n=19), second_is_a_result=True))
+    _, text = checked(page_of(comparison(n=19, second_is_a_result=True)))
     assert "Intervals are withheld: fewer than 20 groups (19)" in text
     assert "neither side is the truth" in text
     assert "against another results table" in text
@@ -104,7 +101,7 @@ def test_too_few_groups_and_two_methods_are_said():
 def test_the_worst_frames_are_those_with_the_largest_angle_errors_and_missing_ones_are_none():
     compared = full()
     error = np.abs(compared.errors.differences["aop"])
-    worst = worst_frames(compared)
+    worst = worst_frames(compared, compared.errors.main)
     assert len(worst) == 12
     assert 0 not in worst
     assert error[worst].min() >= np.nanmax(np.delete(error, worst))
@@ -130,10 +127,9 @@ def test_axes_have_round_ends_and_hold_their_values(values, low, high, step):
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium: apt-get install chromium")
 def test_it_prints_to_two_pages(tmp_path):
-    compared = full(half_width=5.0)
     rng = np.random.default_rng(0)
-    pictures = worst_pictures(compared, lambda position: rng.integers(0, 255, (300, 300), dtype=np.uint8))
-    (tmp_path / "report.html").write_text(page_of(compared, pictures), encoding="utf-8")
+    compared = full(half_width=5.0, pixels=lambda position: rng.integers(0, 255, (300, 300), dtype=np.uint8))
+    (tmp_path / "report.html").write_text(page_of(compared), encoding="utf-8")
     flags = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
     flags += ["headless", "disable-component-update", "disable-sync", "no-pdf-header-footer"]
     places = [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 'r.pdf'}"]

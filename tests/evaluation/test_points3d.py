@@ -8,18 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aop_pose.core.schemas import FETAL_FACE, FETUS
+from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.errors import (
     PCK_LIMIT_MM,
     area_shares,
     each_pair,
     each_side,
-    measurement_errors,
     pck_curve,
-    point_errors,
     volume_diagonals,
+    volume_errors,
     whole_body,
 )
-from aop_pose.evaluation.figures import confusions, swapped, volume_figures
+from aop_pose.evaluation.figures import confusions, swapped
+from aop_pose.evaluation.grouping import Grouping
+from aop_pose.evaluation.match import Matched
 
 FACE = np.array([[[0.0, 0, 0], [30, 0, 0], [30, 40, 0]]])
 """Brain, left eye and right eye of one volume; the eyes are 40 mm apart."""
@@ -36,9 +38,10 @@ def poses(count, seed=0, noise=0.0):
 
 def figures(predicted, truth, schema=FETUS, diagonals=None, groups=None):
     diagonals = np.full(len(truth), 500.0) if diagonals is None else diagonals
-    errors = point_errors(predicted, truth, diagonals, schema)
     groups = np.arange(len(truth)) if groups is None else groups
-    return volume_figures(errors, measurement_errors(predicted, truth, schema), groups).entries()
+    names = tuple(f"{number}.mha" for number in range(len(truth)))
+    matched = Matched(schema, names, ("ok",) * len(truth), predicted, truth, np.full(truth.shape[::2], 9), diagonals)
+    return Comparison.of(matched, Grouping(groups, "made-up groups")).figures
 
 
 def exchanged_order(units):
@@ -106,7 +109,7 @@ def test_what_is_not_labelled_is_not_scored():
     assert (found["n_points"], found["n_points_missing"], found["mre_mm"], found["mre_mm_with_missing"]) == (5, 0, 3, 3)
     # The second volume has no whole pair, so nothing can be said of its sides.
     assert found["lr_confusion"] == 0
-    alone = point_errors(truth[1:, EXCHANGED], truth[1:], DIAGONAL, FETAL_FACE)
+    alone = volume_errors(truth[1:, EXCHANGED], truth[1:], DIAGONAL, FETAL_FACE)
     assert np.isnan(alone.confused(((1,), (2,)))).all()
 
 
@@ -157,7 +160,7 @@ def test_up_to_a_swap_is_the_best_of_all_orders(kind):
         "swap_pairs": each_pair(FETUS),
     }[kind]
     predicted, truth = poses(12, noise=40)
-    found = swapped(point_errors(predicted, truth, np.full(12, 500.0), FETUS))[kind]
+    found = swapped(volume_errors(predicted, truth, np.full(12, 500.0), FETUS))[kind]
     for frame in range(12):
         best = np.inf
         for chosen in itertools.product((False, True), repeat=len(units)):
@@ -169,7 +172,7 @@ def test_up_to_a_swap_is_the_best_of_all_orders(kind):
 def test_sides_are_told_apart_arm_by_arm():
     _, truth = poses(1)
     arms = exchanged_order([each_side(FETUS)["arm"]])
-    errors = point_errors(truth[:, arms], truth, DIAGONAL, FETUS)
+    errors = volume_errors(truth[:, arms], truth, DIAGONAL, FETUS)
     assert (confusions(errors)["lr_confusion_arm"], confusions(errors)["lr_confusion_leg"]) == (1, 0)
     found = figures(truth[:, arms], truth)
     assert (found["mre_mm_swap_sides"], found["mre_mm_swap_pairs"]) == (0, 0)
@@ -271,4 +274,4 @@ def test_the_diagonal_is_in_millimetres():
 
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"predicted: expected shape \(1, 3, 3\), found \(1, 2, 3\)"):
-        point_errors(FACE[:, :2], FACE, DIAGONAL, FETAL_FACE)
+        volume_errors(FACE[:, :2], FACE, DIAGONAL, FETAL_FACE)

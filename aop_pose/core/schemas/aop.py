@@ -10,7 +10,12 @@ AOP = Schema(
     quantities=(
         Quantity(
             "aop", "deg", "AoP", geometry.angle_of_progression, ("PS1", "PS2", "FH1"), missing=180.0,
-            interval="aop", interval_beside=True, mark="arc",
+            interval="aop", interval_beside=True, mark="arc", main=True, label_column="AoP", tolerance=0.1,
+            within=(5, 10), thresholds=(110, 120, 140),
+            readers=(
+                ("Human readers, inter-observer", "Dückelmann 2010", 0.72),
+                ("Human readers, sagittal", "Frick 2020", 0.74),
+            ),
         ),
         Quantity("hsd", "px", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),
         Quantity("hsd", "mm", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),

@@ -38,6 +38,18 @@ def _chain(*points: str) -> tuple[tuple[str, str], ...]:
     return tuple(itertools.pairwise(points))
 
 
+def midsagittal_plane(points: ArrayLike) -> geometry.Plane:
+    """The plane that parts the left of a fetus from its right, fitted to the points of head and trunk.
+
+    All of them are taken from the midline. A fetus that turns its head has no such plane; then it is the plane nearest
+    to them all.
+
+    Args:
+        points: (22, 3), x, y, z in mm; missing ones (NaN) are left aside.
+    """
+    return geometry.fit_plane(np.asarray(points, np.float64)[list(FETUS.indices(_TRUNK))])
+
+
 FETUS = Schema(
     name="fetus",
     points=(*_TRUNK, *_side("left", _ARM), *_side("right", _ARM), *_side("left", _LEG), *_side("right", _LEG)),
@@ -54,7 +66,7 @@ FETUS = Schema(
     ),
     # A bone is as long as its two joints are apart.
     quantities=(
-        Quantity("crl", "mm", "CRL", length, ("cranial_crest", "rump")),
+        Quantity("crl", "mm", "CRL", length, ("cranial_crest", "rump"), main=True),
         Quantity("humerus_left", "mm", "humerus left", length, ("left_shoulder", "left_elbow")),
         Quantity("humerus_right", "mm", "humerus right", length, ("right_shoulder", "right_elbow")),
         Quantity("femur_left", "mm", "femur left", length, ("left_hip", "left_knee")),
@@ -69,16 +81,5 @@ FETUS = Schema(
         ("left_leg", _side("left", _LEG)),
         ("right_leg", _side("right", _LEG)),
     ),
+    midsagittal=midsagittal_plane,
 )
-
-
-def midsagittal_plane(points: ArrayLike) -> geometry.Plane:
-    """The plane that parts the left of a fetus from its right, fitted to the points of head and trunk.
-
-    All of them are taken from the midline. A fetus that turns its head has no such plane; then it is the plane nearest
-    to them all.
-
-    Args:
-        points: (22, 3), x, y, z in mm; missing ones (NaN) are left aside.
-    """
-    return geometry.fit_plane(np.asarray(points, np.float64)[list(FETUS.indices(_TRUNK))])

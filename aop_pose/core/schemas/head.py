@@ -25,6 +25,9 @@ def _implausible(points: np.ndarray) -> str:
     return f"not the axes of one head: {problem}" if problem else ""
 
 
+_EXPERT, _EXPERTS = "the expert's circumference", "head_circumference_mm"
+_HC = "HC: π (BPD + OFD) / 2"
+
 HEAD = Schema(
     name="head",
     points=(*_OFD, *_BPD),
@@ -33,15 +36,19 @@ HEAD = Schema(
     quantities=(
         Quantity("ofd", "px", "OFD", length, _OFD, interval="ofd_px"),
         Quantity("bpd", "px", "BPD", length, _BPD, interval="bpd_px"),
-        Quantity("hc", "px", "HC", _circumference, (*_OFD, *_BPD), interval="hc_px", mark="ellipse"),
+        Quantity(
+            "hc", "px", "HC", _circumference, (*_OFD, *_BPD), interval="hc_px", mark="ellipse", main=True, how=_HC
+        ),
         Quantity("ofd", "mm", "OFD", length, _OFD, interval="ofd_mm"),
         Quantity("bpd", "mm", "BPD", length, _BPD, interval="bpd_mm"),
         Quantity(
-            "hc", "mm", "HC", _circumference, (*_OFD, *_BPD), interval="hc_mm", mark="ellipse", stated=True
+            "hc", "mm", "HC", _circumference, (*_OFD, *_BPD), interval="hc_mm", mark="ellipse", how=_HC,
+            stated=_EXPERT, label_column=_EXPERTS,
         ),
         Quantity(
-            "hc_ramanujan", "mm", "HC (Ramanujan)", _perimeter, (*_OFD, *_BPD), stated=True, headline=False,
-            reference="HC",
+            "hc_ramanujan", "mm", "HC (Ramanujan)", _perimeter, (*_OFD, *_BPD), headline=False, reference="HC",
+            main=True, how="HC (Ramanujan): perimeter of the ellipse with these axes (Ramanujan 1914)",
+            stated=_EXPERT, label_column=_EXPERTS,
         ),
     ),
     implausible=_implausible,

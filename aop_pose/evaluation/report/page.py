@@ -2,308 +2,196 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from html import escape
 
-import attrs
 import numpy as np
 
 from aop_pose import __version__
 from aop_pose.core.schema import Quantity
-from aop_pose.core.schemas import AOP, HEAD
-from aop_pose.evaluation.comparison import (
-    SHARES_WITHIN_DEG,
-    TARGET_COVERAGE,
-    THRESHOLDS_DEG,
-    Study,
-    main_quantity,
-    reference_words,
-)
-from aop_pose.evaluation.errors import CLOSE_PERCENT, SDR_THRESHOLDS, UNDER_2_5, Figures
+from aop_pose.evaluation.comparison import Comparison, reference_words
+from aop_pose.evaluation.errors import PCK_LIMIT_MM
 from aop_pose.evaluation.grouping import QUALITY_WORDS
-from aop_pose.evaluation.report import plots
-from aop_pose.evaluation.report.html import document, table
-from aop_pose.evaluation.report.plots import Picture
-from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
-
-NOTHING = "\N{EN DASH}"
-_UNKNOWN = Estimate(np.nan)
-_MOST_ROWS = 18
-"""More rows than this are set closer in print, so that the page stays two sheets."""
-
-
-def landmarks(study: Study) -> str:
-    """MRE and SDR of each point."""
-    scale = (
-        "of the original frames" if study.errors.scale is None else f"where the longer side has {study.errors.scale:g}"
-    )
-    rows = []
-    for point in ("", *study.errors.schema.points):
-        end = f"_{point.lower()}" if point else ""
-        keys = [(f"mre_px{end}", plain), *((f"sdr_{threshold}{end}", percent) for threshold in SDR_THRESHOLDS)]
-        cells = [cell(study.estimates.get(key, _UNKNOWN), show) for key, show in keys]
-        rows.append([point or "all points", *cells])
-    heads = ["", "MRE, px", *(f"SDR {threshold} px" for threshold in SDR_THRESHOLDS)]
-    return table(f"Landmarks, in pixels {scale}", heads, rows)
-
-
-def length_table(study: Study) -> str:
-    """Errors and agreement of lengths in millimetres; in pixels where none are known."""
-    millimetres = [quantity for quantity in study.errors.quantities if quantity.unit == "mm"]
-    return figures_table(study, "Agreement in millimetres", millimetres) if millimetres else _in_pixels(study)
-
-
-def pixel_table(study: Study) -> str:
-    """The same in pixels, where ``length_table`` is in millimetres."""
-    return _in_pixels(study) if main_quantity(study.errors).unit == "mm" else ""
-
-
-def _in_pixels(study: Study) -> str:
-    scale = "" if study.errors.scale is None else f", longer side = {study.errors.scale:g}"
-    pixels = [quantity for quantity in study.errors.quantities if quantity.unit == "px"]
-    return figures_table(study, f"Agreement in pixels{scale}", pixels)
-
-
-def figures_table(study: Study, title: str = "Agreement", quantities: Sequence[Quantity] | None = None) -> str:
-    """Errors and agreement of each quantity, all of them where none are named."""
-    quantities = study.errors.quantities if quantities is None else quantities
-    lines: list[tuple[str, str, Callable[[float], str] | None]] = [
-        ("Mean absolute error", "{name}_mae_{unit}", None),
-        ("Median absolute error", "{name}_median_{unit}", None),
-        ("95th percentile", "{name}_p95_{unit}", None),
-        ("Bias", "{name}_bias_{unit}", None),
-        ("Standard deviation", "{name}_sd_{unit}", None),
-        ("Limit of agreement, lower", "{name}_loa_low_{unit}", None),
-        ("Limit of agreement, upper", "{name}_loa_high_{unit}", None),
-        *((f"Within {share}°", f"{{name}}_within_{share}_deg", percent) for share in SHARES_WITHIN_DEG),
-        (f"Error under {CLOSE_PERCENT} %", f"{{key}}_{UNDER_2_5}", percent),
-        ("ICC(2,1), absolute agreement", "{key}_icc_2_1", thousandths),
-        ("ICC(3,1), consistency", "{key}_icc_3_1", thousandths),
-        ("Pearson r", "{key}_pearson_r", thousandths),
-        ("Stated intervals hold", "{key}_interval_coverage", percent),
-        ("Stated intervals, mean width", "{key}_interval_width_deg", degrees),
-    ]
-    rows = []
-    for label, key, show in lines:
-        names = [(key.format(name=q.name, key=q.key, unit=q.unit), show or SHOWN[q.unit]) for q in quantities]
-        if any(name in study.estimates for name, _ in names):
-            rows.append([label, *(cell(study.estimates.get(name, _UNKNOWN), how) for name, how in names)])
-    return table(title, ["", *(quantity.title for quantity in quantities)], rows)
-
-
-def thresholds(study: Study) -> str:
-    """Agreement at the angles at which the literature decides; nothing for the head."""
-    if "aop_at_110_accuracy" not in study.estimates:
-        return ""
-    statistics = {"accuracy": percent, "sensitivity": percent, "specificity": percent, "kappa": plain}
-    rows = [
-        [label.capitalize(), *(cell(study.estimates[f"aop_at_{t}_{label}"], show) for t in THRESHOLDS_DEG)]
-        for label, show in statistics.items()
-    ]
-    true = study.errors.true_values["aop"][np.isfinite(study.errors.differences["aop"])]
-    rows.insert(0, ["Frames at or above", *(f"{int((true >= t).sum())} of {len(true)}" for t in THRESHOLDS_DEG)])
-    return table("AoP at or above", ["", *(f"{t}°" for t in THRESHOLDS_DEG)], rows)
-
-
-def subsets(study: Study) -> str:
-    """A row per device or centre, and per third of the angle, the contrast and the stated width."""
-    if not study.subsets:
-        return ""
-    main = main_quantity(study.errors)
-    show = SHOWN[main.unit]
-    columns: dict[str, tuple[str, Callable[[float], str]]] = {
-        f"{main.title} error": (main.figure("mae"), show),
-        "bias": (main.figure("bias"), show),
-        "MRE": ("mre_px", pixels),
-    }
-    if "aop_interval_coverage" in study.estimates:
-        columns |= {"intervals hold": ("aop_interval_coverage", percent)}
-    rows, before = [], ""
-    for subset in study.subsets:
-        cells = [cell(subset.estimates.get(key, _UNKNOWN), how) for key, how in columns.values()]
-        by = f"<b>{escape(subset.by)}</b> " if subset.by != before else ""
-        before = subset.by
-        rows.append([f"{by}{escape(subset.label)}", str(subset.n), str(subset.n_missing), str(subset.n_groups), *cells])
-    heads = ["", "frames", "missing", "groups", *columns]
-    return table("Where the errors sit", heads, rows, "table dense" if len(rows) > _MOST_ROWS else "table")
-
-
-def cell(estimate: Estimate, show: Callable[[float], str]) -> str:
-    """Value and interval as HTML; the unit stands once."""
-    if not np.isfinite(estimate.value):
-        return NOTHING
-    if estimate.interval is None:
-        return _minus(show(estimate.value))
-    low, high = (_minus(show(end)).rstrip("°% pxm") for end in estimate.interval)
-    return f"{_minus(show(estimate.value))} <small>[{low}, {high}]</small>"
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def degrees(value: float) -> str:
-    return f"{value:.2f}°"
-
-
-def pixels(value: float) -> str:
-    return f"{value:.2f} px"
-
-
-def millimetres(value: float) -> str:
-    return f"{value:.2f} mm"
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def plain(value: float) -> str:
-    return f"{value:.2f}"
-
-
-def thousandths(value: float) -> str:
-    return f"{value:.3f}"
-
-
-SHOWN: dict[str, Callable[[float], str]] = {"deg": degrees, "px": pixels, "mm": millimetres}
-"""How a value of a unit is written."""
-
+from aop_pose.evaluation.report import plots, tables
+from aop_pose.evaluation.report.html import document
+from aop_pose.evaluation.report.tables import cell, in_unit
+from aop_pose.stats.bootstrap import LEAST_GROUPS
 
 _MOST_NAMES = 6
+_UNITS = ("deg", "mm", "px")
 
 
-@attrs.frozen
-class Heading:
-    """What a person calls the two sides, and the words that must stand on the page."""
-
-    results: str
-    reference: str
-    notice: str
-    second_is_a_result: bool = False
-    """The reference is another method or reader, not the truth."""
-    coverage: float = TARGET_COVERAGE
-    """The share of stated intervals that was asked to hold the truth."""
-
-
-def page(study: Study, figures: Figures, heading: Heading, pictures: Sequence[Picture]) -> str:
-    """The whole page as HTML."""
+def page(comparison: Comparison, notice: str) -> str:
+    """The whole page as HTML; ``notice`` are the words that must stand on it."""
+    footer = f"<footer><b>{escape(notice)}</b> Made by aop-pose {__version__} evaluate.</footer>"
+    head = [_head(comparison, notice), _tiles(comparison)]
+    if comparison.errors.schema.dimensions == 3:
+        return document(f"Report on volumes: {comparison.sides.results}", [*head, *_volumes(comparison), footer])
+    first, *rest = _agreement(comparison)
     body = [
-        _head(study, figures, heading),
-        _tiles(study),
-        _first_plots(study),
-        landmarks(study),
-        f'<div class="pair">{figures_table(study)}{thresholds(study)}</div>'
-        if study.errors.schema is AOP
-        else length_table(study),
-        _how(study, heading),
+        *head,
+        _first_plots(comparison),
+        tables.landmarks(comparison),
+        first,
+        _how(comparison),
         '<section class="second">',
-        _error_plots(study),
-        pixel_table(study),
-        subsets(study),
-        _worst(study, pictures),
-        f"<footer><b>{escape(heading.notice)}</b> Made by aop-pose {__version__} evaluate.</footer>",
+        _error_plots(comparison),
+        *rest,
+        tables.subsets(comparison),
+        _worst(comparison),
+        footer,
         "</section>",
     ]
-    return document(f"Agreement report: {heading.results}", body)
+    return document(f"Agreement report: {comparison.sides.results}", body)
 
 
-def _head(study: Study, figures: Figures, heading: Heading) -> str:
-    models = f" (model {escape(', '.join(study.matched.models))})" if study.matched.models else ""
-    against = "another results table" if heading.second_is_a_result else "reference"
-    warnings = []
-    if study.withheld:
-        warnings.append(f"Intervals are withheld: {study.withheld}.")
+def _volumes(comparison: Comparison) -> list[str]:
+    return [
+        f'<div class="pair">{_pck(comparison)}{tables.summary(comparison)}</div>',
+        tables.points(comparison),
+        tables.motions(comparison),
+        _how(comparison),
+    ]
+
+
+def _agreement(comparison: Comparison) -> list[str]:
+    """A table for each unit, that of the main quantity first; its thresholds stand beside it."""
+    main = comparison.errors.main
+    if main is None:
+        return [""]
+    limits = tables.thresholds(comparison)
+    found = []
+    for unit in sorted(_UNITS, key=lambda unit: (unit != main.unit, _UNITS.index(unit))):
+        table = tables.agreement(comparison, unit)
+        beside = unit == main.unit and any(one.thresholds for one in comparison.errors.quantities)
+        found.append(f'<div class="pair">{table}{limits}</div>' if beside else table)
+    return found
+
+
+def _head(comparison: Comparison, notice: str) -> str:
+    matched, errors, sides = comparison.matched, comparison.errors, comparison.sides
+    models = f" (model {escape(', '.join(matched.models))})" if matched.models else ""
+    against = "another results table" if sides.second_is_a_result else "reference"
+    missing = [name for name, ok in zip(matched.names, errors.measured, strict=True) if not ok]
+    count = len(errors.measured)
+    warnings = [f"Intervals are withheld: {comparison.withheld}."] if comparison.withheld else []
     # Intervals are calibrated to hold the truth, so against another method they say nothing either way.
-    warnings += [] if heading.second_is_a_result else _interval_warning(study, heading.coverage)
-    missing = [name for name, ok in zip(study.matched.names, study.errors.measured, strict=True) if not ok]
-    if missing:
+    warnings += [] if sides.second_is_a_result else _interval_warnings(comparison)
+    if errors.schema.dimensions == 2:
+        title, counts = "Agreement report", f"{count} frames, {len(missing)} missing"
         shown = ", ".join(missing[:_MOST_NAMES]) + (", …" if len(missing) > _MOST_NAMES else "")
-        warnings.append(f"{len(missing)} of {figures['n']} frames were not measured and are in no figure: {shown}")
+        left_out = f"{len(missing)} of {count} frames were not measured and are in no figure: {shown}"
+    else:
+        points = f"{int(errors.missing_points.sum())} of {int(errors.labelled.sum())} points missing"
+        title = "Points in volumes"
+        counts = f"Schema {errors.schema.name}: {count} volumes, {len(missing)} missing, {points}"
+        left_out = f"{len(missing)} of {count} volumes were not measured: only “with missing” counts them."
+    warnings += [left_out] if missing else []
     return (
-        f"<header><h1>Agreement report</h1><p><b>{escape(heading.results)}</b>{models} against {against} "
-        f"<b>{escape(heading.reference)}</b></p><p>{figures['n']} frames, {figures['n_missing']} missing, "
-        f"{study.n_groups} groups: {escape(study.grouping.words)}.</p>"
-        f'<p class="notice">{escape(heading.notice)}</p>'
+        f"<header><h1>{title}</h1><p><b>{escape(sides.results)}</b>{models} against {against} "
+        f"<b>{escape(sides.reference)}</b></p><p>{counts}, "
+        f"{comparison.n_groups} groups: {escape(comparison.grouping.words)}.</p>"
+        f'<p class="notice">{escape(notice)}</p>'
         + "".join(f'<p class="warn">{escape(warning)}</p>' for warning in warnings)
         + "</header>"
     )
 
 
-def _interval_warning(study: Study, target: float) -> list[str]:
+def _interval_warnings(comparison: Comparison) -> list[str]:
     """Intervals that hold too rarely or too often by more than chance are said at the top, not in a table."""
-    coverage = study.estimates.get("aop_interval_coverage")
-    if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
-        return []
-    low, high = coverage.interval
-    hold = f"The stated intervals hold for {coverage.value:.0%} of the frames [{low:.0%}, {high:.0%}]"
-    if high < target:
-        return [f"{hold}, fewer than the {target:.0%} that calibration aims at: do not rely on them here."]
-    return [f"{hold}, more than the {target:.0%} that calibration aims at: they are wider than these frames need."]
+    warnings, target = [], comparison.sides.coverage
+    for quantity in comparison.errors.quantities:
+        coverage = comparison.estimates.get(f"{quantity.key}_interval_coverage")
+        if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
+            continue
+        low, high = coverage.interval
+        of = "" if quantity is comparison.errors.main else f" of {quantity.label}"
+        hold = f"The stated intervals{of} hold for {coverage.value:.0%} of the frames [{low:.0%}, {high:.0%}]"
+        if high < target:
+            end = f"fewer than the {target:.0%} that calibration aims at: do not rely on them here."
+        else:
+            end = f"more than the {target:.0%} that calibration aims at: they are wider than these frames need."
+        warnings.append(f"{hold}, {end}")
+    return warnings
 
 
-def _tiles(study: Study) -> str:
-    main = main_quantity(study.errors)
-    title, show = main.title, SHOWN[main.unit]
-    tiles = [
-        (f"{title} mean absolute error", main.figure("mae"), show),
-        (f"{title} bias", main.figure("bias"), show),
-        ("ICC(2,1)", f"{main.key}_icc_2_1", thousandths),
-        *((f"{title} within {share}°", main.figure(f"within_{share}"), percent) for share in SHARES_WITHIN_DEG),
-        (f"{title} error under {CLOSE_PERCENT} %", f"{main.key}_{UNDER_2_5}", percent),
-        ("Mean radial error", "mre_px", pixels),
-    ]
-    if "aop_interval_coverage" in study.estimates:
-        tiles.append(("Stated intervals hold", "aop_interval_coverage", percent))
+def _tiles(comparison: Comparison) -> str:
+    main = comparison.errors.main
+    tiles: list[tuple[str, str, str]] = []
+    if comparison.errors.schema.dimensions == 3:
+        asked = ["mre_mm", "pck_auc", "lr_confusion", "mre_mm_swap", "plane_angle_deg"]
+        if main is not None:
+            asked.insert(4, main.figure("mae"))
+        named = {name: (label, unit) for label, name, unit in tables.lines(comparison)}
+        tiles = [(named[name][0], name, named[name][1]) for name in asked if name in named]
+    elif main is not None:
+        tiles = [
+            (f"{main.title} mean absolute error", main.figure("mae"), main.unit),
+            (f"{main.title} bias", main.figure("bias"), main.unit),
+            ("ICC(2,1)", f"{main.key}_icc_2_1", ""),
+            *(
+                (f"{main.title} {'' if main.within else 'error '}{words}", name, "%")
+                for words, name in tables.shares(main)
+            ),
+            ("Mean radial error", "mre_px", "px"),
+            ("Stated intervals hold", f"{main.key}_interval_coverage", "%"),
+        ]
     cells = [
-        f'<div class="tile"><span>{label}</span><strong>{cell(study.estimates[key], show)}</strong></div>'
-        for label, key, show in tiles
-        if key in study.estimates
+        f'<div class="tile"><span>{label}</span><strong>{cell(comparison.estimates[key], in_unit(unit))}</strong></div>'
+        for label, key, unit in tiles
+        if key in comparison.estimates
     ]
     return f'<section class="tiles">{"".join(cells)}</section>'
 
 
-def _first_plots(study: Study) -> str:
-    if f"{main_quantity(study.errors).key}_icc_2_1" not in study.estimates:
+def _pck(comparison: Comparison) -> str:
+    svg = plots.pck_curves(comparison)
+    if not svg:
+        return '<p class="warn">No point was found: there is nothing to plot.</p>'
+    words = f"PCK: share of the points that were found whose error is at most a threshold, 0 to {PCK_LIMIT_MM:g} mm"
+    if comparison.errors.schema.symmetric:
+        words += "; dashed: left and right exchanged where that is nearer"
+    return _plot(svg, f"{words}.")
+
+
+def _first_plots(comparison: Comparison) -> str:
+    main = comparison.errors.main
+    if main is None or f"{main.key}_icc_2_1" not in comparison.estimates:
         return '<p class="warn">No frame was measured: there is nothing to plot.</p>'
     altman = "Bland-Altman{of}: line = bias, dashed = limits of agreement, bands = their intervals."
-    if study.errors.schema is HEAD:
-        # Both formulas of the circumference; heads differ so much in size that their ICC is always near 1.
-        drawn = "".join(
-            _plot(plots.bland_altman(study, quantity), altman.format(of=f" of {quantity.title}"))
-            for quantity in study.errors.quantities
-            if quantity.reference_title == "HC" and quantity.unit == main_quantity(study.errors).unit
-        )
-    else:
+    # Several formulas of one reference are each plotted.
+    alike = [
+        one
+        for one in comparison.errors.quantities
+        if (one.reference_title, one.unit) == (main.reference_title, main.unit)
+    ]
+    drawn = "".join(
+        _plot(plots.bland_altman(comparison, one), altman.format(of="" if one.readers else f" of {one.title}"))
+        for one in alike
+    )
+    if main.readers:
         readers = "Intraclass correlation with its interval."
         readers += " Readers' figures are of other frames and other readers: an orientation, not a test."
-        drawn = _plot(plots.bland_altman(study, main_quantity(study.errors)), altman.format(of=""))
-        drawn += _plot(plots.icc_beside_readers(study), readers)
+        drawn += _plot(plots.icc_beside_readers(comparison, main), readers)
     return f'<section class="plots">{drawn}</section>'
 
 
-def _error_plots(study: Study) -> str:
-    main = main_quantity(study.errors)
-    if not np.isfinite(study.errors.differences[main.key]).any():
+def _error_plots(comparison: Comparison) -> str:
+    errors, main = comparison.errors, comparison.errors.main
+    if main is None or not np.isfinite(errors.differences[main.key]).any():
         return ""
     bars = "line = mean of a third of the frames, band = its interval."
-    thirds = {by: [subset for subset in study.subsets if subset.by == by] for by in {s.by for s in study.subsets}}
-    true = study.errors.true_values[main.key]
+    thirds = {by: [one for one in comparison.subsets if one.by == by] for by in {one.by for one in comparison.subsets}}
+    true, words = errors.true_values[main.key], f"{main.reference_title} of the reference, {main.sign.strip()}"
     drawn = [
         _plot(
-            plots.error_against(
-                study,
-                true,
-                f"{main.reference_title} of the reference, {main.sign.strip()}",
-                thirds.get(reference_words(main), []),
-            ),
+            plots.error_against(comparison, main, true, words, thirds.get(reference_words(main), [])),
             f"Error of {main.title} against {main.reference_title}; {bars}",
         )
     ]
-    if study.quality is not None:
+    if (quality := comparison.quality) is not None:
         drawn.append(
             _plot(
-                plots.error_against(study, study.quality, "contrast of the picture", thirds.get("contrast", [])),
+                plots.error_against(comparison, main, quality, "contrast of the picture", thirds.get("contrast", [])),
                 f"Error against picture quality; {bars} {QUALITY_WORDS.capitalize()}.",
             )
         )
@@ -314,7 +202,11 @@ def _plot(svg: str, words: str) -> str:
     return f"<figure>{svg}<figcaption>{words}</figcaption></figure>"
 
 
-def _worst(study: Study, pictures: Sequence[Picture]) -> str:
+def _worst(comparison: Comparison) -> str:
+    main = comparison.errors.main
+    if comparison.pixels is None or main is None:
+        return ""
+    pictures = plots.worst_pictures(comparison, main, comparison.pixels)
     if not pictures:
         return ""
     cells = [
@@ -329,34 +221,74 @@ def _worst(study: Study, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _head_words(study: Study) -> str:
-    millimetres = study.matched.millimetres
-    words = "The two ends of an axis are interchangeable: each axis is scored in the better order. "
-    words += "HC: π (BPD + OFD) / 2; HC (Ramanujan): perimeter of the ellipse with these axes (Ramanujan 1914)."
-    if millimetres is None:
-        return f"{words} No pixel size is known, so nothing is given in millimetres."
-    if millimetres.circumference is None:
-        return f"{words} The reference of each is the same formula on the true points."
-    return f"{words} The reference of both in millimetres is the expert's circumference."
+def _how(comparison: Comparison) -> str:
+    flat = comparison.errors.schema.dimensions == 2
+    words = _how_in_pictures(comparison) if flat else _how_in_volumes(comparison)
+    listed = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
+    return f"<aside><p>{' '.join(map(escape, words))}</p>{f'<ul>{listed}</ul>' if listed else ''}</aside>"
 
 
-def _how(study: Study, heading: Heading) -> str:
-    notes = [*study.matched.notes, *study.notes]
+_NEITHER = "The reference is another method or reader: neither side is the truth."
+
+
+def _how_in_pictures(comparison: Comparison) -> list[str]:
+    stated = [one for one in comparison.errors.quantities if f"{one.key}_interval_coverage" in comparison.estimates]
     words = [
         "Differences are results minus reference.",
-        f"Intervals: {study.coverage:.0%} percentile intervals over {study.draws} draws of whole groups with "
+        *([_NEITHER] if comparison.sides.second_is_a_result else []),
+        f"Intervals: {comparison.coverage:.0%} percentile intervals over {comparison.draws} draws of whole groups with "
         f"replacement; a row of fewer than {LEAST_GROUPS} groups has none.",
         "ICC: Shrout and Fleiss 1979, single ratings; limits of agreement: bias ± 1.96 SD, Bland and Altman 1986; "
         "kappa: Cohen 1960. MRE mean radial error; SDR share of points within so many pixels.",
+        *_how_of_quantities(comparison),
     ]
-    if study.errors.schema is HEAD:
-        words.append(_head_words(study))
-    if heading.second_is_a_result:
-        words.insert(1, "The reference is another method or reader: neither side is the truth.")
-    if "aop_interval_coverage" in study.estimates:
+    if stated:
+        ends = ", ".join(f"{one.interval}_{end}" for one in stated for end in ("low", "high"))
         words.append(
-            f"Stated intervals (aop_low, aop_high) hold where the reference lies inside; calibration aims at "
-            f"{heading.coverage:.0%} here."
+            f"Stated intervals ({ends}) hold where the reference lies inside; calibration aims at "
+            f"{comparison.sides.coverage:.0%} here."
         )
-    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"<aside><p>{' '.join(map(escape, words))}</p>{f'<ul>{listed}</ul>' if listed else ''}</aside>"
+    return words
+
+
+def _how_of_quantities(comparison: Comparison) -> list[str]:
+    """How points and quantities are compared, where a schema has something to say of it."""
+    schema, millimetres = comparison.errors.schema, comparison.matched.millimetres
+    words = []
+    if schema.interchangeable:
+        words.append("The two ends of an axis are interchangeable: each axis is scored in the better order.")
+    if formulas := dict.fromkeys(one.how for one in schema.quantities if one.how):
+        words.append(f"{'; '.join(formulas)}.")
+    expert = [one for one in schema.quantities if one.stated]
+    if not expert:
+        return words
+    if millimetres is None:
+        return [*words, "No pixel size is known, so nothing is given in millimetres."]
+    if not millimetres.stated:
+        return [*words, "The reference of each is the same formula on the true points."]
+    return [*words, f"The reference of {_listed(expert)} in millimetres is {expert[0].stated}."]
+
+
+def _listed(quantities: list[Quantity]) -> str:
+    return "both" if len(quantities) == 2 else ", ".join(one.title for one in quantities)
+
+
+def _how_in_volumes(comparison: Comparison) -> list[str]:
+    errors = comparison.errors
+    words = [
+        "Errors in mm of the volume's own spacing; MRE mean radial error over the points that were found. With "
+        "missing: a labelled point without a prediction is off by the diagonal of its volume.",
+        f"PCK AUC: area under the curve from 0 to {PCK_LIMIT_MM:g} mm, in percent.",
+        f"Intervals: {comparison.coverage:.0%} percentile intervals over {comparison.draws} draws of whole groups with "
+        f"replacement; fewer than {LEAST_GROUPS} groups have none.",
+    ]
+    if errors.schema.symmetric:
+        words.append(
+            "Up to a swap: all left points exchanged with the right ones where that is nearer; each side: arms and "
+            "legs by themselves; left and right exchanged: share of the volumes where the exchanged order is nearer."
+        )
+    if errors.planes is not None:
+        words.append("Plane distance: from the middle of the true points of head and trunk to the predicted plane.")
+    if comparison.motions:
+        words.append("Motion is that of the points in the volume: errors of prediction and a moving probe add to it.")
+    return [*words, _NEITHER] if comparison.sides.second_is_a_result else words

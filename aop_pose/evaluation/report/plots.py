@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import attrs
@@ -12,27 +12,23 @@ import numpy as np
 
 from aop_pose.core.schema import Quantity
 from aop_pose.errors import AopPoseError
-from aop_pose.evaluation.comparison import Study, Subset, main_quantity
+from aop_pose.evaluation.comparison import Comparison, PixelsOf, Subset
+from aop_pose.evaluation.errors import PCK_LIMIT_MM, pck_curve
+from aop_pose.evaluation.figures import swapped
 from aop_pose.evaluation.report.html import Axis, Chart
 from aop_pose.stats.bootstrap import Estimate
 
-HUMAN_READERS = (
-    ("Human readers, inter-observer", "Dückelmann 2010", 0.72),
-    ("Human readers, sagittal", "Frick 2020", 0.74),
-)
-"""What, source, and intraclass correlation of the angle of progression."""
 
-
-def bland_altman(study: Study, quantity: Quantity) -> str:
+def bland_altman(comparison: Comparison, quantity: Quantity) -> str:
     """Difference against mean of the two raters, with bias and limits of agreement in their intervals."""
-    difference = study.errors.differences[quantity.key]
+    difference = comparison.errors.differences[quantity.key]
     known = np.isfinite(difference)
-    second, difference = study.errors.true_values[quantity.key][known], difference[known]
+    second, difference = comparison.errors.true_values[quantity.key][known], difference[known]
     middle = second + difference / 2
     lines = {
-        "+1.96 SD": study.estimates[quantity.figure("loa_high")],
-        "bias": study.estimates[quantity.figure("bias")],
-        "\N{MINUS SIGN}1.96 SD": study.estimates[quantity.figure("loa_low")],
+        "+1.96 SD": comparison.estimates[quantity.figure("loa_high")],
+        "bias": comparison.estimates[quantity.figure("bias")],
+        "\N{MINUS SIGN}1.96 SD": comparison.estimates[quantity.figure("loa_low")],
     }
     unit = quantity.sign.strip()
     ends = [end for estimate in lines.values() for end in (estimate.value, *(estimate.interval or ()))]
@@ -54,10 +50,11 @@ def bland_altman(study: Study, quantity: Quantity) -> str:
     return chart.svg()
 
 
-def error_against(study: Study, values: np.ndarray, label: str, thirds: Sequence[Subset]) -> str:
+def error_against(
+    comparison: Comparison, main: Quantity, values: np.ndarray, label: str, thirds: Sequence[Subset]
+) -> str:
     """Absolute error against some value of each frame, with the mean error of each third in its interval."""
-    main = main_quantity(study.errors)
-    error = np.abs(study.errors.differences[main.key])
+    error = np.abs(comparison.errors.differences[main.key])
     known = np.isfinite(error) & np.isfinite(values)
     chart = Chart(
         f"Absolute error against {label}",
@@ -79,15 +76,14 @@ def error_against(study: Study, values: np.ndarray, label: str, thirds: Sequence
     return chart.svg()
 
 
-def icc_beside_readers(study: Study) -> str:
+def icc_beside_readers(comparison: Comparison, quantity: Quantity) -> str:
     """Both intraclass correlations with their intervals, and those of human readers from the literature."""
-    name = main_quantity(study.errors).key
+    name = quantity.key
     rows: list[tuple[str, str, Estimate, str]] = [
-        ("These results, ICC(2,1)", "absolute agreement", study.estimates[f"{name}_icc_2_1"], "here"),
-        ("These results, ICC(3,1)", "consistency", study.estimates[f"{name}_icc_3_1"], "here"),
+        ("These results, ICC(2,1)", "absolute agreement", comparison.estimates[f"{name}_icc_2_1"], "here"),
+        ("These results, ICC(3,1)", "consistency", comparison.estimates[f"{name}_icc_3_1"], "here"),
     ]
-    if name == "aop":
-        rows += [(what, source, Estimate(value), "human") for what, source, value in HUMAN_READERS]
+    rows += [(what, source, Estimate(value), "human") for what, source, value in quantity.readers]
     ends = [end for *_, estimate, _ in rows for end in (estimate.value, *(estimate.interval or ()))]
     x = Axis.over("intraclass correlation (1 = perfect agreement)", [0.5, 1.0, *ends], ticks=5)
     chart = Chart("Intraclass correlation beside human readers", x, Axis("", -0.6, len(rows) - 0.4, 1), left=16)
@@ -108,12 +104,25 @@ def signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
+def pck_curves(comparison: Comparison) -> str:
+    """The share of points within each threshold, as named and, dashed, up to a swap of the sides; "" where none is."""
+    errors = comparison.errors
+    chart = Chart(
+        "PCK curve", Axis.over("threshold, mm", [0, PCK_LIMIT_MM]), Axis.over("points within, %", [0, 100], ticks=5)
+    )
+    drawn = False
+    for distances, style in ((errors.distances, "curve"), (swapped(errors).get("swap"), "dashed")):
+        if distances is None:
+            continue
+        thresholds, shares = pck_curve(np.where(errors.labelled, distances, np.nan))
+        drawn = drawn or bool(np.isfinite(shares).any())
+        chart.curve(thresholds, 100 * shares, style)
+    return chart.svg() if drawn else ""
+
+
 WORST = 12
 _LONGER_SIDE = 300
 _JPEG_QUALITY = 80
-
-PictureOf = Callable[[int], np.ndarray]
-"""Position of a true frame -> its pixels, uint8 (H, W)."""
 
 
 @attrs.frozen
@@ -125,33 +134,32 @@ class Picture:
     error: str
 
 
-def worst_frames(study: Study) -> np.ndarray:
-    """Positions of the measured frames with the largest errors of the main quantity, largest first."""
-    difference = np.abs(study.errors.differences[main_quantity(study.errors).key])
+def worst_frames(comparison: Comparison, quantity: Quantity) -> np.ndarray:
+    """Positions of the measured frames with the largest errors of a quantity, largest first."""
+    difference = np.abs(comparison.errors.differences[quantity.key])
     order = np.argsort(-difference, kind="stable")
     return order[np.isfinite(difference[order])][:WORST]
 
 
-def worst_pictures(study: Study, picture_of: PictureOf) -> list[Picture]:
+def worst_pictures(comparison: Comparison, main: Quantity, pixels: PixelsOf) -> list[Picture]:
     """The worst frames drawn: the reference dashed, the results solid."""
-    main = main_quantity(study.errors)
     pictures = []
-    for position in worst_frames(study):
-        error = study.errors.differences[main.key][position]
-        reference = study.errors.true_values[main.key][position]
+    for position in worst_frames(comparison, main):
+        error = comparison.errors.differences[main.key][position]
+        reference = comparison.errors.true_values[main.key][position]
         pictures.append(
             Picture(
-                svg=_drawn(study, int(position), picture_of(int(position))),
-                name=study.matched.names[position],
+                svg=_drawn(comparison, int(position), pixels(int(position))),
+                name=comparison.matched.names[position],
                 error=f"{error:+.1f}{main.sign} at {reference:.1f}{main.sign}".replace("-", "\N{MINUS SIGN}"),
             )
         )
     return pictures
 
 
-def _drawn(study: Study, position: int, pixels: np.ndarray) -> str:
+def _drawn(comparison: Comparison, position: int, pixels: np.ndarray) -> str:
     height, width = pixels.shape
-    matched = study.matched
+    matched = comparison.matched
     # The centre of the first pixel is (0, 0), so the picture begins half a pixel before it.
     parts = [
         f'<svg viewBox="-0.5 -0.5 {width} {height}" role="img" aria-label="{escape(matched.names[position])}">',

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.errors import point_errors
+from aop_pose.evaluation.errors import volume_errors
 from aop_pose.inference.volume_predictor import read_maps
 from aop_pose.pipelines.data import order_of
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig
@@ -85,7 +85,7 @@ def errors(found: np.ndarray, truth: np.ndarray, schema: Schema, unsided: bool, 
         truth: (n, 3) in mm, NaN for a point without a label: it does not count.
         unsided: whether the network was not taught which side is which; then the side that fits better counts.
     """
-    compared = point_errors(found[None], truth[None], np.array([diagonal]), schema)
+    compared = volume_errors(found[None], truth[None], np.array([diagonal]), schema)
     distances = compared.up_to_swap(schema.sides) if unsided else compared.distances
     exchanged = [compared.confused(unit)[0] for unit in schema.sides]
     return {

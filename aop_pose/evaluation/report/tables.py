@@ -1,0 +1,271 @@
+"""The tables of a report: which figures stand in which row, and how a number is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from html import escape
+
+import numpy as np
+
+from aop_pose.core.schema import SIGNS, Quantity
+from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.errors import CLOSE_PERCENT, PCK_LIMIT_MM
+from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5
+from aop_pose.evaluation.report.html import table
+from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
+
+NOTHING = "\N{EN DASH}"
+UNKNOWN = Estimate(np.nan)
+_MOST_ROWS = 18
+"""More rows than this are set closer in print, so that the page stays two sheets."""
+
+Show = Callable[[float], str]
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def plain(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def thousandths(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def in_unit(unit: str) -> Show:
+    """How a value is written: of a unit, a share in percent ("%"), or a correlation ("")."""
+    if unit == "%":
+        return percent
+    return (lambda value: f"{value:.2f}{SIGNS[unit]}") if unit in SIGNS else thousandths
+
+
+def shown(value: float | int | str | None, unit: str) -> str:
+    """A figure as the terminal has it: ``-`` for what does not exist."""
+    return in_unit(unit)(value) if isinstance(value, float) and math.isfinite(value) else "-"
+
+
+def cell(estimate: Estimate, show: Show) -> str:
+    """Value and interval as HTML; the unit stands once."""
+    if not np.isfinite(estimate.value):
+        return NOTHING
+    if estimate.interval is None:
+        return minus(show(estimate.value))
+    low, high = (minus(show(end)).rstrip("°% pxm") for end in estimate.interval)
+    return f"{minus(show(estimate.value))} <small>[{low}, {high}]</small>"
+
+
+def minus(text: str) -> str:
+    """The minus as typographers write it."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def words_of(name: str) -> str:
+    """A point or a group as a reader has it."""
+    return name.replace("_", " ")
+
+
+def lines(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Label, key in ``metrics.json`` and unit of each figure of a summary; what this comparison has not is left out."""
+    schema = comparison.errors.schema
+    if schema.dimensions == 2:
+        found = [("MRE", "mre_px", "px")]
+        found += [(f"  {point}", f"mre_px_{point.lower()}", "px") for point in schema.points]
+        found += [("MAE per coordinate", "mae_px", "px")]
+        found += [(f"SDR within {threshold} px", f"sdr_{threshold}", "%") for threshold in SDR_THRESHOLDS]
+    else:
+        found = [
+            ("MRE", "mre_mm", "mm"),
+            *((f"  {words_of(name)}", f"mre_mm_{name}", "mm") for name, _ in schema.groups),
+        ]
+        found += [
+            ("MRE up to a swap of the sides", "mre_mm_swap", "mm"),
+            ("MRE, each side by itself", "mre_mm_swap_sides", "mm"),
+            ("MRE, each pair by itself", "mre_mm_swap_pairs", "mm"),
+            ("left and right exchanged", "lr_confusion", "%"),
+        ]
+        found += [(f"PCK within {threshold} mm", f"pck_{threshold}_mm", "%") for threshold in PCK_THRESHOLDS_MM]
+        found.append((f"PCK AUC, 0 to {PCK_LIMIT_MM:g} mm", "pck_auc", "%"))
+    for quantity in told(comparison.errors.quantities):
+        found += _lines_of(quantity)
+    found += [
+        ("midsagittal plane, distance", "plane_distance_mm", "mm"),
+        ("midsagittal plane, angle", "plane_angle_deg", "deg"),
+    ]
+    names = {one.name for one in comparison.computed}
+    return [line for line in found if line[1] in names]
+
+
+def told(quantities: Sequence[Quantity]) -> list[Quantity]:
+    """Those of a summary: a length in the unit that says most; ``metrics.json`` and the page have both."""
+    in_mm = {one.name for one in quantities if one.unit == "mm"}
+    return [one for one in quantities if one.unit != "px" or one.name not in in_mm]
+
+
+def _lines_of(quantity: Quantity) -> list[tuple[str, str, str]]:
+    title, key, unit = quantity.title, quantity.key, quantity.unit
+    return [
+        (f"{title} mean abs. error", quantity.figure("mae"), unit),
+        (f"{title} median", quantity.figure("median"), unit),
+        (f"{title} 95th percentile", quantity.figure("p95"), unit),
+        (f"{title} bias", quantity.figure("bias"), unit),
+        (f"{title} lower limit", quantity.figure("loa_low"), unit),
+        (f"{title} upper limit", quantity.figure("loa_high"), unit),
+        (f"{title} ICC(2,1)", f"{key}_icc_2_1", ""),
+        (f"{title} ICC(3,1)", f"{key}_icc_3_1", ""),
+        (f"{title} Pearson r", f"{key}_pearson_r", ""),
+        *((f"{title} {words}", name, "%") for words, name in shares(quantity)),
+    ]
+
+
+def shares(quantity: Quantity, error: str = "") -> list[tuple[str, str]]:
+    """Words and key of each share of images whose error is small; ``error`` are words before a share of the truth."""
+    if not quantity.within:
+        return [(f"{error}under {CLOSE_PERCENT} %", f"{quantity.key}_{UNDER_2_5}")]
+    return [(f"within {share}{quantity.sign}", quantity.figure(f"within_{share}")) for share in quantity.within]
+
+
+def landmarks(comparison: Comparison) -> str:
+    """MRE and SDR of each point in pictures."""
+    scale = comparison.errors.scale
+    words = "of the original frames" if scale is None else f"where the longer side has {scale:g}"
+    rows = []
+    for point in ("", *comparison.errors.schema.points):
+        end = f"_{point.lower()}" if point else ""
+        keys = [(f"mre_px{end}", plain), *((f"sdr_{threshold}{end}", percent) for threshold in SDR_THRESHOLDS)]
+        cells = [cell(comparison.estimates.get(key, UNKNOWN), show) for key, show in keys]
+        rows.append([point or "all points", *cells])
+    heads = ["", "MRE, px", *(f"SDR {threshold} px" for threshold in SDR_THRESHOLDS)]
+    return table(f"Landmarks, in pixels {words}", heads, rows)
+
+
+def points(comparison: Comparison) -> str:
+    """MRE and area under the PCK curve of each point in volumes, and how often it was found."""
+    errors, rows = comparison.errors, []
+    found = (np.isfinite(errors.distances) & errors.labelled).sum(axis=0)
+    for index, point in enumerate(errors.schema.points):
+        radial, area = (comparison.estimates.get(f"{name}_{point.lower()}", UNKNOWN) for name in ("mre_mm", "pck_auc"))
+        count = f"{found[index]} of {int(errors.labelled[:, index].sum())}"
+        cells = [cell(radial, in_unit("mm")), cell(area, percent), count]
+        rows.append([f"{index + 1} {escape(words_of(point))}", *cells])
+    return table("Points", ["", "MRE", "PCK AUC", "found"], rows, _style(rows, LEAST_GROUPS))
+
+
+def summary(comparison: Comparison) -> str:
+    """Every line of the terminal's table, over what was found and with what is missing."""
+    rows = [
+        [
+            escape(label),
+            cell(comparison.estimates.get(name, UNKNOWN), in_unit(unit)),
+            cell(comparison.twins.get(name, UNKNOWN), in_unit(unit)),
+        ]
+        for label, name, unit in lines(comparison)
+    ]
+    return table("Figures", ["", "found", "with missing"], rows)
+
+
+def agreement(comparison: Comparison, unit: str) -> str:
+    """Errors and agreement of the quantities of a unit; nothing where there are none."""
+    quantities = [one for one in comparison.errors.quantities if one.unit == unit]
+    if not quantities:
+        return ""
+    scale = "" if comparison.errors.scale is None else f", longer side = {comparison.errors.scale:g}"
+    title = {"deg": "Agreement", "mm": "Agreement in millimetres", "px": f"Agreement in pixels{scale}"}[unit]
+    show = in_unit(unit)
+    lines: list[tuple[str, Callable[[Quantity], str], Show]] = [
+        ("Mean absolute error", lambda one: one.figure("mae"), show),
+        ("Median absolute error", lambda one: one.figure("median"), show),
+        ("95th percentile", lambda one: one.figure("p95"), show),
+        ("Bias", lambda one: one.figure("bias"), show),
+        ("Standard deviation", lambda one: one.figure("sd"), show),
+        ("Limit of agreement, lower", lambda one: one.figure("loa_low"), show),
+        ("Limit of agreement, upper", lambda one: one.figure("loa_high"), show),
+        *_share_lines(quantities),
+        ("ICC(2,1), absolute agreement", lambda one: f"{one.key}_icc_2_1", thousandths),
+        ("ICC(3,1), consistency", lambda one: f"{one.key}_icc_3_1", thousandths),
+        ("Pearson r", lambda one: f"{one.key}_pearson_r", thousandths),
+        ("Stated intervals hold", lambda one: f"{one.key}_interval_coverage", percent),
+        ("Stated intervals, mean width", lambda one: one.figure("interval_width"), show),
+    ]
+    rows = []
+    for label, key, how in lines:
+        names = [key(one) for one in quantities]
+        if any(name in comparison.estimates for name in names):
+            rows.append([label, *(cell(comparison.estimates.get(name, UNKNOWN), how) for name in names)])
+    return table(title, ["", *(one.title for one in quantities)], rows)
+
+
+def _share_lines(quantities: Iterable[Quantity]) -> list[tuple[str, Callable[[Quantity], str], Show]]:
+    within = {share: quantity.sign for quantity in quantities for share in quantity.within}
+    found: list[tuple[str, Callable[[Quantity], str], Show]] = [
+        (f"Within {share}{sign}", partial(Quantity.figure, what=f"within_{share}"), percent)
+        for share, sign in within.items()
+    ]
+    return [*found, (f"Error under {CLOSE_PERCENT} %", lambda one: f"{one.key}_{UNDER_2_5}", percent)]
+
+
+def thresholds(comparison: Comparison) -> str:
+    """Agreement at the values at which the literature decides; nothing for quantities that have none."""
+    return "".join(_thresholds(comparison, one) for one in comparison.errors.quantities if one.thresholds)
+
+
+def _thresholds(comparison: Comparison, quantity: Quantity) -> str:
+    errors, limits = comparison.errors, quantity.thresholds
+    if f"{quantity.key}_at_{limits[0]}_accuracy" not in comparison.estimates:
+        return ""
+    statistics = {"accuracy": percent, "sensitivity": percent, "specificity": percent, "kappa": plain}
+    rows = [
+        [
+            label.capitalize(),
+            *(cell(comparison.estimates[f"{quantity.key}_at_{limit}_{label}"], show) for limit in limits),
+        ]
+        for label, show in statistics.items()
+    ]
+    true = errors.true_values[quantity.key][np.isfinite(errors.differences[quantity.key])]
+    rows.insert(0, ["Frames at or above", *(f"{int((true >= limit).sum())} of {len(true)}" for limit in limits)])
+    return table(f"{quantity.title} at or above", ["", *(f"{limit}{quantity.sign}" for limit in limits)], rows)
+
+
+def subsets(comparison: Comparison) -> str:
+    """A row per device or centre, and per third of the main quantity, the contrast and the stated width."""
+    main = comparison.errors.main
+    if not comparison.subsets or main is None:
+        return ""
+    show = in_unit(main.unit)
+    columns: dict[str, tuple[str, Show]] = {
+        f"{main.title} error": (main.figure("mae"), show),
+        "bias": (main.figure("bias"), show),
+        "MRE": ("mre_px", in_unit("px")),
+    }
+    if f"{main.key}_interval_coverage" in comparison.estimates:
+        columns |= {"intervals hold": (f"{main.key}_interval_coverage", percent)}
+    rows, before = [], ""
+    for subset in comparison.subsets:
+        cells = [cell(subset.estimates.get(key, UNKNOWN), how) for key, how in columns.values()]
+        by = f"<b>{escape(subset.by)}</b> " if subset.by != before else ""
+        before = subset.by
+        rows.append([f"{by}{escape(subset.label)}", str(subset.n), str(subset.n_missing), str(subset.n_groups), *cells])
+    heads = ["", "frames", "missing", "groups", *columns]
+    return table("Where the errors sit", heads, rows, _style(rows, _MOST_ROWS))
+
+
+def motions(comparison: Comparison) -> str:
+    """Path and speed of each point over each sequence, predicted and true."""
+    parts = []
+    for file, (found, true) in comparison.motions.items():
+        rows = [
+            [escape(words_of(point)), *(cell(Estimate(float(value)), in_unit("mm")) for value in values)]
+            for point, *values in zip(
+                found.points, found.paths, true.paths, found.mean_speeds, true.mean_speeds, strict=True
+            )
+        ]
+        heads = ["", "path", "true path", "speed, a frame", "true speed, a frame"]
+        parts.append(table(f"Motion in {file}, {len(found.indices)} volumes", heads, rows))
+    return "".join(parts)
+
+
+def _style(rows: Sequence[object], most: int) -> str:
+    return "table dense" if len(rows) > most else "table"
