@@ -195,7 +195,7 @@ def errors_of(runs: Sequence[dict[str, Any]]) -> Errors:
 class Named:
     """What ``Measured`` asks of a frame."""
 
-    filename: str
+    name: str
 
 
 def table(done: Results) -> Iterator[str]:

@@ -70,7 +70,7 @@ def test_doubts_are_said_on_stderr(capsys, files):
             TRUTH.replace("a.png", "x.png").replace("b.png", "y.png"),
             "results have a.png, b.png; truth has x.png, y.png",
         ),
-        (TRUTH.replace("b.png", "a.png"), "twice or more (a.png)"),
+        (TRUTH.replace("b.png", "a.png"), "expected each picture once, found a.png again"),
         (TRUTH.replace('"(3, 4)"', "34"), "truth.csv:3: PS2: expected a point (x, y), found '34'"),
         (TRUTH.replace("90.0", "right"), "truth.csv:2: AoP: expected a number, found 'right'"),
         ("Filename,PS1,PS2,FH1\n", "at least one frame"),
