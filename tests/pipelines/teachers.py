@@ -15,7 +15,7 @@ from aop_pose.pipelines.yolo import recipe as stages
 @contextmanager
 def answering_inside() -> Iterator[None]:
     """Networks of a few steps point anywhere: their answers are drawn into the picture, and still follow from them."""
-    real = stages.predictor
+    real = stages.teacher_of
 
     def inside(path, device):
         found = real(path, device)
@@ -29,5 +29,5 @@ def answering_inside() -> Iterator[None]:
         return Predictor(found.contract, network, found.model_id)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "predictor", inside)
+        patch.setattr(stages, "teacher_of", inside)
         yield

@@ -20,6 +20,7 @@ from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.yolo import recipe as stages  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
+from tests.pipelines.stub_trainer import stubbed  # noqa: E402
 
 STAGES = ["1-boxes", "2-pose", "3-pseudo-1.csv", "4-weighted-1", "5-pseudo-2.csv", "6-weighted-2"]
 LABELLED = 7
@@ -45,9 +46,17 @@ def run_recipe(data, out, rounds=2, listed=None, recipe="progressive", **setting
 
 @pytest.fixture(scope="module")
 def straight(half_labelled, tmp_path_factory):
+    """Two rounds, whose trainings are stubs: what is promised of them is their order and what they hand on."""
     out = tmp_path_factory.mktemp("recipe") / "run"
-    run_recipe(half_labelled, out)
+    with stubbed():
+        run_recipe(half_labelled, out)
     return out
+
+
+@pytest.fixture
+def stubs():
+    with stubbed():
+        yield
 
 
 def record_of(run):
@@ -78,8 +87,25 @@ def test_the_run_folder_is_whole(straight, half_labelled, tmp_path):
     ]  # fmt: skip
     assert pipeline("yolo").export(straight, tmp_path / "x.onnx").contract.training_run["data"]["rounds"] == 2
     assert load_weights(str(straight)).schema.name == "aop"
-    again = train_tiny(half_labelled, tmp_path / "next", "epochs=1", init=str(straight))
+    with stubbed():
+        again = train_tiny(half_labelled, tmp_path / "next", "epochs=1", init=str(straight))
     assert again["tensors_transferred"][0] == again["tensors_transferred"][1]
+
+
+def test_the_whole_recipe_trains(half_labelled, tmp_path):
+    """One round of one epoch, nothing stubbed: each stage learns from the one before."""
+    options = {"recipe": "progressive", "segmenter": "geometry", "frames": "unlabelled.txt"}
+    record = train_tiny(half_labelled, tmp_path / "run", "epochs=1", options=options)
+    assert record["finished"]
+    assert list(record["stages"]) == STAGES[:4]
+    stages_of = tmp_path / "run" / "stages"
+    for name in ("1-boxes", "2-pose", "4-weighted-1"):
+        assert record_of(stages_of / name)["finished"]
+        assert {path.name for path in (stages_of / name / "weights").iterdir()} == {"best.pt", "last.pt"}
+    moved, tensors = record_of(stages_of / "4-weighted-1")["tensors_transferred"]
+    assert moved == tensors
+    assert not same_weights(stages_of / "2-pose", stages_of / "4-weighted-1")
+    assert record["peak_memory_mb"] > 100
 
 
 def test_the_stage_with_the_least_error_is_kept(straight):
@@ -132,6 +158,7 @@ def test_the_page_needs_nothing_but_itself(straight):
     assert "4 of 4" in text or "3 of 3" in text
 
 
+@pytest.mark.usefixtures("stubs")
 def test_an_interrupted_run_goes_on_inside_each_stage(straight, half_labelled, tmp_path):
     """Killed in the second epoch of three trainings, in both labellings and after a stage; equal to a straight run."""
     out, said = tmp_path / "run", []
@@ -181,6 +208,7 @@ def test_a_finished_run_is_not_written_over(straight, half_labelled):
         run_recipe(half_labelled, straight, resume=True)
 
 
+@pytest.mark.usefixtures("stubs")
 def test_resume_refuses_another_recipe_and_takes_up_a_stage_that_never_began(half_labelled, tmp_path):
     """Also where the run lies among the data: its own pictures are no frames without labels."""
     data = tmp_path / "set"
@@ -202,11 +230,12 @@ def test_resume_refuses_another_recipe_and_takes_up_a_stage_that_never_began(hal
     assert record_of(data / "run" / "stages" / "2-pose")["data"]["frames"] > 0
 
 
+@pytest.mark.usefixtures("stubs")
 def test_no_frame_kept_is_said_again_on_resume(half_labelled, tmp_path, monkeypatch):
     blind = lambda path, device: Predictor(  # noqa: E731
         stages_contract(path), lambda inputs: np.full((len(inputs), 11, 4), -5, np.float32), "blind@0"
     )
-    monkeypatch.setattr(stages, "predictor", blind)
+    monkeypatch.setattr(stages, "teacher_of", blind)
     for resume in (False, True):
         with pytest.raises(AopPoseError, match=r"no frame of 2 was kept.*3-pseudo-1\.csv says why") as failed:
             run_recipe(half_labelled, tmp_path / "run", rounds=1, listed="unlabelled.txt", resume=resume)

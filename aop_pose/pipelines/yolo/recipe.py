@@ -16,6 +16,7 @@ from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import IUGC
 from aop_pose.formats.label import Label, resolve
+from aop_pose.inference.predictor import Predictor
 from aop_pose.io.files import replacing
 from aop_pose.pipelines.data import split_frames
 from aop_pose.pipelines.job import Job
@@ -27,6 +28,13 @@ from aop_pose.pipelines.yolo.stages import choose_segmenter, labels_of, read_exa
 from aop_pose.pseudo.label import Rule
 from aop_pose.pseudo.run import Cut, Origin, Unlabelled, document_of, pseudo_label, tabled_frames, unlabelled_frames
 from aop_pose.pseudo.signals import CONFIDENCES
+
+
+def teacher_of(run: Path, device: str) -> Predictor:
+    """The network of a run folder, which labels frames."""
+    from aop_pose.pipelines.yolo.network import predictor
+
+    return predictor(run, device)
 
 
 class Stages:
@@ -68,13 +76,11 @@ class Stages:
         if done:
             self.job.say(f"stage {out.name}: finished before")
         else:
-            from aop_pose.pipelines.yolo.network import predictor
-
             device = self.job.device if self.job.device == "cpu" else f"cuda:{self.job.device}"
             with self._told(out.name, str(teacher), goes_on=out.with_name(f".{out.name}.rows").exists()):
                 # Not begun otherwise than now: it is this run's own. So --overwrite only means what a kill left.
                 pseudo_label(
-                    predictor(teacher, device), frames, out, rule=rule, cut=cut, overwrite=True, facts=facts,
+                    teacher_of(teacher, device), frames, out, rule=rule, cut=cut, overwrite=True, facts=facts,
                     on_row=lambda row, count: self.job.on_frames(count, len(frames.entries)),
                 )  # fmt: skip
             done = document_of(out)
