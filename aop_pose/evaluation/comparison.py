@@ -41,6 +41,8 @@ from aop_pose.stats.bootstrap import Estimate, Resampling
 
 TARGET_COVERAGE = 0.9
 """What the calibration of stated intervals aims at where nothing else was asked for."""
+NO_IMAGE = Estimate(np.nan, None, 0)
+"""A figure that no image has."""
 _LEAST_FOR_THIRDS = 9
 
 PixelsOf = Callable[[int], np.ndarray]
@@ -158,14 +160,21 @@ class Comparison:
         """Every entry of ``metrics.json`` but its manifest.
 
         Figures by name, the promised ones first: ``NAME``, ``NAME_with_missing`` and ``NAME_ci`` = [low, high] or null.
+        ``NAME_n`` is how many images a figure is over, where they are not all measured ones, and
+        ``NAME_with_missing_n`` where its twin is not over all there are.
         """
-        promised = {one.name: self.figure(one.name) for one in self.computed if one.promised}
-        beside = {f"{name}{WITH_MISSING}": rounded(twin.value) for name, twin in self.twins.items()} | counts(
-            self.errors
-        )
+        promised: dict[str, Any] = {}
+        for name in (one.name for one in self.computed if one.promised):
+            estimate = self.estimates.get(name, NO_IMAGE)
+            promised |= {name: rounded(estimate.value), **_n_entry(name, estimate, self.n_measured)}
+        beside: dict[str, Any] = {}
+        for name, twin in self.twins.items():
+            key = f"{name}{WITH_MISSING}"
+            beside |= {key: rounded(twin.value), **_n_entry(key, twin, len(self.errors.measured))}
+        beside |= counts(self.errors)
         entries: dict[str, Any] = {**promised, **(beside if promised else {})}
         for name, estimate in self.estimates.items():
-            entries |= {name: rounded(estimate.value), f"{name}_ci": _ends(estimate)}
+            entries |= _entries(name, estimate, self.n_measured)
         entries |= beside
         entries |= {
             "n_groups": self.n_groups,
@@ -179,9 +188,10 @@ class Comparison:
             entries["subsets"] = [_subset_entry(subset) for subset in self.subsets]
         return entries | _motion_entry(self.motions)
 
-    def figure(self, name: str) -> float | None:
-        """A figure as ``metrics.json`` has it; None where it has no value."""
-        return rounded(self.estimates[name].value) if name in self.estimates else None
+    @property
+    def n_measured(self) -> int:
+        """Images that a figure is over where nothing else is said."""
+        return int(self.errors.measured.sum())
 
     def write(self, out: str | Path) -> list[Path]:
         """Write what ``aop-pose evaluate`` writes into a folder: ``metrics.json``, ``per_frame.csv``, ``report.html``.
@@ -356,15 +366,21 @@ def _motions(matched: Matched) -> dict[str, tuple[Motion, Motion]]:
     return found
 
 
-def _ends(estimate: Estimate) -> list[float | None] | None:
-    return None if estimate.interval is None else [rounded(end) for end in estimate.interval]
+def _entries(name: str, estimate: Estimate, usual: int) -> dict[str, Any]:
+    ends = None if estimate.interval is None else [rounded(end) for end in estimate.interval]
+    return {name: rounded(estimate.value), f"{name}_ci": ends, **_n_entry(name, estimate, usual)}
+
+
+def _n_entry(name: str, estimate: Estimate, usual: int) -> dict[str, int]:
+    """How many images a figure is over, where it is not the usual number."""
+    return {} if estimate.n is None or estimate.n == usual else {f"{name}_n": estimate.n}
 
 
 def _subset_entry(subset: Subset) -> dict[str, object]:
     entry: dict[str, object] = {"by": subset.by, "label": subset.label, "n": subset.n}
     entry |= {"n_missing": subset.n_missing, "n_groups": subset.n_groups}
     for name, estimate in subset.estimates.items():
-        entry |= {name: rounded(estimate.value), f"{name}_ci": _ends(estimate)}
+        entry |= _entries(name, estimate, subset.n - subset.n_missing)
     return entry
 
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aop_pose.errors import RESEARCH_USE, AopPoseError, UsageError
-from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.figures import confusions
 from aop_pose.evaluation.match import file_and_index
 from aop_pose.evaluation.report.page import page
-from aop_pose.evaluation.report.tables import UNKNOWN, lines, shown
+from aop_pose.evaluation.report.tables import lines, over, shown, some_over_fewer
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import MOTION
 from aop_pose.io.table import as_csv
+from aop_pose.stats.bootstrap import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,11 +104,21 @@ def summary_table(comparison: Comparison) -> Table:
     for heading in _headings(comparison):
         table.add_column(heading, justify="left" if not heading else "right")
     for label, name, unit in lines(comparison):
-        estimate = comparison.estimates.get(name, UNKNOWN)
+        estimate = comparison.estimates.get(name, NO_IMAGE)
         ends = " to ".join(shown(end, unit).split()[0].rstrip("°") for end in estimate.interval or ())
-        twin = comparison.twins.get(name, UNKNOWN)
-        table.add_row(label, shown(estimate.value, unit), ends or "-", shown(twin.value, unit))
+        twin = comparison.twins.get(name, Estimate(np.nan))
+        table.add_row(
+            label,
+            _counted(estimate, unit, comparison.n_measured),
+            ends or "-",
+            _counted(twin, unit, len(comparison.errors.measured)),
+        )
     return table
+
+
+def _counted(estimate: Estimate, unit: str, usual: int) -> str:
+    n = over(estimate, usual)
+    return f"{shown(estimate.value, unit)} ({n})" if n else shown(estimate.value, unit)
 
 
 def _headings(comparison: Comparison) -> tuple[str, ...]:
@@ -127,4 +138,5 @@ def _caption(comparison: Comparison) -> str:
         points = f"{int(errors.missing_points.sum())} of {int(errors.labelled.sum())} points missing"
         counts = f"{counted[0]} volumes, {counted[1]}, {points}"
     intervals = f"intervals withheld: {withheld}" if withheld else f"intervals: {comparison.grouping.words}"
-    return f"{counts}, {comparison.n_groups} groups; {intervals}"
+    fewer = "; n: images that have a value, where not all" if some_over_fewer(comparison) else ""
+    return f"{counts}, {comparison.n_groups} groups; {intervals}{fewer}"

@@ -13,7 +13,7 @@ from aop_pose.evaluation.errors import PCK_LIMIT_MM
 from aop_pose.evaluation.grouping import QUALITY_WORDS
 from aop_pose.evaluation.report import plots, tables
 from aop_pose.evaluation.report.html import document
-from aop_pose.evaluation.report.tables import cell, in_unit
+from aop_pose.evaluation.report.tables import in_unit
 from aop_pose.stats.bootstrap import LEAST_GROUPS
 
 _MOST_NAMES = 6
@@ -136,7 +136,7 @@ def _tiles(comparison: Comparison) -> str:
             ("Stated intervals hold", f"{main.key}_interval_coverage", "%"),
         ]
     cells = [
-        f'<div class="tile"><span>{label}</span><strong>{cell(comparison.estimates[key], in_unit(unit))}</strong></div>'
+        f'<div class="tile"><span>{label}</span><strong>{tables.value(comparison, key, in_unit(unit))}</strong></div>'
         for label, key, unit in tiles
         if key in comparison.estimates
     ]
@@ -224,6 +224,8 @@ def _worst(comparison: Comparison) -> str:
 def _how(comparison: Comparison) -> str:
     flat = comparison.errors.schema.dimensions == 2
     words = _how_in_pictures(comparison) if flat else _how_in_volumes(comparison)
+    if tables.some_over_fewer(comparison):
+        words.append("n: so many images have a value, where they are not all measured ones (with missing: not all).")
     listed = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
     return f"<aside><p>{' '.join(map(escape, words))}</p>{f'<ul>{listed}</ul>' if listed else ''}</aside>"
 

@@ -10,14 +10,13 @@ from html import escape
 import numpy as np
 
 from aop_pose.core.schema import SIGNS, Quantity
-from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.errors import CLOSE_PERCENT, PCK_LIMIT_MM
 from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5
 from aop_pose.evaluation.report.html import table
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
 
 NOTHING = "\N{EN DASH}"
-UNKNOWN = Estimate(np.nan)
 _MOST_ROWS = 18
 """More rows than this are set closer in print, so that the page stays two sheets."""
 
@@ -48,19 +47,38 @@ def shown(value: float | int | str | None, unit: str) -> str:
     return in_unit(unit)(value) if isinstance(value, float) and math.isfinite(value) else "-"
 
 
-def cell(estimate: Estimate, show: Show) -> str:
-    """Value and interval as HTML; the unit stands once."""
+def over(estimate: Estimate, usual: int) -> str:
+    """``n = 12`` where a figure is over another number of images than usual, else nothing."""
+    return "" if estimate.n is None or estimate.n == usual else f"n = {estimate.n}"
+
+
+def cell(estimate: Estimate, show: Show, usual: int | None = None) -> str:
+    """Value and interval as HTML, with the n where it is not the usual one; the unit stands once."""
+    n = "" if usual is None else over(estimate, usual)
+    beside = f" <small>{n}</small>" if n else ""
     if not np.isfinite(estimate.value):
-        return NOTHING
+        return f"{NOTHING}{beside}"
     if estimate.interval is None:
-        return minus(show(estimate.value))
+        return f"{minus(show(estimate.value))}{beside}"
     low, high = (minus(show(end)).rstrip("°% pxm") for end in estimate.interval)
-    return f"{minus(show(estimate.value))} <small>[{low}, {high}]</small>"
+    return f"{minus(show(estimate.value))} <small>[{low}, {high}]</small>{beside}"
+
+
+def value(comparison: Comparison, name: str, show: Show) -> str:
+    """A figure of a comparison as a cell."""
+    return cell(comparison.estimates.get(name, NO_IMAGE), show, comparison.n_measured)
 
 
 def minus(text: str) -> str:
     """The minus as typographers write it."""
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def some_over_fewer(comparison: Comparison) -> bool:
+    """A figure of the summary is over another number of images than usual."""
+    names, count = [name for _, name, _ in lines(comparison)], len(comparison.errors.measured)
+    plain = [over(comparison.estimates[name], comparison.n_measured) for name in names if name in comparison.estimates]
+    return any(plain) or any(over(comparison.twins[name], count) for name in names if name in comparison.twins)
 
 
 def words_of(name: str) -> str:
@@ -136,7 +154,7 @@ def landmarks(comparison: Comparison) -> str:
     for point in ("", *comparison.errors.schema.points):
         end = f"_{point.lower()}" if point else ""
         keys = [(f"mre_px{end}", plain), *((f"sdr_{threshold}{end}", percent) for threshold in SDR_THRESHOLDS)]
-        cells = [cell(comparison.estimates.get(key, UNKNOWN), show) for key, show in keys]
+        cells = [value(comparison, key, show) for key, show in keys]
         rows.append([point or "all points", *cells])
     heads = ["", "MRE, px", *(f"SDR {threshold} px" for threshold in SDR_THRESHOLDS)]
     return table(f"Landmarks, in pixels {words}", heads, rows)
@@ -147,7 +165,8 @@ def points(comparison: Comparison) -> str:
     errors, rows = comparison.errors, []
     found = (np.isfinite(errors.distances) & errors.labelled).sum(axis=0)
     for index, point in enumerate(errors.schema.points):
-        radial, area = (comparison.estimates.get(f"{name}_{point.lower()}", UNKNOWN) for name in ("mre_mm", "pck_auc"))
+        # How often a point was found stands beside; n would say it again.
+        radial, area = (comparison.estimates.get(f"{name}_{point.lower()}", NO_IMAGE) for name in ("mre_mm", "pck_auc"))
         count = f"{found[index]} of {int(errors.labelled[:, index].sum())}"
         cells = [cell(radial, in_unit("mm")), cell(area, percent), count]
         rows.append([f"{index + 1} {escape(words_of(point))}", *cells])
@@ -159,8 +178,8 @@ def summary(comparison: Comparison) -> str:
     rows = [
         [
             escape(label),
-            cell(comparison.estimates.get(name, UNKNOWN), in_unit(unit)),
-            cell(comparison.twins.get(name, UNKNOWN), in_unit(unit)),
+            value(comparison, name, in_unit(unit)),
+            cell(comparison.twins.get(name, Estimate(np.nan)), in_unit(unit), len(comparison.errors.measured)),
         ]
         for label, name, unit in lines(comparison)
     ]
@@ -194,7 +213,7 @@ def agreement(comparison: Comparison, unit: str) -> str:
     for label, key, how in lines:
         names = [key(one) for one in quantities]
         if any(name in comparison.estimates for name in names):
-            rows.append([label, *(cell(comparison.estimates.get(name, UNKNOWN), how) for name in names)])
+            rows.append([label, *(value(comparison, name, how) for name in names)])
     return table(title, ["", *(one.title for one in quantities)], rows)
 
 
@@ -220,6 +239,7 @@ def _thresholds(comparison: Comparison, quantity: Quantity) -> str:
     rows = [
         [
             label.capitalize(),
+            # The first row says over how many.
             *(cell(comparison.estimates[f"{quantity.key}_at_{limit}_{label}"], show) for limit in limits),
         ]
         for label, show in statistics.items()
@@ -244,7 +264,8 @@ def subsets(comparison: Comparison) -> str:
         columns |= {"intervals hold": (f"{main.key}_interval_coverage", percent)}
     rows, before = [], ""
     for subset in comparison.subsets:
-        cells = [cell(subset.estimates.get(key, UNKNOWN), how) for key, how in columns.values()]
+        usual = subset.n - subset.n_missing
+        cells = [cell(subset.estimates.get(key, NO_IMAGE), how, usual) for key, how in columns.values()]
         by = f"<b>{escape(subset.by)}</b> " if subset.by != before else ""
         before = subset.by
         rows.append([f"{by}{escape(subset.label)}", str(subset.n), str(subset.n_missing), str(subset.n_groups), *cells])
