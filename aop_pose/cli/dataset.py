@@ -57,6 +57,8 @@ def convert(
     from aop_pose.formats.convert import convert as run
 
     done = run(source, dst, to, source_format, Holdout(val, seed), overwrite, data)
+    for note in done.notes:
+        typer.echo(note, err=True)
     for skipped in done.skipped[:_SHOWN]:
         typer.echo(f"left out {skipped.name}: {skipped.reason}", err=True)
     if len(done.skipped) > _SHOWN:

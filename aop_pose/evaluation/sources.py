@@ -11,7 +11,7 @@ import numpy as np
 
 from aop_pose.core.results import Row as ResultRow
 from aop_pose.core.results import point_columns
-from aop_pose.core.schema import Quantity, Schema, of_volumes
+from aop_pose.core.schema import SCHEMAS, Quantity, Schema, of_volumes
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.evaluation.grouping import AUTO, Grouping, contrast, every_frame_alone, grouped_by, grouped_by_file
 from aop_pose.evaluation.match import (
@@ -22,7 +22,7 @@ from aop_pose.evaluation.match import (
     some,
     truth_of_results,
 )
-from aop_pose.formats.csv_rows import RowError, header_of, number, parse_rows
+from aop_pose.formats.csv_rows import RowError, called, header_of, number, parse_rows
 from aop_pose.formats.format import Format, Reading
 from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of
 from aop_pose.formats.pictures import read_gray
@@ -100,8 +100,32 @@ def read_results_rows(file: Path) -> list[ResultRow]:
     for schema in of_volumes().values():
         if {"Filename", *schema.coordinate_columns} <= header and "source" not in header:
             return [_as_result(item, schema) for item in _labels(format_of(file, schema), file)]
-    # Not io.table: this table may be anybody's, with fewer columns than our own.
-    return list(parse_rows(file, ("source",), lambda row: row.cells))
+    return _foreign_rows(file)
+
+
+def _foreign_rows(file: Path) -> list[ResultRow]:
+    """Rows of anybody's table; a point that stands for "not found" (all 0, all -1) is none.
+
+    Not ``io.table``: the table may have fewer columns than our own.
+    """
+    rows = list(parse_rows(file, ("source",), lambda row: dict(row.cells)))
+    columns = set(rows[0]) if rows else set()
+    for schema in SCHEMAS.values():
+        if not set(schema.coordinate_columns) <= columns:
+            continue
+        at = np.array(schema.coordinate_columns).reshape(len(schema.points), schema.dimensions)
+        for row in rows:
+            for point in at:
+                if any(all(_is(row[column], value) for column in point) for value in (0, -1)):
+                    row.update(dict.fromkeys(point, ""))
+    return list[ResultRow](rows)
+
+
+def _is(text: str, value: float) -> bool:
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
 
 
 def _labels(format: Format, file: Path) -> list[Label | Skipped]:
@@ -129,7 +153,7 @@ def _checked(schema: Schema) -> list[Quantity]:
 
 def _stated(label: Label, quantity: Quantity) -> float:
     """What stands beside the points, NaN where nothing does; UsageError where it is no number."""
-    text = label.extras.get(quantity.label_column, "")
+    text = called(label.extras, quantity.label_column)
     try:
         return number(text, quantity.label_column) if text else math.nan
     except RowError as error:
@@ -144,20 +168,33 @@ def is_results(file: Path, schema: Schema) -> bool:
 def read_truth(file: Path, schema: Schema) -> Truth:
     """The second side, with the columns beside its points."""
     if is_results(file, schema):
-        rows = list(parse_rows(file, ("source",), lambda row: row.cells))
+        rows = _foreign_rows(file)
         return truth_of_results(rows, schema)
     if schema.dimensions == 3:
         _check_columns(file, schema)
     items = _labels(format_of(file, schema), file)
     labels = [item for item in items if isinstance(item, Label)]
+    gone = [f"{item.name}: {item.reason}" for item in items if isinstance(item, Skipped)]
+    notes = [f"labels left out, since they are impossible: {len(gone)} ({some(gone)})"] if gone else []
+    if schema.dimensions == 2:
+        unmarked = [label.name for label in labels if not np.isfinite(label.points).all()]
+        labels = [label for label in labels if np.isfinite(label.points).all()]
+        if unmarked:
+            notes.append(
+                f"labels left out, since a point is missing (-1 or 0 in each column stands for none): {len(unmarked)} "
+                f"({some(unmarked)})"
+            )
+    if not labels and notes:
+        raise UsageError(f"{file}: expected at least one frame with all its points, found none; {notes[0]}")
     checked = _checked(schema)
-    stated = {one.label_column for one in checked}
-    beside = [column for column in (labels[0].extras if labels else ()) if column not in stated]
+    stated = {one.label_column.casefold() for one in checked}
+    beside = [column for column in (labels[0].extras if labels else ()) if column.casefold() not in stated]
     return Truth(
         names=[image_name(label.name, label.index or 0) for label in labels],
         coords=[label.points_of(schema) for label in labels],
         stated={one.column: [_stated(label, one) for label in labels] for one in checked},
         columns={column: tuple(label.extras[column] for label in labels) for column in beside},
+        notes=tuple(notes),
     )
 
 

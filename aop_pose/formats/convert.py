@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.causes import common_fault
 from aop_pose.formats.format import Format, Reading
 from aop_pose.formats.label import Label, Skipped
 from aop_pose.formats.masks import boxes_from_mask, points_from_mask
@@ -26,6 +27,8 @@ class Conversion:
     skipped: list[Skipped]
     held_out: int | None = None
     """Frames in val; None for formats without a split."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the source."""
 
 
 @attrs.frozen
@@ -59,10 +62,12 @@ def convert(
     target = targets[to]
     format, cast = _choose(fitting_formats(source, source_format), target)
     with appearing(dst, overwrite, source) as folder:
-        found = labels_of(format, source, Reading(data))
+        found = labels_of(format, source, Reading(data, strict=False))
         items = [item if isinstance(item, Skipped) else cast(item) for item in found]
         skipped = [item for item in items if isinstance(item, Skipped)]
         labels = [item for item in items if isinstance(item, Label)]
+        if fault := common_fault(labels, skipped):
+            raise UsageError(f"{source}: {fault}")
         held = np.zeros(len(labels), dtype=bool)
         if target.parted:
             labels, thumbnails, unread = _readable(labels)
@@ -74,7 +79,9 @@ def convert(
         if not written:
             example = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
             raise UsageError(f"{source}: no frame of {len(skipped)} could be converted to {to}{example}")
-    return Conversion(format.name, written, skipped, int(held.sum()) if target.parted else None)
+    return Conversion(
+        format.name, written, skipped, int(held.sum()) if target.parted else None, tuple(format.notes(source))
+    )
 
 
 def _choose(formats: Sequence[Format], target: Format) -> tuple[Format, Callable[[Label], Label | Skipped]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -13,9 +13,11 @@ import numpy as np
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
-from aop_pose.formats.csv_rows import Row, RowError, Seen, filename, header_of, read_rows
+from aop_pose.formats.causes import common_fault
+from aop_pose.formats.csv_rows import DuplicateError, Row, RowError, Seen, filename, header_of, read_rows, unmarked
 from aop_pose.formats.label import Label, LabelError, Skipped, find_picture, point_problems
 from aop_pose.formats.pictures import picture_size, place_picture, read_gray, unique_stems
+from aop_pose.io.csv_text import Writer
 
 LABELS = "labels.csv"
 
@@ -30,6 +32,8 @@ class Reading:
     """Open each picture for its size alone, decode and keep it, or do not look for it."""
     missing: bool = False
     """Take labels of frames with points that nobody marked."""
+    strict: bool = True
+    """A row that cannot be read, or whose picture cannot, is an error; else it is left out like an impossible label."""
 
 
 @attrs.frozen
@@ -92,6 +96,10 @@ class Format:
     def is_written(self) -> bool:
         """True where ``write`` is of its own."""
         return type(self).write is not Format.write
+
+    def notes(self, source: Path) -> list[str]:
+        """What a person should know of a source besides its labels, a line each."""
+        return []
 
     def check(self, source: Path, data: Path | None = None) -> Report:
         """All that is wrong; without a check of its own, what ``read`` cannot give."""
@@ -186,9 +194,13 @@ class TableFormat(Format):
                     raise RowError(row.problem)
                 label = self.label(row, schema, how, file, seen)
             except LabelError as error:
-                yield Skipped(filename(row.cells["Filename"]), str(error), f"{file}:{row.line}")
-            except (RowError, AopPoseError) as error:
+                yield left_out(error)
+            except DuplicateError as error:
                 raise UsageError(f"{file}:{row.line}: {error}") from error
+            except (RowError, AopPoseError) as error:
+                if how.strict:
+                    raise UsageError(f"{file}:{row.line}: {error}") from error
+                yield Skipped(row.cells.get("Filename") or f"{file.name}:{row.line}", str(error), f"{file}:{row.line}")
             else:
                 if label is not None:
                     yield label
@@ -197,13 +209,15 @@ class TableFormat(Format):
         """The label of a row, None where it is not kept. RowError, AopPoseError."""
         if not self.is_kept(row):
             return None
-        name, coords = filename(row.cells["Filename"]), self.coords(row, schema)
+        name, coords = filename(row.cells["Filename"]), unmarked(self.coords(row, schema))
         self.check_extras(row)
         time = self.time(row)
         seen.add(_meaning(name, time), row.line)
         path, size, kept = Path(name), None, None
         if how.pictures != "none":
             path = find_picture(how.data or file.parent, name, self.folder)
+            # Two names of one file, not a link: of links each is a picture of its own.
+            seen.add(_meaning(os.path.normpath(path), time), row.line, name)
             size, kept = self.opened(path, how)
         beside = self.point_columns(schema) | {"Filename"}
         return Label(
@@ -241,7 +255,7 @@ class TableFormat(Format):
     def write_table(self, labels: Sequence[Label], file: Path) -> None:
         """Write the table alone."""
         with open(file, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
+            writer = Writer(stream)
             writer.writerow(self.header(labels))
             writer.writerows([label.name, *self.cells(label)] for label in labels)
 
@@ -255,9 +269,15 @@ class TableFormat(Format):
             return Report(0, "rows", [Finding("", str(error))])
         findings: list[Finding] = []
         first_lines: dict[tuple[Path, int | None], int] = {}
+        labels: list[Label] = []
         for row in rows:
-            messages = [row.problem] if row.problem else self._messages(row, schema, data or file.parent, first_lines)
+            messages = (
+                [row.problem] if row.problem else self._messages(row, schema, data or file.parent, first_lines, labels)
+            )
             findings += [Finding(f"{file}:{row.line}", message) for message in messages]
+        # Each of them may look right alone.
+        if len(labels) == len(rows) and (fault := common_fault(labels, ())):
+            findings.append(Finding(str(file), fault))
         return Report(len(rows), "rows", findings)
 
     def decoded_size(self, path: Path, row: Row) -> tuple[int, ...]:
@@ -265,7 +285,12 @@ class TableFormat(Format):
         return read_gray(path).shape[::-1]
 
     def _messages(
-        self, row: Row, schema: Schema, data: Path, first_lines: dict[tuple[Path, int | None], int]
+        self,
+        row: Row,
+        schema: Schema,
+        data: Path,
+        first_lines: dict[tuple[Path, int | None], int],
+        labels: list[Label],
     ) -> Iterator[str]:
         try:
             name = filename(row.cells["Filename"])
@@ -291,10 +316,25 @@ class TableFormat(Format):
         try:
             coords = self.coords(row, schema)
             self.check_extras(row)
-            yield from point_problems(schema.points, coords, size)
+            # Of what stands for "not found" it is enough to say that it does.
+            known = unmarked(coords)
+            gone = np.isnan(known).all(axis=1) & np.isfinite(coords).all(axis=1)
+            for name in np.array(schema.points)[gone]:
+                yield f"{name}: expected a point, found one that stands for none"
+            yield from point_problems(schema.points, known, size)
             yield from self.doubts(row, coords)
+            labels.append(Label(name, path, size, Keypoints.from_points(schema, known)))
+        except LabelError:
+            return  # its problems were said one by one
         except RowError as error:
             yield str(error)
+
+
+def left_out(error: LabelError) -> Skipped:
+    """An impossible label, with what is needed to say why so many are."""
+    label = error.label
+    coords = None if label.keypoints is None else label.keypoints.coords
+    return Skipped(label.name, str(error), label.where, coords, label.size)
 
 
 def _meaning(name: str, time: int | None, end: str = "") -> str:
@@ -310,7 +350,7 @@ def columns_in(source: Path) -> list[str]:
     """Header of the label file of a source; empty where there is no CSV, or none that can be read."""
     file = label_file(source)
     try:
-        return header_of(file) if file.is_file() and file.suffix == ".csv" else []
+        return header_of(file) if file.is_file() and file.suffix.lower() in (".csv", ".tsv", ".txt") else []
     except UsageError:
         return []
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import AOP
-from aop_pose.formats.csv_rows import Row, RowError, number, point
+from aop_pose.formats.csv_rows import Row, RowError, called, number, point
 from aop_pose.formats.format import LABELS, TableFormat
 from aop_pose.formats.label import Label
 from aop_pose.geometry import angle_of_progression
@@ -56,7 +56,7 @@ class Iugc(TableFormat):
 
     def doubts(self, row: Row, coords: np.ndarray) -> Iterator[str]:
         """An angle that is not that of the points."""
-        text = row.cells.get(ANGLE, "")
+        text = called(row.cells, ANGLE)
         if text:
             said, found = number(text, ANGLE), float(angle_of_progression(*coords))
             if not abs(said - found) <= MAX_ANGLE_DIFFERENCE:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import attrs
 import numpy as np
@@ -14,6 +16,7 @@ from aop_pose.core.schema import Schema
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import RowError, number
 from aop_pose.formats.pictures import read_gray, read_mask
+from aop_pose.io.discover import KNOWN_SUFFIXES, is_passed_over
 from aop_pose.io.volumes import read_volume
 
 CLASSES = ("PS", "FH")
@@ -25,6 +28,10 @@ SPACING = tuple(f"spacing_{axis}_mm" for axis in "ijk")
 
 class LabelError(RowError):
     """A label that says something impossible of its picture; the message gives the reason."""
+
+    def __init__(self, reason: str, label: Label) -> None:
+        super().__init__(reason)
+        self.label = label
 
 
 @attrs.frozen(eq=False)
@@ -92,7 +99,7 @@ class Label:
             raise ValueError(f"{self.name}: expected points, a mask or boxes, found none")
         if self.keypoints is not None:
             for problem in point_problems(self.keypoints.schema.points, self.keypoints.coords, self.size):
-                raise LabelError(problem)
+                raise LabelError(problem, self)
 
     @property
     def width(self) -> int:
@@ -150,6 +157,10 @@ class Skipped:
     reason: str
     where: str = ""
     """``file:line`` that says so; empty where there is no such line."""
+    coords: np.ndarray | None = attrs.field(default=None, eq=False, repr=False)
+    """Points of a label that are impossible, for the question why."""
+    size: tuple[int, ...] | None = None
+    """Of their picture."""
 
 
 def point_problems(names: Sequence[str], coords: np.ndarray, size: Sequence[int] | None) -> Iterator[str]:
@@ -162,7 +173,7 @@ def point_problems(names: Sequence[str], coords: np.ndarray, size: Sequence[int]
             yield f"{name}: expected numbers, found an infinite one"
         elif size is not None and ((point < -0.5) | (point > np.array(size) - 0.5)).any():
             found = ", ".join(f"{value:g}" for value in point)
-            yield f"{name}: expected a point inside {'x'.join(map(str, size))}, found ({found})"
+            yield f"{name}: expected a point inside {'x'.join(map(str, size))}, found ({found}) outside"
     for second, point in enumerate(coords):
         same = np.flatnonzero((coords[:second] == point).all(axis=1))
         if len(same):
@@ -182,12 +193,64 @@ def spacing_of(cells: Mapping[str, str]) -> tuple[float, float, float] | None:
 
 
 def find_picture(data: Path, filename: str, folder: str = "images") -> Path:
-    """``data/filename``, else ``data/images/filename``; UsageError names both places."""
+    """``data/filename``, else ``data/images/filename``.
+
+    UsageError where the name leads out of the data folder, or neither is there; a name that is nearly this one is told.
+    """
+    check_below(filename)
     places = [Path(data) / filename, Path(data) / folder / filename]
     for place in places:
         if place.is_file():
-            return place
-    raise UsageError(f"no picture {filename}: looked for {places[0]} and {places[1]}")
+            return within(place, data, filename)
+    near = next((name for place in places if (name := _near(place))), "")
+    said = f"; there is {near}: write its name as it is" if near else ""
+    raise UsageError(f"no picture {filename}: looked for {places[0]} and {places[1]}{said}")
+
+
+def check_below(name: str) -> None:
+    """UsageError where a name in a label file, a list or a data.yaml is absolute, or climbs with ``..``."""
+    if "\0" in name:
+        raise UsageError(f"expected a file name, found one with a NUL character: {name.replace(chr(0), '?')}")
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if parts[:1] in (("/",), ("//",)) or PureWindowsPath(name).is_absolute() or ".." in parts:
+        raise UsageError(f"expected a name below the data folder, found {name}, which leads out of it")
+
+
+def within(place: Path, data: Path, name: str) -> Path:
+    """The place; UsageError where a link leads out of the data folder."""
+    if not place.resolve().is_relative_to(Path(data).resolve()):
+        raise UsageError(f"expected a file in {data}, found {name}, a link that leads out of it to {place.resolve()}")
+    return place
+
+
+def _near(place: Path) -> str:
+    """The name of a file in the same folder that somebody may have meant, and how the two differ; else nothing."""
+    try:
+        stamp = place.parent.stat().st_mtime_ns
+    except OSError:
+        return ""
+    names = _names_in(place.parent, stamp)
+    wanted = PurePosixPath(place.name)
+    for how, alike in (
+        ("in other letters", lambda name: name.casefold() == wanted.name.casefold()),
+        ("with another ending", lambda name: PurePosixPath(name).stem.casefold() == wanted.stem.casefold()),
+        ("with other zeros", lambda name: _without_zeros(name) == _without_zeros(wanted.name)),
+    ):
+        found = next((name for name in names if alike(name)), None)
+        if found is not None:
+            return f"{found} ({how})"
+    return ""
+
+
+def _without_zeros(name: str) -> str:
+    stem = PurePosixPath(name).stem if PurePosixPath(name).suffix.lower() in KNOWN_SUFFIXES else name
+    return re.sub(r"0*([0-9]+)", r"\1", stem.casefold())
+
+
+@lru_cache(maxsize=8)
+def _names_in(folder: Path, stamp: int) -> tuple[str, ...]:
+    """Files of a folder as it was at a time, so that many wrong names list it once."""
+    return tuple(sorted(path.name for path in folder.iterdir() if not is_passed_over(path.name) and path.is_file()))
 
 
 def resolve(file: str | Path, data: Path) -> Path:

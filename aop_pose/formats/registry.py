@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
+from aop_pose.formats.causes import common_fault
 from aop_pose.formats.format import LABELS, Format, Reading, Report, TableFormat, columns_in, label_file
 from aop_pose.formats.head import HEAD_CSV
 from aop_pose.formats.iugc import IUGC
@@ -91,7 +93,7 @@ def _incomplete(label: Label) -> str:
     if keypoints is None or keypoints.schema.dimensions == 3 or keypoints.complete:
         return ""
     gone = [name for name in keypoints.schema.points if keypoints[name][0] != keypoints[name][0]]
-    return f"expected {', '.join(keypoints.schema.points)}, found no {', '.join(gone)}"
+    return f"expected {', '.join(keypoints.schema.points)}, found that nobody marked {', '.join(gone)}"
 
 
 def read_labels(
@@ -115,12 +117,28 @@ def read_labels(
         UsageError: names ``file:line`` of a row that is malformed, repeats a picture, or has none that can be read.
     """
     labels, left_out = sorted_labels(source, data, schema, keep=keep)
+    if fault := common_fault(labels, left_out):
+        raise UsageError(f"{source}: {fault}")
     if left_out:
         first = left_out[0]
         if say is None:
             raise UsageError(f"{first.where or first.name}: {first.reason}")
-        say(f"left out {len(left_out)} of {len(labels) + len(left_out)} labels; {first.name}: {first.reason}")
+        if not labels:
+            raise UsageError(
+                f"{source}: all {len(left_out)} labels are left out; the first: {first.name}: {first.reason}"
+            )
+        for reason, count in Counter(_kind(one.reason) for one in left_out).items():
+            example = next(one for one in left_out if _kind(one.reason) == reason)
+            total = len(labels) + len(left_out)
+            say(f"left out {count} of {total} labels ({reason}), the first {example.name}: {example.reason}")
     return labels
+
+
+def _kind(reason: str) -> str:
+    """A few words that many reasons share."""
+    if reason.endswith("outside"):
+        return "a point outside the picture"
+    return "two points at one place" if "apart" in reason else "a point that nobody marked"
 
 
 def sorted_labels(

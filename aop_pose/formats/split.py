@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from aop_pose.formats.csv_rows import Row, filename, header_of, parse_rows
 from aop_pose.formats.format import label_file
 from aop_pose.formats.label import find_picture
 from aop_pose.formats.pictures import read_gray
+from aop_pose.io.csv_text import Writer
 from aop_pose.io.files import replacing
 
 THUMBNAIL = 32
@@ -171,7 +171,7 @@ def split_table(
     held = hold_out(groups, fraction, seed)
     for target, wanted in zip(targets, (False, True), strict=True):
         with replacing(target) as part, open(part, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
+            writer = Writer(stream)
             writer.writerow(header)
             writer.writerows(
                 [row.cells[column] for column in header]

@@ -11,6 +11,7 @@ import attrs
 
 from aop_pose.core.frame import Frame
 from aop_pose.errors import UsageError
+from aop_pose.io.csv_text import restored
 from aop_pose.io.files import printable
 
 _NAME_COLUMNS = ("filename", "file", "source")
@@ -80,7 +81,7 @@ def with_pixel_size(frame: Frame, sizes: PixelSizes) -> Frame:
 def _read_table(path: Path) -> PixelSizes:
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.reader(stream))
+            rows = [list(map(restored, row)) for row in csv.reader(stream)]
     except FileNotFoundError:
         raise UsageError(f"--pixel-size: expected a number or an existing CSV, found {str(path)!r}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:

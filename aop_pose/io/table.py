@@ -17,6 +17,7 @@ from typing_extensions import Self
 from aop_pose.core.results import STATUSES, Result, as_row, as_text, columns
 from aop_pose.core.schema import Schema
 from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.io.csv_text import DictWriter, Writer, restored
 from aop_pose.io.files import printable, replacing
 
 
@@ -107,7 +108,7 @@ class WholeRows:
 
     def _is_row(self, line: bytes) -> bool:
         try:
-            fields = next(csv.reader([line.decode("utf-8")], strict=True))
+            fields = list(map(restored, next(csv.reader([line.decode("utf-8")], strict=True))))
         except (csv.Error, UnicodeDecodeError):
             return False
         return len(fields) == len(self.columns) and self.note(fields)
@@ -115,7 +116,7 @@ class WholeRows:
 
 def _line(fields: Sequence[str]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([printable(field) for field in fields])
+    Writer(text).writerow(printable(field) for field in fields)
     return text.getvalue().encode("utf-8")
 
 
@@ -173,7 +174,7 @@ def iter_results(path: str | Path) -> Iterator[dict[str, str]]:
             for row in reader:
                 if len(row) != len(header):
                     raise UsageError(f"{path}:{reader.line_num}: expected {len(header)} fields, found {len(row)}")
-                yield dict(zip(header, row, strict=True))
+                yield dict(zip(header, map(restored, row), strict=True))
     except FileNotFoundError:
         raise UsageError(f"expected a results table, found no file {path}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -239,7 +240,8 @@ def _typed(column: str, text: str) -> str | int | float | None:
 def as_csv(rows: Sequence[dict[str, object]]) -> str:
     """A table whose columns are those of the first row."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer = DictWriter(stream, list(rows[0]))
     writer.writeheader()
-    writer.writerows({column: as_text(value) for column, value in row.items()} for row in rows)
+    for row in rows:
+        writer.writedict({column: as_text(value) for column, value in row.items()})
     return stream.getvalue()

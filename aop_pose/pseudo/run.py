@@ -24,6 +24,7 @@ from aop_pose.formats.iugc import COLUMNS, IUGC, KEEP
 from aop_pose.formats.label import Label, find_picture, resolve
 from aop_pose.formats.pictures import picture_size, read_gray
 from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.io.csv_text import DictWriter, restored
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.files import replacing
 from aop_pose.io.table import WholeRows
@@ -258,7 +259,8 @@ class _Files:
 
     def read(self, wanted: Collection[str]) -> Iterator[Row]:
         with open(self.rows, newline="", encoding="utf-8") as stream:
-            yield from (row for row in csv.DictReader(stream) if row["Filename"] in wanted)
+            rows = ({column: restored(text) for column, text in row.items()} for row in csv.DictReader(stream))
+            yield from (row for row in rows if row["Filename"] in wanted)
 
 
 def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, Any]) -> Summary:
@@ -269,7 +271,7 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
     sizes: set[tuple[int, int]] = set()
     with replacing(files.out) as part:
         with open(part, "w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, COLUMNS_OF_TABLE, lineterminator="\n")
+            table = DictWriter(stream, COLUMNS_OF_TABLE)
             table.writeheader()
             for row in files.read(wanted):
                 if row[KEEP] == "1" and not float(row["weight"]) >= least:
@@ -283,7 +285,7 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
                     weights.append(float(row["weight"]))
                 if row[COLUMNS[1]]:
                     sizes.add(picture_size(wanted[row["Filename"]]))
-                table.writerow(row)
+                table.writedict(row)
             stream.flush()
             os.fsync(stream.fileno())
         kept = len(weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from PIL import Image
 from aop_pose.errors import UnreadableError
 from aop_pose.formats.label import Label, Skipped
 from aop_pose.formats.pictures import unique_stems
+from aop_pose.io.csv_text import Writer
 from aop_pose.io.files import replacing
 from aop_pose.scribbles.sector import find_sector
 from aop_pose.scribbles.strokes import NAMES, Strokes, strokes_for
@@ -122,7 +122,7 @@ def write_left_out(folder: Path, left_out: Iterable[Skipped]) -> None:
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = Writer(stream)
         writer.writerow(columns)
         writer.writerows(rows)
 

@@ -50,8 +50,8 @@ def test_every_bad_row_is_named_by_file_and_line(tmp_path):
         5: ["images/cut.png: "],
         6: ["images/text.png: "],
         7: ["expected each picture once, found 00.png again (first in line 2)",
-            "PS1: expected a point inside 60x40, found (60, 10)",
-            "FH1: expected a point inside 60x40, found (60, 20)"],
+            "PS1: expected a point inside 60x40, found (60, 10) outside",
+            "FH1: expected a point inside 60x40, found (60, 20) outside"],
         8: ["expected each picture once, found images/01.png again (first in line 3)"],
         9: ["expected 5 cells, found 6"],
         10: ["expected each picture once", "PS1: expected a point (x, y), found '(30; 10)'"],
@@ -109,9 +109,9 @@ def test_head_tables_are_checked_too(tmp_path):
     ]
     (tmp_path / "labels.csv").write_text("\n".join([",".join(COLUMNS) + ",pixel_size_mm", *rows]) + "\n")
     assert messages(check(tmp_path), tmp_path) == [
-        "labels.csv:3: OFD2: expected a point inside 60x40, found (99, 20)",
-        "labels.csv:3: BPD1: expected a point inside 60x40, found (50, -20)",
-        "labels.csv:3: BPD2: expected a point inside 60x40, found (50, 60)",
+        "labels.csv:3: OFD2: expected a point inside 60x40, found (99, 20) outside",
+        "labels.csv:3: BPD1: expected a point inside 60x40, found (50, -20) outside",
+        "labels.csv:3: BPD2: expected a point inside 60x40, found (50, 60) outside",
         "labels.csv:4: expected each picture once, found a.png again (first in line 2)",
         "labels.csv:4: pixel_size_mm: expected a positive number, found '0'",
         "labels.csv:5: expected each picture once, found b.png again (first in line 3)",
@@ -141,7 +141,7 @@ def test_volumes_are_checked_too(tmp_path):
     )
     found = messages(check(tmp_path), tmp_path)
     assert found[0].startswith("labels.csv:3: no picture b.nii.gz")
-    assert found[2] == "labels.csv:4: brain: expected a point inside 7x6x5, found (7, 5, 4)"
+    assert found[2] == "labels.csv:4: brain: expected a point inside 7x6x5, found (7, 5, 4) outside"
     assert len(found) == 3
 
 
@@ -188,9 +188,13 @@ def test_bad_yolo_labels_are_named_by_file_and_line(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train: images/train\nnames: {0: aop}\n", r"data\.yaml: val: field required"),
+        ("val: images/train\nnames: {0: aop}\n", r"data\.yaml: train: field required"),
+        ("train: ''\nnames: {0: aop}\n", r"data\.yaml: train: expected a folder of pictures or a list of them"),
         ("train: [\n", r"data\.yaml: expected YAML"),
-        ("train: a\nval: b\nnames: {0: aop}\n", r"train: expected a folder of pictures, found no .*a"),
+        (
+            "train: a\nval: b\nnames: {0: aop}\n",
+            r"train: expected a folder of pictures, or a list of them, found no .*a",
+        ),
     ],
 )
 def test_a_data_file_that_does_not_fit_is_a_finding(tmp_path, text, message):

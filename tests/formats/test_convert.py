@@ -115,12 +115,18 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(tmp_path, to, source_f
     assert nothing_was_written(tmp_path)
 
 
-def test_a_bad_row_stops_a_conversion_and_leaves_nothing(tmp_path):
-    source = iugc_folder(tmp_path / "src")
+@pytest.mark.parametrize("to", ["iugc", "yolo-pose"])
+def test_one_bad_row_never_stops_a_conversion(tmp_path, to):
+    source = iugc_folder(tmp_path / "src", rows=6)
     (source / "images" / "03.png").unlink()
-    with pytest.raises(UsageError, match=r"labels\.csv:5: no picture 03\.png"):
-        convert(source, tmp_path / "out", "iugc")
-    assert nothing_was_written(tmp_path)
+    (source / "images" / "04.png").write_bytes(b"broken")
+    file = source / "labels.csv"
+    file.write_text(file.read_text().replace("(30, 25)", "(30; 25"))
+    done = convert(source, tmp_path / "out", to)
+    assert done.written == 3
+    assert [one.name for one in done.skipped] == ["03.png", "04.png", "05.png"]
+    assert done.skipped[0].reason.startswith("no picture 03.png")
+    assert done.skipped[2].reason.startswith("FH1: expected a point (x, y)")
 
 
 def test_no_frame_at_all_is_an_error_and_leaves_nothing(tmp_path):
@@ -166,8 +172,9 @@ def test_an_error_while_replacing_leaves_the_old_folder(tmp_path):
     source = iugc_folder(tmp_path / "src")
     convert(source, tmp_path / "out", "iugc")
     before = tree(tmp_path / "out")
-    (source / "images" / "03.png").unlink()
-    with pytest.raises(UsageError):
+    for picture_file in (source / "images").iterdir():
+        picture_file.unlink()
+    with pytest.raises(UsageError, match="no frame of 4 could be converted"):
         convert(source, tmp_path / "out", "iugc", overwrite=True)
     assert tree(tmp_path / "out") == before
 

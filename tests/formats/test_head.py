@@ -63,6 +63,7 @@ def test_real_labels_are_read_whole(shared_data):
     heads = read_labels(shared_data / "hc18" / "labelled.csv", shared_data / "hc18", HEAD, say=said.append)
     assert len(heads) == 847
     assert said == [
-        "left out 1 of 848 labels; 346_HC.png: BPD1: expected a point inside 400x270, found (185.34, -0.91)"
+        "left out 1 of 848 labels (a point outside the picture), the first 346_HC.png: BPD1: expected a point inside "
+        "400x270, found (185.34, -0.91) outside"
     ]
     assert millimetres(heads[0].extras, "head_circumference_mm") == 72.87

@@ -125,7 +125,7 @@ def test_invisible_points_of_others_are_missing():
         ("0 .5 .5 .2 .2 .5 .5\n", r"a\.txt:1: expected 11 numbers, found 7"),
         ("\n0 .5 .5 .2 x .5 .5 .2 .2 .1 .1\n", r"a\.txt:2: number 5: expected a number, found 'x'"),
         ("0.5 .5 .5 .2 .2 .5 .5 .2 .2 .1 .1\n", r"a\.txt:1: expected a whole class number"),
-        ("", r"a\.txt: expected one line, found 0"),
+        ("", r"a\.txt: expected one line, found none"),
     ],
 )
 def test_a_bad_label_is_named_by_file_and_line(tmp_path, text, message):

@@ -20,6 +20,7 @@ from aop_pose.formats.format import FolderFormat
 from aop_pose.formats.label import Label, Skipped
 from aop_pose.formats.masks import pictures_in
 from aop_pose.formats.pictures import picture_size
+from aop_pose.io.discover import files_below
 
 _LOOKS_FOR = "label.csv below Training/ or landmarks_data.csv below Validation/ or Testing/"
 _FILES = ("label.csv", "landmarks_data.csv")
@@ -34,7 +35,7 @@ _ALIASES = {
 def _label_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for name in _FILES for path in folder.rglob(name))
+    return sorted(path for path in files_below(folder) if path.name in _FILES)
 
 
 def _read(folder: Path) -> Iterator[Label | Skipped]:
@@ -72,7 +73,7 @@ def _frame(row: Row, columns: dict[str, str], pictures: dict[str, Path], part: s
     if row.problem:
         raise RowError(row.problem)
     name = Path(filename(row.cells[columns["Filename"]])).name
-    cells = {ours: row.cells[column].replace("[", "(").replace("]", ")") for ours, column in columns.items()}
+    cells = {ours: row.cells[column] for ours, column in columns.items()}
     coords = np.array([point(cells[ours], ours) for ours in AOP.points])
     path = pictures.get(name)
     if path is None:

@@ -10,25 +10,30 @@ moved. A relative ``path`` would be looked up in the working directory first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aop_pose.core.keypoints import Keypoints, to_centres, to_edges
 from aop_pose.core.schemas import AOP
-from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.formats.csv_rows import RowError, number
-from aop_pose.formats.format import Finding, Format, Reading, Report
-from aop_pose.formats.label import CLASSES, Boxes, Label, Skipped, point_problems, pose_box
+from aop_pose.formats.format import Finding, Format, Reading, Report, left_out
+from aop_pose.formats.label import CLASSES, Boxes, Label, LabelError, Skipped, point_problems, pose_box
 from aop_pose.formats.pictures import picture_size, place_picture, read_gray, unique_stems
-from aop_pose.io.discover import KNOWN_SUFFIXES
+from aop_pose.formats.yolo.data_yaml import (
+    SPLITS,
+    DataYaml,
+    YoloPicture,
+    file_of,
+    read_data_yaml,
+    yolo_pictures,
+)
+from aop_pose.io.discover import is_passed_over
 
-SPLITS = ("train", "val")
 BOX_MARGIN = 0.15
 OKS_SIGMA = 0.05
 _DECIMALS = 9
@@ -39,7 +44,7 @@ class _Yolo(Format):
 
     def fits(self, source: Path) -> bool:
         """True for a ``data.yaml`` of this kind, or its folder."""
-        file = source / "data.yaml" if source.is_dir() else source
+        file = file_of(source)
         if not file.is_file() or file.suffix not in (".yaml", ".yml"):
             return False
         return self._has_points(file) == (self.kind == "points")
@@ -50,6 +55,11 @@ class _Yolo(Format):
             return read_data_yaml(file).kpt_shape is not None
         except UsageError:
             return False
+
+    def notes(self, source: Path) -> list[str]:
+        """That there is no val, where there is none."""
+        file = file_of(source)
+        return [] if read_data_yaml(file).val else [f"{file}: no val is named: all frames are read as train"]
 
     def check(self, source: Path, data: Path | None = None) -> Report:
         """Every picture of train and val with its label."""
@@ -65,9 +75,12 @@ class YoloPose(_Yolo):
     schema = AOP
 
     def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
-        """As ``read_yolo_pose``."""
+        """A label a picture; UsageError where ``data.yaml`` is none of poses of three points."""
         _check_own(self, how)
-        yield from read_yolo_pose(source)
+        data, points = read_data_yaml(source), len(AOP.points)
+        if data.kpt_shape is None or data.kpt_shape[0] != points or data.kpt_shape[1] not in (2, 3):
+            raise UsageError(f"{source}: expected kpt_shape [{points}, 2] or [{points}, 3], found {data.kpt_shape}")
+        yield from _read(source, data, lambda picture: _pose(picture, data, how))
 
     def write(self, labels: Sequence[Label], dst: Path, held: Sequence[bool]) -> list[Skipped]:
         """As ``write_yolo_pose``."""
@@ -83,9 +96,13 @@ class YoloDetect(_Yolo):
     looks_for = "data.yaml without kpt_shape"
 
     def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
-        """As ``read_yolo_detect``."""
+        """A label a picture; UsageError where ``data.yaml`` has other classes."""
         _check_own(self, how)
-        yield from read_yolo_detect(source)
+        data = read_data_yaml(source)
+        if data.kpt_shape is not None or data.class_names != list(CLASSES):
+            found = ", ".join(data.class_names)
+            raise UsageError(f"{source}: expected the classes {', '.join(CLASSES)}, found {found}")
+        yield from _read(source, data, lambda picture: _detect(picture, data, how))
 
     def write(self, labels: Sequence[Label], dst: Path, held: Sequence[bool]) -> list[Skipped]:
         """As ``write_yolo_detect``."""
@@ -200,80 +217,20 @@ def _write(
     return path
 
 
-class DataYaml(BaseModel):
-    """The keys of ``data.yaml`` that matter here; Ultralytics allows more."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    train: str | list[str]
-    val: str | list[str]
-    path: str = ""
-    names: dict[int, str] | list[str]
-    kpt_shape: tuple[int, int] | None = None
-
-    @property
-    def class_names(self) -> list[str]:
-        return list(self.names.values()) if isinstance(self.names, dict) else self.names
-
-
-@attrs.frozen
-class YoloPicture:
-    """One picture of a split and where its label file must be."""
-
-    split: str
-    path: Path
-    label: Path
-
-
-def read_data_yaml(folder: Path) -> DataYaml:
-    """``data.yaml`` of a folder, or the file itself; UsageError says what does not fit."""
-    file = folder if folder.is_file() else folder / "data.yaml"
-    try:
-        values: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return DataYaml.model_validate(values)
-    except OSError as error:
-        raise UsageError(f"{file}: expected a YOLO data file, found {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: expected YAML, found {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UsageError(f"{file}: {key}: {first['msg'].lower()}") from error
-
-
-def yolo_pictures(folder: Path, data: DataYaml) -> Iterator[YoloPicture]:
-    """The pictures of train and val in order of name, each once (val may name the folder of train)."""
-    root = folder.parent if folder.is_file() else folder
-    # As Ultralytics reads it, except that a relative path is never looked up in the working directory.
-    base = root / data.path
-    seen: set[Path] = set()
-    for split, given in (("train", data.train), ("val", data.val)):
-        for name in [given] if isinstance(given, str) else given:
-            place = base / name
-            if not place.is_dir():
-                raise UsageError(f"{root / 'data.yaml'}: {split}: expected a folder of pictures, found no {place}")
-            for path in sorted(place.rglob("*")):
-                if path.suffix.lower() in KNOWN_SUFFIXES and path not in seen:
-                    seen.add(path)
-                    yield YoloPicture(split, path, label_path(path))
-
-
-def label_path(picture: Path) -> Path:
-    """``…/images/…/NAME.png`` -> ``…/labels/…/NAME.txt``: the last folder called ``images`` is exchanged."""
-    parts = list(picture.with_suffix(".txt").parts)
-    last = max((i for i, part in enumerate(parts[:-1]) if part == "images"), default=None)
-    if last is not None:
-        parts[last] = "labels"
-    return Path(*parts)
-
-
 def parse_pose_line(line: str, shape: Sequence[int], size: tuple[int, int]) -> np.ndarray:
-    """Points (n, 2) in our pixels, NaN where marked invisible (third number 0); RowError for a bad line."""
+    """Points (n, 2) in our pixels; RowError for a bad line.
+
+    NaN where a point is marked invisible (third number 0), or stands at the corner where it would be without a place.
+    """
     count, dims = shape
     values = _numbers(line, 5 + count * dims)
+    _check_shares(values[1:5], line.split()[1:5])
     points = values[5:].reshape(count, dims)
     coords = points[:, :2] * np.array(size, dtype=np.float64)
+    coords[(points[:, :2] == 0).all(axis=1)] = np.nan
     if dims == 3:
+        if not np.isin(points[:, 2], (0, 1, 2)).all():
+            raise RowError(f"expected visibilities 0, 1 or 2, found {', '.join(f'{one:g}' for one in points[:, 2])}")
         coords[points[:, 2] == 0] = np.nan
     return coords
 
@@ -282,13 +239,18 @@ def parse_detect_line(line: str, size: tuple[int, int]) -> tuple[int, np.ndarray
     """Class and box (left, top, right, bottom) in our pixels; RowError says what is wrong."""
     values = _numbers(line, 5)
     centre, extent = values[1:3], values[3:5]
-    # A little above 1 is rounding, as for Ultralytics; pixels are far above.
-    if not ((values[1:] >= 0) & (values[1:] <= 1.01)).all():
-        raise RowError(f"expected shares of width and height from 0 to 1, found {' '.join(line.split()[1:])}")
+    _check_shares(values[1:], line.split()[1:])
     if not extent.all():
         raise RowError("expected a box with an area, found none")
     box = np.concatenate([centre - extent / 2, centre + extent / 2]) * np.tile(np.array(size, dtype=np.float64), 2)
     return int(values[0]), to_centres(box)
+
+
+def _check_shares(values: np.ndarray, texts: Sequence[str]) -> None:
+    # A little above 1 is rounding, as for Ultralytics; pixels are far above.
+    if not ((values >= 0) & (values <= 1.01)).all():
+        pixels = "; are they pixels?" if values.max() > 2 else ""
+        raise RowError(f"expected shares of width and height from 0 to 1, found {' '.join(texts)}{pixels}")
 
 
 def _numbers(line: str, count: int) -> np.ndarray:
@@ -306,37 +268,83 @@ def read_yolo_pose(folder: Path) -> list[Label]:
 
     UsageError names ``file:line`` where a label is missing, is malformed, or is not one line of three points.
     """
-    data = read_data_yaml(folder)
-    points = len(AOP.points)
-    if data.kpt_shape is None or data.kpt_shape[0] != points or data.kpt_shape[1] not in (2, 3):
-        raise UsageError(f"{folder}: expected kpt_shape [{points}, 2] or [{points}, 3], found {data.kpt_shape}")
-    frames = []
-    for picture in yolo_pictures(folder, data):
-        lines, size = label_lines(picture.label), sized(picture.path)
-        if len(lines) != 1:
-            raise UsageError(f"{picture.label}: expected one line, found {len(lines)}")
-        coords = _named(picture.label, lines[0][0], parse_pose_line, lines[0][1], data.kpt_shape, size)
-        keypoints = Keypoints.from_points(AOP, coords)
-        frames.append(Label(f"{picture.split}/{picture.path.name}", picture.path, size, keypoints))
-    return frames
+    return _all(YOLO_POSE.read(folder, Reading()))
 
 
 def read_yolo_detect(folder: Path) -> list[Label]:
     """Every labelled picture of a detection folder with classes PS, FH; UsageError as ``read_yolo_pose``."""
-    data = read_data_yaml(folder)
-    if data.kpt_shape is not None or data.class_names != list(CLASSES):
-        raise UsageError(f"{folder}: expected the classes {', '.join(CLASSES)}, found {', '.join(data.class_names)}")
-    frames = []
-    for picture in yolo_pictures(folder, data):
-        lines, size = label_lines(picture.label), sized(picture.path)
-        found = [_named(picture.label, line, parse_detect_line, text, size) for line, text in lines]
-        classes = tuple(number for number, _ in found)
-        if any(number >= len(CLASSES) for number in classes):
-            raise UsageError(f"{picture.label}: expected classes 0 and 1, found {max(classes)}")
-        boxes = np.array([box for _, box in found]).reshape(-1, 4)
-        name = f"{picture.split}/{picture.path.name}"
-        frames.append(Label(name, picture.path, size, boxes=Boxes(classes, boxes)))
-    return frames
+    return _all(YOLO_DETECT.read(folder, Reading()))
+
+
+def _all(items: Iterable[Label | Skipped]) -> list[Label]:
+    labels = []
+    for item in items:
+        if isinstance(item, Skipped):
+            raise UsageError(f"{item.where or item.name}: {item.reason}")
+        labels.append(item)
+    return labels
+
+
+def _read(source: Path, data: DataYaml, label: Callable[[YoloPicture], Label]) -> Iterator[Label | Skipped]:
+    """A label a picture, or why it has none; one bad picture stops nothing."""
+    by_label: dict[Path, Path] = {}
+    for picture in yolo_pictures(source, data):
+        if isinstance(picture, Skipped):
+            yield picture
+            continue
+        try:
+            first = by_label.setdefault(picture.label, picture.path)
+            if first != picture.path:
+                raise RowError(f"expected each name once, found {first.name} beside it")
+            yield label(picture)
+        except LabelError as error:
+            yield left_out(error)
+        except _LineError as error:
+            yield Skipped(picture.name, str(error), error.where)
+        except (RowError, AopPoseError) as error:
+            yield Skipped(picture.name, str(error), str(picture.label))
+
+
+class _LineError(RowError):
+    def __init__(self, reason: str, where: str) -> None:
+        super().__init__(reason)
+        self.where = where
+
+
+def _pose(picture: YoloPicture, data: DataYaml, how: Reading) -> Label:
+    lines = label_lines(picture.label)
+    if len(lines) != 1:
+        found = "none: a background frame" if not lines else f"{len(lines)} objects"
+        raise RowError(f"expected one line, found {found}")
+    line, text = lines[0]
+    size, kept = _opened(picture.path, how)
+    coords = _named(picture.label, line, parse_pose_line, text, data.kpt_shape, size)
+    _check_class(picture.label, line, int(float(text.split()[0])), data)
+    keypoints = Keypoints.from_points(AOP, coords)
+    return Label(picture.name, picture.path, size, keypoints, kept=kept, where=f"{picture.label}:{line}")
+
+
+def _detect(picture: YoloPicture, data: DataYaml, how: Reading) -> Label:
+    size, kept = _opened(picture.path, how)
+    found = []
+    for line, text in label_lines(picture.label):
+        found.append(_named(picture.label, line, parse_detect_line, text, size))
+        _check_class(picture.label, line, found[-1][0], data)
+    classes = tuple(number for number, _ in found)
+    boxes = Boxes(classes, np.array([box for _, box in found]).reshape(-1, 4))
+    return Label(picture.name, picture.path, size, boxes=boxes, kept=kept, where=str(picture.label))
+
+
+def _opened(path: Path, how: Reading) -> tuple[tuple[int, int], np.ndarray | None]:
+    if how.pictures == "keep":
+        pixels = read_gray(path)
+        return (pixels.shape[1], pixels.shape[0]), pixels
+    return picture_size(path), None
+
+
+def _check_class(label: Path, line: int, number: int, data: DataYaml) -> None:
+    if number >= len(data.names):
+        raise _LineError(f"expected a class below {len(data.names)}, found {number}", f"{label}:{line}")
 
 
 def label_lines(label: Path) -> list[tuple[int, str]]:
@@ -350,19 +358,11 @@ def label_lines(label: Path) -> list[tuple[int, str]]:
     return [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def sized(path: Path) -> tuple[int, int]:
-    """``picture_size`` for a strict reader: UsageError where the picture cannot be read."""
-    try:
-        return picture_size(path)
-    except UnreadableError as error:
-        raise UsageError(str(error)) from error
-
-
 def _named(label: Path, line: int, parse: Any, *arguments: Any) -> Any:
     try:
         return parse(*arguments)
     except RowError as error:
-        raise UsageError(f"{label}:{line}: {error}") from error
+        raise _LineError(str(error), f"{label}:{line}") from error
 
 
 # Labels are written with 9 decimals, others use 6: what is further out than this is no rounding.
@@ -379,6 +379,9 @@ def check_yolo(folder: Path) -> Report:
     findings: list[Finding] = []
     by_label: dict[Path, Path] = {}
     for picture in pictures:
+        if isinstance(picture, Skipped):
+            findings.append(Finding(picture.where or picture.name, picture.reason))
+            continue
         first = by_label.setdefault(picture.label, picture.path)
         if first != picture.path:
             findings.append(Finding(str(picture.path), f"expected each name once, found {first.name} beside it"))
@@ -419,6 +422,9 @@ def _line_messages(text: str, data: DataYaml, size: tuple[int, int] | None) -> I
     else:
         coords = parse_pose_line(text, data.kpt_shape, (width, height))
         names = AOP.points if len(coords) == len(AOP.points) else [f"point {i}" for i in range(1, len(coords) + 1)]
+        gone = [name for name, point in zip(names, coords, strict=True) if not np.isfinite(point).all()]
+        if gone:
+            yield f"expected {', '.join(names)}, found that nobody marked {', '.join(gone)}"
         yield from point_problems(names, coords, (width, height))
         number, box = parse_detect_line(" ".join(text.split()[:5]), (width, height))
     if number >= len(data.class_names):
@@ -431,5 +437,5 @@ def _line_messages(text: str, data: DataYaml, size: tuple[int, int] | None) -> I
 def _orphans(by_label: dict[Path, Path]) -> Iterator[Finding]:
     for folder in sorted({label.parent for label in by_label}):
         for label in sorted(folder.glob("*.txt")):
-            if label not in by_label:
+            if label not in by_label and not is_passed_over(label.name):
                 yield Finding(str(label), "expected a picture beside the label, found none")
