@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -41,6 +41,14 @@ class PixelSizes:
     def find(self, source: str) -> PixelSize | None:
         """Size for a frame: by its whole source, else by its file name, else the common one, else None."""
         return self.by_name.get(source) or self.by_name.get(PurePosixPath(source).name) or self.every
+
+    def check_names(self, sources: Sequence[str]) -> None:
+        """UsageError where there is a table that names none of the frames: it belongs to others."""
+        if self.by_name and not any(self.find(source) for source in sources):
+            raise UsageError(
+                f"--pixel-size: expected a table with a size for some of {len(sources)} files ({sources[0]}, …), found "
+                f"{len(self.by_name)} others ({next(iter(self.by_name))}, …); name the files as they are"
+            )
 
 
 def parse_pixel_size(text: str) -> PixelSizes:

@@ -65,6 +65,8 @@ class Frames:
         if not found.entries:
             others = what_is_there(sources) or f"{found.ignored} other files"
             raise UsageError(f"no frames found in {', '.join(map(str, sources))}: {others}")
+        if self.pixel_sizes is not None:
+            self.pixel_sizes.check_names([entry.source for entry in found.entries])
         return found
 
     def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
