@@ -21,7 +21,7 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import Row as TableRow
 from aop_pose.formats.csv_rows import RowError, Seen, filename, number, parse_rows, read_list
 from aop_pose.formats.iugc import COLUMNS, IUGC, KEEP
-from aop_pose.formats.label import Label, find_picture, resolve
+from aop_pose.formats.label import Label, check_below, find_picture, resolve, within
 from aop_pose.formats.pictures import picture_size, read_gray
 from aop_pose.inference.predictor import Predictor, usable_cores
 from aop_pose.io.csv_text import DictWriter, restored
@@ -113,9 +113,13 @@ def _names(file: Path) -> list[str]:
 
 
 def _place(images: Path, name: str) -> Path:
-    """Where ``formats.label.find_picture`` would find it; the first place where it is at neither."""
+    """Where ``formats.label.find_picture`` would find it; the first place where it is at neither.
+
+    UsageError where the name, or a link, leads out of the folder.
+    """
+    check_below(name)
     below = images / IMAGES / name
-    return below if below.is_file() and not (images / name).is_file() else images / name
+    return within(below if below.is_file() and not (images / name).is_file() else images / name, images, name)
 
 
 Row = dict[str, str]

@@ -23,7 +23,7 @@ def run(capsys, *words):
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     out, err = capsys.readouterr()
-    return int(end.value.code or 0), " ".join((out + err).split())
+    return int(end.value.code or 0), " ".join((err + out).split())
 
 
 @pytest.mark.parametrize(
