@@ -34,7 +34,7 @@ def discover_volumes(sources: Sequence[str | Path]) -> Discovery:
 def open_volume(path: str | Path) -> StoredVolume:
     """Size, time points and place of the volumes of a file, before their voxels are read.
 
-    UnreadableError where it is damaged, of another kind, or not supported, or needs SimpleITK, which is not installed.
+    UnreadableError where it is damaged, of another kind, or not supported.
     """
     path = Path(path)
     with refusals():
@@ -54,8 +54,8 @@ def read_volume(
         spacing: millimetres along i, j, k, used where the file states none (as .npy never does).
 
     Raises:
-        UnreadableError: damaged or not supported, no spacing, sheared axes, voxels that are not finite, SimpleITK is
-            not installed; the message does not name the file.
+        UnreadableError: damaged or not supported, no spacing, sheared axes, voxels that are not finite; the message
+            does not name the file.
         UsageError: a 4-D file without ``index``, or an ``index`` that it does not have.
     """
     path = Path(path)

@@ -1,8 +1,8 @@
-"""NRRD (.nrrd) as a volume, read and written by SimpleITK.
+"""NRRD (.nrrd) as a volume; written by SimpleITK.
 
-SimpleITK turns every space into DICOM's axes; it takes 1 mm where a file states no spacing, so that is looked up in the
-text of the header. It does not read the checksum of compressed voxels and takes what memory the header asks for, so the
-voxels are unpacked and counted before. Format: https://teem.sourceforge.net/nrrd/format.html
+Read here rather than with SimpleITK: its reader dies of a long word in a header (and of what else is written behind the
+end of a buffer), takes what memory the header asks for, does not read the checksum of compressed voxels, and takes 1 mm
+where a file states no spacing. The tests compare with it. Format: https://teem.sourceforge.net/nrrd/format.html
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
-from aop_pose.errors import AopPoseError, UnreadableError, UsageError
+from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.files import printable
 from aop_pose.io.intact import check_gzip
 from aop_pose.io.opening import companion
@@ -26,73 +28,227 @@ from aop_pose.io.volume_files.stored import LPS_TO_RAS, StoredVolume
 
 _LONGEST_HEADER = 1 << 20
 _STEP = 1 << 20
-# Names of number types by their bytes, as the format has them.
-_BYTES = {
-    1: "signed char|int8|int8_t|uchar|unsigned char|uint8|uint8_t",
-    2: "short|short int|signed short|signed short int|int16|int16_t|ushort|unsigned short|unsigned short int|uint16|"
-    "uint16_t",
-    4: "int|signed int|int32|int32_t|uint|unsigned int|uint32|uint32_t|float",
-    8: "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t|ulonglong|"
-    "unsigned long long|unsigned long long int|uint64|uint64_t|double",
+# Names of number types, as the format has them.
+_NAMES = {
+    "i1": "signed char|int8|int8_t",
+    "u1": "uchar|unsigned char|uint8|uint8_t",
+    "i2": "short|short int|signed short|signed short int|int16|int16_t",
+    "u2": "ushort|unsigned short|unsigned short int|uint16|uint16_t",
+    "i4": "int|signed int|int32|int32_t",
+    "u4": "uint|unsigned int|uint32|uint32_t",
+    "i8": "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t",
+    "u8": "ulonglong|unsigned long long|unsigned long long int|uint64|uint64_t",
+    "f4": "float",
+    "f8": "double",
 }
-_SIZE_OF = {name: size for size, names in _BYTES.items() for name in names.split("|")}
+_TYPES = {name: kind for kind, names in _NAMES.items() for name in names.split("|")}
+_ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
+_VECTOR = re.compile(r"none|\([^()]*\)")
+_ALONG_SPACE = ("domain", "space", "time", "???", "none", "")
+
+
+@attrs.frozen(eq=False)
+class _Voxels:
+    """Where the numbers of a file lie."""
+
+    path: Path
+    start: int
+    encoding: str
+    dtype: np.dtype
+    sizes: tuple[int, ...]
+    times_first: bool
+
+    @property
+    def promised(self) -> int:
+        return math.prod(self.sizes) * self.dtype.itemsize
+
+    def check(self) -> None:
+        """Unpack the numbers to their end, where their checksum stands, and count them; UnreadableError."""
+        promised, there = self.promised, self.path.stat().st_size - self.start
+        check_unpacked(math.prod(self.sizes) * max(self.dtype.itemsize, 4), there)
+        if self.encoding != "raw":
+            with self._opened() as stream:
+                there = check_gzip(stream, promised) if isinstance(stream, gzip.GzipFile) else _count(stream, promised)
+        if there != promised:
+            what, more = ("truncated", "") if there < promised else ("damaged", "or more ")
+            raise UnreadableError(
+                f"{what} NRRD: its header promises {promised} bytes of voxels, {there} {more}are there"
+            )
+
+    def load(self) -> Generator[np.ndarray, None, None]:
+        """Each time point (I, J, K)."""
+        self.check()
+        with self._opened() as stream:
+            values = np.frombuffer(stream.read(self.promised), self.dtype).reshape(self.sizes, order="F")
+        if len(self.sizes) == 3:
+            yield values
+        else:
+            yield from (values if self.times_first else np.moveaxis(values, 3, 0))
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            with open(self.path, "rb") as stream:
+                stream.seek(self.start)
+                if self.encoding == "gzip":
+                    with gzip.GzipFile(fileobj=stream) as packed:
+                        yield packed
+                elif self.encoding == "bzip2":
+                    with bz2.BZ2File(stream) as packed:
+                        yield packed
+                else:
+                    yield stream
+        except EOFError:
+            raise UnreadableError("truncated NRRD: its compressed voxels have no end") from None
+
+
+def _count(stream: bz2.BZ2File, most: int) -> int:
+    there = 0
+    try:
+        while (piece := stream.read(_STEP)) and there <= most:
+            there += len(piece)
+    except OSError:
+        raise UnreadableError("damaged NRRD: its compressed voxels cannot be unpacked") from None
+    return there
 
 
 def open_nrrd(path: Path) -> StoredVolume:
     """Header of a file of 3 axes, of 4 with time last, or of 4 with time first as a list (a sequence of 3D Slicer).
 
-    UnreadableError where it is damaged or not supported, or SimpleITK is not installed.
+    UnreadableError where it is damaged or not supported.
     """
     fields, start = _fields(path)
-    _check_voxels(path, fields, start)
-    if "left-handed" in fields.get("space", "").lower():
-        # SimpleITK would take it for right-handed, and the left side for the right one.
-        raise UnreadableError(f"expected a space with right-handed axes or patient's ones, found {fields['space']}")
-    with _quiet() as itk:
-        reader = itk.ImageFileReader()
-        reader.SetImageIO("NrrdImageIO")
-        reader.SetFileName(str(path))
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError as error:
-            raise UnreadableError(_reason(error)) from None
-        size, axes, channels = reader.GetSize(), reader.GetDimension(), reader.GetNumberOfComponents()
-        listed = channels > 1 and _said(reader, "NRRD_kinds[pixel]") == "list"
-        if axes not in (3, 4) or (channels > 1 and (axes == 4 or not listed)):
-            raise UnreadableError(
-                f"expected a volume, or a sequence of them, of one gray value a voxel, found {axes} axes and "
-                f"{channels} values a voxel"
-            )
-        directions = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
-        i, j, k = size[:3]
-        return StoredVolume(
-            shape=(i, j, k),
-            times=size[3] if axes == 4 else channels,
-            spacing=np.array(reader.GetSpacing())[:3] if _states_spacing(fields, listed) else np.full(3, np.nan),
-            directions=LPS_TO_RAS @ directions,
-            origin=LPS_TO_RAS @ np.array(reader.GetOrigin())[:3],
-            load=lambda: _load(path, axes, listed),
+    try:
+        sizes = tuple(int(size) for size in fields["sizes"].split())
+        dtype = np.dtype(_TYPES[fields["type"].lower()])
+        if int(fields["dimension"]) != len(sizes):
+            raise ValueError("dimension")
+    except (KeyError, ValueError):
+        raise UnreadableError("damaged NRRD: expected dimension, sizes and type of number in its header") from None
+    listed = _list_axis(fields, sizes)
+    space = [axis for axis in range(len(sizes)) if axis != listed][:3]
+    i, j, k = (sizes[axis] for axis in space)
+    directions, spacing, origin = _place(fields, space, len(sizes))
+    data, start = _data_file(path, fields, start)
+    voxels = _Voxels(data, start, _encoding(fields), _ordered(dtype, fields), sizes, times_first=listed == 0)
+    return StoredVolume(
+        shape=(i, j, k),
+        times=1 if len(sizes) == 3 else sizes[0 if listed == 0 else 3],
+        spacing=spacing,
+        directions=directions,
+        origin=origin,
+        load=voxels.load,
+    )
+
+
+def _list_axis(fields: dict[str, str], sizes: tuple[int, ...]) -> int:
+    """The axis of time points; the last of four where none is called a list."""
+    kinds = fields.get("kinds", "").lower().split() or [""] * len(sizes)
+    others = [axis for axis, kind in enumerate(kinds) if kind not in _ALONG_SPACE]
+    fits = len(kinds) == len(sizes) and (
+        (len(sizes) == 3 and not others)
+        or (len(sizes) == 4 and all(kinds[axis] == "list" and axis in (0, 3) for axis in others) and len(others) < 2)
+    )
+    if not fits:
+        raise UnreadableError(
+            "expected a volume of 3 axes, or a list of them, of one gray value a voxel, found "
+            f"{len(sizes)} axes of the kinds {printable(' '.join(kinds))[:60] or 'not said'}"
         )
+    return others[0] if others else 3
 
 
-def _load(path: Path, axes: int, listed: bool) -> Generator[np.ndarray, None, None]:
-    """Each time point; SimpleITK reads them all at once."""
-    with _quiet() as itk:
-        try:
-            image = itk.ReadImage(str(path), imageIO="NrrdImageIO")
-        except RuntimeError as error:
-            raise UnreadableError(_reason(error)) from None
-    # A view, since a copy would take the memory twice.
-    values = itk.GetArrayViewFromImage(image)
-    # Arrays of SimpleITK count k, j, i: time stands in front of them, values of one voxel behind.
-    each = np.moveaxis(values, 3, 0) if listed else values if axes == 4 else values[None]
-    yield from (one.T for one in each)
+def _place(fields: dict[str, str], space: list[int], axes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directions (3, 3), spacing (3,) and origin (3,) in RAS; NaN where no spacing is stated."""
+    name = fields.get("space", "").lower()
+    if "left-handed" in name:
+        raise UnreadableError(f"expected a space with right-handed axes or patient's ones, found {fields['space']}")
+    units = {unit for unit in re.findall(r'"([^"]*)"', fields.get("space units", ""))[:3] if unit not in ("", "???")}
+    if units - {"mm", "millimeter", "millimeters"}:
+        raise UnreadableError(f"space units: expected millimetres, found {', '.join(sorted(units))}")
+    if "axis mins" in fields or "axismins" in fields:
+        raise UnreadableError("a place by axis mins is not supported; state space directions and space origin")
+    to_ras = _to_ras(name)
+    origin = np.array(_vectors(fields, "space origin", 1, [(0.0, 0.0, 0.0)])[0][:3])
+    if "space directions" not in fields:
+        texts = fields.get("spacings", "").split()
+        if texts and len(texts) != axes:
+            raise UnreadableError(f"damaged NRRD: expected {axes} spacings, found {len(texts)}")
+        spacing = np.array([_number(texts[axis], "spacings") for axis in space]) if texts else np.full(3, np.nan)
+        return to_ras, np.full(3, np.nan) if np.isnan(spacing).any() else spacing, to_ras @ origin
+    if "spacings" in fields:
+        raise UnreadableError("damaged NRRD: two statements of spacing, spacings and space directions; keep one")
+    vectors = _vectors(fields, "space directions", axes, [])
+    columns = [vectors[axis] for axis in space]
+    if any(len(column) < 3 for column in columns):
+        raise UnreadableError("damaged NRRD: space directions: expected a vector of 3 numbers for each axis in space")
+    matrix = np.array([column[:3] for column in columns]).T
+    spacing = np.linalg.norm(matrix, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return to_ras @ (matrix / spacing), spacing, to_ras @ origin
+
+
+def _to_ras(space: str) -> np.ndarray:
+    """What turns the axes of a space into RAS; a space that is not named by directions counts as DICOM's."""
+    words = space.removesuffix("-time").split("-")
+    letters = [word[:1] for word in words] if len(words) == 3 else list(space[:3]) if len(space) in (3, 4) else []
+    if len(letters) == 3 and all(letter in pair for letter, pair in zip(letters, ("rl", "ap", "si"), strict=True)):
+        return np.diag([1.0 if letter in "ras" else -1.0 for letter in letters])
+    return LPS_TO_RAS
+
+
+def _vectors(
+    fields: dict[str, str], name: str, count: int, default: list[tuple[float, ...]]
+) -> list[tuple[float, ...]]:
+    """The vectors of a field; an empty one where it says none."""
+    if name not in fields:
+        return default
+    found = [
+        () if text == "none" else tuple(_number(value, name) for value in text[1:-1].split(","))
+        for text in _VECTOR.findall(fields[name])
+    ]
+    if len(found) != count or any(0 < len(vector) < 3 for vector in found) or (count == 1 and not found[0]):
+        raise UnreadableError(f"damaged NRRD: {name}: expected {count} vectors, found {printable(fields[name])[:60]}")
+    return found
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UnreadableError(f"damaged NRRD: {name}: expected numbers, found {printable(text)[:40]}") from None
+
+
+def _encoding(fields: dict[str, str]) -> str:
+    name = fields.get("encoding", "").lower()
+    if name not in _ENCODINGS:
+        raise UnreadableError(f"expected the encoding raw, gzip or bzip2, found {printable(name)[:40] or 'none'}")
+    return _ENCODINGS[name]
+
+
+def _ordered(dtype: np.dtype, fields: dict[str, str]) -> np.dtype:
+    if dtype.itemsize == 1:
+        return dtype
+    order = fields.get("endian", "").lower()
+    if order not in ("little", "big"):
+        raise UnreadableError("damaged NRRD: expected endian: little or big in its header")
+    return dtype.newbyteorder("<" if order == "little" else ">")
+
+
+def _data_file(path: Path, fields: dict[str, str], start: int) -> tuple[Path, int]:
+    if any(fields.get(name, "0") != "0" for name in ("line skip", "lineskip", "byte skip", "byteskip")):
+        raise UnreadableError("voxels behind skipped lines or bytes are not supported; store them again")
+    name = fields.get("data file", fields.get("datafile"))
+    if name is None:
+        return path, start
+    if name.upper().startswith("LIST") or "%" in name:
+        raise UnreadableError("one file per slice (data file: LIST or a pattern) is not supported; use one file")
+    return companion(path, name), 0
 
 
 def write_nrrd(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
     """Write (I, J, K), compressed; ``path`` ends in .nrrd. UsageError where SimpleITK is not installed."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    with _quiet(missing=UsageError) as itk:
+    with _quiet() as itk:
         image = itk.GetImageFromArray(np.ascontiguousarray(voxels.T))
         image.SetSpacing(spacing.tolist())
         image.SetDirection((LPS_TO_RAS @ (affine[:3, :3] / spacing)).ravel().tolist())
@@ -119,75 +275,16 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         return fields, stream.tell()
 
 
-def _check_voxels(path: Path, fields: dict[str, str], start: int) -> None:
-    """Unpack the voxels to their end, where their checksum stands, and count them; UnreadableError where they are not
-    what the header promises."""
-    try:
-        promised = math.prod(int(size) for size in fields["sizes"].split()) * _SIZE_OF[fields["type"].lower()]
-    except (KeyError, ValueError):
-        raise UnreadableError("damaged NRRD: expected sizes and a type of number in its header") from None
-    data = fields.get("data file", fields.get("datafile"))
-    if data is not None:
-        if data.upper().startswith("LIST") or "%" in data:
-            raise UnreadableError("one file per slice (data file: LIST or a pattern) is not supported; use one file")
-        path, start = companion(path, data), 0
-    if any(fields.get(name, "0") not in ("0", "-1") for name in ("line skip", "lineskip", "byte skip", "byteskip")):
-        raise UnreadableError("voxels behind skipped lines or bytes are not supported; store them again")
-    there = path.stat().st_size - start
-    encoding = fields.get("encoding", "").lower()
-    check_unpacked(promised, there)
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(start)
-            if encoding in ("gzip", "gz"):
-                with gzip.GzipFile(fileobj=stream) as packed:
-                    there = check_gzip(packed, promised)
-            elif encoding in ("bzip2", "bz2"):
-                with bz2.BZ2File(stream) as unpacked:
-                    there = 0
-                    while (piece := unpacked.read(_STEP)) and there <= promised:
-                        there += len(piece)
-            elif encoding != "raw":
-                # Numbers as text: at least one digit and one blank for each.
-                there = promised if 4 * there >= promised else there
-    except (OSError, EOFError) as error:
-        raise UnreadableError(f"damaged NRRD: {error}") from None
-    if there != promised:
-        what = "truncated" if there < promised else "damaged"
-        raise UnreadableError(
-            f"{what} NRRD: its header promises {promised} bytes of voxels, {there} {'or more ' * (there > promised)}"
-            "are there"
-        )
-
-
-def _states_spacing(fields: dict[str, str], listed: bool) -> bool:
-    if "space directions" in fields:
-        return True
-    # The spacing of a list is "nan", and it stands first.
-    spacings = fields.get("spacings", "").lower().split()[int(listed) :][:3]
-    return bool(spacings) and "nan" not in spacings
-
-
-def _said(reader: Any, key: str) -> str:
-    return reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
-
-
 @contextmanager
-def _quiet(missing: type[AopPoseError] = UnreadableError) -> Iterator[Any]:
-    """SimpleITK, whose complaints do not reach the terminal; ``missing`` is raised where it is not installed."""
+def _quiet() -> Iterator[Any]:
+    """SimpleITK, whose complaints do not reach the terminal; UsageError where it is not installed."""
     try:
         import SimpleITK
     except ImportError:
-        raise missing("NRRD volumes need SimpleITK; install it with: pip install '.[volumes]'") from None
+        raise UsageError("writing NRRD volumes needs SimpleITK; install it with: pip install '.[volumes]'") from None
     before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         yield SimpleITK
     finally:
         SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
-
-
-def _reason(error: RuntimeError) -> str:
-    """The last thing ITK says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable(f"damaged NRRD: {lines[-1].removeprefix('[nrrd] ')}")
