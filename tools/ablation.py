@@ -20,7 +20,8 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.io.files import replacing
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines import load_weights
-from aop_pose.stats.bootstrap import group_bootstrap, sign_flip_test
+from aop_pose.stats.bootstrap import sign_flip_test
+from lib.means import group_bootstrap
 
 SCALE = 512
 STARTS = ("coco", "scratch")

@@ -18,7 +18,7 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.comparison import Comparison, evaluate
 from aop_pose.evaluation.errors import Errors
 from aop_pose.geometry import regularise_axes
-from aop_pose.stats.bootstrap import group_bootstrap
+from lib.means import group_bootstrap
 
 
 def axes_table(results: Path, truth: Path, pattern: str) -> str:

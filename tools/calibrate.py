@@ -32,20 +32,21 @@ from aop_pose.inference.predictor import Predictor, load, usable_cores
 from aop_pose.inference.weights import rewrite
 from aop_pose.measuring.folder import in_order
 from aop_pose.measuring.measurer import Measurer, two_passes
-from aop_pose.stats.agreement import spearman
 from aop_pose.stats.bootstrap import Estimate, Resampling
-from aop_pose.stats.conformal import (
+from aop_pose.stats.conformal import check_coverage
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores
+from aop_pose.trust.passes import Passes
+from lib.conformal import (
     FOLDS,
-    check_coverage,
     check_groups,
     conformal_quantile,
     cross_conformal_radii,
     folds_of,
     frame_weights,
+    names_for,
     narrowest,
 )
-from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores, names_for
-from aop_pose.trust.passes import Passes
+from lib.ranking import spearman
 
 BATCH = 8
 

@@ -24,8 +24,9 @@ from aop_pose.io.images import read_frame
 from aop_pose.measuring.folder import in_order
 from aop_pose.pipelines import load_weights
 from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Signals, judge, rng_for
-from aop_pose.stats.agreement import risk_coverage, spearman, spearman_over_groups
-from aop_pose.stats.bootstrap import Estimate, group_bootstrap
+from aop_pose.stats.bootstrap import Estimate
+from lib.means import group_bootstrap
+from lib.ranking import risk_coverage, spearman, spearman_over_groups
 
 COVERAGES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 SCALE = 512

@@ -34,7 +34,7 @@ from aop_pose.inference.predictor import Predictor, usable_cores
 from aop_pose.io.images import read_frame
 from aop_pose.measuring.folder import in_order
 from aop_pose.pipelines import load_weights
-from aop_pose.stats.bootstrap import group_bootstrap
+from lib.means import group_bootstrap
 
 SCALE = 512
 NEIGHBOURS = 0.99

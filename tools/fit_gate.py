@@ -32,10 +32,10 @@ from aop_pose.inference.predictor import Predictor, load, usable_cores
 from aop_pose.inference.weights import rewrite
 from aop_pose.measuring.folder import in_order
 from aop_pose.measuring.measurer import Measurer, two_passes
-from aop_pose.stats.agreement import risk_coverage
 from aop_pose.trust.gate import Gate, gather
 from aop_pose.trust.passes import Passes
 from lib.fitting import FRAMES, RISK, Sample, fit_gate
+from lib.ranking import risk_coverage
 
 MADE_OF = 626
 """At most so many frames that pictures of the fit are made of by turning, cutting and painting out."""

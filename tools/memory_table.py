@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.pipelines.fetusmap.network import PAPER_SIZES, PAPER_WIDTHS, UNet3d
+from aop_pose.pipelines.fetusmap.network import PAPER_WIDTHS, UNet3d
 from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, plan_memory, step_peak
 from aop_pose.pipelines.fetusmap.planner.memory import mean_square
 from aop_pose.pipelines.fetusmap.planner.plan import Method
 
 ROWS: list[tuple[str, Method]] = [("UNet", "plain"), ("UGCP", "gcp"), ("UREV", "rev"), ("UGCPREV", "gcp+rev")]
+SIZE = (176, 112, 112)  # depth, height, width: what the plain U-Net of the paper is trained at
 LARGE = (256, 160, 160)  # the paper's UNet-L
 GIB = 2**30
 COPIES = 4  # weights, gradients and Adam's two moments
@@ -102,7 +103,7 @@ def main() -> int:
         description=__doc__, epilog="Example: python tools/memory_table.py --check 32 32 32 --repeats 5"
     )
     parser.add_argument("--widths", type=whole, nargs="+", default=list(PAPER_WIDTHS))
-    parser.add_argument("--size", type=whole, nargs=3, default=list(PAPER_SIZES["plain"]), help="depth height width")
+    parser.add_argument("--size", type=whole, nargs=3, default=list(SIZE), help="depth height width")
     parser.add_argument("--check", type=whole, nargs=3, default=[32, 32, 32], help="size of the steps really run")
     parser.add_argument("--slowdown", type=float, default=1.3, help="the longest a step may take, x the plain one")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])

@@ -19,7 +19,6 @@ from aop_pose.geometry import handedness, voxel_spacing
 
 LOW, HIGH = 1.0, 99.5
 """Percentiles of the voxels that become 0 and 1 (see ``normalised``)."""
-NORMALISATION = "percentiles 1 and 99.5 to 0 and 1"
 
 
 @attrs.frozen(eq=False)

@@ -39,8 +39,3 @@ def sides_unknown(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Seque
 
 def _needed(points: np.ndarray, left: Sequence[int], right: Sequence[int]) -> np.ndarray:
     return points[[*SEEN_FROM, left[0], right[0]]]
-
-
-def sides_sorted(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = FETUS.sides) -> np.ndarray:
-    """The points in that order, (22, 3); arguments as ``sides_order`` takes them."""
-    return np.array(points, dtype=float)[sides_order(points, pairs)]

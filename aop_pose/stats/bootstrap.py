@@ -19,18 +19,6 @@ _LEAST_DEFINED = 0.95
 
 
 @attrs.frozen
-class Interval:
-    """An estimate with its percentile interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-@attrs.frozen
 class Estimate:
     """A figure over frames, with its interval where there is one to give."""
 
@@ -157,26 +145,6 @@ def _repeated_quantile(ordered: np.ndarray, reached: np.ndarray, share: float) -
     first = np.argmax(reached > below[:, None], axis=1)
     second = np.argmax(reached > np.minimum(below + 1, reached[:, -1] - 1)[:, None], axis=1)
     return ordered[first] + (place - below) * (ordered[second] - ordered[first])
-
-
-def group_bootstrap(
-    values: np.ndarray, groups: np.ndarray, *, coverage: float = 0.95, draws: int = 5000, seed: int = 0
-) -> Interval:
-    """Mean of the values with its percentile interval, groups drawn with replacement.
-
-    Args:
-        values: (n,) one number a frame, finite.
-        groups: (n,) group id of each frame.
-        coverage: of the interval.
-
-    Returns:
-        The plain mean and the interval of means over drawn groups, each mean taken over all frames of the draw.
-    """
-    values = _checked(values, groups)
-    resampling = Resampling(groups, coverage=coverage, draws=draws, seed=seed, least_groups=1)
-    (mean,) = resampling.means(values[:, None])
-    assert mean.interval is not None  # finite values, and nothing is withheld from one group on
-    return Interval(mean.value, *mean.interval)
 
 
 def sign_flip_test(differences: np.ndarray, groups: np.ndarray, *, draws: int = 10000, seed: int = 0) -> float:

@@ -50,12 +50,6 @@ NEED_TWO_PASSES = frozenset({"looks", "geometry-looks"})
 NEED_MAPS = frozenset({"spread", "geometry-spread"})
 
 
-def names_for(points: int, maps: bool) -> tuple[str, ...]:
-    """The difficulties that are defined for a schema of that many points, and a head with or without ``maps``."""
-    defined = [name for name in DIFFICULTIES if points == 3 or not name.startswith("geometry")]
-    return tuple(name for name in defined if maps or name not in NEED_MAPS)
-
-
 DEFAULT_COVERAGE = 0.9
 
 

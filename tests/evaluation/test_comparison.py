@@ -8,7 +8,7 @@ from aop_pose.errors import UsageError
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.figures import promised
 from aop_pose.evaluation.grouping import every_frame_alone, grouped_by, subset_columns
-from aop_pose.stats.bootstrap import group_bootstrap
+from lib.means import group_bootstrap
 from tests.evaluation.comparisons import angles, comparison
 
 

@@ -14,6 +14,7 @@ from aop_pose.phantom.fetus.solids import Ellipsoid, head_parts
 SMALL = (44, 28, 28)
 MIDDLE = (66, 42, 42)
 PROBE = Probe((90.0, 60.0, 60.0), near=27.0, wide=0.7, tall=0.5)
+from tests.phantom.joints import within_bounds
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +223,7 @@ def test_a_sequence_moves_smoothly_within_the_same_bounds(moving):
     assert bends.max() < 1.0
     for phantom in moving:
         attitude = phantom.scene.attitude
-        assert attitude.pose.within_bounds()
+        assert within_bounds(attitude.pose)
         assert attitude.deepest() <= TOUCH * attitude.trunk.body.unit + 1e-6
         assert phantom.keypoints.outside(*SMALL) == []
     for start, end in (("left_hip", "left_knee"), ("right_shoulder", "right_elbow")):

@@ -14,6 +14,7 @@ from aop_pose.phantom.fetus.volume import rotation
 
 SEEDS = range(12)
 STANDING = Pose(np.zeros(3), np.zeros(3), np.zeros((2, 5)), np.zeros((2, 5)))
+from tests.phantom.joints import within_bounds
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +67,8 @@ def test_the_points_are_those_of_the_schema(drawn):
 
 def test_no_joint_is_beyond_its_range(drawn):
     for attitude in drawn:
-        assert attitude.pose.within_bounds()
-    assert not attrs.evolve(drawn[0].pose, neck=np.array([46.0, 0.0, 0.0])).within_bounds()
+        assert within_bounds(attitude.pose)
+    assert not within_bounds(attrs.evolve(drawn[0].pose, neck=np.array([46.0, 0.0, 0.0])))
     angles = joints.draw(np.random.default_rng(0), LEG, 4000)
     low, usual, high = np.array(LEG).T
     assert (angles >= low).all()

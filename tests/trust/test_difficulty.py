@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aop_pose.trust.intervals import DIFFICULTIES, NEED_MAPS, names_for
+from aop_pose.trust.intervals import DIFFICULTIES
 from aop_pose.trust.passes import Passes
 from tests.fakes import prediction
 
@@ -23,8 +23,5 @@ def test_each_difficulty_by_hand():
     assert values["geometry-looks"] == pytest.approx(0.06 * values["geometry"])
 
 
-def test_a_difficulty_that_a_head_cannot_give_is_not_offered_and_no_number():
-    assert not NEED_MAPS & set(names_for(3, maps=False))
-    assert set(names_for(3, maps=True)) == set(DIFFICULTIES)
-    assert names_for(4, maps=True) == ("plain", "score", "looks", "spread")
+def test_a_difficulty_that_a_head_cannot_give_is_no_number():
     assert np.isnan(DIFFICULTIES["spread"](Passes(prediction(POINTS, 0.8), None, side=1)))

@@ -8,7 +8,6 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UsageError
-from aop_pose.stats.conformal import folds_of
 from aop_pose.trust.gate import (
     FARTHEST,
     KNOTS,
@@ -22,6 +21,7 @@ from aop_pose.trust.gate import (
     plausibility,
     signals_of,
 )
+from lib.conformal import folds_of
 
 FRAMES = "frames"
 """The kind of pictures that may be measured."""

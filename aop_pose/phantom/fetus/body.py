@@ -154,21 +154,10 @@ class Pose:
         turn = np.array([1.0, -1.0, -1.0])
         return Pose(self.spine * turn, self.neck * turn, self.arms[::-1], self.legs[::-1])
 
-    def within_bounds(self) -> bool:
-        """True where no joint is beyond its range."""
-        given = (self.spine, SPINE), (self.neck, NECK), (self.arms, ARM), (self.legs, LEG)
-        return all(bool(((low <= angles) & (angles <= high)).all()) for angles, (low, high) in map(_limits, given))
-
     def between(self, other: Pose, share: float) -> Pose:
         """The pose at ``share`` of the way to another."""
         pairs = zip(attrs.astuple(self, recurse=False), attrs.astuple(other, recurse=False), strict=True)
         return Pose(*(here + share * (there - here) for here, there in pairs))
-
-
-def _limits(given: tuple[np.ndarray, tuple[Range, ...]]) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    angles, ranges = given
-    low, _, high = np.array(ranges).T
-    return angles, (low, high)
 
 
 def draw(rng: np.random.Generator, ranges: tuple[Range, ...], count: int) -> np.ndarray:

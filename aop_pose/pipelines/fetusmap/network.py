@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.config import PAPER_WIDTHS
 
-# Depth, height, width of Table 4: what FetusMapV2 trains at, and what the plain U-Net fits in the same memory.
-PAPER_SIZES = {"planned": (208, 128, 144), "plain": (176, 112, 112)}
 LANDMARKS = 22
 
 

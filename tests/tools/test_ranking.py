@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aop_pose.stats.agreement import ranks, risk_coverage, spearman, spearman_over_groups
+from lib.ranking import ranks, risk_coverage, spearman, spearman_over_groups
 
 
 def test_ranks_share_ties():
