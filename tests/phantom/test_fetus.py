@@ -10,11 +10,11 @@ from aop_pose.phantom.fetus.body import Place
 from aop_pose.phantom.fetus.movement import TOUCH
 from aop_pose.phantom.fetus.scan import BeamGrid, Probe, Tissue, envelope, pulse, scan_convert
 from aop_pose.phantom.fetus.solids import Ellipsoid, head_parts
+from tests.phantom.joints import within_bounds
 
 SMALL = (44, 28, 28)
 MIDDLE = (66, 42, 42)
 PROBE = Probe((90.0, 60.0, 60.0), near=27.0, wide=0.7, tall=0.5)
-from tests.phantom.joints import within_bounds
 
 
 @pytest.fixture(scope="module")

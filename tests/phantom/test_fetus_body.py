@@ -11,10 +11,10 @@ from aop_pose.phantom.fetus.body import LEG, NECK, SPINE, Pose, draw_body, mean_
 from aop_pose.phantom.fetus.movement import TOUCH, Attitude, draw_attitude
 from aop_pose.phantom.fetus.solids import Capsule, Ellipsoid, head_parts, trunk_parts
 from aop_pose.phantom.fetus.volume import rotation
+from tests.phantom.joints import within_bounds
 
 SEEDS = range(12)
 STANDING = Pose(np.zeros(3), np.zeros(3), np.zeros((2, 5)), np.zeros((2, 5)))
-from tests.phantom.joints import within_bounds
 
 
 @pytest.fixture(scope="module")
