@@ -30,13 +30,13 @@ METRICS = ("mre_px", MAIN.figure("mae"))
 
 @attrs.frozen
 class MethodRow:
-    """What a method reached, over its finished seeds."""
+    """The outcome of a method over its finished seeds."""
 
     method: str
     seeds: tuple[int, ...]
     epochs: int
     start: str
-    """Where its first weights came from."""
+    """Origin of its first weights."""
     errors: dict[str, Estimate]
     """Mean over frames and seeds of each of ``METRICS``."""
     by_seed: dict[str, list[float]]

@@ -1,4 +1,4 @@
-"""What a benchmark compares, and the splits that every run of it shares."""
+"""The plan of a benchmark: what it compares, and the splits that every run of it shares."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aop_pose.io.files import replacing
 from aop_pose.pipelines import PIPELINES
 
 SCHEMA = AOP
-"""What is measured: the labels are iugc files."""
+"""The schema that is measured: the labels are iugc files."""
 SCALE = 512.0
 """Pixel errors are given as if the longer side of each picture had this many pixels."""
 PACE_EPOCHS = 2
@@ -33,7 +33,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @attrs.frozen
 class Budget:
-    """What each run may spend."""
+    """The budget of each run."""
 
     amount: int
     unit: Literal["e", "s", "m", "h"]
@@ -62,7 +62,7 @@ class Budget:
 
 @attrs.frozen
 class Pace:
-    """How long a method takes on a machine, in seconds."""
+    """Time that a method takes on a machine, in seconds."""
 
     fixed: float
     """Before the first epoch and after the last, and what the first takes longer than others."""
@@ -105,7 +105,7 @@ def _methods(given: Sequence[str]) -> tuple[str, ...]:
 
 @attrs.frozen
 class Plan:
-    """Which methods learn what, how often, and for how long."""
+    """The methods, what they learn from, how often and for how long."""
 
     data: Path
     methods: tuple[str, ...] = attrs.field(converter=_methods)
@@ -198,7 +198,7 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> None:
 
 
 def _identity(plan: Plan) -> dict[str, Any]:
-    """What must stay the same for runs to be comparable."""
+    """The facts that must stay the same for runs to be comparable."""
     files = {"labels": plan.labels, **({"val": plan.val} if plan.val else {})}
     hashes = {name: hashlib.sha256(resolve(file, plan.data).read_bytes()).hexdigest() for name, file in files.items()}
     return {

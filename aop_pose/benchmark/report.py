@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: ``benchmark.json``, ``table.md`` and ``benchmark.html``."""
+"""The files of a benchmark: ``benchmark.json``, ``table.md`` and ``benchmark.html``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Grid:
 
 
 def how(benchmark: Benchmark) -> list[str]:
-    """When, where, and with which command."""
+    """Time, machine and command."""
     machines = dict.fromkeys(str(run["training"].get("machine", "not stated")) for run in benchmark.runs)
     days = sorted(run["finished"][:10] for run in benchmark.runs)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
@@ -105,7 +105,7 @@ def _probability(p: float | None) -> str:
 
 
 def words(benchmark: Benchmark) -> list[str]:
-    """What has to be known to read the tables."""
+    """Remarks that are needed to read the tables."""
     plan = benchmark.plan
     budget = (
         "Epochs: those that fit the budget at the pace of a short training, the same for all seeds of a method."

@@ -99,7 +99,7 @@ PASSES = 3
 
 @attrs.frozen
 class Task:
-    """What a run needs to know; it crosses to another process."""
+    """The task of one run; it crosses to another process."""
 
     method: str
     seed: int

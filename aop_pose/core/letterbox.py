@@ -15,7 +15,7 @@ PAD_VALUE = 114
 
 @attrs.frozen
 class Letterbox:
-    """How one picture was fitted: scale along x and y (they differ by rounding only) and padding before it."""
+    """The fit of one picture: scale along x and y (they differ by rounding only) and padding before it."""
 
     scale_x: float
     scale_y: float

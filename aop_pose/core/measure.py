@@ -75,7 +75,7 @@ def measure(
 
 
 def measure_in(image: Frame | Volume, prediction: Prediction, produced_by: str = "") -> Measured:
-    """What a prediction gives on its image: ``measure`` in a frame, ``measure_volume`` in a volume."""
+    """The measurements of a prediction on its image: ``measure`` in a frame, ``measure_volume`` in a volume."""
     if prediction.keypoints is None:
         return Measured({}, prediction.reason)
     if isinstance(image, Volume):

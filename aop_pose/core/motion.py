@@ -1,4 +1,4 @@
-"""How far each landmark moves over a sequence of volumes (4-D): steps, speed and path in millimetres."""
+"""Movement of each landmark over a sequence of volumes (4-D): steps, speed and path in millimetres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of one frame or volume: a row that exists whatever happens."""
+"""The result of one frame or volume: a row that exists whatever happens."""
 
 from __future__ import annotations
 

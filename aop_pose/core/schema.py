@@ -1,4 +1,4 @@
-"""Which points a model finds, in which order, and every number that is measured on them."""
+"""The points that a model finds, in order, and every number that is measured on them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Quantity:
     headline: bool = True
     """It stands in the line below an overlay, in millimetres rather than pixels where both are known."""
     mark: Literal["", "line", "arc", "ellipse"] = ""
-    """How an overlay shows it: a line or an arc through its points, or the ellipse on its two axes."""
+    """Its mark on an overlay: a line or an arc through its points, or the ellipse on its two axes."""
     reference: str = ""
     """The title of its true value, where that is another one than of the number itself."""
     main: bool = False
@@ -65,7 +65,7 @@ class Quantity:
     readers: tuple[tuple[str, str, float], ...] = ()
     """Human readers (what, source, intraclass correlation), which a report shows beside its own."""
     how: str = ""
-    """How it is worked out, where a report says so."""
+    """The formula in words, where a report says it."""
 
     @property
     def column(self) -> str:

@@ -1,4 +1,4 @@
-"""What was found, drawn on the frame, to be checked by eye."""
+"""Points and numbers drawn on their frame, to be checked by eye."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Scaling:
 
 
 def scaling(frame: Frame) -> Scaling:
-    """How ``draw_overlay`` fits a frame: to 512 pixels at least and 1024 at most on the longer side."""
+    """The fit of a frame by ``draw_overlay``: to 512 pixels at least and 1024 at most on the longer side."""
     longer, (least, most) = max(frame.width, frame.height), _LONGER_SIDE
     factor = min(max(longer, least), most) / longer
     return Scaling(

@@ -87,7 +87,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _advance(piece: str, scale: float) -> int:
-    """How far a run of letters moves the pen."""
+    """Distance that a run of letters moves the pen."""
     return 2 * _radius(scale) + 5 if piece == _DEGREE else int(cv2.getTextSize(piece, _FONT, scale, 1)[0][0])
 
 

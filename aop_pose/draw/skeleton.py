@@ -21,7 +21,7 @@ _WHITE = (255, 255, 255)
 
 @attrs.frozen(eq=False)
 class Direction:
-    """What runs to the right and what runs up in a picture; the eye looks along their cross product, backwards."""
+    """The directions that run right and up in a picture; the eye looks along their cross product, backwards."""
 
     right: np.ndarray
     """(3,), of length 1."""

@@ -1,4 +1,4 @@
-"""What was found in a volume, drawn to be checked by eye: slices, the skeleton, the midsagittal plane."""
+"""Points in a volume, drawn to be checked by eye: slices, the skeleton, the midsagittal plane."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _centres(keypoints: Keypoints, through: Sequence[str] | None) -> dict[str, n
 
 
 def _labels(schema: Schema) -> list[str]:
-    """What a point is called on the pictures: its name, or its number from 1 where there are many."""
+    """The name of a point on the pictures: its name, or its number from 1 where there are many."""
     if len(schema.points) <= _FEW:
         return [name.replace("_", " ") for name in schema.points]
     return [str(number) for number in range(1, len(schema.points) + 1)]

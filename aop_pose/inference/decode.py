@@ -68,7 +68,7 @@ def peaks(maps: np.ndarray, dimensions: int = 2) -> np.ndarray:
 
 
 def spreads(maps: np.ndarray, dimensions: int = 2) -> np.ndarray:
-    """How wide each map (..., n, h, w) is: the standard deviation of the place it shows, in shares of its first side.
+    """The width of each map (..., n, h, w): the standard deviation of the place it shows, in shares of its first side.
 
     The map, cut at 0 and divided by its sum, is read as a distribution; (..., n), NaN where nothing is positive.
     """

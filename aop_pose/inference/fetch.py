@@ -22,7 +22,7 @@ CACHE_VARIABLE = "AOP_POSE_CACHE"
 TIMEOUT = 30.0
 """Seconds without a byte after which a place is given up."""
 ATTEMPTS = 4
-"""How often one place is asked to go on where a transfer broke off."""
+"""Number of times that one place is asked to go on where a transfer broke off."""
 _BLOCK = 1 << 16
 
 Progress = Callable[[int, int], None]
@@ -38,7 +38,7 @@ class Published:
     bytes: int
     sha256: str
     urls: tuple[str, ...]
-    """Where it is published, in the order in which they are tried."""
+    """Addresses where it is published, in the order in which they are tried."""
     licence: str
 
     @property
@@ -79,7 +79,7 @@ def cache_folder() -> Path:
 
 
 def cached(item: Published) -> Path | None:
-    """Where the file lies in the cache, or None. Its hash is checked by whoever loads it (:func:`verify`)."""
+    """The file in the cache, or None. Its hash is checked by whoever loads it (:func:`verify`)."""
     path = cache_folder() / item.file
     return path if path.is_file() else None
 
@@ -220,7 +220,7 @@ def _place(address: str) -> str:
 
 
 def _difference(item: Published, path: Path) -> str:
-    """How a file differs from the published one; empty where it does not."""
+    """The difference of a file from the published one; empty where there is none."""
     size = path.stat().st_size
     if size != item.bytes:
         return f"expected {item.bytes} bytes, found {size}"

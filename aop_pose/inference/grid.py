@@ -1,4 +1,4 @@
-"""How a volume enters a network: gray values, handedness, resampling, padding, windows, and points there and back.
+"""The way of a volume into a network: gray values, handedness, resampling, padding, windows, and points there and back.
 
 The network's grid has cubic voxels and a fixed size. The volume lies in its middle; what it does not reach is 0. The
 axes stay in the file's order, except that the third is turned over where the file counts left-handed: the grid is
@@ -23,7 +23,7 @@ LOW, HIGH = 1.0, 99.5
 
 @attrs.frozen(eq=False)
 class Placement:
-    """Where a volume lies in a grid: one affine map, axis by axis, the inverse of itself to rounding."""
+    """The place of a volume in a grid: one affine map, axis by axis, the inverse of itself to rounding."""
 
     scale: np.ndarray
     """(3,) grid voxels per voxel of the volume; negative where an axis is turned over."""
@@ -168,7 +168,7 @@ def windows(shape: Sequence[int], size: Sequence[int], overlap: float) -> Iterat
 
 
 def window_weights(size: Sequence[int]) -> np.ndarray:
-    """How much each voxel of a window counts where windows overlap: most in its middle, something at its edges."""
+    """The weight of each voxel of a window where windows overlap: most in its middle, something at its edges."""
     sides = [1 - np.abs(np.arange(n) - (n - 1) / 2) / ((n + 1) / 2) for n in size]
     return np.asarray(sides[0][:, None, None] * sides[1][:, None] * sides[2], np.float32)
 
@@ -184,7 +184,7 @@ class Turn:
     axes: tuple[int, ...]
     """The axis that comes to stand first, second, third."""
     reversed: tuple[int, ...]
-    """Which of the new axes then run the other way."""
+    """The new axes that then run the other way."""
 
     @property
     def matrix(self) -> np.ndarray:
@@ -202,7 +202,7 @@ class Turn:
         return back.transpose(0, *(1 + np.argsort(self.axes)))
 
     def keeps(self, shape: Sequence[int]) -> bool:
-        """Whether a grid of this shape has the same one after the turn."""
+        """True where a grid of this shape has the same one after the turn."""
         return [shape[axis] for axis in self.axes] == list(shape)
 
 

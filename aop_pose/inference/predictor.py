@@ -40,7 +40,7 @@ _UNKNOWN_OPERATOR = re.compile(r"(\S+) is not a registered function/op")
 
 
 class AnyContract(BaseModel):
-    """What has to be known to use any network: stored as JSON in the artefact's metadata."""
+    """The contract of any network, all that is needed to use it: stored as JSON in the artefact's metadata."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
     dimensions: ClassVar[int]
@@ -64,12 +64,12 @@ class AnyContract(BaseModel):
 
 
 class Contract(AnyContract):
-    """What has to be known to use a network that finds points on frames."""
+    """The contract of a network that finds points on frames: all that is needed to use it."""
 
     dimensions = 2
 
     head: Literal["pose", "heatmap", "coordinates"]
-    """What comes out for an input (B, 1, S, S) of gray in [0, 1].
+    """The kind of output for an input (B, 1, S, S) of gray in [0, 1].
 
     ``pose``: (B, 5 + 2 n, anchors): box centre, size, score, points, in pixels of the input.
     ``heatmap``: (B, n, h, h): a map a point, whose peak is 1 where the network is as sure as it was taught to be.
@@ -87,7 +87,7 @@ class Contract(AnyContract):
     calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""
     gate: Gate | None = None
-    """When to withhold a number; None = nothing beyond ``threshold`` is asked."""
+    """The rule by which numbers are withheld; None = nothing beyond ``threshold`` is asked."""
     licence: str = LICENCE
 
     @model_validator(mode="after")
@@ -249,7 +249,7 @@ def usable_cores() -> int:
 
 
 def devices() -> list[str]:
-    """What ``device`` may be here."""
+    """The devices of this machine, as ``device`` names them."""
     import onnxruntime as ort
 
     return ["cpu", *(["cuda"] if "CUDAExecutionProvider" in ort.get_available_providers() else [])]

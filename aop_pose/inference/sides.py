@@ -1,4 +1,4 @@
-"""Which side of a fetus is the left one, by where its points lie (FetusMapV2, equation 7)."""
+"""The left side of a fetus, told by where its points lie (FetusMapV2, equation 7)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ HEAD = "volume-heatmap"
 
 
 class VolumeContract(AnyContract):
-    """What has to be known to use a network that finds points in volumes."""
+    """The contract of a network that finds points in volumes: all that is needed to use it."""
 
     dimensions = 3
 
@@ -55,7 +55,7 @@ class VolumeContract(AnyContract):
     voxel_mm: float | None = Field(default=None, gt=0)
     """Edge of its cubic voxels; None = as small as the whole volume fits with (``grid.place``)."""
     aim: Literal["middle", "brightness"] = "middle"
-    """What of the volume comes into the middle of the input; ``brightness``: ``grid.brightest``, and what lies
+    """The part of the volume that comes into the middle of the input; ``brightness``: ``grid.brightest``, and what lies
     beyond the input then is cut off."""
     mode: Literal["whole", "patch"] = "whole"
     """``patch``: the input is a window; windows cover the volume and their maps are averaged."""
@@ -73,7 +73,7 @@ class VolumeContract(AnyContract):
     decode: Literal["argmax", "soft-argmax", "subpixel"]
     """See ``inference.decode.decode``."""
     sides: Literal["learned", "equation 7", "unknown"] = "learned"
-    """Who says which side is the left one: the network, the rule of ``aop_pose.inference.sides``, or nobody."""
+    """Source of the names left and right: the network, the rule of ``aop_pose.inference.sides``, or nobody."""
     turns: Literal[1, 24] = 1
     """24: the maps are the mean of those of the input in each right-angled turn that keeps its shape
     (``grid.turns_of``), which takes as many times as long."""
@@ -89,12 +89,12 @@ class VolumeContract(AnyContract):
 
 @attrs.frozen(eq=False)
 class VolumeMaps:
-    """What the network says of one volume: maps (n, i, j, k) in its grid."""
+    """The network's maps of one volume, (n, i, j, k), in its grid."""
 
     maps: np.ndarray
     placement: Placement
     note: str = ""
-    """What a reader of the points should know."""
+    """A remark for a reader of the points."""
 
 
 @attrs.frozen(eq=False)
@@ -114,7 +114,7 @@ class VolumePredictor:
 
     @property
     def further_facts(self) -> dict[str, Any]:
-        """What a results file says of the run beside the contract."""
+        """Facts of the run beside the contract, for its results file."""
         return {"turns": len(self.turns)} if self.contract.turns > 1 else {}
 
     @property
@@ -167,7 +167,7 @@ class VolumePredictor:
         return turned_maps(self.network, values, self.turns, self.unsided)
 
     def place(self, volume: Volume, gray: np.ndarray) -> Placement:
-        """Where a volume lies in the network's grid; ``gray``: its voxels, ``normalised``."""
+        """The placement of a volume in the network's grid; ``gray``: its voxels, ``normalised``."""
         contract = self.contract
         if contract.aim == "brightness":
             return self._around(volume, brightest(gray), contract.voxel_mm)
@@ -238,7 +238,7 @@ def read_maps(maps: np.ndarray, rule: str, placement: Placement | None = None) -
 
 
 def measures_volumes(opened: Opened) -> bool:
-    """Whether an artefact finds points in volumes."""
+    """True for an artefact that finds points in volumes."""
     try:
         contract = json.loads(opened.metadata.get(METADATA_KEY, "null"))
     except json.JSONDecodeError:

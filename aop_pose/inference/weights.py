@@ -1,4 +1,4 @@
-"""What is shipped: the artefacts of ``weights/manifest.json`` with their hashes, and the phantom samples.
+"""The shipped artefacts of ``weights/manifest.json`` with their hashes, and the phantom samples.
 
 An installed wheel carries both folders inside the package (``_shipped``), a checkout beside it.
 """
@@ -42,7 +42,7 @@ class Artefact(BaseModel):
 
     @property
     def model_id(self) -> str:
-        """What the ``model`` column of a table says."""
+        """As the ``model`` column of a table names it."""
         return f"{self.name}@{self.sha256[:8]}"
 
     @property
@@ -137,7 +137,7 @@ def default_artefact(schema: str, folder: Path | None = None) -> Artefact:
 
 
 def problem(entry: Artefact, folder: Path) -> str:
-    """What is wrong with the file of an entry; empty where its hash is right."""
+    """The fault of an entry's file; empty where its hash is right."""
     path = folder / entry.file
     if not path.is_file():
         return "the file is missing"

@@ -1,4 +1,4 @@
-"""Which files are frames: files, folders and patterns become a sorted list of entries. Nothing is opened here."""
+"""The files that are frames: files, folders and patterns become a sorted list of entries. Nothing is opened here."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Entry:
 
 @attrs.frozen
 class Discovery:
-    """What was found."""
+    """The files that were found."""
 
     entries: list[Entry]
     ignored: int

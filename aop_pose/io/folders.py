@@ -159,7 +159,7 @@ def _has_changed(path: Path | None, before: list[int] | None) -> bool:
 
 
 def sources_of_run(out: Path) -> list[str]:
-    """What the run in a folder measured, finished or not; nothing where there is no run."""
+    """Sources of the run in a folder, finished or not; nothing where there is no run."""
     known = read_facts(out / DOCUMENT) or _identity_before(out / STARTED)
     sources = known.get("sources")
     return [str(source) for source in sources] if isinstance(sources, list) else []
@@ -192,7 +192,7 @@ def _is_begun(out: Path, identity: Mapping[str, Any]) -> bool:
 
 
 def _identity_before(started: Path) -> dict[str, Any]:
-    """What an earlier process wrote down when it began; nothing where that is gone or damaged."""
+    """The identity that an earlier process wrote down when it began; nothing where that is gone or damaged."""
     try:
         known = json.loads(started.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -207,7 +207,7 @@ def _remove_leftovers(out: Path) -> None:
 
 
 DATA_SET = frozenset({"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "train.csv", "val.csv"})
-"""What a data set of ours holds: a folder with anything else is never replaced by one."""
+"""Entries of a data set of ours: a folder with anything else is never replaced by one."""
 
 
 @contextmanager

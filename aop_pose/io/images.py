@@ -66,7 +66,7 @@ class _Page:
     deep: np.ndarray | None
     """uint16 (H, W, channels) of 16-bit colour; None for everything else."""
     orientation: int
-    """What is still to be done to it, as EXIF counts."""
+    """The turn that is still to be made, as EXIF counts."""
     aspect: float | None
     """Height of a pixel over its width, of the page as it is seen."""
     depth: int
@@ -106,7 +106,7 @@ def read_values(path: Path) -> np.ndarray:
 
 @attrs.frozen
 class PictureHeader:
-    """What a picture says of itself before its pixels are decoded."""
+    """Facts of a picture before its pixels are decoded."""
 
     width: int
     """Pixels, as the picture is seen."""
@@ -223,7 +223,7 @@ def _pixel_bytes(image: ImageFile.ImageFile) -> int:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """How the samples of a page lie in its file, in Pillow's words; empty where its pieces differ."""
+    """Layout of the samples of a page in its file, in Pillow's words; empty where its pieces differ."""
     arguments = {tile.args if isinstance(tile.args, str) else (*(tile.args or ()), "")[0] for tile in image.tile}
     return str(arguments.pop()) if len(arguments) == 1 else ""
 

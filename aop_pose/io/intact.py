@@ -37,7 +37,7 @@ def mapped(stream: IO[bytes]) -> Iterator[memoryview]:
 
 @attrs.define
 class Png:
-    """What the chunks of a PNG say."""
+    """Facts in the chunks of a PNG."""
 
     depth: int = 8
     """Bits of a sample."""
@@ -96,7 +96,7 @@ def _skim(inflate: zlib._Decompress, packed: memoryview) -> None:
 
 
 def check_jpeg(data: memoryview) -> int:
-    """How many scans stand in front of the end marker, whatever lies behind that; UnreadableError where there is none.
+    """Number of scans in front of the end marker, whatever lies behind that; UnreadableError where there is none.
 
     libjpeg paints what is missing gray, so the end marker must be there.
     """
@@ -143,7 +143,7 @@ def _lengths(pieces: Iterable[bytes | memoryview]) -> Iterator[int]:
 
 
 def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
-    """What is left of an open file, in pieces."""
+    """The rest of an open file, in pieces."""
     while piece := stream.read(_STEP):
         yield piece
 

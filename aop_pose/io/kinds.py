@@ -59,7 +59,7 @@ _ADVICE = (
 
 
 def what_is_there(sources: Sequence[str | Path], frames: bool = False) -> str:
-    """What the files below some sources are that were not wanted, most first, and what to do; empty where nobody knows.
+    """The kinds of files below some sources that were not wanted, most first, and what to do; empty where nobody knows.
 
     ``3 DICOM files, 1 MP4 video; DICOM is not read: export the frames as PNG``. ``frames``: pictures are said too.
     """
@@ -78,7 +78,7 @@ def _advice(kinds: Iterable[str]) -> list[str]:
 
 
 def kind_of(path: Path) -> str:
-    """What a file is by its first bytes, else by its suffix; empty where neither says it, and for frames."""
+    """The kind of a file by its first bytes, else by its suffix; empty where neither says it, and for frames."""
     suffix = path.suffix.lower()
     if suffix in KNOWN_SUFFIXES:
         return ""

@@ -1,4 +1,4 @@
-"""What is refused before a file is opened, and how every complaint while it is read becomes one line."""
+"""Refusals before a file is opened, and one line for every complaint while it is read."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def _window(flat: np.ndarray) -> tuple[float, float] | None:
 
 
 def _left_out(gaps: np.ndarray, apart: float) -> int:
-    """How many of the outermost values stand apart, by the gap between each and the next."""
+    """Number of outermost values that stand apart, by the gap between each and the next."""
     beyond = np.flatnonzero(gaps > apart)
     return int(beyond[-1]) + 1 if beyond.size else 0
 

@@ -33,7 +33,7 @@ class PixelSize:
 
 @attrs.frozen
 class PixelSizes:
-    """What the user said: one size for every frame, or a table."""
+    """The sizes that the user gave: one for every frame, or a table."""
 
     every: PixelSize | None = None
     by_name: Mapping[str, PixelSize] = attrs.field(factory=dict)

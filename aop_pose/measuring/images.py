@@ -27,7 +27,7 @@ from aop_pose.io.volumes import Refused, discover_volumes, open_volume, read_tim
 
 
 class Kind(Protocol):
-    """How images of one kind are found, read and drawn."""
+    """The way images of one kind are found, read and drawn."""
 
     word: ClassVar[str]
     """Plural, for people."""

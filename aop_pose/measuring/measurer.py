@@ -85,7 +85,7 @@ class Measurer:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What rows depend on beside the network."""
+        """Settings that rows depend on beside the network."""
         return {"coverage": None if self.calibration is None else self._coverage, "gate": self._judges}
 
     def results(self, images: Sequence[Frame | Volume]) -> list[Result]:

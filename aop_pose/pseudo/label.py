@@ -21,12 +21,12 @@ from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Judged, Noise, 
 
 COLUMNS_OF_TABLE = (*COLUMNS, ANGLE, KEEP, "reason", "det_conf", "entropy", "cosine", "weight")
 UNREADABLE = "unreadable: "
-"""How the reason of a frame begins that could not be decoded."""
+"""Beginning of the reason of a frame that could not be decoded."""
 
 
 @attrs.frozen
 class Rule:
-    """How frames are labelled; everything a row depends on besides the picture and the network."""
+    """The rule by which frames are labelled: everything a row depends on besides the picture and the network."""
 
     confidence: str = attrs.field(default=DEFAULT, validator=attrs.validators.in_(CONFIDENCES))
     draws: int = DRAWS

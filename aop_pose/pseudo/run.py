@@ -113,7 +113,7 @@ def _names(file: Path) -> list[str]:
 
 
 def _place(images: Path, name: str) -> Path:
-    """Where ``formats.label.find_picture`` would find it; the first place where it is at neither.
+    """The place where ``formats.label.find_picture`` would find it; the first place where it is at neither.
 
     UsageError where the name, or a link, leads out of the folder.
     """
@@ -127,12 +127,12 @@ Row = dict[str, str]
 
 @attrs.frozen
 class Cut:
-    """Which predictions are kept: those of a weight of at least ``above``, or all but the lowest ``quantile``."""
+    """The predictions that are kept: those of a weight of at least ``above``, or all but the lowest ``quantile``."""
 
     above: float | None = None
     quantile: float | None = None
     uniform: bool = False
-    """What is kept weighs 1: the weights only rank."""
+    """Everything that is kept weighs 1: the weights only rank."""
 
     def __attrs_post_init__(self) -> None:
         if self.above is not None and self.quantile is not None:
@@ -147,12 +147,12 @@ class Cut:
 
 @attrs.frozen
 class Summary:
-    """What a run did."""
+    """The outcome of a run."""
 
     rows: int
     kept: int
     reasons: dict[str, int]
-    """How many rows were dropped and why: ``unreadable``, ``weight`` or ``other``."""
+    """Number of rows that were dropped, by reason: ``unreadable``, ``weight`` or ``other``."""
     mean_weight: float
     """Of the kept rows; NaN where none is."""
 
@@ -319,11 +319,11 @@ class PseudoFrame:
 
     frame: Label
     weight: float
-    """How far the points are to be trusted, in [0, 1]."""
+    """Trust in the points, in [0, 1]."""
 
 
 class Origin(BaseModel):
-    """What ``NAME.run.json`` says of a table; where there is none, no model and the rules of ``pseudo-label``."""
+    """The origin of a table as ``NAME.run.json`` tells it; without one, no model and the rules of ``pseudo-label``."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
@@ -355,7 +355,7 @@ class Origin(BaseModel):
 
     @property
     def rule(self) -> Rule:
-        """How the frames were labelled."""
+        """The rule by which the frames were labelled."""
         return Rule(self.confidence or DEFAULT, self.draws, self.seed, self.min_score, self.noise)
 
 
@@ -419,7 +419,7 @@ def _weight(text: str) -> float:
 
 
 def read_origin(file: Path) -> Origin:
-    """What stands beside a table in ``NAME.run.json``; UsageError where that is damaged."""
+    """The document beside a table, ``NAME.run.json``; UsageError where that is damaged."""
     document = Path(file).with_suffix(".run.json")
     if not document.is_file():
         return Origin()
@@ -431,7 +431,7 @@ def read_origin(file: Path) -> Origin:
 
 
 def document_of(table: Path) -> Mapping[str, Any]:
-    """What ``pseudo_label`` wrote beside a finished table; empty where it is not finished."""
+    """The document that ``pseudo_label`` wrote beside a finished table; empty where it is not finished."""
     file = table.with_suffix(".run.json")
     if not (table.is_file() and file.is_file()):
         return {}

@@ -25,7 +25,7 @@ TOLERANCE = 0.01
 
 @attrs.frozen
 class Signals:
-    """What one frame's clean and noisy passes say of its prediction. Spreads are shares of the longer side."""
+    """The signals of one frame's clean and noisy passes about its prediction. Spreads are shares of the longer side."""
 
     score: float
     """Of the clean pass: the detection confidence, in [0, 1]."""
@@ -131,7 +131,7 @@ class Confidence:
 
     weight: Callable[[Signals], float]
     cosine: Callable[[Signals], float] = lambda signals: signals.cosine
-    """Which of the cosines stands in the table."""
+    """The cosine that stands in the table."""
 
 
 CONFIDENCES = {
@@ -160,7 +160,7 @@ def _not_negative(instance: object, attribute: attrs.Attribute, value: float) ->
 
 @attrs.frozen
 class Noise:
-    """How strong the noise is. Each draw takes every quantity anew, evenly between minus and plus its bound."""
+    """Strength of the noise. Each draw takes every quantity anew, evenly between minus and plus its bound."""
 
     shift: float = attrs.field(default=0.04, validator=_not_negative)
     """Along x and along y, as a share of the picture's longer side."""
@@ -213,7 +213,7 @@ DRAWS = 8
 
 @attrs.frozen(eq=False)
 class Reading:
-    """What one pass says, in pixels of the network's input."""
+    """The answer of one pass, in pixels of the network's input."""
 
     points: np.ndarray
     """(n, 2), also where the score is low; NaN where the output is not finite."""

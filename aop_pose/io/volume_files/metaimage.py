@@ -56,7 +56,7 @@ _SAME_SPACING = 1e-3
 
 @attrs.frozen
 class Header:
-    """What a MetaImage says of itself."""
+    """The header of a MetaImage."""
 
     width: int
     height: int
@@ -71,14 +71,14 @@ class Header:
     data_name: str
     """The file of the pixels as the header names it; empty where they follow the header."""
     offset: int | None
-    """Where the pixels begin in their file; None: they are its last bytes."""
+    """Offset of the pixels in their file; None: they are its last bytes."""
     fields: Mapping[str, str]
     """Everything the header says, as text."""
     sizes: tuple[int, ...]
     """Pixels along each axis."""
 
     def data_file(self) -> Path:
-        """Where the pixels are; UnreadableError where that is no file in the folder of the header."""
+        """The file of the pixels; UnreadableError where that is no file in the folder of the header."""
         return companion(self.path, self.data_name) if self.data_name else self.path
 
     @property

@@ -46,7 +46,7 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 @attrs.frozen(eq=False)
 class _Values:
-    """Where the numbers of a file lie and how they become gray values."""
+    """The place of a file's numbers and their scale to gray values."""
 
     path: Path
     dtype: np.dtype

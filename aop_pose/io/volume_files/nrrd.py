@@ -49,7 +49,7 @@ _ALONG_SPACE = ("domain", "space", "time", "???", "none", "")
 
 @attrs.frozen(eq=False)
 class _Voxels:
-    """Where the numbers of a file lie."""
+    """The place of a file's numbers."""
 
     path: Path
     start: int
@@ -188,7 +188,7 @@ def _place(fields: dict[str, str], space: list[int], axes: int) -> tuple[np.ndar
 
 
 def _to_ras(space: str) -> np.ndarray:
-    """What turns the axes of a space into RAS; a space that is not named by directions counts as DICOM's."""
+    """The matrix that turns the axes of a space into RAS; a space that is not named by directions counts as DICOM's."""
     words = space.removesuffix("-time").split("-")
     letters = [word[:1] for word in words] if len(words) == 3 else list(space[:3]) if len(space) in (3, 4) else []
     if len(letters) == 3 and all(letter in pair for letter, pair in zip(letters, ("rl", "ap", "si"), strict=True)):

@@ -1,4 +1,4 @@
-"""What a file says of the volumes in it, before their voxels are read: the common ground of all its formats."""
+"""The volumes of a file before their voxels are read: the common ground of all its formats."""
 
 from __future__ import annotations
 
