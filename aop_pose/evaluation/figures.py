@@ -40,7 +40,7 @@ SDR_THRESHOLDS = (5, 10, 15, 20)
 PCK_THRESHOLDS_MM = (2, 5, 10, 15, 20)
 """The same in volumes (PCK: percentage of correct keypoints)."""
 UNDER_2_5 = "under_2_5_percent"
-"""The share of lengths whose error is below ``errors.CLOSE_PERCENT`` of the true length."""
+"""The share of lengths whose error is below ``evaluation.errors.CLOSE_PERCENT`` of the true length."""
 
 
 @attrs.frozen

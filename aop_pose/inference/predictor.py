@@ -77,12 +77,12 @@ class Contract(AnyContract):
     """
     image_size: int = Field(gt=0, le=4096)
     letterbox_value: Literal[114] = 114
-    """Gray around the picture: the one ``letterbox.fit`` paints."""
+    """Gray around the picture: the one ``core.letterbox.fit`` paints."""
     normalisation: Literal["gray / 255"] = "gray / 255"
     threshold: float = Field(ge=0, le=1)
     """Below this best score a frame counts as showing no anatomy."""
     decode: Literal["best", "weighted", "argmax", "soft-argmax", "subpixel", "direct"]
-    """One of ``DECODE_RULES`` of the head: see ``decode.decode_pose`` and ``inference.decode.decode``."""
+    """One of ``DECODE_RULES`` of the head: see ``decode_pose`` and ``decode`` of ``inference.decode``."""
     training_run: dict[str, Any]
     calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""

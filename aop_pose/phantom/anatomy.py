@@ -1,4 +1,4 @@
-"""Where the symphysis and the head lie, so that the angle of progression is exactly the one asked for.
+"""The places of symphysis and head, so that the angle of progression is exactly the one asked for.
 
 The head is an ellipse placed to touch the ray that leaves PS1 at the wanted angle: the point of contact is
 FH1, the ends of the symphysis' long axis are PS1 and PS2, and no landmark is read off pixels. Sizes and

@@ -23,7 +23,7 @@ class Fan:
     """Side of the square frame."""
     apex_x: float
     apex_y: float
-    """Where the beams would meet; above the frame for a convex probe."""
+    """The point where the beams would meet; above the frame for a convex probe."""
     near: float
     """Distance from the apex to the skin."""
     far: float
@@ -53,7 +53,7 @@ class Fan:
 
 @attrs.frozen
 class Device:
-    """What a scanner does to the same anatomy. Fractions are of the frame's side."""
+    """A scanner: all that it does to an anatomy. Fractions are of the frame's side."""
 
     name: str
     width_mm: float
@@ -87,7 +87,7 @@ class Device:
     contrast: float
     """Spread between bright and dark tissue, as a factor."""
     border: Literal["bar", "line"]
-    """What is drawn around the fan: a gray bar and depth ticks, or a thin line and a probe mark."""
+    """The drawing around the fan: a gray bar and depth ticks, or a thin line and a probe mark."""
 
     def fan(self, rng: np.random.Generator) -> Fan:
         """The fan at a depth setting, opening and place that vary a little from frame to frame."""

@@ -1,4 +1,4 @@
-"""How strongly each point of the fan scatters, reflects and attenuates.
+"""Tissue: the strength with which each point of the fan scatters, reflects and attenuates.
 
 Everything is computed on the beam grid (samples along the beam, beams), in decibels against an arbitrary
 full scale; lengths are millimetres. Bone reflects where the beam meets it squarely and swallows the rest:
@@ -47,14 +47,14 @@ class BeamGrid:
 
 @attrs.frozen(eq=False)
 class Tissue:
-    """What the pulse meets; arrays of shape (samples, beams)."""
+    """The properties that the pulse meets; arrays of shape (samples, beams)."""
 
     scatter_db: np.ndarray
     """Level of the diffuse scatterers."""
     mirror: np.ndarray
     """Amplitude of smooth interfaces, 1 = 0 dB."""
     loss_db: np.ndarray
-    """What the pulse has lost on its way there and back, beyond what depth compensation restores."""
+    """The loss of the pulse on its way there and back, beyond what depth compensation restores."""
 
 
 @attrs.frozen(eq=False)

@@ -32,12 +32,12 @@ class BoxSettings:
     margin: Mapping[str, Sides] = attrs.field(
         factory=lambda: {"PS": (0.0, -0.035, 0.0, 0.08), "FH": (-0.06, 0.0, -0.01, 0.0)}
     )
-    """What is added on the side of PS2, above, on the side of PS1 and below, as shares of the region's box.
+    """The margin on the side of PS2, above, on the side of PS1 and below, as shares of the region's box.
 
     Annotators draw the symphysis deeper than half above and half below the line PS1-PS2.
     """
     slack: float = 0.15
-    """How far a landmark may lie off the region it was set on, in lengths of the symphysis."""
+    """The farthest a landmark may lie off the region it was set on, in lengths of the symphysis."""
     symphysis: tuple[float, float] = (0.2, 1.0)
     """Short side over long side of the region's upright-turned box, least and most."""
     head: tuple[float, float] = (0.8, 4.0)
@@ -51,7 +51,7 @@ DEFAULT = BoxSettings()
 
 @attrs.frozen(eq=False)
 class FrameBoxes:
-    """What was found on one frame; every structure stands in exactly one of ``boxes`` and ``reasons``."""
+    """The regions and boxes of one frame; every structure stands in exactly one of ``boxes`` and ``reasons``."""
 
     boxes: dict[str, np.ndarray]
     """Structure -> left, top, right, bottom in pixels of the frame; outer edges, half a pixel beyond the centres."""
@@ -60,7 +60,7 @@ class FrameBoxes:
     regions: dict[str, np.ndarray]
     """Structure -> uint8 (H, W) of 0 and 1, in the frame's size; only where there is a box."""
     strokes: Strokes
-    """What the segmenter was told, in pixels of the frame."""
+    """The strokes that the segmenter was given, in pixels of the frame."""
 
 
 def boxes_for(

@@ -1,4 +1,4 @@
-"""Where in a frame the ultrasound is: the fan or trapezoid beside scales, marks and writing."""
+"""The part of a frame that is ultrasound: the fan or trapezoid beside scales, marks and writing."""
 
 from __future__ import annotations
 

@@ -129,12 +129,12 @@ def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str
 
 PICTURES = "pictures"
 WRITTEN = frozenset({PICTURES, STROKES_TABLE, LEFT_OUT_TABLE})
-"""What ``write_strokes`` leaves in its folder."""
+"""The files that ``write_strokes`` leaves in its folder."""
 
 
 @attrs.define
 class Sheet:
-    """What became of the frames of a label file."""
+    """The outcome for the frames of a label file."""
 
     drawn: int = 0
     unreadable: int = 0

@@ -20,7 +20,7 @@ _POSITIVE = attrs.validators.gt(0.0)
 
 @attrs.frozen
 class StrokeSettings:
-    """Where the strokes of a frame begin and end. ValueError where a number is out of its range."""
+    """The ends of the strokes of a frame. ValueError where a number is out of its range."""
 
     convexity: str = attrs.field(default="parallel", validator=attrs.validators.in_(CONVEXITY))
     """Direction of the two strokes above and below PS1-PS2: along it, or horizontal as the paper's text says.
@@ -33,13 +33,13 @@ class StrokeSettings:
     convexity_length: float = attrs.field(default=0.5, validator=_POSITIVE)
     """In symphysis lengths, about the middle: 0.4 gives 0.994, 0.5 0.991, 0.6 0.985, 0.7 0.973 (above)."""
     ps_inset: float = attrs.field(default=0.04, validator=_SHARE)
-    """What PS1-PS2 leaves out at either end, in its lengths, as the ends are on the rim: 0 gives 0.967, 0.02 0.9997."""
+    """The gap of PS1-PS2 at either end, in its lengths, as the ends are on the rim: 0 gives 0.967, 0.02 0.9997."""
     ps_gap: float = attrs.field(default=0.05, validator=_SHARE)
     """Distance of the extensions from PS1 and PS2 in symphysis lengths: 0 gives 0.964, 0.03 and more 1.000."""
     fh_inset: float = attrs.field(default=0.03, validator=_SHARE)
-    """How deep below the tangent a stroke of the head begins, in symphysis lengths: 0 gives 0.977, from 0.02 0.990."""
+    """Depth below the tangent where a stroke of the head begins, symphysis lengths: 0 gives 0.977, from 0.02 0.990."""
     fh_reach: float = attrs.field(default=1.4, validator=_POSITIVE)
-    """How far from FH1 a stroke of the head ends: symphysis lengths times the sine of its angle with the tangent.
+    """Distance from FH1 where a stroke of the head ends: symphysis lengths times the sine of its angle with the tangent.
 
     That is the chord of a circle that touches the tangent in FH1, its diameter taken as 1.4 symphysis lengths. The true
     chords are 1.6 to 1.8 in the median frame and above 1.2 in 19 of 20. 1.1 gives 0.996, 1.25 0.994, 1.4 0.990, 1.6
@@ -51,7 +51,7 @@ class StrokeSettings:
     15 gives 0.988, 20 0.990, 25 0.991, 30 0.993.
     """
     fh_gap: float = attrs.field(default=0.15, validator=_SHARE)
-    """What the tangent leaves out on both sides of FH1, in its lengths: 0.05 gives 0.979, 0.1 0.989, 0.15 0.994."""
+    """The gap of the tangent on both sides of FH1, in its lengths: 0.05 gives 0.979, 0.1 0.989, 0.15 0.994."""
 
     def __attrs_post_init__(self) -> None:
         # Otherwise a stroke could begin behind its end.
@@ -184,7 +184,7 @@ class Strokes:
     left_out: dict[str, str]
     """Name of a stroke that is not drawn -> why."""
     reason: str = ""
-    """Why the landmarks give no strokes at all; empty where they do."""
+    """The reason that the landmarks give no strokes at all; empty where they do."""
 
 
 def strokes_for(

@@ -69,7 +69,7 @@ class Resampling:
             )
 
     def counts(self) -> Iterator[np.ndarray]:
-        """How often each group is drawn, in blocks (some draws, groups); the same numbers at every call."""
+        """The number of times each group is drawn, in blocks (some draws, groups); the same numbers at every call."""
         if self._only_block is not None:
             yield self._only_block
             return

@@ -1,1 +1,1 @@
-"""How far to trust a number: when to withhold it (gate) and how wide its interval is (calibration)."""
+"""Trust in a number: the gate that withholds it, the calibration that gives its interval."""

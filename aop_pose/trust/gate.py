@@ -118,7 +118,7 @@ def _as_maps(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 POINTS_OF: dict[Structure, slice] = {"symphysis": slice(0, 2), "head": slice(2, 3)}
-"""Where the points of each structure stand among PS1, PS2, FH1."""
+"""Positions of the points of each structure among PS1, PS2, FH1."""
 SIGNALS = (
     "symphysis", "head",
     "symphysis_score", "head_score", "second_symphysis_score", "second_head_score",
@@ -215,7 +215,7 @@ _NEITHER = "not the standard plane: neither symphysis nor head is seen where the
 
 @attrs.frozen
 class Verdict:
-    """Whether a number may be given, and why not."""
+    """The answer of a gate: a number may be given, or the reason it may not."""
 
     trust: float
     """In [0, 1]."""

@@ -1,4 +1,4 @@
-"""What an artefact stores of its calibration, and the interval that follows for one number."""
+"""The calibration that an artefact stores, and the interval that follows for one number."""
 
 from __future__ import annotations
 
@@ -45,8 +45,6 @@ DIFFICULTIES: dict[str, Callable[[Passes], float]] = {
 }
 """Every one positive; ``geometry`` is defined for three points only."""
 NEED_TWO_PASSES = frozenset({"looks", "geometry-looks"})
-
-
 NEED_MAPS = frozenset({"spread", "geometry-spread"})
 
 

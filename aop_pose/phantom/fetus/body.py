@@ -1,4 +1,4 @@
-"""Where head, trunk and limbs of a fetus are, from the sizes of its parts and the angles of its joints.
+"""The places of head, trunk and limbs of a fetus, from the sizes of its parts and the angles of its joints.
 
 Body coordinates in mm: the origin lies between the hips, x runs to the fetus's right, y to its front, z to its head,
 which is right-handed. A limb is computed on the right and mirrored for the left, so the two sides obey one rule.

@@ -45,7 +45,7 @@ _STEPS = 10
 
 @attrs.frozen
 class Kind:
-    """What arms have in common, or legs."""
+    """The common traits of arms, or of legs."""
 
     ranges: tuple[Range, ...]
     radii: tuple[float, ...]
@@ -116,7 +116,7 @@ def draw_attitude(rng: np.random.Generator, body: Body) -> Attitude:
 
 
 def torso(trunk: Trunk) -> list[Solid]:
-    """What limbs must stay out of, in body coordinates."""
+    """The solids that limbs must stay out of, in body coordinates."""
     return [*trunk_parts(trunk).values(), *head_parts(trunk).values(), neck_part(trunk)]
 
 

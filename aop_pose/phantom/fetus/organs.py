@@ -1,4 +1,4 @@
-"""What lies inside a fetus as ultrasound of 11 to 15 weeks shows it: bones bright, fluid dark, situs as usual.
+"""The inside of a fetus as ultrasound of 11 to 15 weeks shows it: bones bright, fluid dark, situs as usual.
 
 Places and sizes are in units of ``Body``, in the coordinate system of their part. The stomach and the tip of the heart
 lie on the left, most of the liver on the right: with the face in front, they tell left from right.

@@ -38,7 +38,7 @@ class Probe:
         return self.near + self.box[1]
 
     def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Whether points (..., 3) in scan coordinates are seen, at least ``margin`` mm from every border."""
+        """True for the points (..., 3) in scan coordinates that are seen, at least ``margin`` mm from every border."""
         x, y, z = np.moveaxis(points, -1, 0)
         radius = np.sqrt(x * x + y * y + z * z)
         seen = (radius >= self.near + margin) & (radius <= self.far - margin)

@@ -30,7 +30,7 @@ _PLACES, _GROWTH, _DRAWS = 256, 1.05, 40
 
 @attrs.frozen(eq=False)
 class Scene:
-    """What a volume shows and from where; scan coordinates are those of ``beams``."""
+    """The content of a volume and the probe it is seen from; scan coordinates are those of ``beams``."""
 
     attitude: Attitude
     world: Place
@@ -250,7 +250,7 @@ _SHARES = (1.0, 0.6, 0.35, 0.2)
 
 @attrs.frozen(eq=False)
 class Motion:
-    """Where a scene moves to, by way of smooth starts and stops."""
+    """The end of a movement of a scene, with smooth starts and stops."""
 
     scene: Scene
     target: Pose

@@ -47,7 +47,7 @@ class MemoryDataset(YOLODataset):
     """Ultralytics' dataset over examples in memory, letterboxed by this project's own rule.
 
     Pictures stand at the network's size already, so a label's coordinates are pixel centres of the input: the same
-    convention as OpenCV's warps inside Ultralytics' augmentations and as ``letterbox.Letterbox``.
+    convention as OpenCV's warps inside Ultralytics' augmentations and as ``core.letterbox.Letterbox``.
     """
 
     def __init__(self, examples: Sequence[Any], config: YoloConfig, **arguments: Any):

@@ -1,4 +1,4 @@
-"""What every prompted segmenter promises, and what the two networks are fed."""
+"""The protocol of every prompted segmenter, and the input of the two networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Segmenter(Protocol):
 
     @property
     def origin(self) -> str:
-        """Which weights or rules these are, for a person and for ``run.json``."""
+        """The weights or rules behind it, for a person and for ``run.json``."""
 
     def __call__(
         self,
@@ -72,7 +72,7 @@ def probabilities(logits: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def segment(network: Network, picture: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """What both networks do with a frame: see :meth:`Segmenter.__call__`."""
+    """A frame through either network: see :meth:`Segmenter.__call__`."""
     return probabilities(network(network_inputs(picture, positive, negative)), *picture.shape)
 
 

@@ -1,4 +1,4 @@
-"""Which segmenter is meant by a name; ``auto`` takes the best that is available."""
+"""Segmenters by name; ``auto`` takes the best that is available."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def choose(name: str, stand_in: Path | None) -> Choice:
 
 
 def why_not_scribbleprompt() -> str:
-    """Why the official network cannot be used here; empty where it can."""
+    """The reason that the official network cannot be used here; empty where it can."""
     if cached(SCRIBBLEPROMPT) is None:
         return NOT_AT_HAND
     return "" if find_spec("torch") is not None else "torch is not installed"
