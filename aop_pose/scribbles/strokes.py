@@ -39,7 +39,7 @@ class StrokeSettings:
     fh_inset: float = attrs.field(default=0.03, validator=_SHARE)
     """Depth below the tangent where a stroke of the head begins, symphysis lengths: 0 gives 0.977, from 0.02 0.990."""
     fh_reach: float = attrs.field(default=1.4, validator=_POSITIVE)
-    """Distance from FH1 where a stroke of the head ends: symphysis lengths times the sine of its angle with the tangent.
+    """Distance from FH1 to where a head stroke ends: symphysis lengths times the sine of its angle with the tangent.
 
     That is the chord of a circle that touches the tangent in FH1, its diameter taken as 1.4 symphysis lengths. The true
     chords are 1.6 to 1.8 in the median frame and above 1.2 in 19 of 20. 1.1 gives 0.996, 1.25 0.994, 1.4 0.990, 1.6
