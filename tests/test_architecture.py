@@ -1,4 +1,4 @@
-"""The plan of the house (CONTRIBUTING.md), checked on the code itself."""
+"""The plan of the house (docs/design.md), checked on the code itself."""
 
 import ast
 import json
@@ -75,7 +75,7 @@ def rooms_imported(path):
 
 def test_every_room_has_a_floor():
     unknown = {room_of(path) for path in FILES} - set(FLOOR_OF)
-    assert not unknown, f"rooms without a floor: {unknown}; enter them in FLOORS and in CONTRIBUTING.md"
+    assert not unknown, f"rooms without a floor: {unknown}; enter them in FLOORS and in docs/design.md"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

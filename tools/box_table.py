@@ -84,7 +84,7 @@ def table(rows: dict[str, Row | str], frames: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Example: python tools/box_table.py --data ../shared/data/psfhs --labels val.csv",
+        epilog="Example: python tools/box_table.py --data psfhs --labels val.csv",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds images/ and masks/")
     parser.add_argument("--labels", default="val.csv", metavar="FILE", help="iugc file (default: val.csv)")

@@ -246,8 +246,7 @@ def run(given: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Example: python tools/calibrate.py gated.onnx --data ../shared/data/psfhs --labels val.csv "
-        "--out new.onnx",
+        epilog="Example: python tools/calibrate.py gated.onnx --data psfhs --labels val.csv --out new.onnx",
     )
     parser.add_argument("artefact", type=Path, metavar="FILE.onnx")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the label file and its pictures")

@@ -149,7 +149,7 @@ def page(judged: Judged, quantile: float, seed: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Example: python tools/confidence_table.py --data ../shared/data/psfhs --weights aop-fast",
+        epilog="Example: python tools/confidence_table.py --data psfhs --weights aop-fast",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the pictures")
     parser.add_argument("--answers", default="unlabelled_answers.csv", metavar="FILE", help="true points, iugc")

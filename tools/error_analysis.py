@@ -262,7 +262,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Example: python tools/error_analysis.py --data ../shared/data/psfhs --weights aop-fast",
+        epilog="Example: python tools/error_analysis.py --data psfhs --weights aop-fast",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the pictures")
     parser.add_argument("--weights", metavar="W", help="artefact, its name, run folder or checkpoint")

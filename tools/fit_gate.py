@@ -182,8 +182,8 @@ def run(given: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Example: python tools/fit_gate.py aop-fast.onnx --data ../shared/data/psfhs --hc18 ../shared/data/hc18 "
-        "--mri ../shared/data/fetal_mri --out gated.onnx",
+        epilog="Example: python tools/fit_gate.py aop-fast.onnx --data psfhs --hc18 hc18 "
+        "--mri fetal_mri --out gated.onnx",
     )
     parser.add_argument("artefact", type=Path, metavar="FILE.onnx")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="images/, masks/ and the lists")

@@ -65,7 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Example: python tools/phantom_report.py --data ../shared/data/psfhs/images --out /tmp/sheet.png",
+        epilog="Example: python tools/phantom_report.py --data psfhs/images --out /tmp/sheet.png",
     )
     parser.add_argument("--data", type=Path, help="folder of real PNG frames; without it only phantoms are measured")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write the sheet to")

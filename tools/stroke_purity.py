@@ -195,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Example: python tools/stroke_purity.py --data ../shared/data/psfhs --names",
+        epilog="Example: python tools/stroke_purity.py --data psfhs --names",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with images/, masks/ and the label file")
     parser.add_argument("--labels", default="val.csv", help="label file, as given or below --data (default: val.csv)")

@@ -1,0 +1,173 @@
+"""What a reader follows works: links, command lines, error messages and Python of README, docs and cards."""
+
+import ast
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from aop_pose.cli.main import app
+from aop_pose.errors import AopPoseError
+from aop_pose.pipelines import pipeline_class
+from aop_pose.pipelines.config import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "weights").glob("*.md")),
+    *sorted((ROOT / "datasets").glob("*.md")),
+]
+READ = {page: page.read_text(encoding="utf-8") for page in PAGES}
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?:^ {4,}\S.*\n?)+", re.MULTILINE)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def prose(text):
+    """A page without its blocks of code and its spans of code."""
+    return re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))
+
+
+def anchors(text):
+    """The anchors of a page's headings, as forges and MkDocs both make them."""
+    heads = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    plain = (re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", head) for head in heads)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in plain}
+
+
+def command_lines(text, program):
+    """(Line, whole) for every command of a page: whole ones from blocks of code, parts from spans."""
+    blocks = [body for _, _, body in FENCE.findall(text)] + INDENTED.findall(FENCE.sub("", text))
+    for block in blocks:
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+            for part in re.split(r"&&|;|\(|\)", line) if "'^(" not in line else [line]:
+                if re.match(rf"\s*(\w+=\S+ )?{program}", part):
+                    yield re.sub(r"^\s*(\w+=\S+ )?", "", part), True
+    for span in re.findall(r"`([^`]+)`", FENCE.sub("", text)):
+        if span.startswith(f"{program}"):
+            yield " ".join(span.split()), False
+
+
+COMMANDS = [
+    pytest.param(line, whole, id=f"{name_of(page)}: {line}")
+    for page, text in READ.items()
+    for line, whole in command_lines(text, "aop-pose ")
+]
+TOOLS = [
+    pytest.param(line, id=f"{name_of(page)}: {line}")
+    for page, text in READ.items()
+    for line, _ in command_lines(text, "python tools/")
+]
+
+
+def parsed(words):
+    """(Command, options and arguments, what is left over); an option or command that does not exist raises."""
+    command = typer.main.get_command(app)
+    with command.make_context("aop-pose", [], resilient_parsing=True) as context:
+        words = list(words)
+        while hasattr(command, "get_command") and words and not words[0].startswith("-"):
+            found = command.get_command(context, words[0])
+            assert found is not None, f"no command {words[0]!r}"
+            command, words = found, words[1:]
+            context = command.context_class(command, parent=context, info_name=command.name)
+        values, rest, _ = command.make_parser(context).parse_args(words)
+    return command, values, rest
+
+
+@pytest.mark.parametrize(("line", "whole"), COMMANDS)
+def test_every_option_of_a_command_line_exists(line, whole):
+    words = [word for word in shlex.split(line, comments=True)[1:] if word not in ("...", "…")]
+    command, values, rest = parsed(words)
+    assert not rest, f"expected no more words, found {rest}"
+    if whole:
+        missing = [one.name for one in command.params if one.required and values.get(one.name) in (None, ())]
+        assert not missing, f"a whole command needs {missing}"
+    if command.name not in ("train", "pretrain"):
+        return
+    method = pipeline_class(values.get("method") or "yolo")
+    try:
+        load_config(method.config, method.presets(), values.get("preset") or method.preset, values.get("changes") or ())
+    except AopPoseError as error:
+        pytest.fail(str(error))
+
+
+@pytest.mark.parametrize("line", TOOLS)
+def test_every_option_of_a_tool_exists(line):
+    words = shlex.split(line, comments=True)
+    source = (ROOT / words[1]).read_text(encoding="utf-8")
+    source += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tools").glob("ablation*.py"))
+    missing = [word for word in words[2:] if word.startswith("--") and f'"{word}"' not in source]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page):
+    for link in LINK.findall(prose(READ[page])):
+        if re.match(r"https?:|mailto:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link}: no such file"
+        assert target.is_relative_to(ROOT), f"{link}: leads out of the repository"
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link}: no such heading"
+
+
+def test_the_readme_is_short_and_measures_early():
+    lines = READ[ROOT / "README.md"].splitlines()
+    assert len(lines) <= 130
+    assert any("aop-pose predict" in line for line in lines[:40])
+    assert any("Not a medical device" in line for line in lines[:10])
+    assert any("AGPL-3.0" in line for line in lines[:10])
+    assert {"pip install . && aop-pose demo", "pip install '.[train,test]' && pytest"} <= set(lines)
+
+
+def test_nothing_a_reader_sees_asks_for_files_beside_the_checkout():
+    texts = [*READ.items(), *((file, file.read_text()) for file in (ROOT / "weights").glob("*.json"))]
+    assert [name_of(page) for page, text in texts if "../shared" in text] == []
+
+
+def test_every_page_is_in_the_index_and_in_the_menu():
+    index, menu = READ[ROOT / "docs" / "index.md"], (ROOT / "mkdocs.yml").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
+    assert {page for page in pages if f" {page}\n" not in menu} == set()
+
+
+def test_the_messages_of_the_faq_are_those_of_the_code():
+    said = [
+        node.value
+        for path in (ROOT / "aop_pose").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    rows = re.findall(r"^\| `(.+?)` \|", READ[ROOT / "docs" / "faq.md"], re.MULTILINE)
+    assert len(rows) >= 20
+    parts = {part.strip(" :;,.") for row in rows for part in row.split("...") if part.strip(" :;,.()")}
+    assert {part for part in parts if not any(part in text for text in said)} == set()
+
+
+def test_the_python_of_the_docs_runs_as_it_stands(tmp_path, monkeypatch):
+    phantoms = sorted((ROOT / "datasets" / "phantom" / "images").glob("*.png"))
+    (tmp_path / "frames").mkdir()
+    shutil.copy(phantoms[0], tmp_path / "frame.png")
+    shutil.copy(phantoms[1], tmp_path / "frames")
+    blocks = [body for _, kind, body in FENCE.findall(READ[ROOT / "docs" / "python.md"]) if kind == "python"]
+    assert len(blocks) >= 2
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert "144.58" in run.stdout
+    assert (tmp_path / "results" / "results.csv").is_file()

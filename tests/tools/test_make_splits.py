@@ -1,0 +1,74 @@
+"""Name lists and converted labels give the label files of the published split, and nothing is parted wrongly."""
+
+import sys
+from pathlib import Path
+
+import make_splits
+import numpy as np
+import pytest
+
+from aop_pose.core.schemas import AOP
+from aop_pose.errors import UsageError
+from aop_pose.formats.csv_rows import read_list
+from aop_pose.formats.label import Label, Mask
+from aop_pose.formats.masks import points_from_mask
+from aop_pose.formats.registry import read_labels
+
+LISTS = Path(__file__).resolve().parents[2] / "datasets" / "splits" / "psfhs"
+
+
+@pytest.fixture
+def converted(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "lists").mkdir()
+    rows = [f'{name}.png,"({name}, 2)","(3, 4.5)","(5, 6)",{name}.1250' for name in "1234"]
+    (tmp_path / "data" / "labels.csv").write_text("\n".join(["Filename,PS1,PS2,FH1,AoP", *rows, ""]))
+    (tmp_path / "lists" / "val.txt").write_text("3.png\n1.png\n")
+    (tmp_path / "lists" / "unlabelled.txt").write_text("4.png\n")
+    return tmp_path
+
+
+def test_a_list_becomes_the_rows_of_its_frames_in_its_order(converted):
+    written = make_splits.make_splits(converted / "data", converted / "lists")
+    assert written == {"unlabelled_answers.csv": 1, "unlabelled.txt": 1, "val.csv": 2}
+    assert (converted / "data" / "val.csv").read_text() == (
+        "Filename,PS1,PS2,FH1,AoP\n"
+        '3.png,"(3, 2)","(3, 4.5)","(5, 6)",3.1250\n'
+        '1.png,"(1, 2)","(3, 4.5)","(5, 6)",1.1250\n'
+    )
+    assert (converted / "data" / "unlabelled.txt").read_text() == "4.png\n"
+    assert "4.png" in (converted / "data" / "unlabelled_answers.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [("1.png\n", "each frame in one list, found 1.png"), ("9.png\n", "expected a row for 9.png"), ("", "empty list")],
+)
+def test_a_frame_in_two_lists_or_without_a_row_is_refused_before_anything_is_written(converted, more, message):
+    (converted / "lists" / "zlast.txt").write_text(more)
+    with pytest.raises(UsageError, match=message):
+        make_splits.make_splits(converted / "data", converted / "lists")
+    assert not (converted / "data" / "val.csv").exists()
+
+
+def test_what_is_missing_is_said_in_a_line(monkeypatch, capsys, converted):
+    for data, lists in ((converted, converted / "lists"), (converted / "data", converted)):
+        monkeypatch.setattr(sys, "argv", ["make_splits.py", str(data), "--lists", str(lists)])
+        assert make_splits.main() == 2
+        assert capsys.readouterr().err.startswith("make_splits: error: ")
+
+
+def test_the_published_lists_of_psfhs_name_each_frame_once():
+    names = {file: read_list(LISTS / f"{file}.txt") for file in ("labelled", "val", "unlabelled")}
+    assert [len(listed) for listed in names.values()] == [300, 132, 626]
+    assert len(set().union(*names.values())) == 1058
+
+
+def test_labels_made_from_the_masks_are_those_the_figures_were_measured_with(shared_data):
+    folder = shared_data / "psfhs"
+    for file, every in (("labelled", 15), ("val", 10)):
+        rows = {label.name: label for label in read_labels(folder / f"{file}.csv", folder, AOP)}
+        for name in read_list(LISTS / f"{file}.txt")[::every]:
+            made = points_from_mask(Label(name, folder / "images" / name, mask=Mask(folder / "masks" / name)))
+            assert isinstance(made, Label)
+            assert np.array_equal(made.points, rows[name].points), name
