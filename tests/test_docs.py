@@ -158,11 +158,11 @@ def test_the_messages_of_the_faq_are_those_of_the_code():
     assert {part for part in parts if not any(part in text for text in said)} == set()
 
 
-def test_the_python_of_the_docs_runs_as_it_stands(tmp_path, monkeypatch):
-    phantoms = sorted((ROOT / "datasets" / "phantom" / "images").glob("*.png"))
-    (tmp_path / "frames").mkdir()
-    shutil.copy(phantoms[0], tmp_path / "frame.png")
-    shutil.copy(phantoms[1], tmp_path / "frames")
+def test_the_python_of_the_docs_runs_as_it_stands(tmp_path):
+    phantoms = ROOT / "datasets" / "phantom"
+    shutil.copytree(phantoms / "images", tmp_path / "frames")
+    shutil.copy(tmp_path / "frames" / "0000.png", tmp_path / "frame.png")
+    shutil.copy(phantoms / "labels.csv", tmp_path)
     blocks = [body for _, kind, body in FENCE.findall(READ[ROOT / "docs" / "python.md"]) if kind == "python"]
     assert len(blocks) >= 2
     run = subprocess.run(
@@ -171,3 +171,4 @@ def test_the_python_of_the_docs_runs_as_it_stands(tmp_path, monkeypatch):
     assert run.returncode == 0, run.stderr
     assert "144.58" in run.stdout
     assert (tmp_path / "results" / "results.csv").is_file()
+    assert (tmp_path / "evaluation" / "report.html").is_file()

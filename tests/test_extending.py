@@ -1,4 +1,4 @@
-"""Additions from another package, each by what CONTRIBUTING.md says it costs, used through the real command line."""
+"""Additions from another package, each by what docs/design.md says it costs, used through the real command line."""
 
 import csv
 import json
