@@ -12,7 +12,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PLACE = PurePosixPath("repository")
 PATTERNS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "datasets/*.md", "weights/*.md")
 _LINK = re.compile(r"(\]\()([^)\s:#]+)(#[^)\s]*)?(\))")
