@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import RowError
-from aop_pose.formats.format import FolderFormat, nested
-from aop_pose.formats.label import Label, Skipped
+from aop_pose.formats.format import FolderFormat, left_out, nested
+from aop_pose.formats.label import Label, LabelError, Skipped, check_below
 from aop_pose.formats.pictures import volume_shape
 from aop_pose.formats.points3d import points_schema
 
@@ -41,16 +41,19 @@ def _read(folder: Path) -> Iterator[Label | Skipped]:
         path = base / given
         missing = [name for name in points if number not in points[name]]
         try:
+            check_below(given)
             if missing:
                 raise RowError(f"no {', '.join(missing)} in loaddata.m")
             if not path.is_file():
                 raise RowError(f"no volume {given}")
             shape = volume_shape(path)
-        except (RowError, UnreadableError) as error:
+            keypoints = Keypoints.from_points(schema, [points[name][number] for name in points])
+            extras = {"ga_weeks": weeks.get(number, "")}
+            yield Label(path.name, path, shape, keypoints, index=None, extras=extras)
+        except LabelError as error:
+            yield left_out(error)
+        except (ValueError, AopPoseError) as error:
             yield Skipped(path.name, str(error))
-            continue
-        keypoints = Keypoints.from_points(schema, [points[name][number] for name in points])
-        yield Label(path.name, path, shape, keypoints, index=None, extras={"ga_weeks": weeks.get(number, "")})
 
 
 def _points(script: str, variable: str) -> dict[str, np.ndarray]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import HEAD
-from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, filename, number, read_rows
-from aop_pose.formats.format import FolderFormat, nested
+from aop_pose.formats.format import FolderFormat, left_out, nested
 from aop_pose.formats.head import OPTIONAL
-from aop_pose.formats.label import Label, Skipped
+from aop_pose.formats.label import Label, LabelError, Skipped, check_below
 from aop_pose.formats.pictures import picture_size, read_mask
 from aop_pose.geometry import ellipse_axes, largest_contour
 
@@ -37,7 +37,9 @@ def _read(folder: Path) -> Iterator[Label | Skipped]:
     for row in read_rows(_table(base), _COLUMNS):
         try:
             yield _frame(row, base / "training_set")
-        except (RowError, UnreadableError) as error:
+        except LabelError as error:
+            yield left_out(error)
+        except (RowError, AopPoseError) as error:
             yield Skipped(row.cells.get("filename") or f"{_FILE}:{row.line}", str(error))
 
 
@@ -48,6 +50,7 @@ def _frame(row: Row, pictures: Path) -> Label:
     known = [row.cells[column] for column in _COLUMNS[1:]]
     for column, text in zip(_COLUMNS[1:], known, strict=True):
         number(text, column)
+    check_below(name)
     path, outline = pictures / name, pictures / f"{Path(name).stem}_Annotation.png"
     for place in (path, outline):
         if not place.is_file():

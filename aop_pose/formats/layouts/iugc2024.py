@@ -18,8 +18,8 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.csv_rows import read_rows
-from aop_pose.formats.format import FolderFormat, nested
-from aop_pose.formats.label import Label, Mask, Skipped
+from aop_pose.formats.format import FolderFormat, left_out, nested
+from aop_pose.formats.label import Label, LabelError, Mask, Skipped
 
 _LOOKS_FOR = "train/, val/ or test/ with videos/ and seg/seg_info.csv"
 _SPLITS = ("train", "val", "test")
@@ -62,7 +62,10 @@ def _read_part(part: Path) -> Iterator[Label | Skipped]:
             else:
                 points = _points(landmarks.get(mask.name))
                 keypoints = None if points is None else Keypoints.from_points(AOP, points)
-                yield Label(name, video, keypoints=keypoints, mask=Mask(mask, VALUES), index=index)
+                try:
+                    yield Label(name, video, keypoints=keypoints, mask=Mask(mask, VALUES), index=index)
+                except LabelError as error:
+                    yield left_out(error)
 
 
 def _video(videos: Path, stem: str) -> Path | None:

@@ -16,8 +16,8 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, filename, header_of, point, read_rows
-from aop_pose.formats.format import FolderFormat
-from aop_pose.formats.label import Label, Skipped
+from aop_pose.formats.format import FolderFormat, left_out
+from aop_pose.formats.label import Label, LabelError, Skipped
 from aop_pose.formats.masks import pictures_in
 from aop_pose.formats.pictures import picture_size
 from aop_pose.io.discover import files_below
@@ -53,6 +53,8 @@ def _read_file(file: Path, folder: Path) -> Iterator[Label | Skipped]:
     for row in read_rows(file, tuple(columns.values())):
         try:
             yield _frame(row, columns, pictures, part)
+        except LabelError as error:
+            yield left_out(error)
         except (RowError, UnreadableError) as error:
             yield Skipped(f"{file.relative_to(folder).as_posix()}:{row.line}", str(error))
 
