@@ -206,10 +206,26 @@ def unmarked(coords: np.ndarray) -> np.ndarray:
 
 
 def filename(text: str) -> str:
-    """A picture's name with forward slashes; RowError where it is empty."""
+    """A picture's name with forward slashes; RowError where it is empty, or no system has such a name."""
     if not text:
         raise RowError("Filename: expected a file name, found an empty cell")
-    return text.replace("\\", "/")
+    name = text.replace("\\", "/")
+    if not can_be_a_name(name):
+        raise RowError(f"Filename: expected a file name, found {name[:40]!r}… of {len(name)} characters")
+    return name
+
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000
+
+
+def can_be_a_name(text: str) -> bool:
+    """False where a system would raise an error merely for being asked: a NUL character, or too many bytes."""
+    encoded = text.encode("utf-8", "surrogateescape").replace(b"\\", b"/")
+    return (
+        b"\0" not in encoded
+        and len(encoded) <= _LONGEST_PATH
+        and all(len(part) <= _LONGEST_NAME for part in encoded.split(b"/"))
+    )
 
 
 def read_list(file: Path) -> list[str]:
@@ -227,8 +243,8 @@ def read_list(file: Path) -> list[str]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        name = filename(line.strip())
         try:
+            name = filename(line.strip())
             seen.add(name, number)
         except RowError as error:
             raise UsageError(f"{file}:{number}: {error}") from None

@@ -14,7 +14,7 @@ from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.csv_rows import RowError, number
+from aop_pose.formats.csv_rows import RowError, can_be_a_name, number
 from aop_pose.formats.pictures import read_gray, read_mask
 from aop_pose.io.discover import KNOWN_SUFFIXES, is_passed_over
 from aop_pose.io.volumes import read_volume
@@ -209,8 +209,8 @@ def find_picture(data: Path, filename: str, folder: str = "images") -> Path:
 
 def check_below(name: str) -> None:
     """UsageError where a name in a label file, a list or a data.yaml is absolute, or climbs with ``..``."""
-    if "\0" in name:
-        raise UsageError(f"expected a file name, found one with a NUL character: {name.replace(chr(0), '?')}")
+    if not can_be_a_name(name):
+        raise UsageError(f"expected a file name, found {name[:40]!r}… of {len(name)} characters, or with a NUL")
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if parts[:1] in (("/",), ("//",)) or PureWindowsPath(name).is_absolute() or ".." in parts:
         raise UsageError(f"expected a name below the data folder, found {name}, which leads out of it")

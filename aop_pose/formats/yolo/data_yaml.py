@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from aop_pose.errors import UsageError
+from aop_pose.formats.csv_rows import can_be_a_name
 from aop_pose.formats.label import Skipped, check_below, within
 from aop_pose.io.discover import KNOWN_SUFFIXES, files_below
 
@@ -97,12 +98,13 @@ def read_data_yaml(source: Path) -> DataYaml:
         data = DataYaml.model_validate(values)
     except OSError as error:
         raise UsageError(f"{file}: expected a YOLO data file, found {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{file}: expected YAML, found {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UsageError(f"{file}: {key}: {first['msg'].lower()}") from error
+    # A ValueError is text that is not UTF-8, or a number of more digits than Python reads.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: expected YAML, found {' '.join(str(error).split())[:200]}") from error
     if not data.train and not data.val:
         raise UsageError(f"{file}: train: expected a folder of pictures or a list of them, found nothing")
     return data
@@ -141,6 +143,8 @@ def _inside(path: Path, root: Path, split: str) -> YoloPicture | Skipped:
 
 def _base(file: Path, data: DataYaml) -> Path:
     """The folder that ``path`` names, below that of the file."""
+    if not can_be_a_name(data.path):
+        raise UsageError(f"{file}: path: expected a folder, found {data.path[:40]!r}… of {len(data.path)} characters")
     base = file.parent / data.path
     if not base.resolve().is_relative_to(file.parent.resolve()):
         raise UsageError(
