@@ -40,7 +40,7 @@ from aop_pose.provenance import measuring_versions
 from aop_pose.stats.bootstrap import Estimate, Resampling
 
 TARGET_COVERAGE = 0.9
-"""What the calibration of stated intervals aims at where nothing else was asked for."""
+"""The share of stated intervals that calibration aims at where nothing else was asked for."""
 NO_IMAGE = Estimate(np.nan, None, 0)
 """A figure that no image has."""
 _LEAST_FOR_THIRDS = 9
@@ -51,7 +51,7 @@ PixelsOf = Callable[[int], np.ndarray]
 
 @attrs.frozen
 class Sides:
-    """What a person calls the two sides, and what is known of where they come from."""
+    """The names a person has for both sides, and facts of where they come from."""
 
     results: str
     reference: str
@@ -66,7 +66,7 @@ class Subset:
     """Some of the images, and the errors on them."""
 
     by: str
-    """What the images were cut by: a column, or a number in thirds."""
+    """The column, or the number in thirds, that the images were cut by."""
     label: str
     n: int
     n_missing: int
@@ -83,7 +83,7 @@ class Comparison:
     errors: Errors
     grouping: Grouping
     computed: tuple[Figure, ...]
-    """What each image adds to each figure."""
+    """Every figure, with the values that images add to it."""
     estimates: Mapping[str, Estimate]
     """By the name of a figure: its value over the images in which it has one, its interval, and how many they are."""
     twins: Mapping[str, Estimate]
@@ -103,7 +103,7 @@ class Comparison:
     notes: tuple[str, ...]
     """One line each: what a reader should know before believing the figures."""
     manifest: Mapping[str, Any]
-    """What made the numbers (see ``manifest``)."""
+    """Versions, models and runs behind the numbers (see ``manifest``)."""
     pixels: PixelsOf | None = None
     """The pictures, where they were given."""
 
@@ -303,7 +303,7 @@ def _subsets(
 
 
 def _cuts(matched: Matched, errors: Errors, quality: np.ndarray | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What the images are cut by, the label and the mask of each subset."""
+    """Column or number, label and mask of each subset."""
     for column, texts in subset_columns(matched.columns).items():
         for text in sorted(set(texts)):
             yield column, text or "(empty)", np.array([other == text for other in texts])
@@ -320,7 +320,7 @@ def _cuts(matched: Matched, errors: Errors, quality: np.ndarray | None) -> Itera
 
 
 def reference_words(quantity: Quantity) -> str:
-    """What the images are cut by where it is the true value of a quantity."""
+    """The words for a cut by the true value of a quantity."""
     return f"{quantity.reference_title} (reference)"
 
 
@@ -372,7 +372,7 @@ def _entries(name: str, estimate: Estimate, usual: int) -> dict[str, Any]:
 
 
 def _n_entry(name: str, estimate: Estimate, usual: int) -> dict[str, int]:
-    """How many images a figure is over, where it is not the usual number."""
+    """The number of images of a figure, where it is not the usual one."""
     return {} if estimate.n is None or estimate.n == usual else {f"{name}_n": estimate.n}
 
 

@@ -36,7 +36,7 @@ class PlaneErrors:
     angles: np.ndarray
     """Degrees between the two planes, 0 to 90."""
     true: np.ndarray
-    """Whether the true points have a plane, bool."""
+    """Images whose true points have a plane, bool."""
 
 
 @attrs.frozen(eq=False)
@@ -275,7 +275,7 @@ def pck_curve(distances: np.ndarray, limit: float = PCK_LIMIT_MM, steps: int = 2
 
 
 def area_shares(distances: np.ndarray, limit: float = PCK_LIMIT_MM) -> np.ndarray:
-    """What each distance adds to the area under the PCK curve, in [0, 1]; their mean is the AUC. NaN stays NaN.
+    """Share of the area under the PCK curve that each distance adds, in [0, 1]; their mean is the AUC. NaN stays NaN.
 
     A point of error e is within all thresholds from e to the limit, so its share of the area is 1 - e / limit, or 0
     where e is beyond: the area is exact, whatever thresholds a curve is drawn at.

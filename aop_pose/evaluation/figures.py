@@ -1,4 +1,4 @@
-"""The figures of ``metrics.json``: what each image adds to a figure, and how that is summed.
+"""The figures of ``metrics.json``: the values that images add to a figure, and the way they are summed.
 
 A figure is over the images in which it has a value. Its twin ``NAME_with_missing`` counts what was not predicted as
 well: a point is off by the diagonal of its image, so it is within no threshold, a quantity by ``Quantity.missing`` or
@@ -75,7 +75,7 @@ class Figure:
     name: str
     """Key in ``metrics.json``."""
     values: np.ndarray
-    """What each image adds, shape (images, k); NaN where it adds nothing."""
+    """Values that each image adds, shape (images, k); NaN where it adds nothing."""
     how: Summed | Quantile
     filled: np.ndarray | None = None
     """The same with what is missing counted, infinite where nobody knows as how much; None = it has no twin."""
@@ -174,7 +174,7 @@ def promised(errors: Errors) -> Entries:
 
 
 def counts(errors: Errors) -> Entries:
-    """How many images and points there are and what is said of all figures, as ``metrics.json`` has it."""
+    """Numbers of images and points, the scale and the limits of thresholds, as ``metrics.json`` has them."""
     images: Entries = {
         "n": len(errors.measured), "n_missing": int((~errors.measured).sum())
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which frames belong together when intervals are drawn, and which rows a table is cut into."""
+"""Groups of frames that are drawn together for intervals, and the columns that cut a table into rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Grouping:
     """Shape (frames,), any values; equal = one group."""
     words: str
     note: str = ""
-    """What a reader should know of the groups, "" where nothing."""
+    """A doubt that a reader should know of, "" where there is none."""
 
 
 def every_frame_alone(count: int, asked: str = "neither --images nor --group says") -> Grouping:

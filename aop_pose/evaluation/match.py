@@ -1,4 +1,4 @@
-"""Which row of ``results.csv`` answers which image of a truth file."""
+"""Rows of ``results.csv`` and the images of a truth file that they answer."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Matched:
     models: tuple[str, ...] = ()
     """Every model that the matched rows name."""
     millimetres: Millimetres | None = None
-    """What is known of pictures in millimetres; None where nothing is."""
+    """Pixel sizes and stated lengths of pictures; None where no pixel size is known."""
 
 
 def is_measured(row: Row, coords: np.ndarray, schema: Schema, where: str) -> tuple[str, bool]:
@@ -104,7 +104,7 @@ def is_measured(row: Row, coords: np.ndarray, schema: Schema, where: str) -> tup
 
 
 def has_points(coords: np.ndarray, schema: Schema) -> bool:
-    """Whether points (points, axes) are enough to compare: all of a picture, any of a volume."""
+    """True where points (points, axes) are enough to compare: all of a picture, any of a volume."""
     found = np.isfinite(coords).all(axis=1)
     return bool(found.all() if schema.dimensions == 2 else found.any())
 
@@ -377,7 +377,7 @@ _TIME = "#"
 
 
 def image_name(file: str, index: int) -> str:
-    """What an image is called: its file, and from the second frame or time point on ``#`` and its index."""
+    """The name of an image: its file, and from the second frame or time point on ``#`` and its index."""
     return f"{file}{_TIME}{index}" if index else file
 
 

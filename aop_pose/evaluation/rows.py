@@ -1,4 +1,4 @@
-"""What rows and label files state beside their points: how large a pixel is, and the expert's own numbers."""
+"""Statements of rows and label files beside their points: the size of a pixel, and the expert's own numbers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PIXEL_SIZE_TOLERANCE = 0.01
 
 @attrs.frozen(eq=False)
 class Millimetres:
-    """What is known in millimetres, one entry per true frame, NaN where unknown."""
+    """Sizes of pixels and stated lengths, one entry per true frame, NaN where unknown."""
 
     per_pixel: np.ndarray
     """Shape (frames,), millimetres along a side of a square pixel."""
     stated: Mapping[str, np.ndarray] = attrs.field(factory=dict)
-    """By ``Quantity.key``, what an expert states in the place of the true points, shape (frames,)."""
+    """By ``Quantity.key``, lengths that an expert states in the place of the true points, shape (frames,)."""
 
 
 def pixel_size_of(row: Row, schema: Schema, where: str) -> float:
@@ -46,7 +46,7 @@ def pixel_size_of(row: Row, schema: Schema, where: str) -> float:
 def millimetres_of(
     columns: Mapping[str, Sequence[str]], of_results: np.ndarray, names: Sequence[str], notes: list[str], schema: Schema
 ) -> Millimetres | None:
-    """What a truth file and the results say in millimetres; None where no pixel size is known or none is needed.
+    """Pixel sizes and stated lengths of a truth file and the results; None without a pixel size or need of it.
 
     Args:
         columns: those of the truth file beside its points, one text a frame.

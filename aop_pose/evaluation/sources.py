@@ -1,4 +1,4 @@
-"""What ``evaluate`` compares: results tables or label files, told apart by their headers, and their pictures."""
+"""The two sides of ``evaluate``: results tables or label files, told apart by their headers, and their pictures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Pictures:
 
 
 def grouping_of(group: str, regex: str, truth: Truth, pictures: Pictures | None) -> Grouping:
-    """What ``--group`` and ``--group-regex`` ask for; UsageError where both do."""
+    """The groups that ``--group`` or ``--group-regex`` ask for; UsageError where both do."""
     if group != AUTO:
         if regex:
             raise UsageError(f"expected one of --group and --group-regex, found --group {group} beside it")
@@ -129,7 +129,7 @@ def _is(text: str, value: float) -> bool:
 
 
 def _labels(format: Format, file: Path) -> list[Label | Skipped]:
-    """What a label file gives without its pictures; points that nobody marked are NaN."""
+    """Labels of a file without their pictures; points that nobody marked are NaN."""
     return list(labels_of(format, file, Reading(pictures="none", missing=True)))
 
 
@@ -152,7 +152,7 @@ def _checked(schema: Schema) -> list[Quantity]:
 
 
 def _stated(label: Label, quantity: Quantity) -> float:
-    """What stands beside the points, NaN where nothing does; UsageError where it is no number."""
+    """The number beside the points, NaN where there is none; UsageError where it is no number."""
     text = called(label.extras, quantity.label_column)
     try:
         return number(text, quantity.label_column) if text else math.nan

@@ -1,11 +1,13 @@
 """The figures of a comparison, against plain numpy and against what must show."""
 
+import json
+
 import attrs
 import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.comparison import Comparison, manifest
 from aop_pose.evaluation.figures import promised
 from aop_pose.evaluation.grouping import every_frame_alone, grouped_by, subset_columns
 from lib.means import group_bootstrap
@@ -117,3 +119,20 @@ def test_pictures_of_several_sizes_without_a_scale_are_said():
     sizes[4] = 1024, 768
     again = Comparison.of(attrs.evolve(compared.matched, sizes=sizes), compared.grouping)
     assert again.notes[0].startswith("pictures of 2 sizes (256x256 to 1024x768): pixel errors are means over unlike")
+
+
+def test_facts_are_those_beside_the_results(tmp_path):
+    facts = {"model": "m@12345678", "artefact_sha256": "12345678", "calibration": "none", "sources": ["private/x"]}
+    (tmp_path / "results.json").write_text(f'{{"run": {json.dumps(facts)},\n"results": [\n]}}\n')
+    made = manifest(["m@12345678"], tmp_path / "results.csv", tmp_path / "labels.csv")
+    assert made["models"] == ["m@12345678"]
+    assert made["results_run"] == {"model": "m@12345678", "artefact_sha256": "12345678", "calibration": "none"}
+    assert made["reference_run"] is None
+    assert made["versions"]["numpy"]
+
+
+def test_a_table_without_its_document_or_with_a_damaged_one_has_no_facts(tmp_path):
+    assert manifest([], tmp_path / "results.csv", tmp_path / "results.csv")["results_run"] is None
+    for text in ("", "{", "[]", '{"run": 3,\n', "\x00"):
+        (tmp_path / "results.json").write_text(text)
+        assert manifest([], tmp_path / "results.csv", tmp_path / "l.csv")["results_run"] is None

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: ``metrics.json``, ``per_frame.csv``, the page, and a table for the terminal."""
+"""The files of an evaluation: ``metrics.json``, ``per_frame.csv``, the page, and a table for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chart as inline SVG: axes with round ticks, dots, lines, bands and words. Colours are classes of ``page.css``."""
+"""Building blocks of a page: a chart as inline SVG, a table, the document. Colours are classes of ``page.css``."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def _worst(comparison: Comparison) -> str:
     main = comparison.errors.main
     if comparison.pixels is None or main is None:
         return ""
-    pictures = plots.worst_pictures(comparison, main, comparison.pixels)
+    pictures = plots.drawn_worst(comparison, main, comparison.pixels)
     if not pictures:
         return ""
     cells = [
@@ -254,7 +254,7 @@ def _how_in_pictures(comparison: Comparison) -> list[str]:
 
 
 def _how_of_quantities(comparison: Comparison) -> list[str]:
-    """How points and quantities are compared, where a schema has something to say of it."""
+    """Sentences on the comparison of points and quantities, where a schema has something to say of it."""
     schema, millimetres = comparison.errors.schema, comparison.matched.millimetres
     words = []
     if schema.interchangeable:

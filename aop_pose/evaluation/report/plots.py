@@ -126,7 +126,7 @@ _JPEG_QUALITY = 80
 
 
 @attrs.frozen
-class Picture:
+class WorstFrame:
     """One frame with both sets of points, and what to say under it."""
 
     svg: str
@@ -141,20 +141,20 @@ def worst_frames(comparison: Comparison, quantity: Quantity) -> np.ndarray:
     return order[np.isfinite(difference[order])][:WORST]
 
 
-def worst_pictures(comparison: Comparison, main: Quantity, pixels: PixelsOf) -> list[Picture]:
+def drawn_worst(comparison: Comparison, main: Quantity, pixels: PixelsOf) -> list[WorstFrame]:
     """The worst frames drawn: the reference dashed, the results solid."""
-    pictures = []
+    found = []
     for position in worst_frames(comparison, main):
         error = comparison.errors.differences[main.key][position]
         reference = comparison.errors.true_values[main.key][position]
-        pictures.append(
-            Picture(
+        found.append(
+            WorstFrame(
                 svg=_drawn(comparison, int(position), pixels(int(position))),
                 name=comparison.matched.names[position],
                 error=f"{error:+.1f}{main.sign} at {reference:.1f}{main.sign}".replace("-", "\N{MINUS SIGN}"),
             )
         )
-    return pictures
+    return found
 
 
 def _drawn(comparison: Comparison, position: int, pixels: np.ndarray) -> str:

@@ -36,7 +36,7 @@ def thousandths(value: float) -> str:
 
 
 def in_unit(unit: str) -> Show:
-    """How a value is written: of a unit, a share in percent ("%"), or a correlation ("")."""
+    """The writing of a value: of a unit, of a share in percent ("%"), or of a correlation ("")."""
     if unit == "%":
         return percent
     return (lambda value: f"{value:.2f}{SIGNS[unit]}") if unit in SIGNS else thousandths
@@ -251,17 +251,15 @@ def _thresholds(comparison: Comparison, quantity: Quantity) -> str:
 
 def subsets(comparison: Comparison) -> str:
     """A row per device or centre, and per third of the main quantity, the contrast and the stated width."""
-    main = comparison.errors.main
-    if not comparison.subsets or main is None:
+    if not comparison.subsets:
         return ""
-    show = in_unit(main.unit)
-    columns: dict[str, tuple[str, Show]] = {
-        f"{main.title} error": (main.figure("mae"), show),
-        "bias": (main.figure("bias"), show),
-        "MRE": ("mre_px", in_unit("px")),
-    }
-    if f"{main.key}_interval_coverage" in comparison.estimates:
-        columns |= {"intervals hold": (f"{main.key}_interval_coverage", percent)}
+    columns: dict[str, tuple[str, Show]] = {}
+    if (main := comparison.errors.main) is not None:
+        show = in_unit(main.unit)
+        columns |= {f"{main.title} error": (main.figure("mae"), show), "bias": (main.figure("bias"), show)}
+    columns["MRE"] = "mre_px", in_unit("px")
+    if main is not None and f"{main.key}_interval_coverage" in comparison.estimates:
+        columns["intervals hold"] = f"{main.key}_interval_coverage", percent
     rows, before = [], ""
     for subset in comparison.subsets:
         usual = subset.n - subset.n_missing
