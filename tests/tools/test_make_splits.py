@@ -14,7 +14,8 @@ from aop_pose.formats.label import Label, Mask
 from aop_pose.formats.masks import points_from_mask
 from aop_pose.formats.registry import read_labels
 
-LISTS = Path(__file__).resolve().parents[2] / "datasets" / "splits" / "psfhs"
+SPLITS = Path(__file__).resolve().parents[2] / "datasets" / "splits"
+LISTS = SPLITS / "psfhs"
 
 
 @pytest.fixture
@@ -58,10 +59,25 @@ def test_what_is_missing_is_said_in_a_line(monkeypatch, capsys, converted):
         assert capsys.readouterr().err.startswith("make_splits: error: ")
 
 
-def test_the_published_lists_of_psfhs_name_each_frame_once():
-    names = {file: read_list(LISTS / f"{file}.txt") for file in ("labelled", "val", "unlabelled")}
-    assert [len(listed) for listed in names.values()] == [300, 132, 626]
-    assert len(set().union(*names.values())) == 1058
+@pytest.mark.parametrize(
+    ("data", "lengths"),
+    [
+        ("psfhs", {"labelled": 300, "val": 132, "unlabelled": 626}),
+        ("hc18", {"train": 678, "val": 170}),
+        ("fetal-mri", {"labelled": 31}),
+    ],
+)
+def test_the_published_lists_name_each_frame_once(data, lengths):
+    names = {file: read_list(SPLITS / data / f"{file}.txt") for file in lengths}
+    assert {file: len(listed) for file, listed in names.items()} == lengths
+    assert len(set().union(*names.values())) == sum(lengths.values())
+
+
+def test_no_woman_of_hc18_stands_in_both_lists():
+    women = [
+        {name.partition("_")[0] for name in read_list(SPLITS / "hc18" / f"{file}.txt")} for file in ("train", "val")
+    ]
+    assert not women[0] & women[1]
 
 
 def test_labels_made_from_the_masks_are_those_the_figures_were_measured_with(shared_data):
