@@ -61,12 +61,11 @@ def test_the_floor_is_the_mean_of_the_training_landmarks(tmp_path):
     data = write_faces(tmp_path / "set", count=5)
     labelled = read_labels(data / "labels.csv", data, None)
     one, other, third = (labelled[number] for number in (0, 2, 4))
-    for name, point in one.points.items():
-        other.points[name] = point + np.array([4, 0, 0])
-        third.points[name] = point + np.array([2, 3, 0])
+    other.points[:] = one.points + np.array([4, 0, 0])
+    third.points[:] = one.points + np.array([2, 3, 0])
     errors = crossval.floor_errors([one, other], [third], FETAL_FACE)
     assert errors == {"v4.nii.gz": pytest.approx([6.0, 6.0, 6.0])}
-    third.points["left_eye"], third.points["right_eye"] = third.points["right_eye"], third.points["left_eye"]
+    third.points[[1, 2]] = third.points[[2, 1]]
     exchanged = crossval.floor_errors([one, other], [third], FETAL_FACE)["v4.nii.gz"]
     assert min(exchanged[1:]) > 6.5
     free = crossval.floor_errors([one, other], [third], FETAL_FACE, free=True)
