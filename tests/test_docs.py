@@ -172,3 +172,12 @@ def test_the_python_of_the_docs_runs_as_it_stands(tmp_path):
     assert "144.58" in run.stdout
     assert (tmp_path / "results" / "results.csv").is_file()
     assert (tmp_path / "evaluation" / "report.html").is_file()
+
+
+def test_every_figure_that_is_defined_is_one_that_evaluate_writes():
+    expected = ROOT / "tests" / "golden" / "expected"
+    written = "\n".join(path.read_text(encoding="utf-8") for path in sorted(expected.rglob("*.txt")))
+    firsts = re.findall(r"^\| (`.+?) \|", READ[ROOT / "docs" / "evaluate.md"], re.MULTILINE)
+    names = {name for first in firsts for name in re.findall(r"`([a-z0-9_]+)`", first)}
+    assert len(names) > 30
+    assert {name for name in names if not re.search(rf"\b{name}\b", written)} == set()
