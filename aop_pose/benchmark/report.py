@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from aop_pose import __version__
 from aop_pose.benchmark.compare import MAIN, METRICS, Benchmark, MethodRow, Pair
 from aop_pose.benchmark.plan import SCALE
 from aop_pose.evaluation.errors import rounded
-from aop_pose.evaluation.report.html import Axis, Chart, document, table
+from aop_pose.evaluation.report.html import Axis, Chart, document, escape, table
 from aop_pose.io.files import replacing
 from aop_pose.stats.bootstrap import Estimate
 

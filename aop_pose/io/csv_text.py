@@ -19,12 +19,14 @@ _MARKS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _WRITTEN_MARK = re.compile(r"\\u(061c|200[ef]|202[a-e]|206[6-9])")
 
 
+def straight(text: str) -> str:
+    """The same text with the marks that turn the direction of writing as ``\\uNNNN``, for tables and pages."""
+    return text if text.isascii() else _MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
+
+
 def harmless(text: str) -> str:
     """A cell as it is written."""
-    if text.isascii() or _MARKS.search(text) is None:
-        marked = text
-    else:
-        marked = _MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
+    marked = straight(text)
     return f"'{marked}" if _is_run(marked.lstrip("'")) else marked
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -71,33 +73,43 @@ def locked(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK
     _check_is_folder(folder)
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = open(path, "ab")  # noqa: SIM115  # closed by the with statement below
     except OSError as error:
         raise _unwritable(folder, error) from None
-    with stream:
-        try:
-            _lock(stream.fileno())
-        except (BlockingIOError, PermissionError):
-            raise UsageError(
-                f"--out: another run is writing to {folder}; wait until it is done, or choose another folder"
-            ) from None
-        except OSError:
-            pass
-        if not _is_the_file(stream.fileno(), path):
-            # The run before removed it between our opening and our locking it: another one may hold the next.
-            raise UsageError(f"--out: another run has just written to {folder}; start this one again")
-        try:
-            yield
-        finally:
-            # Held while it goes, so that nobody locks a file that is on its way out.
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-    if sys.platform == "win32":
-        # It removes no open file; one that the next run has opened stays.
+    try:
+        with stream:
+            _hold(stream.fileno(), path)
+            try:
+                yield
+            finally:
+                # Held while it goes, so that nobody locks a file that is on its way out.
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+    finally:
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            if sys.platform == "win32":
+                # It removes no open file; one that the next run has opened stays.
+                path.unlink(missing_ok=True)
+            if made:
+                # A folder in which nothing was written: it is removed only where it is empty.
+                folder.rmdir()
+
+
+def _hold(descriptor: int, path: Path) -> None:
+    try:
+        _lock(descriptor)
+    except (BlockingIOError, PermissionError):
+        raise UsageError(
+            f"--out: another run is writing to {path.parent}; wait until it is done, or choose another folder"
+        ) from None
+    except OSError:
+        pass
+    if not _is_the_file(descriptor, path):
+        # The run before removed it between our opening and our locking it: another one may hold the next.
+        raise UsageError(f"--out: another run has just written to {path.parent}; start this one again")
 
 
 def _is_the_file(descriptor: int, path: Path) -> bool:
@@ -221,9 +233,9 @@ def appearing(
     """
     dst = dst.resolve()
     _check(dst, overwrite, source, ours)
-    part = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.part")
-    old = dst.with_name(f".{dst.name[:40]}.{os.getpid()}.old")
+    part, old = (dst.with_name(f".{dst.name[:40]}.{os.getpid()}.{end}") for end in _ENDS)
     try:
+        _remove_stale(dst)
         part.mkdir(parents=True)
     except OSError as error:
         raise UsageError(f"{dst} cannot be written: {error.strerror}; choose another folder") from None
@@ -237,6 +249,31 @@ def appearing(
         if old.exists() and not dst.exists():
             old.rename(dst)
         shutil.rmtree(old, ignore_errors=True)
+
+
+_ENDS = ("part", "old")
+
+
+def _remove_stale(dst: Path) -> None:
+    """Remove what killed processes left beside ``dst``; one that is still at work keeps its own."""
+    for path in dst.parent.glob(f".{glob.escape(dst.name[:40])}.*"):
+        found = re.fullmatch(rf"\.{re.escape(dst.name[:40])}\.(\d+)\.({'|'.join(_ENDS)})", path.name)
+        if found and not _is_running(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    """True where it cannot be known, too."""
+    if sys.platform == "win32":
+        # There a signal 0 ends a process.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _check(dst: Path, overwrite: bool, source: Path | None, ours: frozenset[str]) -> None:

@@ -9,6 +9,7 @@ import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,10 @@ from aop_pose.errors import UsageError
 from aop_pose.formats.label import Label, resolve
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.weights import AnyPredictor
+from aop_pose.io.folders import locked
 from aop_pose.pipelines.config import Config, FrameConfig, LightningConfig, changed, load_config
 from aop_pose.pipelines.job import LABELS, Job, gpus_of
-from aop_pose.pipelines.run import RunFolder, read_record
+from aop_pose.pipelines.run import RunFolder, leads, read_record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -207,7 +209,9 @@ class Pipeline(ABC):
         if not self.stages[stage].labels and job.labels != LABELS:
             raise UsageError(f"--labels: {stage} --method {self.name} reads no labels; name the frames with --list")
         RunFolder.check_free(job.out, job.resume)
-        return self.fit(stage, job, config, options)
+        # Of several processes that train together one holds the folder.
+        with locked(job.out) if leads() else nullcontext():
+            return self.fit(stage, job, config, options)
 
     def _options(self, stage: str, given: Mapping[str, Any]) -> Options:
         """The options of a stage; UsageError for one that it does not take."""

@@ -23,6 +23,7 @@ from aop_pose import provenance
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import usable_cores
 from aop_pose.io.files import replacing
+from aop_pose.io.folders import LOCK
 from aop_pose.pipelines.config import Config
 from aop_pose.pipelines.job import Job, leads
 
@@ -77,7 +78,7 @@ class RunFolder:
         if resume:
             if read_record(path).get("finished"):
                 raise UsageError(f"--resume: the run in {path} is finished")
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and any(one.name != LOCK for one in path.iterdir()):
             raise UsageError(f"--out: {path} is not empty; add --resume to go on with a run, or choose another folder")
 
     def _check_same(

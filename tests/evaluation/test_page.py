@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aop_pose.evaluation.grouping import contrast
-from aop_pose.evaluation.report.html import Axis
+from aop_pose.evaluation.report.html import Axis, escape
 from aop_pose.evaluation.report.page import page
 from aop_pose.evaluation.report.plots import worst_frames
 from tests.evaluation.comparisons import comparison
@@ -136,3 +136,7 @@ def test_it_prints_to_two_pages(tmp_path):
     command = ["chromium", *(f"--{flag}" for flag in flags), *places]
     subprocess.run([*command, (tmp_path / "report.html").as_uri()], check=True, capture_output=True, timeout=60)
     assert re.findall(rb"/Type\s*/Pages\b.*?/Count (\d+)", (tmp_path / "r.pdf").read_bytes(), re.DOTALL) == [b"2"]
+
+
+def test_a_name_neither_marks_up_a_page_nor_turns_its_writing():
+    assert escape("<b>\u202egnp.exe") == "&lt;b&gt;\\u202egnp.exe"

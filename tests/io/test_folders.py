@@ -1,6 +1,7 @@
 """The folder a run writes: whose it is, and what is removed from it."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from aop_pose.errors import UsageError
 from aop_pose.io import folders
 from aop_pose.io.files import replacing
-from aop_pose.io.folders import DOCUMENT, LOCK, OVERLAYS, STARTED, TABLE, claim, is_drawn, locked
+from aop_pose.io.folders import DOCUMENT, LOCK, OVERLAYS, STARTED, TABLE, appearing, claim, is_drawn, locked
 
 IDENTITY = {"model": "m@1", "sources": ["a"]}
 
@@ -106,4 +107,21 @@ def test_a_folder_is_free_again_and_keeps_no_lock(tmp_path):
     for _ in range(2):
         with locked(tmp_path / "out"):
             pass
-    assert list((tmp_path / "out").iterdir()) == []
+    # It was made for the lock, and nothing was written into it.
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "kept").mkdir()
+    with locked(tmp_path / "kept"):
+        pass
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_killed_processes_left_of_a_data_set_goes_and_what_is_at_work_stays(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    stays = [f".set.{os.getppid()}.part", f".other.{gone.pid}.part"]
+    for name in (f".set.{gone.pid}.part", f".set.{gone.pid}.old", *stays):
+        (tmp_path / name / "images").mkdir(parents=True)
+    with appearing(tmp_path / "set", overwrite=False) as part:
+        (part / "labels.csv").touch()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted(["set", *stays])

@@ -19,6 +19,7 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 import torch  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
+from aop_pose.io.folders import locked  # noqa: E402
 from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.io.volumes import read_volume  # noqa: E402
 from aop_pose.pipelines import PIPELINES, load_weights, method_of, open_weights, pipeline  # noqa: E402
@@ -228,6 +229,16 @@ def test_a_run_is_not_written_over(runs):
         runs.train("run", "epochs=2", resume=True, **runs.settings)
     with pytest.raises(UsageError, match="expected a run folder"):
         runs.train("never", "epochs=2", resume=True)
+
+
+def test_two_trainings_do_not_write_into_one_folder(runs, tmp_path):
+    shutil.copytree(runs.folder / "run", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "finished": False}))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with locked(tmp_path / "run"), pytest.raises(UsageError, match="another run is writing to"):
+        runs.train(tmp_path / "run", "epochs=2", resume=True, **runs.settings)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_an_interrupted_run_goes_on_only_as_it_began(runs, tmp_path):

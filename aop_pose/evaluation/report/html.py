@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
 from importlib.resources import files
 
 import attrs
 import numpy as np
+
+from aop_pose.io.csv_text import straight
 
 WIDTH, HEIGHT = 420.0, 290.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 12.0, 42.0
@@ -120,6 +122,11 @@ class Chart:
 
 def _tick(value: float) -> str:
     return f"{round(value, 6) + 0:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def escape(text: str) -> str:
+    """Text of others as it may stand in a page: no markup, and nothing that turns the direction of writing."""
+    return html.escape(straight(text))
 
 
 def document(title: str, body: Iterable[str]) -> str:

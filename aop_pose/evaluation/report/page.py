@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
 from aop_pose import __version__
@@ -12,7 +10,7 @@ from aop_pose.evaluation.comparison import Comparison, reference_words
 from aop_pose.evaluation.errors import PCK_LIMIT_MM
 from aop_pose.evaluation.grouping import QUALITY_WORDS
 from aop_pose.evaluation.report import plots, tables
-from aop_pose.evaluation.report.html import document
+from aop_pose.evaluation.report.html import document, escape
 from aop_pose.evaluation.report.tables import in_unit
 from aop_pose.stats.bootstrap import LEAST_GROUPS
 

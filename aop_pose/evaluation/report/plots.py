@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
 
 import attrs
 import cv2
@@ -15,7 +14,7 @@ from aop_pose.errors import AopPoseError
 from aop_pose.evaluation.comparison import Comparison, PixelsOf, Subset
 from aop_pose.evaluation.errors import PCK_LIMIT_MM, pck_curve
 from aop_pose.evaluation.figures import swapped
-from aop_pose.evaluation.report.html import Axis, Chart
+from aop_pose.evaluation.report.html import Axis, Chart, escape
 from aop_pose.stats.bootstrap import Estimate
 
 

@@ -8,14 +8,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aop_pose import __version__
-from aop_pose.evaluation.report.html import Axis, Chart, document, table
+from aop_pose.evaluation.report.html import Axis, Chart, document, escape, table
 from aop_pose.io.files import replacing
 from aop_pose.pipelines.run import METRICS, RECORD, read_record
 from aop_pose.pipelines.yolo.config import STAGES_FOLDER
