@@ -28,7 +28,7 @@ from tests.pipelines.killing import Killed  # noqa: E402
 
 
 def pretrain_tiny(data, out, *changes, segmenter="geometry", boxes=None, **settings):
-    options = {"segmenter": segmenter, "boxes": boxes}
+    options = {"segmenter": segmenter} if boxes is None else {"boxes": boxes}
     return train_tiny(data, out, "epochs=1", *changes, verb="pretrain", options=options, **settings)
 
 
