@@ -202,6 +202,6 @@ def test_boxes_that_do_not_fit_are_refused(tmp_path, phantom_set, boxes):
     shutil.copytree(folder / "labels" / "train", folder / "labels" / "train" / "more")
     with pytest.raises(UsageError, match="under another name"):
         add_boxes([EXAMPLE], ["a.png"], folder)
-    with pytest.raises(UsageError, match=r"data\.yaml"):
+    with pytest.raises(UsageError, match=r"expected a YOLO data file"):
         train_tiny(phantom_set, tmp_path / "run", "epochs=1", options={"boxes": tmp_path / "nowhere"})
     assert not (tmp_path / "run").exists()
