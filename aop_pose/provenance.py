@@ -22,7 +22,7 @@ MEASURING = {
         "opencv-contrib-python",
     ),
 }
-"""What numbers depend on -> names under which it may be installed."""
+"""The packages that numbers depend on -> names under which each may be installed."""
 TRAINING = {
     "torch": ("torch",),
     "torchvision": ("torchvision",),

@@ -232,6 +232,13 @@ def test_a_folder_is_seen_at_a_glance():
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_docstring_says_what_a_thing_is(path):
+    questions = re.compile(r'"""(What|Who|Whether|How|Which|Where|When)\b.*')
+    found = [match[0] for match in questions.finditer(path.read_text(encoding="utf-8"))]
+    assert not found, f"{name_of(path)}: {found[0]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_angles_are_computed_in_geometry_only(path):
     if room_of(path) == "geometry":
         return

@@ -16,7 +16,7 @@ from aop_pose.evaluation.rows import Millimetres
 
 CLOSE_PERCENT = 2.5
 PCK_LIMIT_MM = 20.0
-"""Where the curve ends. FetusMapV2 does not state it; its tables 2 and 3 agree with 1 - ED / 20 mm (point 5 of UPatch:
+"""The end of the curve. FetusMapV2 does not state it; its tables 2 and 3 agree with 1 - ED / 20 mm (point 5 of UPatch:
 2.03 mm and 89.89 %, point 2 of UNet: 2.46 mm and 87.69 %)."""
 WORST_ANGLE_DEG = 90.0
 """Between two planes, and what a missing one counts as."""

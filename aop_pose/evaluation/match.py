@@ -59,7 +59,7 @@ class Truth:
 
 @attrs.frozen(eq=False)
 class Grids:
-    """Where the voxels of each true volume lie."""
+    """The place of the voxels of each true volume."""
 
     affines: np.ndarray
     """Shape (volumes, 4, 4): voxel indices -> mm."""

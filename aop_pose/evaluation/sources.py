@@ -209,7 +209,7 @@ def _check_columns(file: Path, schema: Schema) -> None:
 
 
 def grids_of(truth: Truth, folder: Path) -> Grids:
-    """Where the voxels of each true volume lie, from the headers of ``folder/Filename`` or ``folder/volumes/Filename``.
+    """Places of the voxels of true volumes, from the headers of ``folder/Filename`` or ``folder/volumes/Filename``.
 
     UsageError where a volume is not there, or neither it nor its row (``label.SPACING``) states a spacing.
     """

@@ -14,7 +14,7 @@ _FEW = 3
 
 
 def common_fault(labels: Sequence[Label], left_out: Sequence[Skipped]) -> str:
-    """What is wrong with a whole set of labels, with the likely cause; empty where nothing is.
+    """The fault of a whole set of labels, with the likely cause; empty where nothing is.
 
     More than half of the points lying outside is no matter of single labels, nor are points that all lie within one
     pixel of the corner, or all mirrored and turned as an exchange of rows and columns does it.

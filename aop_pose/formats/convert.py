@@ -20,7 +20,7 @@ from aop_pose.io.folders import appearing
 
 @attrs.frozen
 class Conversion:
-    """What a conversion did."""
+    """The outcome of a conversion."""
 
     source_format: str
     written: int
@@ -28,12 +28,12 @@ class Conversion:
     held_out: int | None = None
     """Frames in val; None for formats without a split."""
     notes: tuple[str, ...] = ()
-    """What a reader should know of the source."""
+    """Remarks on the source."""
 
 
 @attrs.frozen
 class Holdout:
-    """How YOLO folders are split where the source has no split of its own."""
+    """The split of YOLO folders where the source has none of its own."""
 
     fraction: float = 0.1
     seed: int = 0

@@ -33,7 +33,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class RowError(ValueError):
-    """What is wrong with one row, without the file name and the line."""
+    """The fault of one row, without the file name and the line."""
 
 
 class DuplicateError(RowError):
@@ -98,7 +98,7 @@ def _is_hint(values: Sequence[str]) -> bool:
 
 
 def _separator(file: Path) -> str:
-    """What parts the cells of the header: that of comma, semicolon and tab which gives most; of equals the first."""
+    """The separator of the header's cells: that of comma, semicolon and tab which gives most; of equals the first."""
     for line in _text(file).splitlines():
         if line.strip().lower().startswith("sep=") and line.strip()[4:5] in _SEPARATORS:
             return line.strip()[4:5]

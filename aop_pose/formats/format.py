@@ -1,4 +1,4 @@
-"""How labels stand in files: what every format can do, and what all tables have in common."""
+"""The form of labels in files: what every format can do, and what all tables have in common."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = "labels.csv"
 
 @attrs.frozen
 class Reading:
-    """What is wanted of labels beside themselves."""
+    """The wishes of a reader of labels beside the labels themselves."""
 
     data: Path | None = None
     """Folder of the pictures; None = the source's own."""
@@ -63,7 +63,7 @@ class Report:
 
 
 class Format:
-    """How labels stand in files. A subclass says its name, kind and ``looks_for`` and how it reads.
+    """The form of labels in files. A subclass says its name, kind and ``looks_for`` and how it reads.
 
     Instances are registered with ``formats.registry.register``, after which convert, check, split, training and
     evaluation know the format.
@@ -72,9 +72,9 @@ class Format:
     name: str
     """As given to ``--from`` and ``--to``."""
     kind: str
-    """What its labels carry: points, head, volumes, masks, boxes, or a word of its own."""
+    """The kind of its labels: points, head, volumes, masks, boxes, or a word of its own."""
     looks_for: str
-    """What makes a folder or file this one, in words, for the message when nothing fits."""
+    """The marks of a folder or file of this format, in words, for the message when nothing fits."""
     schema: Schema | None = None
     """Schema of its points; None where it has none, or its columns tell."""
     parted: ClassVar[bool] = False
@@ -98,7 +98,7 @@ class Format:
         return type(self).write is not Format.write
 
     def notes(self, source: Path) -> list[str]:
-        """What a person should know of a source besides its labels, a line each."""
+        """Remarks on a source besides its labels, a line each."""
         return []
 
     def check(self, source: Path, data: Path | None = None) -> Report:
@@ -138,9 +138,9 @@ class TableFormat(Format):
     """A CSV with a row a picture, in which ``Filename`` names it. A subclass says its columns and ``coords``."""
 
     columns: tuple[str, ...]
-    """Which a file must have."""
+    """The columns that a file must have."""
     folder: ClassVar[str] = "images"
-    """Where pictures stand besides the data folder itself."""
+    """The folder of pictures besides the data folder itself."""
 
     def coords(self, row: Row, schema: Schema) -> np.ndarray:
         """Points of a row, (points, 2) or (points, 3); NaN where nobody marked one. RowError."""
@@ -176,7 +176,7 @@ class TableFormat(Format):
         """RowError where a column beside the points says something impossible."""
 
     def doubts(self, row: Row, coords: np.ndarray) -> Iterator[str]:
-        """What ``check`` says of the numbers of a row besides impossible points; RowError."""
+        """Doubts of ``check`` about the numbers of a row besides impossible points; RowError."""
         yield from ()
 
     def fits(self, source: Path) -> bool:

@@ -78,7 +78,7 @@ class Label:
     name: str
     """As the label file names the picture, with forward slashes."""
     path: Path
-    """Where the picture is; the name itself where labels are read without their pictures."""
+    """The path of the picture; the name itself where labels are read without their pictures."""
     size: tuple[int, ...] | None = None
     """Pixels (width, height), or voxels along i, j, k; None where the picture has not been opened yet."""
     keypoints: Keypoints | None = None
@@ -113,7 +113,7 @@ class Label:
 
     @property
     def schema(self) -> Schema:
-        """Which points there are; ValueError where there are none."""
+        """The points; ValueError where there are none."""
         return self._marked().schema
 
     @property

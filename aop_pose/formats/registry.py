@@ -80,7 +80,7 @@ def _carries(format: Format, schema: Schema | None) -> bool:
 
 
 def labels_of(format: Format, source: Path, how: Reading) -> Iterator[Label | Skipped]:
-    """What a format gives; a picture with a point that nobody marked is left out unless ``how`` says otherwise."""
+    """The labels that a format gives, without those with a point that nobody marked unless ``how`` says otherwise."""
     for item in format.read(source, how):
         if isinstance(item, Label) and not how.missing and (reason := _incomplete(item)):
             yield Skipped(item.name, reason, item.where)

@@ -132,7 +132,7 @@ def hold_out(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
 
 @attrs.frozen
 class Split:
-    """What a split did."""
+    """The outcome of a split."""
 
     train: int
     val: int

@@ -62,7 +62,7 @@ def pipeline(name: str) -> Pipeline:
 
 
 def described() -> dict[str, dict[str, Any]]:
-    """What each pipeline still needs to be installed, and its presets; torch is not imported for it."""
+    """Packages that each pipeline still needs, and its presets; torch is not imported for it."""
     return {name: pipeline_class(name).described() for name in PIPELINES}
 
 
@@ -115,7 +115,7 @@ def open_weights(
 
 
 def method_of(path: Path) -> str:
-    """Which pipeline made a run folder, the run folder around a checkpoint, or a lone checkpoint."""
+    """The pipeline that made a run folder, the run folder around a checkpoint, or a lone checkpoint."""
     folder = path if path.is_dir() else path.parent.parent
     if path.is_dir() or (folder / RECORD).is_file():
         return str(read_record(folder)["method"])
@@ -125,7 +125,7 @@ def method_of(path: Path) -> str:
 
 
 def _method_inside(path: Path) -> str:
-    """What a checkpoint says of itself; one that names no pipeline is of that which keeps a library's checkpoints."""
+    """The pipeline that a checkpoint names; without a name it is that which keeps a library's checkpoints."""
     foreign = next(name for name in PIPELINES if pipeline_class(name).foreign_checkpoints)
     if find_spec("torch") is None:
         return foreign

@@ -20,7 +20,7 @@ STARTS = "auto, scratch, a checkpoint or a run folder"
 
 @attrs.frozen(eq=False)
 class Checkpoint(Generic[C]):
-    """What a ``.pt`` file of a pipeline holds."""
+    """The content of a ``.pt`` file of a pipeline."""
 
     stage: str
     config: C
@@ -74,7 +74,7 @@ def file_to_start(init: str) -> Path:
 
 @attrs.frozen
 class Transfer:
-    """Where the first weights of a network came from."""
+    """The origin of a network's first weights."""
 
     words: str
     moved: int

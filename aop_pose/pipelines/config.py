@@ -136,7 +136,7 @@ class LightningConfig(SharedConfig):
     gpus: int = Field(default=1, ge=1)
     """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
     decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
-    """How maps are read as points: see ``inference.decode``."""
+    """The rule by which maps are read as points: see ``inference.decode``."""
 
     @field_validator("patient")
     @classmethod

@@ -72,7 +72,7 @@ class Example:
     points: np.ndarray
 
     def parts(self) -> list[bytes]:
-        """What a fingerprint of the data is made of."""
+        """The bytes that a fingerprint of the data is made of."""
         return [self.name.encode(), self.pixels.tobytes(), self.points.tobytes()]
 
 
@@ -83,7 +83,7 @@ class TrainingFrames:
     training: list[Example]
     checking: list[Example]
     facts: dict[str, Any]
-    """What run.json says of them."""
+    """Facts about them for run.json."""
 
 
 def read_examples(frames: Sequence[Label]) -> list[Example]:

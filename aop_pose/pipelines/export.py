@@ -30,7 +30,7 @@ TOLERANCE = 0.05
 KEPT = (
     "method", "stage", "seed", "data", "start", "started", "git_commit", "versions", "best", "finished", "precision",
 )  # fmt: skip
-"""What of run.json goes into the contract."""
+"""The entries of run.json that go into the contract."""
 OUTPUTS = {"heatmap": "maps", "coordinates": "points", "volume-heatmap": "maps"}
 """Head of a contract -> name of the output in the ONNX file."""
 
@@ -48,7 +48,7 @@ def checkpoint_of(path: Path) -> tuple[Path, Path]:
 
 
 def run_facts(folder: Path) -> dict[str, Any] | None:
-    """What a contract says of its training run; None where the folder holds none."""
+    """The training run in the words of a contract; None where the folder holds none."""
     if not (folder / RECORD).is_file():
         return None
     record = read_record(folder)
@@ -196,7 +196,7 @@ def export(
 
 
 def run_of(file: Path, folder: Path) -> dict[str, Any]:
-    """What an artefact says of the run that its checkpoint stands in."""
+    """The run that a checkpoint stands in, in the words of an artefact."""
     return run_facts(folder) or {"name": file.name, "note": "a checkpoint without its run folder"}
 
 

@@ -1,4 +1,4 @@
-"""What every training verb of every pipeline is asked with."""
+"""The job that every training verb of every pipeline is asked with."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _silent(*_: object) -> None:
 
 
 def _once(given: Callable[..., None]) -> Callable[..., None]:
-    """What a person is told, by one process alone."""
+    """Words to a person, by one process alone."""
     return given if leads() else _silent
 
 
 @attrs.frozen
 class Step:
-    """How far a training is after a batch."""
+    """The progress of a training after a batch."""
 
     epoch: int
     """From 1."""
@@ -53,7 +53,7 @@ class Job:
     labels: str = LABELS
     """Label file, as given or below ``data``."""
     init: str = "auto"
-    """Where the first weights come from: auto, scratch, a checkpoint or a run folder."""
+    """The first weights: auto, scratch, a checkpoint or a run folder."""
     preset: str | None = None
     """Name of a preset or path of a YAML file; None = the pipeline's default."""
     changes: Sequence[str] = ()

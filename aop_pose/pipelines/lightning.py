@@ -95,7 +95,7 @@ def rate_factor(shape: str, epoch: int, epochs: int, warmup: int) -> float:
 
 @attrs.frozen
 class Schedule:
-    """How long a stage is trained, in which steps and on what."""
+    """The schedule of a stage: how long, in which steps and on what it is trained."""
 
     epochs: int
     batch: int
@@ -169,7 +169,7 @@ class Training(LightningModule):
         raise AssertionError("a subclass gives it")
 
     def conclude(self, job: Job) -> dict[str, Any]:
-        """What run.json says of the finished training beside its best epoch; every checkpoint is written."""
+        """Facts about the finished training for run.json, beside its best epoch; every checkpoint is written."""
         return {}
 
     def train_dataloader(self) -> DataLoader:
@@ -252,7 +252,7 @@ class PointTraining(Training):
 
 
 def checked_columns(schema: Schema) -> tuple[str, ...]:
-    """What the checked frames are asked for, the deciding number first."""
+    """The numbers that are worked out on the checked frames, the deciding one first."""
     angle = ("val/aop_mae_deg",) if schema.name == "aop" else ()
     return ("val/mre_px", *angle, "val/missing", "val/loss")
 
@@ -431,5 +431,5 @@ def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
 
 
 def parameters_of(network: torch.nn.Module) -> int:
-    """How many numbers are learned."""
+    """Number of parameters that are learned."""
     return sum(value.numel() for value in network.parameters())

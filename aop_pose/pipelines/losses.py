@@ -56,7 +56,7 @@ def coordinate_error(points: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
 
 
 def position_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """How far the mean position under the softmax of the logits is from ``places``, a scalar.
+    """Distance of the mean position under the softmax of the logits from ``places``, a scalar.
 
     The Huber loss of each coordinate in 512ths of the map's side, the pixels of the challenges, quadratic below
     ``HUBER``; the mean over the points, weighted by ``weights`` (B, n).
@@ -68,7 +68,7 @@ def position_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Te
 
 
 def angle_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """How far the mean positions turn the angle of progression, to the first order, a scalar.
+    """Turn of the angle of progression by the mean positions, to the first order, a scalar.
 
     The Huber loss of the degrees, quadratic below ``HUBER_DEG``; mean over the frames all of whose points are to be
     learned. ``geometry.aop_gradient`` at the true points says what each displacement costs, so that the formula of the

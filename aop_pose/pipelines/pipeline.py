@@ -1,4 +1,4 @@
-"""What a pipeline is: the verbs that each answers, written once; a network trained by Lightning inherits all of them.
+"""The pipeline: the verbs that each answers, written once; a network trained by Lightning inherits all of them.
 
 Nothing here needs torch: a pipeline is described and its options are checked where it is not installed.
 """
@@ -43,7 +43,7 @@ COMMAND_LINE = {"frames": "list"}
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What a stage may be asked for beside its ``Job``; the names are those of the command line."""
+    """The options of a stage beside its ``Job``; the names are those of the command line."""
 
     def check(self, job: Job) -> None:
         """UsageError where an option says nothing to the way that is asked for."""
@@ -51,7 +51,7 @@ class Options:
 
 @attrs.frozen(kw_only=True)
 class LabelledOptions(Options):
-    """What a training on labels may be asked for beside its ``Job``."""
+    """The options of a training on labels beside its ``Job``."""
 
     val: str | None = None
     """Label file that chooses the best epoch; without it a share of the labels does, in whole groups."""
@@ -59,7 +59,7 @@ class LabelledOptions(Options):
 
 @attrs.frozen(kw_only=True)
 class UnlabelledOptions(Options):
-    """What a training without labels may be asked for beside its ``Job``."""
+    """The options of a training without labels beside its ``Job``."""
 
     frames: str | Path | None = None
     """A list of file names (one a line); without it every picture below the data."""
@@ -79,7 +79,7 @@ class Pipeline(ABC):
     name: ClassVar[str]
     """As ``--method`` says it; checkpoints and run.json too."""
     packages: ClassVar[tuple[str, ...]]
-    """What has to be installed for training and for checkpoints."""
+    """Packages that training and checkpoints need."""
     image: ClassVar[Literal["frame", "volume"]] = "frame"
     """The kind of image it finds points in."""
     schemas: ClassVar[tuple[str, ...]] = (AOP.name,)
@@ -101,7 +101,7 @@ class Pipeline(ABC):
 
     @classmethod
     def described(cls) -> dict[str, Any]:
-        """What it still needs to be installed, and the names of its presets."""
+        """Packages that it still needs, and the names of its presets."""
         return {
             "not_installed": [package for package in cls.packages if find_spec(package) is None],
             "presets": sorted(path.stem for path in cls.presets().glob("*.yaml")),
@@ -227,20 +227,20 @@ class Pipeline(ABC):
 
 @attrs.frozen(eq=False)
 class StageData:
-    """What a stage learns from."""
+    """The data of a stage."""
 
     training: Sequence[Any]
     checking: Sequence[Any]
-    """What chooses the epoch."""
+    """The examples that choose the epoch."""
     facts: Mapping[str, Any]
-    """What run.json says of the data."""
+    """Facts about the data for run.json."""
     settings: Any
-    """What the network is built by and its checkpoints say: the configuration, with what the data told."""
+    """Settings that build the network and stand in its checkpoints: the configuration, with what the data told."""
     schema: str = "none"
     told: tuple[str, ...] = ()
     """Lines for a person."""
     about: Mapping[str, Any] = attrs.field(factory=dict)
-    """What run.json says beside the data."""
+    """Facts for run.json beside the data."""
 
 
 class LightningPipeline(Pipeline):
@@ -260,14 +260,14 @@ class LightningPipeline(Pipeline):
 
     @abstractmethod
     def training(self, stage: str, data: StageData, network: Any, job: Job) -> Training:
-        """What Lightning trains: the loss of a batch, the errors of the checked images, the optimiser."""
+        """The module that Lightning trains: the loss of a batch, the errors of the checked images, the optimiser."""
 
     @abstractmethod
     def contract(self, settings: Any, name: str, run: dict[str, Any]) -> Contract | VolumeContract:
-        """What a network of these settings promises, under a name and after a run."""
+        """The contract of a network of these settings, under a name and after a run."""
 
     def data(self, stage: str, job: Job, config: Any, options: Any) -> StageData:
-        """What a stage learns from; UsageError where it does not fit."""
+        """The data of a stage; UsageError where it does not fit."""
         return self.frames(stage, job, config, options, config.holdout)
 
     def frames(self, stage: str, job: Job, config: FrameConfig, options: Any, holdout: float) -> StageData:

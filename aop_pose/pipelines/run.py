@@ -31,7 +31,7 @@ RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics
 
 
 class RunFolder:
-    """Where a training run writes. ``run.json`` says ``"finished": true`` only at the end.
+    """The folder of a training run. ``run.json`` says ``"finished": true`` only at the end.
 
     Of several processes of one training, only the one that leads opens, writes and finishes it.
     """
@@ -144,7 +144,7 @@ def fingerprint(parts: Iterable[bytes]) -> str:
 def labelled_facts(
     job: Job, val: str | None, learned: int, checked: int, parts: Iterable[bytes], what: str = "frames", **further: Any
 ) -> dict[str, Any]:
-    """What run.json says of labelled data.
+    """Facts about labelled data for run.json.
 
     Args:
         job: names the label file.
@@ -179,7 +179,7 @@ def machine() -> str:
 
 
 def device_facts(device: str) -> dict[str, str]:
-    """What run.json says of a job's device: as it was asked for, and the name of its GPU or its kind of processor."""
+    """A job's device for run.json: as it was asked for, and the name of its GPU or its kind of processor."""
     if device == "cpu":
         return {"device": device, "device_name": platform.processor() or platform.machine()}
     import torch

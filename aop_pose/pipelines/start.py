@@ -1,4 +1,4 @@
-"""Where the first weights of Ultralytics' networks come from: ``--init auto | scratch | FILE | RUN``."""
+"""The first weights of Ultralytics' networks: ``--init auto | scratch | FILE | RUN``."""
 
 from __future__ import annotations
 

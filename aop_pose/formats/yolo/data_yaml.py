@@ -81,7 +81,7 @@ class YoloPicture:
 
     @property
     def name(self) -> str:
-        """How the picture is called in messages and other formats."""
+        """The picture's name in messages and other formats."""
         return f"{self.split}/{self.path.name}"
 
 

@@ -28,7 +28,7 @@ class FetusmapConfig(LightningConfig):
     """Edge of its cubic voxels; None = as small as the whole volume fits with, each volume by itself. A volume that
     would not fit gets larger ones, so that nothing is cut off (in patch mode there are more windows instead)."""
     aim: Literal["middle", "brightness"] = "middle"
-    """What of the volume comes into the middle of the input. ``brightness``: the mean position of its gray values, for
+    """The part that comes into the middle of the input. ``brightness``: the mean position of its gray values, for
     scans that show much around the fetus; what lies beyond the input is cut off then."""
     mode: Literal["whole", "patch"] = "whole"
     overlap: float = Field(default=0.5, ge=0, lt=1)
@@ -126,7 +126,7 @@ class FetusmapConfig(LightningConfig):
 NEAREST = 8
 """K of equation 9."""
 Trusted = Literal["paper", "surest"]
-"""What ``RefineSettings.on`` may be."""
+"""The values of ``RefineSettings.on``."""
 
 
 class RefineSettings(Config):
@@ -141,7 +141,7 @@ class RefineSettings(Config):
     nearest: int = Field(default=NEAREST, ge=1)
     """K of equation 9."""
     similarity: bool = True
-    """Whether poses of the library are scaled when they are registered."""
+    """True: poses of the library are scaled when they are registered."""
     on: Trusted = "paper"
     """Points of head and trunk that poses are registered on, while the other five are refined: 2, 3, 5, 7 and 9, or
     (not the paper's) the five whose maps have the highest peaks in this volume."""

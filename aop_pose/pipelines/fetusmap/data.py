@@ -36,12 +36,12 @@ class Example:
     points: torch.Tensor
     """(n, 3) float64, in voxels of ``gray``."""
     placement: Placement
-    """Where the volume lies in ``gray``."""
+    """The place of the volume in ``gray``."""
     middle: np.ndarray
     """(3,) what of ``gray`` comes into the middle of the input, in its voxels."""
 
     def parts(self) -> list[bytes]:
-        """What a fingerprint of the data is made of."""
+        """The bytes that a fingerprint of the data is made of."""
         return [self.name.encode(), self.gray.numpy().tobytes(), self.points.numpy().tobytes()]
 
 
@@ -182,7 +182,7 @@ class VolumeDataset(Dataset):
         return self._varied(gray, draw)[None], points.float(), index
 
     def _matrix(self, draw: np.random.Generator) -> tuple[np.ndarray, bool]:
-        """How the volume is turned and scaled about its middle, and whether it is mirrored."""
+        """The turn and scale of the volume about its middle, mirrored or not."""
         config, matrix = self.config, np.eye(3)
         if config.rotations:
             matrix = TURNS[int(draw.integers(len(TURNS)))].matrix
@@ -194,7 +194,7 @@ class VolumeDataset(Dataset):
         return (np.diag([-1.0, 1.0, 1.0]) @ matrix if mirror else matrix), mirror
 
     def _shift(self, draw: np.random.Generator, example: Example, matrix: np.ndarray) -> np.ndarray:
-        """How far the volume is moved: at random, then just enough that the grid holds its points.
+        """The shift of the volume: at random, then just enough that the grid holds its points.
 
         A window of patch mode is moved anywhere over the volume; every other one holds a point drawn at random.
         """

@@ -74,7 +74,7 @@ def map_loss(
 
 
 class FetusmapModel(FetusmapConfig):
-    """What a checkpoint says of its network: the settings, the schema its columns told, the plan it was trained by."""
+    """A checkpoint's network: the settings, the schema its columns told, the plan it was trained by."""
 
     points: str
     memory_plan: Plan | None = None

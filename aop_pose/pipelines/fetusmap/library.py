@@ -23,7 +23,7 @@ TRUNK = tuple(sorted(STABLE + AMBIGUOUS))
 
 @attrs.frozen(eq=False)
 class Prior:
-    """What the library says of one predicted pose.
+    """The library's view of one predicted pose.
 
     Attributes:
         labels: P_p of equation 10 (points, 3) in mm; NaN but for those that are refined.
@@ -39,7 +39,7 @@ class Prior:
 
 
 def has_prior(schema: Schema) -> bool:
-    """Whether a schema begins with the points 1-10 of FetusMapV2, whatever its other points are."""
+    """True where a schema begins with the points 1-10 of FetusMapV2, whatever its other points are."""
     return schema.points[: len(TRUNK)] == FETUS.points[: len(TRUNK)]
 
 

@@ -30,7 +30,7 @@ from aop_pose.pipelines.fetusmap.training import ADAM_COPIES, memory_of
 
 @attrs.frozen(eq=False)
 class Refined:
-    """What the refinement of one volume found, and what happened on the way.
+    """The outcome of the refinement of one volume, and what happened on the way.
 
     Attributes:
         maps: (points, I, J, K) that peak at 1; those of the refined points by the network after its steps, the others
@@ -189,7 +189,7 @@ class RefiningPredictor(VolumePredictor):
 
 
 def note_of(refined: Refined) -> str:
-    """What happened, in a few words."""
+    """The events in a few words."""
     if refined.reason or refined.prior is None:
         return f"not refined: {refined.reason}"
     moved = refined.moved[list(refined.prior.refined)]

@@ -1,4 +1,4 @@
-"""What Lightning trains: the loss of a volume, its errors in mm, the optimiser and its schedule."""
+"""The module that Lightning trains: the loss of a volume, its errors in mm, the optimiser and its schedule."""
 
 from __future__ import annotations
 

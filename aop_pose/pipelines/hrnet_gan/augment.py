@@ -101,7 +101,7 @@ class Draw:
 
 @attrs.frozen(eq=False)
 class Augmented:
-    """What ``augment`` gives."""
+    """The outcome of ``augment``."""
 
     picture: np.ndarray
     """(H, W) float32 in [0, 1]."""

@@ -58,7 +58,7 @@ class MocoSettings(AugmentSettings):
     """Of the key encoder (equation 5)."""
     moco_temperature: float = Field(default=0.2, gt=0)
     moco_pairs: Literal["paper", "matched"] = "paper"
-    """What a query is paired with: the key at the same position of a differently warped view (``paper``), or the key at
+    """The partner of a query: the key at the same position of a differently warped view (``paper``), or the key at
     the position that shows the same anatomy, through both warps (``matched``)."""
     moco_hidden: int = Field(default=256, ge=1)
     """Channels between the two 1 x 1 convolutions of the projection head."""
@@ -114,7 +114,7 @@ class HrnetConfig(MocoSettings, FrameConfig):
     gan: Literal["lsgan", "bce"] = "lsgan"
     """``bce``: cross-entropy in the place of the squares, as the authors' code has it."""
     coordinate_rule: Literal["relu", "softmax10"] = "relu"
-    """How equation 8 makes a map sum to 1: ReLU and division, or the softmax of ten times the map (the authors' code),
+    """Equation 8's way to a map of sum 1: ReLU and division, or the softmax of ten times the map (the authors' code),
     by which even a perfect map does not return its centre."""
     sigma: float = Field(default=5.0, gt=0)
     """Of the heatmaps, in pixels of the input."""
@@ -137,7 +137,7 @@ class HrnetConfig(MocoSettings, FrameConfig):
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     decode: Literal["argmax", "soft-argmax", "subpixel"] = "soft-argmax"
-    """How maps are read as points; ``soft-argmax`` is equation 8."""
+    """The rule by which maps are read as points; ``soft-argmax`` is equation 8."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

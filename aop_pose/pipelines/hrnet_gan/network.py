@@ -194,7 +194,7 @@ class Generator(nn.Module):
         return self.decoder(self.encoder(gray))
 
     def answer(self, gray: torch.Tensor) -> torch.Tensor:
-        """What the contract's head promises, float32: maps whose peak is 1 as they were taught, or points in pixels."""
+        """The contract's output, float32: maps whose peak is 1 as they were taught, or points in pixels."""
         output = self.forward(gray).float()
         if self.config.output == "coordinates":
             return output * self.config.image_size - 0.5

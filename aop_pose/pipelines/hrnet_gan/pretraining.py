@@ -1,4 +1,4 @@
-"""What Lightning trains while pre-training: a query encoder, its slow copy, and the queue."""
+"""The module that Lightning pre-trains: a query encoder, its slow copy, and the queue."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Collapse:
 
     @property
     def chance(self) -> float:
-        """What guessing gives for ``retrieval``."""
+        """The value of ``retrieval`` by guessing."""
         return 1 / self.frames
 
     @property

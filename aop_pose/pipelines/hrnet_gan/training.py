@@ -1,4 +1,4 @@
-"""What Lightning trains: generator and discriminator, one step each a batch (section 2.2)."""
+"""The module that Lightning trains: generator and discriminator, one step each a batch (section 2.2)."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class AdversarialTraining(PointTraining):
             self._free(self.current_epoch)
 
     def _free(self, epoch: int) -> None:
-        """What of the encoder learns; the rest keeps its weights and its running means too."""
+        """The part of the encoder that learns; the rest keeps its weights and its running means too."""
         body = self.network.encoder.body
         freed = tuple(prefix for begin, prefix in self.config.thaw if epoch >= begin)
         for name, module in body.named_modules():

@@ -1,4 +1,4 @@
-"""What Lightning trains: the loss of a batch, the errors of the checked frames, the optimiser and its schedule."""
+"""The module that Lightning trains: loss of a batch, errors of the checked frames, optimiser and schedule."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def frames_of(config: UnetConfig, examples: Sequence[Example], seed: int) -> Fra
 
 
 class UnetTraining(Training):
-    """What both stages of the U-Net share: one optimiser and its schedule."""
+    """The ground of both stages of the U-Net: one optimiser and its schedule."""
 
     method = "unet"
     config: UnetConfig

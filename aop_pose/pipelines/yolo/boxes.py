@@ -98,7 +98,7 @@ def read_boxes(folder: Path) -> tuple[list[BoxExample], list[BoxExample]]:
 
 
 def box_parts(*splits: Sequence[BoxExample]) -> Iterator[bytes]:
-    """What a fingerprint of box examples is made of."""
+    """The bytes that a fingerprint of box examples is made of."""
     for example in chain(*splits):
         yield from (example.name.encode(), example.pixels.tobytes(), bytes(example.classes), example.boxes.tobytes())
 

@@ -64,7 +64,7 @@ class YoloConfig(SharedConfig):
     keypoint_loss: Literal["oks", "mse"] = "oks"
     """Keypoint term: Ultralytics' own, or equation 12 of the paper; ``loss.SquaredPointLoss`` says in which unit."""
     weighted_terms: Literal["all", "points", "points-only"] = "all"
-    """What a pseudo-label's weight multiplies: its whole loss, or its keypoint term alone while its box and class
+    """A pseudo-label's weight multiplies: its whole loss, or its keypoint term alone while its box and class
     terms count in full (``points``) or not at all (``points-only``: equation 13 as printed has none)."""
     dynamic_draws: int = Field(default=1, ge=1)
     """Passes after noise for each weight that is computed anew during training."""

@@ -30,7 +30,7 @@ class Example:
     boxes: np.ndarray = attrs.field(factory=lambda: np.zeros((0, 4)))
     """(n, 4) left, top, right, bottom in its pixels."""
     weight: float | None = None
-    """How far the points are to be trusted where they are a pseudo-label, in [0, 1]; None = they are a label."""
+    """Trust in the points where they are a pseudo-label, in [0, 1]; None = they are a label."""
 
 
 @attrs.frozen(eq=False)

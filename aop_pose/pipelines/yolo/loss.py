@@ -18,7 +18,7 @@ from ultralytics.utils.loss import BboxLoss, KeypointLoss, v8PoseLoss
 
 @attrs.frozen
 class FrameWeight:
-    """What the terms of a frame's loss are multiplied by."""
+    """The factors of the terms of a frame's loss."""
 
     points: float = 1.0
     """The keypoint term."""

@@ -108,7 +108,7 @@ def fold_gray(model: torch.nn.Module) -> None:
 
 
 def transfer(start: Start, model: str, classes: int = 1) -> tuple[int, int]:
-    """How many tensors of a pose network of that size the start fills whole, and how many the network has.
+    """Number of tensors of a pose network of that size that the start fills whole, and of all that it has.
 
     The head differs between tasks; backbone and neck must fit whole. UsageError where they do not.
     """

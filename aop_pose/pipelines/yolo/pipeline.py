@@ -17,7 +17,7 @@ from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
 
 @attrs.frozen(kw_only=True)
 class PoseOptions(LabelledOptions):
-    """What ``train`` may be asked for; ``stages.train_pose`` and ``recipe`` say what each means."""
+    """The options of ``train``; ``stages.train_pose`` and ``recipe`` say what each means."""
 
     boxes: Path | None = None
     pseudo: str | Path | None = None
@@ -54,7 +54,7 @@ class PoseOptions(LabelledOptions):
 
 @attrs.frozen(kw_only=True)
 class BoxOptions(Options):
-    """What ``pretrain`` may be asked for; ``stages.train_boxes`` says what each means."""
+    """The options of ``pretrain``; ``stages.train_boxes`` says what each means."""
 
     segmenter: str | None = None
     boxes: Path | None = None

@@ -30,7 +30,7 @@ class PseudoSet:
     origin: Origin
 
     def facts(self, confidence: Confidence | None) -> dict[str, Any]:
-        """What run.json says of them."""
+        """Facts about them for run.json."""
         weights = np.array([frame.weight for frame in self.frames])
         return {
             "file": self.file, "list": self.listed,

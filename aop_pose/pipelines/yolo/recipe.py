@@ -120,7 +120,7 @@ KEPT_FILES = (METRICS, f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt")
 
 @attrs.frozen
 class Labelling:
-    """How unlabelled frames get their pseudo-labels in every round."""
+    """The way unlabelled frames get their pseudo-labels in every round."""
 
     frames: Unlabelled
     rule: Rule
@@ -131,7 +131,7 @@ class Labelling:
 
 @attrs.frozen
 class Weighted:
-    """How the labelled frames enter every round."""
+    """The way the labelled frames enter every round."""
 
     labels: str
     init: str
@@ -168,7 +168,7 @@ def weighted_rounds(
 
 @attrs.frozen
 class Choice:
-    """Which run of several is kept."""
+    """The run of several that is kept."""
 
     round: int
     """0 is pose training without pseudo-labels."""
@@ -208,7 +208,7 @@ def keep(run: RunFolder, choice: Choice) -> dict[str, Any]:
 
 
 def rule_of(confidence: str | None, origin: Origin | None = None) -> tuple[Rule, Cut]:
-    """How frames are labelled: as a table was of which ``origin`` tells, else by default.
+    """The rule by which frames are labelled: as a table was of which ``origin`` tells, else by default.
 
     UsageError for a confidence that there is not.
     """

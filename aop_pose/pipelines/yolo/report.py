@@ -168,7 +168,7 @@ def _overview(record: Mapping[str, Any], stages: Sequence[Path]) -> str:
 
 
 def _what(stage: Path) -> str:
-    """What a stage did, and on how many frames."""
+    """The outcome of a stage, and on how many frames."""
     if not stage.is_dir():
         told = document_of(stage)
         return f"pseudo-labels of {told['rows']} frames, confidence: {told['confidence']}"

@@ -1,4 +1,4 @@
-"""What pose training and detection pre-training share: data in memory, seeds, channels-last, exact resume."""
+"""The ground of pose training and detection pre-training: data in memory, seeds, channels-last, exact resume."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def class_names(examples: Sequence[Example]) -> dict[int, str]:
 
 
 def frame_weight(weight: float | None, config: YoloConfig) -> FrameWeight:
-    """What a frame's loss is multiplied by; ``weight`` None = labelled."""
+    """The factor of a frame's loss; ``weight`` None = labelled."""
     if weight is None:
         return FrameWeight()
     detection = {"all": weight, "points": 1.0, "points-only": 0.0}[config.weighted_terms]

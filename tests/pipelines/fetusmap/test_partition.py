@@ -8,10 +8,10 @@ from torch import nn
 
 from aop_pose.pipelines.fetusmap.planner import dry_peak
 from aop_pose.pipelines.fetusmap.planner.costs import unit_costs
+from aop_pose.pipelines.fetusmap.planner.execution import Planned
 from aop_pose.pipelines.fetusmap.planner.graph import build, is_valid, members, trace
 from aop_pose.pipelines.fetusmap.planner.memory import on_meta
 from aop_pose.pipelines.fetusmap.planner.partition import STEPS, Partitioner, Segment, lower_sets
-from aop_pose.pipelines.fetusmap.planner.planned import Planned
 from tests.pipelines.fetusmap.networks import NETWORKS, picture
 
 

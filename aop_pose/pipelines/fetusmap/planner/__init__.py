@@ -1,8 +1,8 @@
 """Plans the memory of a training step for any module: checkpoints and reversible blocks (section 3.1)."""
 
+from aop_pose.pipelines.fetusmap.planner.execution import Planned
+from aop_pose.pipelines.fetusmap.planner.heuristic import max_input_size, plan_memory
 from aop_pose.pipelines.fetusmap.planner.memory import dry_peak, step_peak
 from aop_pose.pipelines.fetusmap.planner.plan import Plan
-from aop_pose.pipelines.fetusmap.planner.planned import Planned
-from aop_pose.pipelines.fetusmap.planner.planning import max_input_size, plan_memory
 
 __all__ = ["Plan", "Planned", "dry_peak", "max_input_size", "plan_memory", "step_peak"]

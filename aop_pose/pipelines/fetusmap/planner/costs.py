@@ -1,4 +1,4 @@
-"""What each unit of a graph keeps, makes and costs, by running it alone without data."""
+"""Costs of each unit of a graph, what it keeps and makes, by running it alone without data."""
 
 from __future__ import annotations
 

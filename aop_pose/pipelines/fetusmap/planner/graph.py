@@ -19,7 +19,7 @@ from aop_pose.pipelines.fetusmap.planner.reversible import ReversibleBlock
 
 @attrs.frozen
 class Unit:
-    """What is run or recomputed as one: the operation that makes a tensor, and what only it may be run with.
+    """A unit that is run or recomputed as one: the operation that makes a tensor, and what only it may be run with.
 
     Attributes:
         name: that of the node whose value the unit is.
@@ -232,7 +232,7 @@ def members(subset: int) -> list[int]:
 
 
 def is_valid(graph: Graph, subset: int) -> bool:
-    """Whether no edge leaves the subset but from its output node, the one with the largest label (section 3.1).
+    """True where no edge leaves the subset but from its output node, the one with the largest label (section 3.1).
 
     What the network returns leaves the subset too.
     """

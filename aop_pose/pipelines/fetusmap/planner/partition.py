@@ -138,7 +138,7 @@ class Partition:
 
 
 def keeps_order(graph: Graph, costs: Sequence[Cost]) -> bool:
-    """Whether units must run in the order they were traced in for results to stay the same to the last bit.
+    """True where units must run in the order they were traced in for results to stay the same to the last bit.
 
     So where numbers are drawn at random, where three or more gradients are added up, and where buffers (running
     statistics) are written more than once.
@@ -155,7 +155,7 @@ def keeps_order(graph: Graph, costs: Sequence[Cost]) -> bool:
 
 
 def _reads(graph: Graph) -> Counter[fx.Node]:
-    """How often each value is read: twice by an operation that takes it twice."""
+    """Number of reads of each value: twice by an operation that takes it twice."""
     counts: Counter[fx.Node] = Counter()
     for node in graph.graph.nodes:
         fx.node.map_arg((node.args, node.kwargs), lambda operand: counts.update([operand]))

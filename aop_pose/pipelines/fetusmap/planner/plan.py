@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import Config, validate
+from aop_pose.pipelines.fetusmap.planner.execution import Action, Planned, convert
 from aop_pose.pipelines.fetusmap.planner.graph import build, trace
-from aop_pose.pipelines.fetusmap.planner.planned import Action, Planned, convert
 
 Method = Literal["plain", "gcp", "rev", "gcp+rev"]
 
@@ -40,7 +40,7 @@ class SegmentPlan(Config):
 
 
 class Plan(Config):
-    """What to keep, recompute and reverse, with the estimate of what it takes.
+    """The choice of what to keep, recompute and reverse, with the estimate of what it takes.
 
     Attributes:
         units: names of all units of the network the plan was made for, in order.

@@ -263,7 +263,7 @@ def _only_readers(node: fx.Node, most: int) -> list[fx.Node]:
 
 
 def _keeps_form(convolution: Any) -> bool:
-    """Whether input and output have the same even channels and the same size."""
+    """True where input and output have the same even channels and the same size."""
     even = convolution.in_channels == convolution.out_channels and convolution.in_channels % 2 == 0
     if not even or convolution.groups != 1 or any(step != 1 for step in convolution.stride):
         return False

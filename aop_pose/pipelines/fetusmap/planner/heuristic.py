@@ -11,11 +11,11 @@ from torch import Tensor, fx, nn
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.planner.costs import unit_costs
+from aop_pose.pipelines.fetusmap.planner.execution import Action, Planned, convert, passes, units_of
 from aop_pose.pipelines.fetusmap.planner.graph import Graph, build, is_valid, members, trace
 from aop_pose.pipelines.fetusmap.planner.memory import Loss, dry_peak, mean_square, on_meta
 from aop_pose.pipelines.fetusmap.planner.partition import Partitioner
 from aop_pose.pipelines.fetusmap.planner.plan import InputForm, Method, Plan, SegmentPlan
-from aop_pose.pipelines.fetusmap.planner.planned import Action, Planned, convert, passes, units_of
 
 # A backward pass takes about twice the arithmetic of the forward pass.
 STEP_OVER_FORWARD = 3.0
@@ -168,7 +168,7 @@ class _Planning:
         )
 
     def _alone(self, block: int) -> bool:
-        """Whether the block reads what the block right before it made and nothing else does: the two run as one."""
+        """True where the block alone reads what the block right before it made: the two run as one."""
         first = members(block)[0]
         [before] = self.graph.units[first].inputs
         return before == first - 1 and self.graph.successors[before] == 1 << first and before not in self.graph.outputs
