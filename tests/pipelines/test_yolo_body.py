@@ -106,7 +106,7 @@ def test_settings_that_do_not_go_together_are_refused(change, words):
 
 
 def test_pretraining_of_the_yolo_body_is_refused(phantom_set, tmp_path):
-    with pytest.raises(UsageError, match="starts from --init FILE"):
+    with pytest.raises(UsageError, match="does not use 'encoder'"):
         train_unet(phantom_set, tmp_path / "run", *YOLO, verb="pretrain")
 
 
