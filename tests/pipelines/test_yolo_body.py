@@ -108,6 +108,9 @@ def test_settings_that_do_not_go_together_are_refused(change, words):
 def test_pretraining_of_the_yolo_body_is_refused(phantom_set, tmp_path):
     with pytest.raises(UsageError, match="does not use 'encoder'"):
         train_unet(phantom_set, tmp_path / "run", *YOLO, verb="pretrain")
+    with pytest.raises(UsageError, match="starts from --init FILE"):
+        train_unet(phantom_set, tmp_path / "run", verb="pretrain", preset="best")
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_trains_exports_and_is_known_by_its_checkpoint(phantom_set, tmp_path):
