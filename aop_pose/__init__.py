@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aop_pose.core.frame import Volume as Volume
     from aop_pose.core.keypoints import Keypoints as Keypoints
     from aop_pose.core.keypoints import Prediction as Prediction
+    from aop_pose.core.region import Region as Region
     from aop_pose.core.results import Measurement as Measurement
     from aop_pose.core.results import Result as Result
     from aop_pose.core.schema import Quantity as Quantity
@@ -42,6 +43,7 @@ _PUBLIC = {
     "Measurement": "core.results",
     "Prediction": "core.keypoints",
     "Quantity": "core.schema",
+    "Region": "core.region",
     "Result": "core.results",
     "Schema": "core.schema",
     "Volume": "core.frame",

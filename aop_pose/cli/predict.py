@@ -29,6 +29,14 @@ def predict(
             "--pixel-size", help="mm per pixel, or a CSV with Filename,pixel_size_mm; for volumes mm per voxel."
         ),
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            help="Part of each frame that is ultrasound: auto (default: as the file says, else found), whole, or "
+            "X,Y,W,H in pixels.",
+        ),
+    ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture of each frame or volume.")] = True,
     batch: Annotated[
         int | None,
@@ -78,6 +86,7 @@ def predict(
             weights=weights,
             schema=schema,
             pixel_size=pixel_size,
+            region=region,
             overlay=overlay,
             batch=batch,
             device=device,
@@ -145,6 +154,7 @@ def measure_to(
     weights: str | None = None,
     schema: str | None = None,
     pixel_size: str | None = None,
+    region: str | None = None,
     overlay: bool = True,
     batch: int | None = None,
     device: str = "cpu",
@@ -173,7 +183,8 @@ def measure_to(
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
-            overwrite=overwrite, facts=run_facts(predictor, device), on_start=progress.start, on_row=progress.row,
+            region=region, overwrite=overwrite, facts=run_facts(predictor, device), on_start=progress.start,
+            on_row=progress.row,
         )  # fmt: skip
     for note in summary.notes:
         typer.echo(f"aop-pose: note: {note}", err=True)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aop_pose import geometry
+from aop_pose.core.region import Region
 
 MIN_SIDE = 32
 """Pixels; below it three points cannot be told apart."""
@@ -73,11 +74,22 @@ class Frame:
     """Position in a cine; 0 for a still."""
     aspect: float | None = None
     """Height of a pixel over its width where a file says so without saying millimetres; None = not said."""
+    region: Region | None = attrs.field(default=None)
+    """The part that is ultrasound, where it is known; None = not known yet. It lies inside the frame."""
+    time_s: float | None = None
+    """Seconds from the start of its cine; None = not known."""
+    sop: str = ""
+    """SOP instance UID of its DICOM file, "" for any other and where identifiers are not kept."""
 
     @pixels.validator
     def _check_pixels(self, attribute: attrs.Attribute, value: np.ndarray) -> None:
         if value.dtype != np.uint8 or value.ndim != 2 or value.size == 0:
             raise ValueError(f"pixels: expected gray values (H, W) uint8, found {value.dtype} {value.shape}")
+
+    @region.validator
+    def _check_region(self, attribute: attrs.Attribute, value: Region | None) -> None:
+        if value is not None and not value.lies_in(*self.shape):
+            raise ValueError(f"region: expected one inside {self.width} x {self.height} pixels, found {value}")
 
     @property
     def height(self) -> int:
@@ -96,6 +108,12 @@ class Frame:
         """Points (..., 2), x and y in pixels, in millimetres; NaN where the spacing is unknown."""
         row, column = self.spacing or (math.nan, math.nan)
         return np.asarray(points, np.float64) * (column, row)
+
+    def cut_to(self, region: Region) -> Frame:
+        """The part of it that a region shows, as a frame of its own; itself where that is all of it."""
+        if region.box == Region.whole(*self.shape).box:
+            return self
+        return attrs.evolve(self, pixels=region.cut(self.pixels), region=None)
 
     def unfit_reason(self) -> str:
         """Why it must not be measured, "" where it may be: too small or too narrow, blank, or noise."""

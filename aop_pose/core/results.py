@@ -10,7 +10,8 @@ import attrs
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
-from aop_pose.core.schema import SCHEMAS, Schema, Unit, of_volumes
+from aop_pose.core.region import Region
+from aop_pose.core.schema import REGION, SCHEMAS, Schema, Unit, of_volumes
 from aop_pose.errors import UsageError
 
 Status = Literal["ok", "abstained", "unreadable"]
@@ -42,6 +43,14 @@ class Result:
     score: float | None = None
     measurements: Mapping[str, Measurement] = attrs.field(factory=dict)
     model: str = ""
+    region: Region | None = None
+    """The part of the frame that was looked at; None where there was nothing to look at."""
+    mirrored: bool | None = None
+    """The frame is one turned left to right; None = not asked."""
+    spacing: tuple[float, float] | None = None
+    """(row, column) millimetres per pixel of the frame."""
+    time_s: float | None = None
+    sop: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.status == "ok" and not self.measurements:
@@ -54,7 +63,8 @@ def columns(schema: Schema) -> list[str]:
     """Column names of ``results.csv`` for a schema, in order."""
     size = ["width", "height"] if schema.dimensions == 2 else []
     head = ["source", "index", *size, "status", "reason"]
-    return [*head, *schema.coordinate_columns, "score", *schema.measurement_columns, "model", *schema.interval_columns]
+    numbers = ["score", *schema.measurement_columns, "model", *schema.interval_columns]
+    return [*head, *schema.coordinate_columns, *numbers, *schema.further]
 
 
 def as_row(result: Result, schema: Schema) -> dict[str, str]:
@@ -68,7 +78,17 @@ def as_row(result: Result, schema: Schema) -> dict[str, str]:
         "reason": result.reason,
         "score": result.score,
         "model": result.model,
+        "time_s": result.time_s,
+        "sop": result.sop,
     }
+    if result.region is not None:
+        values |= dict(zip(REGION, result.region.box, strict=True))
+    if result.mirrored is not None:
+        values["mirrored"] = int(result.mirrored)
+    if result.spacing is not None:
+        row, column = result.spacing
+        # 4 decimals would be a tenth of a percent off.
+        values |= {"spacing_x_mm": f"{column:.6g}", "spacing_y_mm": f"{row:.6g}"}
     if result.keypoints is not None:
         values |= dict(zip(schema.coordinate_columns, result.keypoints.coords.ravel().tolist(), strict=True))
     for name, measurement in result.measurements.items():

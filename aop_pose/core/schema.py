@@ -107,6 +107,11 @@ class Quantity:
         return f"{self.name}_{what}_{self.unit}"
 
 
+REGION = ("region_x", "region_y", "region_w", "region_h")
+ORIGIN = ("spacing_x_mm", "spacing_y_mm", "time_s", "sop")
+"""Columns that a row of a frame may fill, see ``Schema.further``."""
+
+
 @attrs.frozen
 class Schema:
     """Ordered point names and what belongs to them."""
@@ -130,6 +135,9 @@ class Schema:
     """Points (points, 2) -> why they cannot be what they are named, or nothing. None = every place is possible."""
     midsagittal: Callable[[np.ndarray], geometry.Plane] | None = attrs.field(default=None, eq=False)
     """Points (points, 3) in mm -> the plane between left and right. None = these points have none."""
+    further: tuple[str, ...] = ()
+    """Columns of ``results.csv`` at its end, which say where a row comes from (``core.results``); intervals' columns
+    among them stand there."""
 
     @quantities.validator
     def _check_quantities(self, attribute: attrs.Attribute, value: tuple[Quantity, ...]) -> None:
@@ -211,8 +219,9 @@ class Schema:
 
     @property
     def interval_columns(self) -> tuple[str, ...]:
-        """Columns of ``results.csv`` behind ``model``."""
-        return tuple(end for one in self.quantities if not one.interval_beside for end in _ends(one))
+        """Columns of ``results.csv`` between ``model`` and ``further``."""
+        ends = [end for one in self.quantities if not one.interval_beside for end in _ends(one)]
+        return tuple(end for end in ends if end not in self.further)
 
 
 def length(end: np.ndarray, other_end: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from aop_pose.core.frame import Frame
+from aop_pose.core.region import Region
 from aop_pose.core.results import Measurement, Result
 from aop_pose.core.schema import Quantity
 from aop_pose.draw.marks import Colour, around, dot, name_point, polyline, put_text, text_size, wrap
@@ -70,7 +71,7 @@ def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
 
     The frame lies in the top left corner, resized by ``scaling``; below it a dark band says what was
     measured, or why nothing was, and that it is for research. A point outside the frame is drawn as a ring at
-    the border.
+    the border; the region, where it is not the whole frame, as a thin box.
     """
     scale = scaling(frame)
     width, height = round(frame.width * scale.x), round(frame.height * scale.y)
@@ -79,6 +80,8 @@ def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
         cv2.resize(np.ascontiguousarray(frame.pixels), (width, height), interpolation=method),
         cv2.COLOR_GRAY2BGR,
     )
+    if result.region is not None and result.region.how != "whole":
+        _draw_region(picture, result.region, scale)
     picture = cv2.copyMakeBorder(picture, 0, 0, 0, max(0, _NARROWEST - width), cv2.BORDER_CONSTANT, value=_GROUND)
     if result.keypoints is not None:
         _draw_points(picture, result, scale.to_overlay(result.keypoints.coords), (width, height))
@@ -117,6 +120,13 @@ def colours(points: Sequence[str]) -> list[Colour]:
     spread = [colorsys.hsv_to_rgb(number / max(len(points), 1), 0.6, 1.0) for number in range(len(points))]
     rest = [(round(255 * blue), round(255 * green), round(255 * red)) for red, green, blue in spread]
     return [_NAMED_COLOURS.get(point, other) for point, other in zip(points, rest, strict=True)]
+
+
+def _draw_region(picture: np.ndarray, region: Region, scale: Scaling) -> None:
+    """A thin frame on the outermost pixels that were looked at."""
+    corners = np.array([[region.x, region.y], [region.x + region.width - 1, region.y + region.height - 1]])
+    (left, top), (right, bottom) = np.round(scale.to_overlay(corners)).astype(int).tolist()
+    cv2.rectangle(picture, (left, top), (right, bottom), _GRAY, 1)
 
 
 def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: tuple[int, int]) -> None:

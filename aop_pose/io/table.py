@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from typing_extensions import Self
 
 from aop_pose.core.results import STATUSES, Result, as_row, as_text, columns
-from aop_pose.core.schema import Schema
+from aop_pose.core.schema import REGION, Schema
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.io.csv_text import DictWriter, Writer, restored
 from aop_pose.io.files import printable, replacing
@@ -186,8 +186,8 @@ def read_results(path: str | Path) -> list[dict[str, str]]:
     return list(iter_results(path))
 
 
-_TEXT = frozenset({"source", "status", "reason", "model"})
-_WHOLE = frozenset({"index", "width", "height"})
+_TEXT = frozenset({"source", "status", "reason", "model", "sop"})
+_WHOLE = frozenset({"index", "width", "height", *REGION, "mirrored"})
 
 
 def write_document(path: str | Path, table: str | Path, facts: Mapping[str, object]) -> None:

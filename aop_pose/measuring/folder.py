@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import attrs
 
 from aop_pose.core.frame import Frame, Volume
+from aop_pose.core.region import Region
 from aop_pose.core.results import Result
 from aop_pose.draw.frame import overlay_name
 from aop_pose.errors import UnreadableError, UsageError
@@ -81,6 +82,7 @@ def predict(
     batch: int | None = None,
     coverage: float | None = None,
     gate: bool | None = None,
+    region: str | Sequence[int] | None = None,
     overwrite: bool = False,
     workers: int | None = None,
     facts: dict[str, Any] | None = None,
@@ -98,24 +100,29 @@ def predict(
             that state none.
         batch: frames that pass the network together (default 8); volumes go one by one.
         coverage, gate: as ``Measurer`` takes them.
+        region: the part of every frame that is looked at, ``auto`` (default), ``whole`` or ``X,Y,W,H``; volumes have
+            none.
         workers: groups of frames that are measured at a time (default: one a core; the predictor is fastest with one
             thread of its own then).
         facts: go into results.json beside those of this run (default: ``run_facts`` of the model).
 
     Raises:
         UsageError: no images, or ``out`` cannot be written, or it holds a finished run, or one started otherwise,
-            and not ``overwrite``; or the artefact or the kind of image cannot honour what was asked for.
+            and not ``overwrite``; or the artefact or the kind of image cannot honour what was asked for; or a region
+            lies inside no frame.
 
     Example:
         >>> import aop_pose
         >>> summary = aop_pose.predict(aop_pose.load("aop-fast"), "frames/", "results/")  # doctest: +SKIP
     """
     out, sources = Path(out), [sources] if isinstance(sources, (str, Path)) else list(sources)
-    measurer = Measurer(model, coverage, gate)
+    measurer = Measurer(model, coverage, gate, region)
     kind: Kind = Volumes.of(pixel_size) if isinstance(model, VolumePredictor) else Frames.of(pixel_size)
     if batch is not None and not kind.several:
         raise UsageError("--batch: volumes pass the network one by one; leave it out")
     discovery = kind.discover(sources)
+    if isinstance(measurer.region, Region):
+        _check_region(measurer.region, discovery.entries, kind)
     identity = {
         "model": model.model_id,
         "sources": [str(source) for source in sources],
@@ -152,6 +159,21 @@ def predict(
         for name in (STARTED, STAMPS):
             (out / name).unlink(missing_ok=True)
     return summary
+
+
+def _check_region(region: Region, entries: Sequence[Entry], kind: Kind) -> None:
+    """UsageError where frames can be read and the region lies inside none of them."""
+    readable = False
+    for entry in entries:
+        for item in _of_entry(entry, kind):
+            if isinstance(item, Frame):
+                if region.lies_in(*item.shape):
+                    return
+                readable = True
+    if readable:
+        raise UsageError(
+            f"--region: {region} (x, y, width, height) lies inside no frame; give it in pixels of the frames"
+        )
 
 
 def _told(changed: Sequence[str]) -> str:

@@ -12,9 +12,11 @@ import numpy as np
 from aop_pose.core.frame import Frame, Volume
 from aop_pose.core.keypoints import Prediction
 from aop_pose.core.measure import measure_in
+from aop_pose.core.region import AUTO, WHOLE, Region, Wanted, wanted_region
 from aop_pose.core.results import Result
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
+from aop_pose.inference.region import find_region
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.stats.conformal import check_coverage
@@ -42,11 +44,35 @@ def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: boo
 
 
 @attrs.frozen(eq=False)
+class View:
+    """The part of an image that is measured, as an image of its own."""
+
+    image: Frame | Volume
+    """As it was given; rows are of it."""
+    seen: Frame | Volume | None
+    """None = nothing may be measured, ``reason`` says why."""
+    region: Region | None = None
+    """The place of ``seen`` in a frame; None in a volume, which is measured whole, and where none is known."""
+    reason: str = ""
+    """Why nothing may be measured, or what a reader of the row should know."""
+
+    def in_image(self, prediction: Prediction) -> Prediction:
+        """A prediction on ``seen``, in pixels of the image as it was given."""
+        if self.region is None or self.seen is self.image or prediction.keypoints is None:
+            return prediction
+        moved = attrs.evolve(prediction.keypoints, coords=self.region.to_frame(prediction.keypoints.coords))
+        outlines = prediction.outlines
+        if outlines is not None:
+            outlines = {name: self.region.to_frame(contour) for name, contour in outlines.items()}
+        return attrs.evolve(prediction, keypoints=moved, outlines=outlines)
+
+
+@attrs.frozen(eq=False)
 class Measurer:
-    """A predictor of frames or of volumes, and how its numbers are guarded.
+    """A predictor of frames or of volumes, where it looks, and how its numbers are guarded.
 
     UsageError where something is asked for that the artefact cannot honour: an interval without a calibration or
-    beyond what it can say, a gate that is not there.
+    beyond what it can say, a gate that is not there, a region of volumes.
     """
 
     predictor: AnyPredictor
@@ -54,9 +80,13 @@ class Measurer:
     """Share of intervals that hold the true value; None = 0.9 where the artefact is calibrated, else no interval."""
     gate: bool | None = None
     """True: the artefact's gate withholds numbers; False: it does not; None: it does where there is one."""
+    region: Wanted | None = attrs.field(default=None, converter=attrs.converters.optional(wanted_region))
+    """The part of each frame that is looked at (``core.region.wanted_region``); None = ``auto``."""
 
     def __attrs_post_init__(self) -> None:
         name = self.predictor.model_id
+        if self.region is not None and isinstance(self.predictor, VolumePredictor):
+            raise UsageError("--region: volumes are measured whole; leave it out")
         if self.gate and self._gate is None:
             raise UsageError(f"--gate: {name} has no gate; leave it out, or take weights with one (weights list)")
         if self.coverage is not None:
@@ -86,16 +116,46 @@ class Measurer:
     @property
     def facts(self) -> dict[str, Any]:
         """Settings that rows depend on beside the network."""
-        return {"coverage": None if self.calibration is None else self._coverage, "gate": self._judges}
+        guarded = {"coverage": None if self.calibration is None else self._coverage, "gate": self._judges}
+        of_frames = not isinstance(self.predictor, VolumePredictor)
+        return {**guarded, **({"region": str(self.region or AUTO)} if of_frames else {})}
 
     def results(self, images: Sequence[Frame | Volume]) -> list[Result]:
         """A result per image, ``ok`` or ``abstained`` with its reason."""
-        unfit = [image.unfit_reason() for image in images]
-        fit = [image for image, reason in zip(images, unfit, strict=True) if not reason]
-        passes = iter(self._passes(fit))
-        nothing = [Passes(Prediction(None, 0.0, reason), None, max(image.shape)) if reason else next(passes)
-                   for image, reason in zip(images, unfit, strict=True)]  # fmt: skip
-        return [self._result(image, each) for image, each in zip(images, nothing, strict=True)]
+        views = [self.view(image) for image in images]
+        passes = iter(self._passes([view.seen for view in views if view.seen is not None]))
+        nothing = [Passes(Prediction(None, 0.0, view.reason), None, max(view.image.shape)) if view.seen is None
+                   else next(passes) for view in views]  # fmt: skip
+        return [self._result(view, each) for view, each in zip(views, nothing, strict=True)]
+
+    def view(self, image: Frame | Volume) -> View:
+        """The part of an image that is measured, or why none is."""
+        if reason := image.unfit_reason():
+            return View(image, None, None, reason)
+        if not isinstance(image, Frame):
+            return View(image, image)
+        region, reason = self._region(image)
+        if region is None:
+            return View(image, None, None, reason)
+        seen = image.cut_to(region)
+        if seen is not image and (unfit := seen.unfit_reason()):
+            return View(image, None, region, f"{unfit} (region {region})")
+        return View(image, seen, region, reason)
+
+    def _region(self, frame: Frame) -> tuple[Region | None, str]:
+        """Where a frame is looked at, and what there is to say of it."""
+        whole = Region.whole(*frame.shape)
+        if isinstance(self.region, Region):
+            if self.region.lies_in(*frame.shape):
+                return self.region, ""
+            size = f"{frame.width} x {frame.height} pixels"
+            return None, f"the region {self.region} (x, y, width, height) does not lie inside the frame of {size}"
+        if self.region == WHOLE:
+            return whole, ""
+        if frame.region is not None:
+            return frame.region, ""
+        found = find_region(frame.pixels)
+        return found.region, found.reason
 
     def _passes(self, images: Sequence[Frame | Volume]) -> list[Passes]:
         if isinstance(self.predictor, VolumePredictor):
@@ -104,36 +164,41 @@ class Measurer:
         second = self._judges or (self.calibration is not None and self.calibration.needs_two_passes)
         return two_passes(self.predictor, [image.pixels for image in images if isinstance(image, Frame)], second)
 
-    def _result(self, image: Frame | Volume, passes: Passes) -> Result:
-        prediction, model = passes.first, self.predictor.model_id
+    def _result(self, view: View, passes: Passes) -> Result:
+        image, model = view.image, self.predictor.model_id
+        prediction = view.in_image(passes.first)
         keypoints = prediction.keypoints
         row: dict[str, Any] = {
             "source": image.source, "index": image.index, "keypoints": keypoints, "model": model,
-            "score": None if keypoints is None else prediction.score,
+            "score": None if keypoints is None else prediction.score, "region": view.region,
         }  # fmt: skip
         if isinstance(image, Frame):
             row |= {"width": image.width, "height": image.height}
-        if keypoints is None:
+            row |= {"spacing": image.spacing, "time_s": image.time_s, "sop": image.sop}
+        if view.seen is None or keypoints is None:
             return Result(status="abstained", reason=prediction.reason, **row)
-        if reason := self._why_withheld(image, passes):
+        if reason := self._why_withheld(view, passes):
             return Result(status="abstained", reason=reason, **row)
-        measured = measure_in(image, prediction, produced_by=model)
+        measured = measure_in(view.seen, passes.first, produced_by=model)
         if measured.reason:
             return Result(status="abstained", reason=measured.reason, **row)
         measurements = measured.measurements
         if self.calibration is not None:
             measurements = self.calibration.at(self._coverage).add_to(measurements, passes)
-        return Result(status="ok", reason=prediction.reason, measurements=measurements, **row)
+        told = "; ".join(filter(None, (view.reason, prediction.reason)))
+        return Result(status="ok", reason=told, measurements=measurements, **row)
 
-    def _why_withheld(self, image: Frame | Volume, passes: Passes) -> str:
-        keypoints = passes.first.found
-        if outside := keypoints.outside(*image.shape):
-            return f"outside the picture: {', '.join(outside)}; what cannot be seen is not measured"
-        if self._gate is None or not self._judges or not keypoints.complete or not isinstance(image, Frame):
+    def _why_withheld(self, view: View, passes: Passes) -> str:
+        keypoints, seen = passes.first.found, view.seen
+        assert seen is not None
+        if outside := keypoints.outside(*seen.shape):
+            what = "picture" if seen is view.image else "region"
+            return f"outside the {what}: {', '.join(outside)}; what cannot be seen is not measured"
+        if self._gate is None or not self._judges or not keypoints.complete or not isinstance(seen, Frame):
             return ""
         if passes.second is None or not passes.second.found.complete:
             return "withheld: disagreement between passes: nothing is found on a second look"
-        return self._gate.judge(gather(image.pixels, passes.first, passes.second)).reason
+        return self._gate.judge(gather(seen.pixels, passes.first, passes.second)).reason
 
 
 def measure_array(
@@ -143,6 +208,7 @@ def measure_array(
     *,
     coverage: float | None = None,
     gate: bool | None = None,
+    region: str | Sequence[int] | None = None,
 ) -> Result:
     """Points and measurements on one gray picture, or on one volume where the model finds points in volumes.
 
@@ -152,10 +218,12 @@ def measure_array(
         spacing: millimetres per pixel (row, column), or per voxel along i, j, k, which a volume needs.
         coverage: share of the stated intervals that hold the true value; None = as the artefact is calibrated.
         gate: False: no number is withheld by the artefact's gate.
+        region: the part that is ultrasound: ``auto`` (default) finds it, ``whole``, or ``X,Y,W,H`` in pixels. Points
+            are in pixels of the whole picture all the same.
 
     Raises:
         ValueError: the array is of another shape or kind, or the spacing is not positive numbers.
-        UsageError: coverage or gate cannot be honoured by the artefact.
+        UsageError: coverage, gate or region cannot be honoured by the artefact, or the region is none.
 
     Example:
         >>> import numpy as np
@@ -164,7 +232,7 @@ def measure_array(
         >>> aop_pose.measure_array(model, np.zeros((256, 256), np.uint8)).status
         'abstained'
     """
-    return Measurer(model, coverage, gate).results([_image(model, np.asarray(gray), spacing)])[0]
+    return Measurer(model, coverage, gate, region).results([_image(model, np.asarray(gray), spacing)])[0]
 
 
 def _image(model: AnyPredictor, array: np.ndarray, spacing: Sequence[float] | None) -> Frame | Volume:

@@ -2,9 +2,11 @@
 
 import math
 
+import attrs
 import pytest
 
 from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.region import Region
 from aop_pose.core.results import STATUSES, Measurement, Result, as_row, columns
 from aop_pose.core.schemas import AOP, FETAL_FACE, FETUS, HEAD
 
@@ -14,13 +16,16 @@ ANGLE = {"aop_deg": Measurement("aop_deg", 123.456789, "deg")}
 def test_columns_are_those_of_the_interface():
     assert ",".join(columns(AOP)) == (
         "source,index,width,height,status,reason,PS1_x,PS1_y,PS2_x,PS2_y,FH1_x,FH1_y,score,"
-        "aop_deg,aop_low,aop_high,hsd_px,hsd_mm,model"
+        "aop_deg,aop_low,aop_high,hsd_px,hsd_mm,model,"
+        "region_x,region_y,region_w,region_h,mirrored,hsd_px_low,hsd_px_high,hsd_mm_low,hsd_mm_high,"
+        "spacing_x_mm,spacing_y_mm,time_s,sop"
     )
     assert ",".join(columns(HEAD)) == (
         "source,index,width,height,status,reason,OFD1_x,OFD1_y,OFD2_x,OFD2_y,BPD1_x,BPD1_y,BPD2_x,BPD2_y,score,"
         "ofd_px,bpd_px,hc_px,ofd_mm,bpd_mm,hc_mm,hc_ramanujan_mm,model,"
         "ofd_px_low,ofd_px_high,bpd_px_low,bpd_px_high,hc_px_low,hc_px_high,"
-        "ofd_mm_low,ofd_mm_high,bpd_mm_low,bpd_mm_high,hc_mm_low,hc_mm_high"
+        "ofd_mm_low,ofd_mm_high,bpd_mm_low,bpd_mm_high,hc_mm_low,hc_mm_high,"
+        "region_x,region_y,region_w,region_h,spacing_x_mm,spacing_y_mm,time_s,sop"
     )
     assert ",".join(columns(FETAL_FACE)) == (
         "source,index,status,reason,brain_i,brain_j,brain_k,left_eye_i,left_eye_j,left_eye_k,"
@@ -75,6 +80,18 @@ def test_an_interval_fills_its_two_columns():
     interval = {"aop_deg": Measurement("aop_deg", 120.0, "deg", interval=(110.5, 131.25))}
     row = as_row(Result(source="a.png", index=0, status="ok", measurements=interval), AOP)
     assert (row["aop_deg"], row["aop_low"], row["aop_high"]) == ("120.0000", "110.5000", "131.2500")
+
+
+def test_where_a_row_comes_from_stands_at_its_end():
+    result = Result(
+        source="a.dcm", index=2, status="abstained", reason="mirrored", region=Region(3, 0, 200, 100), mirrored=True,
+        spacing=(0.2, 0.2622917), time_s=0.04, sop="1.2.840.1",
+    )  # fmt: skip
+    row = as_row(result, AOP)
+    assert [row[column] for column in AOP.further] == [
+        "3", "0", "200", "100", "1", "", "", "", "", "0.262292", "0.2", "0.0400", "1.2.840.1",
+    ]  # fmt: skip
+    assert as_row(attrs.evolve(result, mirrored=False), AOP)["mirrored"] == "0"
 
 
 def test_what_does_not_exist_is_empty_and_never_0():

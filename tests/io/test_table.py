@@ -102,7 +102,7 @@ def test_a_table_is_cut_off_before_a_damaged_row_and_says_so(tmp_path: Path, dam
 def test_reading_names_a_damaged_row(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text(",".join(columns(AOP)) + "\na.png,0,oops\n")
-    with pytest.raises(UsageError, match=r"results.csv:2: expected 19 fields, found 3"):
+    with pytest.raises(UsageError, match=r"results.csv:2: expected 32 fields, found 3"):
         read_results(path)
 
 

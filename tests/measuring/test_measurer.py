@@ -47,7 +47,7 @@ def test_what_an_artefact_does_not_have_is_refused_and_no_gate_is_always_met():
         Measurer(fake_predictor(), coverage=0.9)
     with pytest.raises(UsageError, match=r"--gate: fake.* has no gate"):
         Measurer(fake_predictor(), gate=True)
-    assert Measurer(fake_predictor(), gate=False).facts == {"coverage": None, "gate": False}
+    assert Measurer(fake_predictor(), gate=False).facts == {"coverage": None, "gate": False, "region": "auto"}
     assert Measurer(guarded(calibration=calibration())).facts["coverage"] == 0.9
 
 

@@ -1,7 +1,7 @@
 """Schema ``aop``: both ends of the pubic symphysis, and where the tangent from its inferior end touches the head."""
 
 from aop_pose import geometry
-from aop_pose.core.schema import Quantity, Schema
+from aop_pose.core.schema import ORIGIN, REGION, Quantity, Schema
 
 AOP = Schema(
     name="aop",
@@ -20,4 +20,5 @@ AOP = Schema(
         Quantity("hsd", "px", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),
         Quantity("hsd", "mm", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),
     ),
+    further=(*REGION, "mirrored", "hsd_px_low", "hsd_px_high", "hsd_mm_low", "hsd_mm_high", *ORIGIN),
 )  # fmt: skip

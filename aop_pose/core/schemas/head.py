@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aop_pose import geometry
-from aop_pose.core.schema import Quantity, Schema, length
+from aop_pose.core.schema import ORIGIN, REGION, Quantity, Schema, length
 
 _OFD, _BPD = ("OFD1", "OFD2"), ("BPD1", "BPD2")
 
@@ -52,4 +52,5 @@ HEAD = Schema(
         ),
     ),
     implausible=_implausible,
+    further=(*REGION, *ORIGIN),
 )  # fmt: skip
