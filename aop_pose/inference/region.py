@@ -10,7 +10,7 @@ from aop_pose.core.region import Region
 
 @attrs.frozen
 class Sight:
-    """What is found in a picture: where its ultrasound is, and what a reader of the row should know of it."""
+    """The place of the ultrasound in a picture, and what a reader of its row should know."""
 
     region: Region | None
     """None = nothing that could be measured, ``reason`` says why."""

@@ -143,7 +143,7 @@ class Measurer:
         return View(image, seen, region, reason)
 
     def _region(self, frame: Frame) -> tuple[Region | None, str]:
-        """Where a frame is looked at, and what there is to say of it."""
+        """The place in a frame that is looked at, and what there is to say of it."""
         whole = Region.whole(*frame.shape)
         if isinstance(self.region, Region):
             if self.region.lies_in(*frame.shape):
