@@ -53,6 +53,14 @@ def evaluate(
             "spacing errors in mm need (default: where TRUTH is).",
         ),
     ] = None,
+    at: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--at",
+            metavar="DEG",
+            help="A further angle at which agreement is given, beside 110, 120 and 140; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Compare results with the true points, or two readers with each other, and print the errors.
 
@@ -72,7 +80,9 @@ def evaluate(
     from aop_pose.evaluation import comparison
     from aop_pose.evaluation.report.files import summary_table
 
-    compared = comparison.evaluate(results, truth, scale=scale, group=group, group_regex=group_regex, images=images)
+    compared = comparison.evaluate(
+        results, truth, scale=scale, group=group, group_regex=group_regex, images=images, at=at or ()
+    )
     written = [str(path) for path in compared.write(out)]
     for note in compared.notes:
         typer.echo(f"aop-pose: note: {note}", err=True)

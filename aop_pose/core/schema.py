@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import attrs
@@ -14,8 +13,6 @@ from aop_pose import geometry
 Unit = Literal["deg", "px", "mm"]
 SIGNS: dict[Unit, str] = {"deg": "°", "px": " px", "mm": " mm"}
 """Units as they stand behind a number."""
-HIGHEST: dict[Unit, float] = {"deg": 180.0, "px": math.inf, "mm": math.inf}
-"""The largest value there can be in a unit; the smallest is 0."""
 
 
 @attrs.frozen
@@ -36,6 +33,10 @@ class Quantity:
     """
     points: tuple[str, ...]
     """Points it needs, in the order of the formula's arguments."""
+    unfolded: Callable[..., np.ndarray] | None = None
+    """The formula without its fold, for a quantity that has one (an angle at 180 degrees): errors and ends of intervals
+    are on this scale. ``like``, the needed points (..., points, axes) of another reading of the same image, picks the
+    value nearest that reading's own. None = the formula has no fold."""
     needs_outline: bool = False
     """The formula also takes the outline of the head, (m, 2): without one there is no such number."""
     missing: float | None = None
@@ -60,8 +61,8 @@ class Quantity:
     """An evaluation plots it and cuts the images by it; of several that are known, the last."""
     within: tuple[int, ...] = ()
     """Errors of which an evaluation gives the share of images within; none = it gives that under 2.5 % of the truth."""
-    thresholds: tuple[int, ...] = ()
-    """Values at which the literature decides: an evaluation gives the agreement at each."""
+    thresholds: Mapping[float, str] = attrs.field(factory=dict)
+    """Values at which the literature decides, and whose they are: an evaluation gives the agreement at each."""
     readers: tuple[tuple[str, str, float], ...] = ()
     """Human readers (what, source, intraclass correlation), which a report shows beside its own."""
     how: str = ""
@@ -88,14 +89,18 @@ class Quantity:
         return SIGNS[self.unit]
 
     @property
+    def stem(self) -> str:
+        """Columns of an interval that a table states are STEM_low and STEM_high, whether or not ours are calibrated."""
+        return self.interval or self.column
+
+    def folded(self, values: np.ndarray) -> np.ndarray:
+        """Values (...) on the scale of ``unfolded`` as they are measured."""
+        return values if self.unfolded is None else np.asarray(geometry.angle_of_turn(values))
+
+    @property
     def label(self) -> str:
         """Title and unit, as an axis or the head of a column has it."""
         return f"{self.title}, {self.sign.strip()}"
-
-    @property
-    def highest(self) -> float:
-        """The largest value there can be; the smallest is 0."""
-        return HIGHEST[self.unit]
 
     @property
     def calibration(self) -> str:
@@ -176,6 +181,14 @@ class Schema:
                 return np.full(points.shape[:-2], np.nan)
             return np.asarray(quantity.formula(*needed, outline), np.float64)
         return np.asarray(quantity.formula(*needed), np.float64)
+
+    def unfolded(self, quantity: Quantity, points: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+        """A quantity as ``values`` has it, without its fold where it has one; ``like`` are the points to be nearest."""
+        if quantity.unfolded is None:
+            return self.values(quantity, points)
+        places = list(self.indices(quantity.points))
+        needed = [points[..., index, :] for index in places]
+        return np.asarray(quantity.unfolded(*needed, like=None if like is None else like[..., places, :]), np.float64)
 
     def add(self, quantity: Quantity) -> None:
         """Make a further quantity of this schema known, behind the others; ValueError where its column is taken.

@@ -11,16 +11,20 @@ import numpy as np
 
 from aop_pose.core.motion import Motion, motion
 from aop_pose.core.results import Row, schema_of
-from aop_pose.core.schema import Quantity
+from aop_pose.core.schema import Quantity, Schema, main_quantity
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import Errors, frame_errors, rounded, volume_errors
 from aop_pose.evaluation.figures import (
     WITH_MISSING,
     Figure,
+    Table,
+    at_limit,
     counts,
     estimates_of,
     figures_of,
+    limits_of,
     stated_intervals,
+    table_at,
     twins_of,
 )
 from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping, subset_columns
@@ -106,6 +110,8 @@ class Comparison:
     """Versions, models and runs behind the numbers (see ``manifest``)."""
     pixels: PixelsOf | None = None
     """The pictures, where they were given."""
+    tables: Mapping[str, Mapping[float, Table]] = attrs.field(factory=dict)
+    """By ``Quantity.key`` and threshold."""
 
     @classmethod
     def of(
@@ -118,22 +124,24 @@ class Comparison:
         sides: Sides | None = None,
         made_by: Mapping[str, Any] | None = None,
         pixels: PixelsOf | None = None,
+        at: Sequence[float] = (),
     ) -> Comparison:
         """Errors, figures with their intervals, subsets and movement of two sides that are matched already.
 
         Args:
             matched: the two sides.
             grouping: images that are drawn together.
-            scale, sides, made_by, pixels: as ``evaluate`` has them.
+            scale, sides, made_by, pixels, at: as ``evaluate`` has them.
             quality: one number a frame, (frames,).
         """
         if matched.schema.dimensions == 3:
             errors = volume_errors(matched.predicted, matched.truth, matched.diagonals, matched.schema)
         else:
             errors = frame_errors(
-                matched.predicted, matched.truth, matched.sizes, scale, matched.schema, matched.millimetres
-            )
-        computed = tuple(figures_of(errors, matched.intervals))
+                matched.predicted, matched.truth, matched.sizes, scale, matched.schema, matched.millimetres,
+                matched.read,
+            )  # fmt: skip
+        computed = tuple(figures_of(errors, matched.intervals, at))
         measured = Resampling(grouping.ids[errors.measured])
         return cls(
             sides=sides or Sides("results", "reference"),
@@ -153,6 +161,7 @@ class Comparison:
             notes=(*matched.notes, *_notes(errors, matched), *filter(None, [grouping.note])),
             manifest=made_by or {},
             pixels=pixels,
+            tables=_tables(errors, matched, at),
         )
 
     @property
@@ -175,6 +184,9 @@ class Comparison:
         entries: dict[str, Any] = {**promised, **(beside if promised else {})}
         for name, estimate in self.estimates.items():
             entries |= _entries(name, estimate, self.n_measured)
+        for quantity in self.errors.quantities:
+            for limit, table in self.tables.get(quantity.key, {}).items():
+                entries[at_limit(quantity, limit, "counts")] = attrs.asdict(table)
         entries |= beside
         entries |= {
             "n_groups": self.n_groups,
@@ -216,6 +228,7 @@ def evaluate(
     group: str = AUTO,
     group_regex: str = "",
     images: str | Path | None = None,
+    at: Sequence[float] = (),
 ) -> Comparison:
     """Compare results with the true points, or two readers or methods with each other.
 
@@ -227,6 +240,7 @@ def evaluate(
             pictures that are nearly the same where ``images`` is given, else each frame alone.
         group_regex: finds the patient in the name of a frame, as its first bracket.
         images: folder of the pictures, or of the volumes (default: where ``truth`` is).
+        at: further values of the main quantity (of the angle, in degrees) at which agreement is given.
 
     Returns:
         The comparison: ``.figures`` as in ``metrics.json``, ``.write(out)`` for the files of ``aop-pose evaluate``.
@@ -256,6 +270,7 @@ def evaluate(
     else:
         first, words, rows = None, f"{len(results)} rows", results
     schema = schema_of(rows)
+    _check_at(at, schema)
     reference = read_truth(second, schema)
     pictures = None
     if schema.dimensions == 2:
@@ -277,7 +292,20 @@ def evaluate(
         sides=Sides(words, str(truth), is_results(second, schema), asked),
         made_by=made_by,
         pixels=None if pictures is None else pictures.pixels,
+        at=at,
     )
+
+
+def _check_at(at: Sequence[float], schema: Schema) -> None:
+    main = main_quantity(schema.quantities)
+    if at and (schema.dimensions == 3 or main is None):
+        raise UsageError(f"--at: expected results on pictures, found points in volumes (schema {schema.name})")
+    largest = 180.0 if main is not None and main.unit == "deg" else np.inf
+    for limit in at:
+        if not 0 < limit < largest:
+            raise UsageError(
+                f"--at: expected a value above 0{' and below 180 degrees' if largest < np.inf else ''}, found {limit:g}"
+            )
 
 
 def _subsets(
@@ -302,6 +330,15 @@ def _subsets(
         )
 
 
+def _tables(errors: Errors, matched: Matched, at: Sequence[float]) -> dict[str, dict[float, Table]]:
+    found = {
+        one.key: {limit: table_at(errors, one, limit, matched.intervals) for limit in limits_of(errors, one, at)}
+        for one in errors.quantities
+        if errors.schema.dimensions == 2
+    }
+    return {key: tables for key, tables in found.items() if tables}
+
+
 def _cuts(matched: Matched, errors: Errors, quality: np.ndarray | None) -> Iterator[tuple[str, str, np.ndarray]]:
     """Column or number, label and mask of each subset."""
     for column, texts in subset_columns(matched.columns).items():
@@ -312,11 +349,8 @@ def _cuts(matched: Matched, errors: Errors, quality: np.ndarray | None) -> Itera
         yield from _thirds(reference_words(main), errors.true_values[main.key], main.sign)
     if quality is not None:
         yield from _thirds("contrast", quality, "")
-    if main is not None:
-        _, width = stated_intervals(errors, matched.intervals).get(
-            main.key, (None, np.full(len(errors.measured), np.nan))
-        )
-        yield from _thirds("stated interval, width", width, main.sign)
+    if main is not None and main.key in (stated := stated_intervals(errors, matched.intervals)):
+        yield from _thirds("stated interval, width", stated[main.key].width, main.sign)
 
 
 def reference_words(quantity: Quantity) -> str:

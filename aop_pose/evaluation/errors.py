@@ -63,9 +63,10 @@ class Errors:
     quantities: tuple[Quantity, ...] = ()
     """Those of the schema that are known in their unit on some image."""
     true_values: Mapping[str, np.ndarray] = attrs.field(factory=dict)
-    """By ``Quantity.key``: of the true points, or as the truth file states it; shape (images,)."""
+    """By ``Quantity.key``: of the true points, or as the truth file states it; shape (images,). On the scale of
+    ``Quantity.unfolded``."""
     differences: Mapping[str, np.ndarray] = attrs.field(factory=dict)
-    """By ``Quantity.key``: predicted minus true, shape (images,)."""
+    """By ``Quantity.key``: predicted minus true, shape (images,), on the same scale."""
     losses: Mapping[str, np.ndarray] = attrs.field(factory=dict)
     """By ``Quantity.key``: the error that an image without a prediction counts as, shape (images,)."""
     planes: PlaneErrors | None = None
@@ -115,6 +116,7 @@ def frame_errors(
     scale: float | None = None,
     schema: Schema = AOP,
     millimetres: Millimetres | None = None,
+    read: Mapping[str, np.ndarray] | None = None,
 ) -> Errors:
     """Compare points in pictures.
 
@@ -127,6 +129,7 @@ def frame_errors(
         sizes: (frames, 2), width and height; NaN where unknown.
         scale: multiplies the pixels of each frame by scale / longer side; None leaves them as they are.
         millimetres: with it lengths are compared in mm too, whatever the scale.
+        read: by ``Quantity.column``, predicted and true values (frames, 2) of what no points give, in its own unit.
 
     Raises:
         ValueError: other shapes.
@@ -151,7 +154,8 @@ def frame_errors(
     if millimetres is not None:
         units["mm"] = millimetres.per_pixel
     stated = {} if millimetres is None else millimetres.stated
-    return _compared(predicted, truth, np.linalg.norm(sizes, axis=-1), schema, factor, units, stated, measured, scale)
+    errors = _compared(predicted, truth, np.linalg.norm(sizes, axis=-1), schema, factor, units, stated, measured, scale)
+    return _with_read(errors, read or {}, units)
 
 
 def volume_errors(predicted: np.ndarray, truth: np.ndarray, diagonals: np.ndarray, schema: Schema) -> Errors:
@@ -199,11 +203,11 @@ def _compared(
     true_values, differences, losses = {}, {}, {}
     for quantity in quantities:
         unit, key = units[quantity.unit], quantity.key
-        true_values[key] = schema.values(quantity, truth) * unit
+        true_values[key] = schema.unfolded(quantity, truth) * unit
         if key in stated:
             # Without the size of a pixel nothing can be compared with it.
             true_values[key] = np.where(np.isfinite(unit), stated[key], np.nan)
-        differences[key] = schema.values(quantity, predicted) * unit - true_values[key]
+        differences[key] = schema.unfolded(quantity, predicted, like=truth) * unit - true_values[key]
         losses[key] = diagonals * unit if quantity.missing is None else np.full(len(truth), quantity.missing)
     offsets = np.abs(predicted - truth) * factor[:, None, None]
     exchanged = np.full(truth.shape[:2], np.nan)
@@ -226,6 +230,23 @@ def _compared(
         losses=losses,
         planes=_plane_errors(predicted, truth, schema),
     )
+
+
+def _with_read(errors: Errors, read: Mapping[str, np.ndarray], units: Mapping[str, np.ndarray]) -> Errors:
+    """The same with the quantities that both tables state and that no points give (a distance to an outline)."""
+    true_values, differences, losses = dict(errors.true_values), dict(errors.differences), dict(errors.losses)
+    for quantity in errors.schema.quantities:
+        if not quantity.needs_outline or quantity.column not in read:
+            continue
+        unit = units["px"] if quantity.unit == "px" else np.ones(len(errors.measured))
+        predicted, true = read[quantity.column].T
+        true_values[quantity.key] = true * unit
+        differences[quantity.key] = np.where(errors.measured, predicted - true, np.nan) * unit
+        # As many millimetres as the picture has are known only with the size of its pixels.
+        per_pixel = units.get("mm", np.full(len(unit), np.nan)) / units["px"] if quantity.unit == "mm" else 1.0
+        losses[quantity.key] = errors.diagonals * per_pixel
+    known = tuple(one for one in errors.schema.quantities if one.key in true_values)
+    return attrs.evolve(errors, quantities=known, true_values=true_values, differences=differences, losses=losses)
 
 
 def _plane_errors(predicted: np.ndarray, truth: np.ndarray, schema: Schema) -> PlaneErrors | None:

@@ -7,7 +7,7 @@ the diagonal, a plane by the diagonal and 90 degrees. A bias has no twin, becaus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -138,10 +138,49 @@ def twins_of(figures: Iterable[Figure]) -> dict[str, Estimate]:
     return {figure.name: twin for figure in figures if (twin := figure.twin) is not None}
 
 
-def figures_of(errors: Errors, intervals: Mapping[str, np.ndarray] | None = None) -> list[Figure]:
-    """Every figure that a schema has, in the order of ``metrics.json``; ``intervals`` as ``Matched`` has them."""
-    found = _in_pictures(errors) if errors.schema.dimensions == 2 else _in_volumes(errors)
+def figures_of(
+    errors: Errors, intervals: Mapping[str, np.ndarray] | None = None, at: Sequence[float] = ()
+) -> list[Figure]:
+    """Every figure that a schema has, in the order of ``metrics.json``; ``intervals`` as ``Matched`` has them.
+
+    ``at``: further thresholds of the main quantity.
+    """
+    found = _in_pictures(errors, at) if errors.schema.dimensions == 2 else _in_volumes(errors)
     return [*found, *_of_intervals(errors, intervals or {})]
+
+
+def limits_of(errors: Errors, quantity: Quantity, at: Sequence[float] = ()) -> tuple[float, ...]:
+    """The values at which a quantity is cut in two, rising: those of the literature, and ``at`` of the main one."""
+    return tuple(sorted({*quantity.thresholds, *(at if quantity is errors.main else ())}))
+
+
+def at_limit(quantity: Quantity, limit: float, what: str) -> str:
+    """Key in ``metrics.json`` of a figure at a threshold: ``aop_at_120_sensitivity``."""
+    return f"{quantity.key}_at_{limit:g}_{what}"
+
+
+@attrs.frozen
+class Table:
+    """A two-by-two table: images at or above a threshold (+) or below it (-), by the results and by the reference."""
+
+    both: int
+    only_results: int
+    only_reference: int
+    neither: int
+    straddled: int | None
+    """Images whose stated interval holds the threshold; None where none is stated."""
+
+
+def table_at(errors: Errors, quantity: Quantity, limit: float, intervals: Mapping[str, np.ndarray]) -> Table:
+    """The table of a quantity at a threshold, over the images in which both sides have a value."""
+    true, difference = errors.true_values[quantity.key], errors.differences[quantity.key]
+    known = np.isfinite(difference)
+    cells = agreement.table_columns((true + difference)[known], true[known], limit).sum(axis=0)
+    straddled = None
+    if quantity.key in (stated := stated_intervals(errors, intervals)):
+        low, high = stated[quantity.key].ends
+        straddled = int(((low < limit) & (limit <= high)).sum())
+    return Table(*(int(count) for count in cells), straddled)
 
 
 def metrics(
@@ -205,7 +244,7 @@ def _within(distances: np.ndarray, limit: float) -> np.ndarray:
     return np.where(np.isnan(distances), np.nan, distances <= limit)
 
 
-def _in_pictures(errors: Errors) -> Iterator[Figure]:
+def _in_pictures(errors: Errors, at: Sequence[float]) -> Iterator[Figure]:
     distances, offsets = errors.distances, errors.offsets
     assert offsets is not None  # points in pictures are compared with their axes
     with_missing = filled(errors, distances)
@@ -222,7 +261,7 @@ def _in_pictures(errors: Errors) -> Iterator[Figure]:
     for quantity in errors.quantities:
         yield from _sizes(errors, quantity)
         yield _bias(errors, quantity)
-        yield from _agreement(errors, quantity)
+        yield from _agreement(errors, quantity, at)
 
 
 def _in_volumes(errors: Errors) -> Iterator[Figure]:
@@ -307,7 +346,7 @@ def _bias(errors: Errors, quantity: Quantity) -> Figure:
     return Figure(quantity.figure("bias"), errors.differences[quantity.key][:, None], MEAN, promised=True)
 
 
-def _agreement(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
+def _agreement(errors: Errors, quantity: Quantity, at: Sequence[float]) -> Iterator[Figure]:
     """Two raters of one quantity: limits of agreement, correlations, tables at thresholds."""
     key, difference = quantity.key, errors.differences[quantity.key][:, None]
     second = errors.true_values[key][:, None]
@@ -325,37 +364,48 @@ def _agreement(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
     yield Figure(f"{key}_icc_3_1", both, Summed(agreement.rating_columns, agreement.icc_3_1))
     moments = Summed(lambda values: agreement.moment_columns(values[:, 0], values[:, 1]), agreement.pearson)
     yield Figure(f"{key}_pearson_r", both, moments)
-    for threshold in quantity.thresholds:
+    for limit in limits_of(errors, quantity, at):
         for name, statistic in agreement.TABLE_STATISTICS.items():
-            yield Figure(f"{key}_at_{threshold}_{name}", both, Summed(_table(threshold), statistic))
+            yield Figure(at_limit(quantity, limit, name), both, Summed(_table(limit), statistic))
 
 
 def _table(threshold: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda values: agreement.table_columns(values[:, 0], values[:, 1], threshold)
 
 
-def stated_intervals(errors: Errors, intervals: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By ``Quantity.key``: 1 where the truth lies in the interval that a row states, else 0, and its width.
+@attrs.frozen(eq=False)
+class Stated:
+    """The intervals that rows state of a quantity; of shape (images,), NaN where a row states none."""
 
-    Both of shape (images,), NaN where a row states none; what no row states is left out.
-    """
+    ends: tuple[np.ndarray, np.ndarray]
+    """On the scale of the errors."""
+    covered: np.ndarray
+    """1 where the truth lies inside, else 0."""
+
+    @property
+    def width(self) -> np.ndarray:
+        low, high = self.ends
+        return high - low
+
+
+def stated_intervals(errors: Errors, intervals: Mapping[str, np.ndarray]) -> dict[str, Stated]:
+    """By ``Quantity.key``, the intervals of measured images whose truth is known; what no row states is left out."""
     found = {}
     for quantity in errors.quantities:
         if quantity.column not in intervals:
             continue
-        low, high = intervals[quantity.column].T
+        ends, true = intervals[quantity.column].T, errors.true_values[quantity.key]
         if quantity.unit == "px" and errors.factor is not None:
-            low, high = low * errors.factor, high * errors.factor
-        true = errors.true_values[quantity.key]
-        stated = errors.measured & np.isfinite(low) & np.isfinite(high) & np.isfinite(true)
+            ends = ends * errors.factor
+        stated = errors.measured & np.isfinite(ends).all(axis=0) & np.isfinite(true)
         if stated.any():
-            covered, width = (low <= true) & (true <= high), high - low
-            found[quantity.key] = np.where(stated, covered, np.nan), np.where(stated, width, np.nan)
+            low, high = np.where(stated, ends, np.nan)
+            found[quantity.key] = Stated((low, high), np.where(stated, (low <= true) & (true <= high), np.nan))
     return found
 
 
 def _of_intervals(errors: Errors, intervals: Mapping[str, np.ndarray]) -> Iterator[Figure]:
     named = {quantity.key: quantity for quantity in errors.quantities}
-    for key, (covered, width) in stated_intervals(errors, intervals).items():
-        yield Figure(f"{key}_interval_coverage", covered[:, None], MEAN)
-        yield Figure(named[key].figure("interval_width"), width[:, None], MEAN)
+    for key, stated in stated_intervals(errors, intervals).items():
+        yield Figure(f"{key}_interval_coverage", stated.covered[:, None], MEAN)
+        yield Figure(named[key].figure("interval_width"), stated.width[:, None], MEAN)

@@ -94,6 +94,11 @@ class Matched:
     """Every model that the matched rows name."""
     millimetres: Millimetres | None = None
     """Pixel sizes and stated lengths of pictures; None where no pixel size is known."""
+    reasons: tuple[str, ...] = ()
+    """``reason`` of the row that answers, one an image, "" where it states none."""
+    read: Mapping[str, np.ndarray] = attrs.field(factory=dict)
+    """By ``Quantity.column``, predicted and true value of what no points give, (images, 2), where both sides have it.
+    """
 
 
 def is_measured(row: Row, coords: np.ndarray, schema: Schema, where: str) -> tuple[str, bool]:
@@ -171,9 +176,11 @@ def match(
     predicted = np.full(truth.coords.shape, np.nan)
     sizes, pixel_sizes = np.full((count, 2), np.nan), np.full(count, np.nan)
     stated = {one.column: np.full(count, np.nan) for one in schema.quantities if one.tolerance is not None}
-    intervals = {one.column: np.full((count, 2), np.nan) for one in schema.quantities if one.interval}
-    stems = {one.column: one.interval for one in schema.quantities}
-    statuses, holes = ["no row"] * count, []
+    ends = {one.column: (f"{one.stem}_low", f"{one.stem}_high") for one in schema.quantities}
+    columns = set(rows[0])
+    intervals = {name: np.full((count, 2), np.nan) for name, both in ends.items() if columns.issuperset(both)}
+    read = _read_by_both(schema, columns, truth)
+    statuses, reasons, holes = ["no row"] * count, [""] * count, []
     models: dict[str, None] = {}
     for position, answer in enumerate(answers):
         if answer is None:
@@ -185,8 +192,11 @@ def match(
         pixel_sizes[position] = pixel_size_of(row, schema, where)
         for column, values in stated.items():
             values[position] = number(row, column, where)
-        for column, ends in intervals.items():
-            ends[position] = [number(row, f"{stems[column]}_{end}", where) for end in ("low", "high")]
+        reasons[position] = row.get("reason") or ""
+        for column, both in intervals.items():
+            both[position] = [number(row, end, where) for end in ends[column]]
+        for column, both in read.items():
+            both[position, 0] = number(row, column, where)
         models[row.get("model") or ""] = None
         if measured:
             predicted[position] = points
@@ -194,6 +204,8 @@ def match(
             holes.append(row["source"])
     if holes:
         notes.append(f"rows that are ok but lack a point, counted as missing: {len(holes)} ({some(holes)})")
+    for column, both in intervals.items():
+        _check_order(ends[column], both, truth.names, notes)
     _check_stated("truth", truth.stated, truth.coords, schema, truth.names, notes)
     _check_stated("results", stated, predicted, schema, truth.names, notes)
     matched = Matched(
@@ -208,12 +220,40 @@ def match(
         columns=truth.columns,
         models=tuple(filter(None, models)),
         millimetres=millimetres_of(truth.columns, pixel_sizes, truth.names, notes, schema),
+        reasons=tuple(reasons),
+        read=read,
     )
     if schema.dimensions == 3:
         if grids is None:
             raise ValueError("grids: expected where the voxels lie, found None")
         return _in_millimetres(matched, grids, notes)
     return _of_one_size(matched, {"results": sizes, "truth": truth.sizes, "picture": pictures}, notes)
+
+
+def _read_by_both(schema: Schema, columns: set[str], truth: Truth) -> dict[str, np.ndarray]:
+    """By column, (images, 2): the true value of what no points give, where the results have that column too."""
+    known = {name.casefold(): texts for name, texts in truth.columns.items()}
+    found = {}
+    for quantity in schema.quantities:
+        column = quantity.column
+        if quantity.needs_outline and column in columns and column.casefold() in known:
+            cells = zip(known[column.casefold()], truth.names, strict=True)
+            true = [number({column: text}, column, f"truth, {name}") for text, name in cells]
+            if np.isfinite(true).any():
+                found[column] = np.column_stack([np.full(len(true), np.nan), true])
+    return found
+
+
+def _check_order(ends: tuple[str, str], both: np.ndarray, names: Sequence[str], notes: list[str]) -> None:
+    """An interval whose low end lies above its high one holds nothing: it is taken for none, and said."""
+    turned = both[:, 0] > both[:, 1]
+    if turned.any():
+        which = [name for name, is_turned in zip(names, turned, strict=True) if is_turned]
+        notes.append(
+            f"rows whose interval is upside down ({ends[0]} above {ends[1]}), taken as without one: "
+            f"{len(which)} ({some(which)})"
+        )
+        both[turned] = np.nan
 
 
 def _of_one_size(matched: Matched, sides: Mapping[str, np.ndarray | None], notes: list[str]) -> Matched:

@@ -6,7 +6,14 @@ degrees; lengths are in the unit of the points, so that points given in millimet
 volume are (x, y, z) in right-handed millimetres (``geometry.volumes``).
 """
 
-from aop_pose.geometry.angles import angle_of_progression, aop_gradient, aop_sensitivity
+from aop_pose.geometry.angles import (
+    angle_of_progression,
+    angle_of_turn,
+    aop_gradient,
+    aop_sensitivity,
+    turn_difference,
+    turn_of_progression,
+)
 from aop_pose.geometry.head import (
     ellipse_axes,
     head_circumference,
@@ -43,6 +50,7 @@ __all__ = [
     "Plane",
     "Registration",
     "angle_of_progression",
+    "angle_of_turn",
     "aop_gradient",
     "aop_sensitivity",
     "ellipse_axes",
@@ -64,5 +72,7 @@ __all__ = [
     "symphysis_ends",
     "tangent_point",
     "to_mm",
+    "turn_difference",
+    "turn_of_progression",
     "voxel_spacing",
 ]

@@ -20,6 +20,61 @@ def angle_of_progression(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.n
     return np.where(undefined, np.nan, np.degrees(np.arctan2(np.abs(cross), dot)))[()]
 
 
+LARGEST_TURN = 225.0
+"""Degrees. No head reaches it (the largest of 1058 annotated PSFHS frames is 210): a larger turn is that of a picture
+whose symphysis points the other way, and is counted from the other side."""
+
+
+def turn_of_progression(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike, like: ArrayLike | None = None) -> np.ndarray:
+    """The turn at PS1 from the ray to PS2, through the depth of the picture, to the ray to FH1, in degrees.
+
+    Up to 180 it is ``angle_of_progression``. A head so low that its tangent lies above the prolonged symphysis has a
+    turn above 180, up to ``LARGEST_TURN``, and an angle of progression of 360 minus it: on this scale two readings
+    differ by what lies between their rays. Depth is where y grows; on an upright symphysis it is where FH1 lies.
+
+    Args:
+        ps1, ps2, fh1: points (..., 2) that broadcast against each other, as ``angle_of_progression`` has them.
+        like: another reading of the same picture, (..., 3, 2) in that order. Then the turn is counted from the side
+            that is deep in that reading, and is the one within 180 degrees of its own (it may lie outside 0 to 225).
+
+    Returns:
+        Shape (...), NaN where either reading has no angle.
+    """
+    if like is None:
+        return _turn_and_side(ps1, ps2, fh1)[0][()]
+    other = np.asarray(like, np.float64)
+    theirs, side = _turn_and_side(other[..., 0, :], other[..., 1, :], other[..., 2, :])
+    cross, dot, undefined = _cross_and_dot(*_rays(ps1, ps2, fh1))
+    turn = np.degrees(np.arctan2(side * cross, dot))
+    return np.where(undefined, np.nan, theirs + (turn - theirs + 180) % 360 - 180)[()]
+
+
+def _turn_and_side(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The turn (...), and the sign (...) of the cross products of turns below 180 degrees on its side."""
+    to_symphysis, to_head = _rays(ps1, ps2, fh1)
+    cross, dot, undefined = _cross_and_dot(to_symphysis, to_head)
+    # The cross product of a ray and "down", (0, 1), is its x.
+    side = np.where(to_symphysis[..., 0] == 0, np.sign(cross), np.sign(to_symphysis[..., 0]))
+    turn = np.degrees(np.arctan2(side * cross, dot)) % 360
+    beyond = turn > LARGEST_TURN
+    turn, side = np.where(beyond, 360 - turn, turn), np.where(beyond, -side, side)
+    return np.where(undefined, np.nan, turn), side
+
+
+def turn_difference(points: ArrayLike, reference: ArrayLike) -> np.ndarray:
+    """The turn of ``points`` minus that of ``reference``, both (..., 3, 2) in the order PS1, PS2, FH1: degrees (...).
+
+    The error of an angle of progression: what lies between the two readings, also across 180 degrees.
+    """
+    one, other = (np.moveaxis(np.asarray(side, np.float64), -2, 0) for side in (points, reference))
+    return turn_of_progression(*one, like=reference) - turn_of_progression(*other)
+
+
+def angle_of_turn(turn: ArrayLike) -> np.ndarray:
+    """The angle of progression, 0 to 180, of a turn in degrees, any shape: 360 minus a turn above 180."""
+    return np.abs((np.asarray(turn, np.float64) + 180) % 360 - 180)[()]
+
+
 def aop_sensitivity(ps1: ArrayLike, ps2: ArrayLike, fh1: ArrayLike) -> np.ndarray:
     """Degrees of AoP per pixel of displacement of PS1, PS2 and FH1: the first order of error propagation.
 

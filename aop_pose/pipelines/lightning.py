@@ -28,7 +28,7 @@ from aop_pose.draw.frame import colours
 from aop_pose.draw.marks import Colour
 from aop_pose.errors import AopPoseError
 from aop_pose.evaluation.errors import align_interchangeable
-from aop_pose.geometry import angle_of_progression
+from aop_pose.geometry import turn_difference
 from aop_pose.inference.predictor import Contract, read_output
 from aop_pose.io.files import replacing
 from aop_pose.pipelines.checkpoint import write_checkpoint
@@ -241,7 +241,7 @@ class PointTraining(Training):
         if "val/aop_mae_deg" in self.checked:
             angle = math.nan
             if not missing:
-                angle = float(angle_of_progression(*box.backward(points)) - angle_of_progression(*example.points))
+                angle = float(turn_difference(box.backward(points), example.points))
             found["val/aop_mae_deg"] = abs(angle) if math.isfinite(angle) else 180.0
         return found
 

@@ -1,7 +1,8 @@
 """Formulas of agreement between two raters, each over sums of columns, so that one formula serves every draw.
 
 Sources: intraclass correlation, Shrout and Fleiss, Psychological Bulletin 86 (1979) 420-428; limits of agreement,
-Bland and Altman, Lancet 327 (1986) 307-310; kappa, Cohen, Educational and Psychological Measurement 20 (1960) 37-46.
+Bland and Altman, Lancet 327 (1986) 307-310; kappa, Cohen, Educational and Psychological Measurement 20 (1960) 37-46;
+predictive values and likelihood ratios, Altman and Bland, BMJ 309 (1994) 102, and Deeks and Altman, BMJ 329 (2004) 168.
 """
 
 from __future__ import annotations
@@ -102,6 +103,28 @@ def specificity(sums: np.ndarray) -> np.ndarray:
     return sums[..., 3] / (sums[..., 3] + sums[..., 1])
 
 
+def positive_predictive_value(sums: np.ndarray) -> np.ndarray:
+    """Of the frames that the first rater puts at or above the threshold, the share that the second does too."""
+    return sums[..., 0] / (sums[..., 0] + sums[..., 1])
+
+
+def negative_predictive_value(sums: np.ndarray) -> np.ndarray:
+    """Of the frames that the first rater puts below the threshold, the share that the second does too."""
+    return sums[..., 3] / (sums[..., 3] + sums[..., 2])
+
+
+def positive_likelihood_ratio(sums: np.ndarray) -> np.ndarray:
+    """Sensitivity / (1 - specificity); NaN where no frame is wrongly put at or above the threshold."""
+    wrongly = 1 - specificity(sums)
+    return np.where(wrongly > 0, sensitivity(sums) / wrongly, np.nan)
+
+
+def negative_likelihood_ratio(sums: np.ndarray) -> np.ndarray:
+    """(1 - sensitivity) / specificity; NaN where no frame is rightly put below the threshold."""
+    rightly = specificity(sums)
+    return np.where(rightly > 0, (1 - sensitivity(sums)) / rightly, np.nan)
+
+
 def kappa(sums: np.ndarray) -> np.ndarray:
     """Cohen's kappa: agreement beyond that of two raters who decide by chance; NaN where chance agrees always."""
     both, first, second, neither = np.moveaxis(sums, -1, 0)
@@ -114,6 +137,10 @@ TABLE_STATISTICS: dict[str, Statistic] = {
     "accuracy": accuracy,
     "sensitivity": sensitivity,
     "specificity": specificity,
+    "ppv": positive_predictive_value,
+    "npv": negative_predictive_value,
+    "lr_positive": positive_likelihood_ratio,
+    "lr_negative": negative_likelihood_ratio,
     "kappa": kappa,
 }
 

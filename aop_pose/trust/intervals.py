@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aop_pose.core.results import Measurement
-from aop_pose.core.schema import HIGHEST
 from aop_pose.geometry import aop_sensitivity
 from aop_pose.stats.conformal import check_coverage, weighted_quantile
 from aop_pose.trust.passes import Passes
@@ -138,4 +137,15 @@ class Intervals:
         radius = self.radii[known] * DIFFICULTIES[scores.difficulty](passes) * (value if scores.relative else 1.0)
         if not math.isfinite(radius):
             return None
-        return max(0.0, value - radius), min(HIGHEST[measurement.unit], value + radius)
+        middle = _unfolded(measurement, passes)
+        return max(0.0, middle - radius), middle + radius
+
+
+def _unfolded(measurement: Measurement, passes: Passes) -> float:
+    """The value on the scale of the interval: a turn above 180 degrees is measured as what is left to 360."""
+    schema = passes.first.found.schema
+    quantity = next((one for one in schema.quantities if one.column == measurement.name), None)
+    if quantity is None or quantity.unfolded is None:
+        return measurement.value
+    # Points in pixels say on which side of the fold it is; the value may be that of millimetres.
+    return 360 - measurement.value if schema.unfolded(quantity, passes.points) > 180 else measurement.value

@@ -20,16 +20,26 @@ def matched_of(predicted, truth, sizes, schema=AOP, **settings):
     return Matched(schema, names, statuses, predicted, truth, sizes, np.linalg.norm(sizes, axis=1), **settings)
 
 
+def reading(turns):
+    """Points (n, 3, 2) of turns in degrees, which a very low head has above 180."""
+    turns, ps1 = np.radians(turns), np.full((len(turns), 2), 100.0)
+    return np.stack([ps1, ps1 - [60, 0], ps1 + 70 * np.column_stack([-np.cos(turns), np.sin(turns)])], axis=1)
+
+
+def comparison_of_angles(found, true, intervals=None, **settings):
+    """Each frame a group of its own."""
+    stated = {} if intervals is None else {"aop_deg": np.array(intervals, float)}
+    matched = matched_of(reading(found), reading(true), np.full((len(true), 2), 256.0), intervals=stated)
+    return Comparison.of(matched, Grouping(np.arange(len(true)), "frames"), **settings)
+
+
 def comparison(
     n=90, groups=None, half_width=None, shuffled=False, columns=None, missing=(), quality=None, seed=0, pixels=None,
     **sides,
 ):  # fmt: skip
     """A comparison of n frames with 2 pixels of noise; ``half_width`` states intervals about the predicted angle."""
     rng = np.random.default_rng(seed)
-    turn = np.radians(rng.uniform(70, 160, n))
-    ps1 = np.full((n, 2), 100.0)
-    head = ps1 + 70 * np.column_stack([-np.cos(turn), np.sin(turn)])
-    truth = np.stack([ps1, ps1 - [60, 0], head], axis=1)
+    truth = reading(rng.uniform(70, 160, n))
     predicted = truth + rng.normal(0, 2, truth.shape)
     predicted[list(missing)] = np.nan
     intervals = {}

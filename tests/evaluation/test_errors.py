@@ -164,10 +164,15 @@ def test_angle_figures_equal_a_slow_reference():
 
     def angle(points):
         (ax, ay), (bx, by), (cx, cy) = points
-        turn = math.degrees(math.atan2(cy - ay, cx - ax) - math.atan2(by - ay, bx - ax)) % 360
-        return min(turn, 360 - turn)
+        return math.degrees(math.atan2(cy - ay, cx - ax) - math.atan2(by - ay, bx - ax)) % 360
 
-    signed = [angle(p) - angle(t) for p, t in zip(predicted, truth, strict=True)]
+    def signed_error(found, true):
+        # The turn that is measured grows in the sense of the angle, or against it; beyond 225 degrees it is no head's.
+        sense = 1 if true[1][0] > true[0][0] else -1
+        sense = -sense if (sense * angle(true)) % 360 > 225 else sense
+        return (sense * (angle(found) - angle(true)) + 180) % 360 - 180
+
+    signed = [signed_error(p, t) for p, t in zip(predicted, truth, strict=True)]
     ranked = sorted(map(abs, signed))
     figures = metrics(predicted, truth, np.full((41, 2), 256))
     assert figures["aop_mae_deg"] == pytest.approx(sum(ranked) / 41, abs=1e-5)

@@ -155,7 +155,14 @@ def width():
     before = AOP.quantities
     AOP.add(
         Quantity(
-            "ps_width", "px", "PS width", length, ("PS1", "PS2"), interval="ps_width_px", within=(3,), thresholds=(39,)
+            "ps_width",
+            "px",
+            "PS width",
+            length,
+            ("PS1", "PS2"),
+            interval="ps_width_px",
+            within=(3,),
+            thresholds={39: "made up"},
         )
     )
     yield

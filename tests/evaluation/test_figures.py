@@ -2,6 +2,7 @@
 
 import itertools
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +23,8 @@ from aop_pose.evaluation.errors import (
 from aop_pose.evaluation.figures import confusions, swapped
 from aop_pose.evaluation.grouping import Grouping
 from aop_pose.evaluation.match import Matched
+from aop_pose.evaluation.report.files import per_frame
+from tests.evaluation.comparisons import comparison_of_angles
 
 FACE = np.array([[[0.0, 0, 0], [30, 0, 0], [30, 40, 0]]])
 """Brain, left eye and right eye of one volume; the eyes are 40 mm apart."""
@@ -275,3 +278,31 @@ def test_the_diagonal_is_in_millimetres():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"predicted: expected shape \(1, 3, 3\), found \(1, 2, 3\)"):
         volume_errors(FACE[:, :2], FACE, DIAGONAL, FETAL_FACE)
+
+
+def test_a_table_at_a_threshold_is_worked_out_by_hand():
+    """Results 100, 115, 125, 130 against 110, 112, 121, 119 at 120: one right above, one wrongly, two right below."""
+    compared = comparison_of_angles([100, 115, 125, 130], [110, 112, 121, 119], at=(117.5,))
+    assert attrs.astuple(compared.tables["aop"][120]) == (1, 1, 0, 2, None)
+    figures = compared.figures
+    assert figures["aop_at_120_counts"]["only_results"] == 1
+    assert (figures["aop_at_120_ppv"], figures["aop_at_120_npv"]) == (0.5, 1)
+    assert (figures["aop_at_120_sensitivity"], figures["aop_at_120_specificity"]) == (1, pytest.approx(2 / 3))
+    assert (figures["aop_at_120_lr_positive"], figures["aop_at_120_lr_negative"]) == (pytest.approx(3), 0)
+    assert figures["aop_at_117.5_counts"]["both"] == 2
+    assert figures["aop_at_140_lr_positive"] is None
+
+
+def test_an_interval_straddles_a_threshold_where_it_lies_on_both_sides_of_it():
+    compared = comparison_of_angles([100, 115, 125], [110, 112, 121], intervals=[[90, 110], [105, 120], [120, 130]])
+    assert [compared.tables["aop"][limit].straddled for limit in (110, 120, 140)] == [2, 1, 0]
+
+
+def test_errors_and_intervals_unfold_at_180_degrees():
+    compared = comparison_of_angles([170, 190], [190, 175], intervals=[[165, 180], [172, 195]])
+    assert compared.errors.differences["aop"] == pytest.approx([-20, 15])
+    assert compared.figures["aop_interval_coverage"] == 0.5
+    first, second = per_frame(compared)
+    assert (first["aop_predicted_deg"], first["aop_true_deg"]) == pytest.approx((170, 170))
+    assert (second["aop_predicted_deg"], second["aop_error_deg"]) == pytest.approx((170, 15))
+    assert (first["aop_covered"], second["aop_covered"], second["aop_high_deg"]) == (0, 1, 195)

@@ -6,6 +6,8 @@ import pytest
 from aop_pose.core.results import schema_of
 from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.errors import UsageError
+from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.grouping import every_frame_alone
 from aop_pose.evaluation.match import Truth, match, truth_of_results
 
 POINTS = ["100", "100", "0", "100", "100", "200"]
@@ -202,3 +204,31 @@ def test_stated_intervals_are_kept():
     matched = match([row("a.png", aop_low="80", aop_high="99.5"), row("b.png")], truth_of("a.png", "b.png"), AOP)
     assert matched.intervals["aop_deg"][0].tolist() == [80, 99.5]
     assert np.isnan(matched.intervals["aop_deg"][1]).all()
+
+
+def test_an_interval_that_is_upside_down_is_none_and_is_said():
+    rows = [row("a.png", aop_low="100", aop_high="80"), row("b.png", aop_low="80", aop_high="100")]
+    matched = match(rows, truth_of("a.png", "b.png"), AOP)
+    assert np.isnan(matched.intervals["aop_deg"][0]).all()
+    assert matched.intervals["aop_deg"][1].tolist() == [80, 100]
+    assert matched.notes == (
+        "rows whose interval is upside down (aop_low above aop_high), taken as without one: 1 (a.png)",
+    )
+
+
+def test_intervals_of_every_quantity_are_read_by_its_stem_or_its_column():
+    rows = [row("a.png", hsd_mm_low="10", hsd_mm_high="14")]
+    assert match(rows, truth_of("a.png"), AOP).intervals["hsd_mm"].tolist() == [[10, 14]]
+    assert "aop_deg" not in match([row("a.png")], truth_of("a.png"), AOP).intervals
+
+
+def test_a_distance_to_an_outline_is_compared_where_both_tables_state_it():
+    stated = {"hsd_px": "20", "hsd_px_low": "15", "hsd_px_high": "26"}
+    rows = [row("a.png", **stated), row("b.png", status="abstained", reason="dark")]
+    matched = match(rows, truth_of("a.png", "b.png", columns={"HSD_px": ("25", "30")}), AOP)
+    np.testing.assert_equal(matched.read["hsd_px"], [[20, 25], [np.nan, 30]])
+    assert matched.reasons == ("", "dark")
+    figures = Comparison.of(matched, every_frame_alone(2), scale=800).figures
+    assert (figures["hsd_mae_px"], figures["hsd_bias_px"], figures["hsd_interval_coverage"]) == (10, -10, 1)
+    assert figures["hsd_mae_px_with_missing"] == (10 + 1000) / 2
+    assert match(rows, truth_of("a.png", "b.png"), AOP).read == {}

@@ -26,6 +26,49 @@ def three_points(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ("ps1", "ps2", "fh1", "degrees"),
     [
         ((0, 0), (-1, 0), (0, 1), 90),
+        ((0, 0), (-1, 0), (1, 0), 180),
+        # The tangent lies above the prolonged symphysis, here and in the mirror.
+        ((0, 0), (-1, 0), (1, -0.9), 180 + math.degrees(math.atan(0.9))),
+        ((0, 0), (1, 0), (-1, -math.tan(math.radians(20))), 200),
+        # Farther than any head: the symphysis points the other way.
+        ((0, 0), (-1, 0), (0, -1), 90),
+        # On an upright symphysis the head says which side is deep.
+        ((0, 0), (0, 1), (1, 0), 90),
+        ((0, 0), (0, 1), (-1, -1), 135),
+        ((0, 0), (0, 0), (1, 0), math.nan),
+    ],
+)
+def test_turn_worked_out_by_hand(ps1, ps2, fh1, degrees):
+    turn = geometry.turn_of_progression(ps1, ps2, fh1)
+    assert turn == pytest.approx(degrees, abs=1e-12, nan_ok=True)
+    folded = geometry.angle_of_progression(ps1, ps2, fh1)
+    assert geometry.angle_of_turn(turn) == pytest.approx(folded, abs=1e-12, nan_ok=True)
+
+
+def test_two_readings_on_both_sides_of_180_degrees_differ_by_what_lies_between_them():
+    """FH1 ten degrees below and ten above the prolonged symphysis: angles of 170 both, turns of 170 and 190."""
+    below, above = (np.array([(0, 0), (-1, 0), (np.cos(a), np.sin(a))]) for a in np.radians([10, -10]))
+    assert geometry.angle_of_progression(*below) == pytest.approx(geometry.angle_of_progression(*above))
+    assert geometry.turn_difference(above, below) == pytest.approx(20)
+    assert geometry.turn_difference(below, above) == pytest.approx(-20)
+    mirrored = [points * [-1, 1] for points in (above, below)]
+    assert geometry.turn_difference(*mirrored) == pytest.approx(20)
+    straight = np.array([(0, 0), (-1, 0), (1, 0)])
+    assert geometry.turn_difference([above, straight], [straight, straight]) == pytest.approx([10, 0])
+
+
+@given(three_points(), three_points())
+def test_a_difference_of_turns_is_that_of_angles_where_neither_is_folded(one, other):
+    turns = geometry.turn_of_progression(*one, like=np.stack(other)), geometry.turn_of_progression(*other)
+    assume(all(1 < turn < 179 for turn in turns))
+    angles = geometry.angle_of_progression(*one) - geometry.angle_of_progression(*other)
+    assert geometry.turn_difference(np.stack(one), np.stack(other)) == pytest.approx(angles, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ps1", "ps2", "fh1", "degrees"),
+    [
+        ((0, 0), (-1, 0), (0, 1), 90),
         ((0, 0), (-1, 0), (1, 1), 135),
         ((0, 0), (-1, 0), (1, 0), 180),
         ((0, 0), (-1, 0), (-7, 0), 0),

@@ -23,11 +23,18 @@ def interval(made, coverage, name, value, unit):
     return made.at(coverage).add_to({name: Measurement(name, value, unit)}, CASE)[name].interval
 
 
-def test_the_radius_is_the_quantile_and_stays_an_angle():
+def test_the_radius_is_the_quantile_and_stays_above_zero():
     """39 scores at 90 %: the 36th; at 80 % the 32nd."""
     assert interval(calibration(), 0.9, "aop_deg", 100.0, "deg") == (64, 136)
     assert interval(calibration(), 0.8, "aop_deg", 100.0, "deg") == (68, 132)
-    assert interval(calibration(), 0.9, "aop_deg", 170.0, "deg") == (134, 180)
+    assert interval(calibration(), 0.9, "aop_deg", 20.0, "deg") == (0, 56)
+
+
+def test_an_interval_goes_on_beyond_180_degrees_and_lies_about_the_turn_of_a_very_low_head():
+    assert interval(calibration(), 0.9, "aop_deg", 170.0, "deg") == (134, 206)
+    low = Passes(prediction(np.array([[0.5, 0.2], [0.3, 0.2], [0.6, 0.15]]), 0.8), None, side=1)
+    made = {"aop_deg": Measurement("aop_deg", 170.0, "deg")}
+    assert calibration().at(0.9).add_to(made, low)["aop_deg"].interval == (154, 226)
 
 
 def test_a_difficulty_scales_the_radius():

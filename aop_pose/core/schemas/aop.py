@@ -10,8 +10,14 @@ AOP = Schema(
     quantities=(
         Quantity(
             "aop", "deg", "AoP", geometry.angle_of_progression, ("PS1", "PS2", "FH1"), missing=180.0,
+            unfolded=geometry.turn_of_progression,
             interval="aop", interval_beside=True, mark="arc", main=True, label_column="AoP", tolerance=0.1,
-            within=(5, 10), thresholds=(110, 120, 140),
+            within=(5, 10), 
+            thresholds={
+                110: "Torkildsen 2011: vaginal delivery after a prolonged first stage",
+                120: "Kalache 2009: vacuum or spontaneous delivery after a prolonged second stage",
+                140: "ISUOG 2018: head station of about +2 cm (138° in its table)",
+            },
             readers=(
                 ("Human readers, inter-observer", "Dückelmann 2010", 0.72),
                 ("Human readers, sagittal", "Frick 2020", 0.74),

@@ -11,7 +11,7 @@ import numpy as np
 
 from aop_pose.errors import RESEARCH_USE, AopPoseError, UsageError
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
-from aop_pose.evaluation.figures import confusions
+from aop_pose.evaluation.figures import confusions, stated_intervals
 from aop_pose.evaluation.match import file_and_index
 from aop_pose.evaluation.report.page import page
 from aop_pose.evaluation.report.tables import lines, over, shown, some_over_fewer
@@ -60,10 +60,10 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> None:
 def per_frame(comparison: Comparison) -> list[dict[str, object]]:
     """One row per true image, in the order of the truth file; errors of what was not measured are empty.
 
-    Columns: source (as the truth names it), of volumes index, status, error_UNIT (mean of the points),
-    error_UNIT_POINT, for each quantity its true value and predicted minus true, the plane's errors, exchanged (1 where
-    left and right lie nearer the truth exchanged), group (equal number = one group), and contrast where pictures were
-    given. UNIT is px or mm.
+    Columns: source (as the truth names it), of volumes index, status, reason, error_UNIT (mean of the points),
+    error_UNIT_POINT, for each quantity its predicted and its true value, predicted minus true, and where intervals are
+    stated their ends and 1 where they hold the truth, the plane's errors, exchanged (1 where left and right lie nearer
+    the truth exchanged), group (equal number = one group), and contrast where pictures were given. UNIT is px or mm.
     """
     matched, errors = comparison.matched, comparison.errors
     flat = errors.schema.dimensions == 2
@@ -71,18 +71,28 @@ def per_frame(comparison: Comparison) -> list[dict[str, object]]:
     known = np.where(errors.labelled, errors.distances, np.nan)
     groups = np.unique(comparison.grouping.ids, return_inverse=True)[1]
     exchanged = None if flat else confusions(errors).get("lr_confusion")
+    intervals = stated_intervals(errors, matched.intervals)
     rows = []
     for position, (name, status) in enumerate(zip(matched.names, matched.statuses, strict=True)):
         file, index = (name, 0) if flat else file_and_index(name)
         row: dict[str, object] = {"source": file} if flat else {"source": file, "index": index}
         here = known[position]
         found = here[np.isfinite(here)]
-        row |= {"status": status, f"error_{unit}": float(found.mean()) if len(found) else None}
+        row |= {"status": status, "reason": matched.reasons[position] if matched.reasons else ""}
+        row |= {f"error_{unit}": float(found.mean()) if len(found) else None}
         for point, error in zip(errors.schema.points, here, strict=True):
             row[f"error_{unit}_{point.lower()}"] = float(error)
         for quantity in errors.quantities:
-            row[quantity.figure("true")] = float(errors.true_values[quantity.key][position])
-            row[quantity.figure("error")] = float(errors.differences[quantity.key][position])
+            true, difference = (one[quantity.key][position] for one in (errors.true_values, errors.differences))
+            row[quantity.figure("predicted")] = float(quantity.folded(true + difference))
+            row[quantity.figure("true")] = float(quantity.folded(true))
+            row[quantity.figure("error")] = float(difference)
+            if quantity.key in intervals:
+                one = intervals[quantity.key]
+                low, high = one.ends
+                row[quantity.figure("low")], row[quantity.figure("high")] = float(low[position]), float(high[position])
+                inside = one.covered[position]
+                row[f"{quantity.key}_covered"] = None if np.isnan(inside) else int(inside)
         if errors.planes is not None:
             row["plane_distance_mm"] = float(errors.planes.distances[position])
             row["plane_angle_deg"] = float(errors.planes.angles[position])

@@ -60,7 +60,7 @@ def _agreement(comparison: Comparison) -> list[str]:
     found = []
     for unit in sorted(_UNITS, key=lambda unit: (unit != main.unit, _UNITS.index(unit))):
         table = tables.agreement(comparison, unit)
-        beside = unit == main.unit and any(one.thresholds for one in comparison.errors.quantities)
+        beside = unit == main.unit and bool(comparison.tables)
         found.append(f'<div class="pair">{table}{limits}</div>' if beside else table)
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 from aop_pose.core.schema import SIGNS, Quantity
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.errors import CLOSE_PERCENT, PCK_LIMIT_MM
-from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5
+from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5, at_limit
 from aop_pose.evaluation.report.html import escape, table
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
 
@@ -227,25 +227,25 @@ def _share_lines(quantities: Iterable[Quantity]) -> list[tuple[str, Callable[[Qu
 
 def thresholds(comparison: Comparison) -> str:
     """Agreement at the values at which the literature decides; nothing for quantities that have none."""
-    return "".join(_thresholds(comparison, one) for one in comparison.errors.quantities if one.thresholds)
+    return "".join(_thresholds(comparison, one) for one in comparison.errors.quantities if one.key in comparison.tables)
 
 
 def _thresholds(comparison: Comparison, quantity: Quantity) -> str:
-    errors, limits = comparison.errors, quantity.thresholds
-    if f"{quantity.key}_at_{limits[0]}_accuracy" not in comparison.estimates:
+    errors, limits = comparison.errors, tuple(comparison.tables[quantity.key])
+    if at_limit(quantity, limits[0], "accuracy") not in comparison.estimates:
         return ""
     statistics = {"accuracy": percent, "sensitivity": percent, "specificity": percent, "kappa": plain}
     rows = [
         [
             label.capitalize(),
             # The first row says over how many.
-            *(cell(comparison.estimates[f"{quantity.key}_at_{limit}_{label}"], show) for limit in limits),
+            *(cell(comparison.estimates[at_limit(quantity, limit, label)], show) for limit in limits),
         ]
         for label, show in statistics.items()
     ]
     true = errors.true_values[quantity.key][np.isfinite(errors.differences[quantity.key])]
     rows.insert(0, ["Frames at or above", *(f"{int((true >= limit).sum())} of {len(true)}" for limit in limits)])
-    return table(f"{quantity.title} at or above", ["", *(f"{limit}{quantity.sign}" for limit in limits)], rows)
+    return table(f"{quantity.title} at or above", ["", *(f"{limit:g}{quantity.sign}" for limit in limits)], rows)
 
 
 def subsets(comparison: Comparison) -> str:

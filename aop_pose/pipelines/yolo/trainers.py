@@ -17,7 +17,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from aop_pose.core.letterbox import fit
 from aop_pose.core.schemas import AOP
 from aop_pose.formats.label import CLASSES, box_iou
-from aop_pose.geometry import angle_of_progression
+from aop_pose.geometry import turn_difference
 from aop_pose.inference.decode import decode_pose
 from aop_pose.inference.predictor import usable_cores
 from aop_pose.pipelines.job import Job
@@ -102,7 +102,7 @@ def errors(
                 continue
             points = box.backward(points)
             radial.append(float(np.linalg.norm(points - example.points, axis=1).mean()))
-            angular.append(abs(float(angle_of_progression(*points) - angle_of_progression(*example.points))))
+            angular.append(abs(float(turn_difference(points, example.points))))
     return dict(zip(CHECKED, (float(np.mean(radial)), float(np.nanmean(angular)), float(missing)), strict=True))
 
 
