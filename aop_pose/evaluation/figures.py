@@ -175,12 +175,14 @@ def table_at(errors: Errors, quantity: Quantity, limit: float, intervals: Mappin
     """The table of a quantity at a threshold, over the images in which both sides have a value."""
     true, difference = errors.true_values[quantity.key], errors.differences[quantity.key]
     known = np.isfinite(difference)
-    cells = agreement.table_columns((true + difference)[known], true[known], limit).sum(axis=0)
+    both, only_results, only_reference, neither = (
+        agreement.table_columns((true + difference)[known], true[known], limit).sum(axis=0).astype(int).tolist()
+    )
     straddled = None
     if quantity.key in (stated := stated_intervals(errors, intervals)):
         low, high = stated[quantity.key].ends
         straddled = int(((low < limit) & (limit <= high)).sum())
-    return Table(*(int(count) for count in cells), straddled)
+    return Table(both, only_results, only_reference, neither, straddled)
 
 
 def metrics(

@@ -66,8 +66,9 @@ def turn_difference(points: ArrayLike, reference: ArrayLike) -> np.ndarray:
 
     The error of an angle of progression: what lies between the two readings, also across 180 degrees.
     """
-    one, other = (np.moveaxis(np.asarray(side, np.float64), -2, 0) for side in (points, reference))
-    return turn_of_progression(*one, like=reference) - turn_of_progression(*other)
+    ps1, ps2, fh1 = np.moveaxis(np.asarray(points, np.float64), -2, 0)
+    theirs = turn_of_progression(*np.moveaxis(np.asarray(reference, np.float64), -2, 0))
+    return turn_of_progression(ps1, ps2, fh1, like=reference) - theirs
 
 
 def angle_of_turn(turn: ArrayLike) -> np.ndarray:
