@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE
 
 
@@ -51,6 +52,6 @@ def benchmark(
         data, [name.strip() for name in methods.split(",") if name.strip()], Budget.parse(budget), seeds, labels, val,
         preset, tuple(changes or ()), init, device,
     )  # fmt: skip
-    run(plan, out, resume=resume, notice=RESEARCH_USE, say=lambda line: typer.echo(line, err=True))
-    typer.echo((out / TABLE_FILE).read_text(encoding="utf-8"))
-    typer.echo(f"wrote {out / TABLE_FILE} and {out / PAGE_FILE}. {RESEARCH_USE}")
+    run(plan, out, resume=resume, notice=RESEARCH_USE, say=speech.tell)
+    speech.say((out / TABLE_FILE).read_text(encoding="utf-8"))
+    speech.say(f"wrote {out / TABLE_FILE} and {out / PAGE_FILE}. {RESEARCH_USE}")

@@ -8,7 +8,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import UsageError
 
 # What has to be typed to go on after Ctrl-C, for the commands that can go on.
@@ -44,7 +46,15 @@ def sub_app(**settings: Any) -> typer.Typer:
 
 def sub_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: a function becomes the command ``name`` of a sub-app, with help as in ``command_from``."""
-    return lambda function: app.command(name, **help_of(function))(function)
+    return lambda function: app.command(name, cls=_SubCommand, **help_of(function))(function)
+
+
+class _SubCommand(TyperCommand):
+    """A command of a command, with the options that every command takes."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.params.extend(speech.options())
 
 
 def command_from(target: Any, name: str) -> Any:
@@ -59,6 +69,8 @@ def command_from(target: Any, name: str) -> Any:
         wrapper.command(name, **help_of(target))(target)
         command = typer.main.get_command(wrapper)
     command.name = name
+    if not isinstance(target, typer.Typer):
+        command.params.extend(speech.options())
     return command
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from aop_pose.cli.common import help_of, sub_app
+from aop_pose.cli.terminal import speech
 
 app = sub_app(
     help="Convert, check and split labelled data; make phantoms.",
@@ -58,13 +59,13 @@ def convert(
 
     done = run(source, dst, to, source_format, Holdout(val, seed), overwrite, data)
     for note in done.notes:
-        typer.echo(note, err=True)
+        speech.note(note)
     for skipped in done.skipped[:_SHOWN]:
-        typer.echo(f"left out {skipped.name}: {skipped.reason}", err=True)
+        speech.note(f"left out {skipped.name}: {skipped.reason}")
     if len(done.skipped) > _SHOWN:
-        typer.echo(f"left out {len(done.skipped) - _SHOWN} more", err=True)
+        speech.note(f"left out {len(done.skipped) - _SHOWN} more")
     held = "" if done.held_out is None else f", {done.held_out} of them in val"
-    typer.echo(f"{done.source_format} -> {to}: {done.written} frames in {dst}{held}, {len(done.skipped)} left out")
+    speech.say(f"{done.source_format} -> {to}: {done.written} frames in {dst}{held}, {len(done.skipped)} left out")
 
 
 @_command("check")
@@ -89,8 +90,8 @@ def check(
 
     report = run(path, data)
     for finding in report.findings:
-        typer.echo(str(finding))
-    typer.echo(report.summary)
+        speech.say(str(finding))
+    speech.say(report.summary)
     if report.findings:
         raise typer.Exit(1)
 
@@ -129,7 +130,7 @@ def split(
         group_regex=group_regex,
         overwrite=overwrite,
     )
-    typer.echo(
+    speech.say(
         f"{dst / 'train.csv'}: {done.train} frames in {done.train_groups} groups; "
         f"{dst / 'val.csv'}: {done.val} frames in {done.val_groups} groups"
     )
@@ -186,4 +187,4 @@ def phantom(
         written = write_head_phantoms(out, count, seed, size=size, overwrite=overwrite)
     else:
         written = write_phantoms(out, count, seed, size=size, device=device, overwrite=overwrite)
-    typer.echo(f"{count} phantoms in {written}")
+    speech.say(f"{count} phantoms in {written}")

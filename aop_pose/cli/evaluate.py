@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE
 
 
@@ -75,8 +76,6 @@ def evaluate(
 
     Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512 --images frames/
     """
-    from rich.console import Console
-
     from aop_pose.evaluation import comparison
     from aop_pose.evaluation.report.files import summary_table
 
@@ -85,6 +84,6 @@ def evaluate(
     )
     written = [str(path) for path in compared.write(out)]
     for note in compared.notes:
-        typer.echo(f"aop-pose: note: {note}", err=True)
-    Console().print(summary_table(compared))
-    typer.echo(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")
+        speech.note(note)
+    speech.show(summary_table(compared))
+    speech.say(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import typer
 
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE
 
 
@@ -20,10 +20,10 @@ def info(
     """
     facts = _facts()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        speech.answer(facts, indent=2)
         return
     for name, text in _lines(facts):
-        typer.echo(f"{name.replace('_', ' '):<16}{text}")
+        speech.say(f"{name.replace('_', ' '):<16}{text}")
 
 
 def _facts() -> dict[str, Any]:

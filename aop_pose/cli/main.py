@@ -7,6 +7,8 @@ what needs seconds to import is imported inside the command's function.
 from __future__ import annotations
 
 import difflib
+import io
+import shutil
 import sys
 from importlib import import_module
 from typing import Any
@@ -16,6 +18,7 @@ from typer.core import TyperGroup
 
 from aop_pose import __version__
 from aop_pose.cli.common import command_from, finish_interrupted, load_additions
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import AopPoseError
 
 # Command -> "module:attribute" below aop_pose.cli: a function, or a typer app with commands of its own.
@@ -52,7 +55,6 @@ class LazyGroup(TyperGroup):
 
 app = typer.Typer(
     cls=LazyGroup,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -82,15 +84,21 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: every expected error is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no degree sign shows another one; it does not end the command.
+            stream.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code."""
+    speech.reset()
     try:
         # A finished command gives its own return value, which says nothing; an Exit gives its code.
-        code = app(args=arguments, prog_name="aop-pose", standalone_mode=False)
+        code = app(args=arguments, prog_name="aop-pose", standalone_mode=False, terminal_width=_help_width())
     except AopPoseError as error:
+        speech.trace(error)
         return _say(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return finish_interrupted(arguments)
@@ -105,6 +113,11 @@ def run(arguments: list[str]) -> int:
     if code == 130:
         return finish_interrupted(arguments)
     return code if isinstance(code, int) else 0
+
+
+def _help_width() -> int:
+    """Columns of a help text: those of the terminal, and no more than are read with ease."""
+    return min(shutil.get_terminal_size().columns, 120) - 2
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
@@ -125,5 +138,5 @@ def _usage(error: Any) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    typer.echo(f"aop-pose: error: {' '.join(message.split())}", err=True)
+    speech.fail(" ".join(message.split()))
     return code

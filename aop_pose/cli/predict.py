@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from aop_pose.errors import RESEARCH_USE, UsageError
+from aop_pose.cli.terminal import speech
+from aop_pose.errors import UsageError
 
 
 def predict(
@@ -65,6 +66,7 @@ def predict(
             "--refine-on", help="Points --refine trusts: paper (2, 3, 5, 7, 9; default) or surest (the highest peaks)."
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
     """Measure every frame or volume of files, folders and globs; one row each, whatever happens.
@@ -93,6 +95,7 @@ def predict(
             coverage=coverage,
             gate=gate,
             refine=(refine_on or "paper") if refine else None,
+            as_json=as_json,
             overwrite=overwrite,
         )
     )
@@ -109,17 +112,13 @@ def demo(
 
     Example: aop-pose demo
     """
-    import cv2
-    import numpy as np
-    from rich.console import Console
     from rich.table import Table
 
-    from aop_pose.draw.frame import contact_sheet, overlay_name, write_overlay
     from aop_pose.errors import UsageError
     from aop_pose.formats.registry import read_labels
     from aop_pose.geometry import angle_of_progression
     from aop_pose.inference.weights import shipped_phantoms
-    from aop_pose.io.folders import CONTACT_SHEET, sources_of_run
+    from aop_pose.io.folders import sources_of_run
     from aop_pose.io.table import read_results
 
     phantoms = shipped_phantoms()
@@ -136,14 +135,10 @@ def demo(
         for frame in read_labels(phantoms / "labels.csv", phantoms)
     }
     table = Table("frame", "status", "AoP measured", "AoP true", "score", title="Made-up frames (phantoms)")
-    pictures: list[np.ndarray] = []
     for row in read_results(out / "results.csv"):
         angle = f"{float(row['aop_deg']):.1f}°" if row["aop_deg"] else row["reason"]
         table.add_row(row["source"], row["status"], angle, f"{truth[row['source']]:.1f}°", row["score"])
-        pictures.append(np.asarray(cv2.imread(str(out / "overlays" / overlay_name(row["source"], 0)))))
-    Console().print(table)
-    write_overlay(out / CONTACT_SHEET, contact_sheet(pictures))
-    typer.echo(f"pictures to check by eye: {out / CONTACT_SHEET}")
+    speech.show(table)
     raise typer.Exit(code)
 
 
@@ -161,14 +156,15 @@ def measure_to(
     coverage: float | None = None,
     gate: bool | None = None,
     refine: str | None = None,
+    as_json: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Measure into ``out``; returns the exit code: 3 where some file was unreadable, else 0.
 
     ``refine``: the points that a refinement trusts, None = no refinement.
     """
-    from aop_pose.cli.progress import FrameProgress
-    from aop_pose.core.results import STATUSES
+    from aop_pose.cli.terminal.progress import FrameProgress
+    from aop_pose.cli.terminal.summary import as_document, in_words
     from aop_pose.core.schema import SCHEMAS
     from aop_pose.measuring.facts import run_facts
     from aop_pose.measuring.folder import predict as measure_sources
@@ -180,15 +176,19 @@ def measure_to(
         raise UsageError(f"--schema: expected one of {', '.join(SCHEMAS)}, found {schema!r}")
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
     predictor = open_weights(weights, schema, device, threads=1, refine=refine)
+    facts = run_facts(predictor, device)
+    speech.detail(f"measuring with {facts}")
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
-            region=region, overwrite=overwrite, facts=run_facts(predictor, device), on_start=progress.start,
+            region=region, overwrite=overwrite, facts=facts, on_start=progress.start,
             on_row=progress.row,
         )  # fmt: skip
     for note in summary.notes:
-        typer.echo(f"aop-pose: note: {note}", err=True)
-    counted = ", ".join(f"{summary.counts.get(status, 0)} {status}" for status in STATUSES)
-    passed = f"; {summary.ignored} other files passed over" if summary.ignored else ""
-    typer.echo(f"{out}: {summary.rows} {summary.word} ({counted}){passed}. {RESEARCH_USE}")
+        speech.note(note)
+    if as_json:
+        speech.answer(as_document(summary, out))
+    else:
+        for line in in_words(summary, out):
+            speech.say(line)
     return 3 if summary.counts.get("unreadable") else 0

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE
 
 
@@ -64,7 +65,7 @@ def pseudo_label(
 
     Example: aop-pose pseudo-label --weights aop-fast --images psfhs --list unlabelled.txt --out pseudo.csv
     """
-    from aop_pose.cli.progress import FrameProgress
+    from aop_pose.cli.terminal.progress import FrameProgress
     from aop_pose.errors import UsageError
     from aop_pose.measuring.facts import run_facts
     from aop_pose.pipelines import load_weights
@@ -91,7 +92,7 @@ def pseudo_label(
     dropped = ", ".join(f"{count} by {why}" for why, count in summary.reasons.items()) or "none"
     weight = f", mean weight {summary.mean_weight:.2f}" if summary.kept else ""
     passed = f"; {frames.labelled} frames with labels and {frames.ignored} other files passed over"
-    typer.echo(
+    speech.say(
         f"{out}: {summary.kept} of {summary.rows} frames kept{weight} (dropped: {dropped})"
         f"{passed if frames.labelled or frames.ignored else ''}. {RESEARCH_USE}"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE
 
 
@@ -37,8 +38,8 @@ def scribbles(
     with appearing(out, overwrite, data, WRITTEN) as folder:
         sheet = write_strokes(frames, folder, left_out)
     for left in sheet.left_out:
-        typer.echo(f"aop-pose: left out {left.name}: {left.reason}", err=True)
+        speech.note(f"left out {left.name}: {left.reason}")
     count = len(frames) + len(left_out)
-    typer.echo(f"{sheet.drawn} of {count} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}")
+    speech.say(f"{sheet.drawn} of {count} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}")
     if sheet.unreadable:
         raise typer.Exit(3)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aop_pose.cli.terminal import speech
 from aop_pose.errors import UsageError
 
 Data = Annotated[
@@ -86,7 +87,7 @@ def train(
     extra = {"pseudo": pseudo, "dynamic": dynamic, "frames": listed, "recipe": recipe, "rounds": rounds}
     extra |= {"segmenter": segmenter, "confidence": confidence}
     _run(method, "train", data, out, settings, val=val, boxes=boxes, **extra)
-    typer.echo(f"export it with: {shlex.join(['aop-pose', 'export', str(out), '--out', f'{out.name}.onnx'])}")
+    speech.say(f"export it with: {shlex.join(['aop-pose', 'export', str(out), '--out', f'{out.name}.onnx'])}")
 
 
 def pretrain(
@@ -130,11 +131,11 @@ def pretrain(
     again += ["--preset", preset] if preset is not None else []
     again += [part for change in pipeline(method).useful("train", changes or []) for part in ("--set", change)]
     again += ["--init", str(out), "--out", "RUN"]
-    typer.echo(f"train from it with: {shlex.join(again)}")
+    speech.say(f"train from it with: {shlex.join(again)}")
 
 
 def _run(method: str, stage: str, data: Path, out: Path, settings: dict[str, Any], **options: Any) -> None:
-    from aop_pose.cli.progress import EpochProgress
+    from aop_pose.cli.terminal.progress import EpochProgress
     from aop_pose.pipelines import pipeline
     from aop_pose.pipelines.job import Job
 
@@ -143,7 +144,7 @@ def _run(method: str, stage: str, data: Path, out: Path, settings: dict[str, Any
     with EpochProgress() as bar:
         job = Job(data, out, say=bar.say, on_epoch=bar.epoch, on_batch=bar.batch, on_frames=bar.frames, **settings)
         record = work(job, **options)
-    typer.echo(f"{out}: finished in {record['wall_seconds'] / 60:.1f} min")
+    speech.say(f"{out}: finished in {record['wall_seconds'] / 60:.1f} min")
 
 
 def export(
@@ -173,4 +174,4 @@ def export(
     if decode is not None and decode not in known:
         raise UsageError(f"--decode: expected one of {', '.join(known)}, found {decode!r}")
     exported = pipeline(method_of(run)).export(run, out, threshold, decode)
-    typer.echo(f"{out}: {exported.model_id}, {out.stat().st_size / 1e6:.1f} MB, schema {exported.schema.name}")
+    speech.say(f"{out}: {exported.model_id}, {out.stat().st_size / 1e6:.1f} MB, schema {exported.schema.name}")

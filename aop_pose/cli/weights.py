@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aop_pose.cli.common import sub_app, sub_command
+from aop_pose.cli.terminal import speech
 
 app = sub_app(
     help="The artefacts that come with aop-pose, and weights that others publish.",
@@ -21,7 +22,6 @@ def list_() -> None:
 
     Example: aop-pose weights list
     """
-    from rich.console import Console
     from rich.table import Table
 
     from aop_pose.inference.weights import manifest, shipped_weights
@@ -33,8 +33,8 @@ def list_() -> None:
         default = " (default)" if entry.default_for == entry.schema_name else ""
         size = f"{entry.bytes / 1e6:.1f} MB"
         table.add_row(entry.name, f"{entry.schema_name}{default}", size, f"{entry.sha256[:8]}…", entry.licence)
-    Console().print(table)
-    typer.echo(f"with their cards (NAME.md) and training runs in {folder}")
+    speech.show(table)
+    speech.say(f"with their cards (NAME.md) and training runs in {folder}")
 
 
 @sub_command(app, "verify")
@@ -50,7 +50,7 @@ def verify() -> None:
     folder = shipped_weights()
     problems = {entry.name: problem(entry, folder) for entry in manifest(folder)}
     for name, wrong in problems.items():
-        typer.echo(f"{name}: {wrong or 'ok'}")
+        speech.say(f"{name}: {wrong or 'ok'}")
     if any(problems.values()):
         raise typer.Exit(1)
 
@@ -74,11 +74,13 @@ def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribblepromp
     item = published(name)
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), DownloadColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal or speech.is_quiet(), transient=True
+    ) as bar:
         task = bar.add_task(item.file, total=item.bytes)
         path = fetch_published(item, lambda have, total: bar.update(task, completed=have, total=total))
         bar.update(task, completed=item.bytes)
-    typer.echo(f"{name}: {path} ({item.licence}), sha256 as published")
+    speech.say(f"{name}: {path} ({item.licence}), sha256 as published")
 
 
 @sub_command(app, "add")
@@ -94,4 +96,4 @@ def add(
     from aop_pose.inference.fetch import published
 
     item = published(name)
-    typer.echo(f"{name}: {add_published(item, file)} ({item.licence}), sha256 as published")
+    speech.say(f"{name}: {add_published(item, file)} ({item.licence}), sha256 as published")

@@ -22,13 +22,18 @@ LOCK, STAMPS = ".lock", ".files.jsonl"
 CONTACT_SHEET = "contact_sheet.png"
 MOTION = "motion.csv"
 """Beside the table where a 4-D file was measured."""
-_DRAWN = frozenset({OVERLAYS, CONTACT_SHEET})
+_DRAWN = re.compile(r"overlays|contact_sheet(-\d+)?\.png")
 
 
 def is_drawn(path: str) -> bool:
     """True for the pictures that a run drew (a folder or a file): they have their names and lie beside its table."""
     folder, name = os.path.split(path)
-    return name in _DRAWN and os.path.isfile(os.path.join(folder, TABLE))
+    return bool(_DRAWN.fullmatch(name)) and os.path.isfile(os.path.join(folder, TABLE))
+
+
+def contact_sheets_of(out: Path) -> list[Path]:
+    """The contact sheets that stand in a run's folder."""
+    return [path for path in out.glob("contact_sheet*.png") if _DRAWN.fullmatch(path.name)]
 
 
 def claim(out: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
@@ -184,6 +189,8 @@ def _remove_run(out: Path) -> None:
     (out / STARTED).unlink(missing_ok=True)
     (out / MOTION).unlink(missing_ok=True)
     (out / STAMPS).unlink(missing_ok=True)
+    for sheet in contact_sheets_of(out):
+        sheet.unlink()
     if (out / OVERLAYS).exists():
         shutil.rmtree(out / OVERLAYS)
     # Last, since overlays without a table beside them would be taken for frames after a kill.

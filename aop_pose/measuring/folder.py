@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -10,8 +10,6 @@ from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
-
-import attrs
 
 from aop_pose.core.frame import Frame, Volume
 from aop_pose.core.region import Region
@@ -23,10 +21,11 @@ from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.discover import Entry
 from aop_pose.io.folders import DOCUMENT, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
-from aop_pose.io.table import ResultsWriter, iter_results, write_document
+from aop_pose.io.table import ResultsWriter, write_document
 from aop_pose.measuring.facts import run_facts
 from aop_pose.measuring.images import Frames, Kind, Volumes
 from aop_pose.measuring.measurer import Measurer
+from aop_pose.measuring.summary import Summary, summarise
 
 Work = TypeVar("Work")
 Done = TypeVar("Done")
@@ -57,21 +56,6 @@ BATCH = 8
 """Frames that pass the network together, where nothing else is asked for."""
 
 
-@attrs.frozen
-class Summary:
-    """The outcome of a run: rows by status over the whole table, and files passed over because they are no images."""
-
-    counts: dict[str, int]
-    ignored: int
-    word: str = "frames"
-    notes: tuple[str, ...] = ()
-    """One line each: something a reader of the table should know."""
-
-    @property
-    def rows(self) -> int:
-        return sum(self.counts.values())
-
-
 def predict(
     model: AnyPredictor,
     sources: str | Path | Sequence[str | Path],
@@ -89,7 +73,9 @@ def predict(
     on_start: Callable[[int], None] = lambda files: None,
     on_row: Callable[[Result, int], None] = lambda result, files_done: None,
 ) -> Summary:
-    """Measure files, folders and globs into ``out``: results.csv, results.json, overlays/, motion.csv for 4-D files.
+    """Measure files, folders and globs into ``out``.
+
+    It writes results.csv, results.json, overlays/, contact sheets, and motion.csv for 4-D files.
 
     An interrupted run goes on where its table ends.
 
@@ -145,9 +131,8 @@ def predict(
                     writer.write(result)
                     on_row(result, skipped + opened)
         kind.finish(out, discovery.entries, model.schema)
-        counts = Counter(row["status"] for row in iter_results(out / TABLE))
         notes = tuple(filter(None, (writer.damaged, _told(changed))))
-        summary = Summary(dict(counts), discovery.ignored, kind.word, notes)
+        summary = summarise(out, model.schema, discovery.ignored, kind.word, notes, drawn=overlay)
         about = {
             **(run_facts(model) if facts is None else facts),
             **identity,

@@ -25,7 +25,7 @@ def test_convert_names_what_was_left_out(tmp_path):
     (source / "masks" / "01.png").unlink()
     result = invoke("convert", source, tmp_path / "out", "--to", "iugc", "--from", "masks")
     assert result.exit_code == 0
-    assert result.stderr.splitlines() == ["left out 01.png: no mask 01 in masks/"]
+    assert result.stderr.splitlines() == ["aop-pose: note: left out 01.png: no mask 01 in masks/"]
 
 
 def test_check_exits_0_when_clean_and_1_with_findings(tmp_path):

@@ -29,7 +29,7 @@ def test_points_and_angle_reach_the_table(tmp_path):
     expected = np.degrees(np.arccos(u @ v / np.linalg.norm(u) / np.linalg.norm(v)))
     assert float(rows[0]["aop_deg"]) == pytest.approx(expected, abs=1e-3)
     assert rows[0]["hsd_px"] == ""
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {TABLE, DOCUMENT, "overlays"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {TABLE, DOCUMENT, "overlays", "contact_sheet.png"}
     assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == 3
 
 

@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.text import Text
 from typing_extensions import Self
 
+from aop_pose.cli.terminal import speech
+
 if TYPE_CHECKING:
     from aop_pose.pipelines.job import Step
 
@@ -34,7 +36,9 @@ class RateColumn(ProgressColumn):
 class _Bar:
     def __init__(self, *columns: ProgressColumn) -> None:
         self.console = Console(stderr=True)
-        self.bar = Progress(*columns, console=self.console, disable=not sys.stderr.isatty(), transient=True)
+        self.bar = Progress(
+            *columns, console=self.console, disable=not sys.stderr.isatty() or speech.is_quiet(), transient=True
+        )
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -66,7 +70,9 @@ class EpochProgress(_Bar):
         )  # fmt: skip
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+        speech.log(line)
+        if not speech.is_quiet():
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def batch(self, step: Step) -> None:
         done = (step.epoch - 1) * step.batches + step.batch

@@ -1,0 +1,117 @@
+"""The figures of a finished run, and its pictures side by side on contact sheets."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cv2
+import numpy as np
+
+from aop_pose.core.schema import Quantity, Schema
+from aop_pose.draw.frame import contact_sheet, overlay_name, write_overlay
+from aop_pose.io.folders import CONTACT_SHEET, OVERLAYS, TABLE, contact_sheets_of
+from aop_pose.io.table import iter_results
+
+TILES = 24
+"""Pictures on one contact sheet, six rows of four."""
+MOST_SHEETS = 20
+COMMONEST = 3
+"""Reasons that a summary names."""
+
+_NUMBERS = re.compile(r" \([^()]*\)$")
+"""The end of a reason that is of one image: ``(trust 0.07, needed 0.67)``."""
+
+
+@attrs.frozen
+class Spread:
+    """Middle and range of one quantity over the images that were measured."""
+
+    quantity: Quantity
+    images: int
+    median: float
+    lowest: float
+    highest: float
+
+
+@attrs.frozen
+class Summary:
+    """The outcome of a run: rows by status over the whole table, and files passed over because they are no images."""
+
+    counts: dict[str, int]
+    ignored: int
+    word: str = "frames"
+    notes: tuple[str, ...] = ()
+    """One line each: something a reader of the table should know."""
+    spread: Spread | None = None
+    """Of the quantity that an evaluation plots; None where it was measured nowhere."""
+    reasons: tuple[tuple[str, int], ...] = ()
+    """The commonest reasons of rows without a measurement, with how many rows have each."""
+    sheets: tuple[Path, ...] = ()
+    """Contact sheets that were written."""
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts.values())
+
+
+def summarise(out: Path, schema: Schema, ignored: int, word: str, notes: tuple[str, ...], drawn: bool) -> Summary:
+    """The summary of a whole table; with ``drawn`` the contact sheets are written as well."""
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    names = {one.name for one in schema.quantities if one.main and one.headline}
+    main = {one.column: one for one in schema.quantities if one.name in names}
+    values: dict[str, list[float]] = {column: [] for column in main}
+    for row in iter_results(out / TABLE):
+        counts[row["status"]] += 1
+        if row["status"] != "ok":
+            reasons[_NUMBERS.sub("", row["reason"])] += 1
+        for column, found in values.items():
+            if row.get(column):
+                found.append(float(row[column]))
+    # Of several that are known, the last: a length in millimetres rather than in pixels.
+    known = [column for column, found in values.items() if found]
+    spread = _spread(main[known[-1]], values[known[-1]]) if known else None
+    sheets = write_contact_sheets(out) if drawn else ()
+    return Summary(dict(counts), ignored, word, notes, spread, tuple(reasons.most_common(COMMONEST)), sheets)
+
+
+def _spread(quantity: Quantity, values: list[float]) -> Spread:
+    return Spread(quantity, len(values), statistics.median(values), min(values), max(values))
+
+
+def write_contact_sheets(out: Path) -> tuple[Path, ...]:
+    """Lay the overlays of a run out on sheets, in the order of its table; what an earlier run left is replaced.
+
+    At most ``MOST_SHEETS`` sheets of ``TILES`` pictures: an archive is looked at in its folder of overlays.
+    """
+    for stale in contact_sheets_of(out):
+        stale.unlink()
+    pictures = _overlays(out, iter_results(out / TABLE))
+    written: list[Path] = []
+    while len(written) < MOST_SHEETS and (page := list(islice(pictures, TILES))):
+        path = out / sheet_name(len(written) + 1)
+        write_overlay(path, contact_sheet(page))
+        written.append(path)
+    return tuple(written)
+
+
+def sheet_name(number: int) -> str:
+    """``contact_sheet.png``, ``contact_sheet-2.png``, …"""
+    name = Path(CONTACT_SHEET)
+    return CONTACT_SHEET if number == 1 else f"{name.stem}-{number}{name.suffix}"
+
+
+def _overlays(out: Path, rows: Iterable[Mapping[str, str]]) -> Iterator[np.ndarray]:
+    """The pictures that stand, uint8 BGR; a row of a file that could not be read has none."""
+    for row in rows:
+        path = out / OVERLAYS / overlay_name(row["source"], int(row["index"]))
+        picture: Any = cv2.imread(str(path)) if path.is_file() else None
+        if picture is not None:
+            yield picture
