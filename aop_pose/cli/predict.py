@@ -56,6 +56,15 @@ def predict(
             "has a gate).",
         ),
     ] = None,
+    looks: Annotated[
+        int,
+        typer.Option(
+            "--looks",
+            min=1,
+            max=16,
+            help="Look so many times at each frame, turned and scaled a little, and measure the mean.",
+        ),
+    ] = 1,
     refine: Annotated[
         bool,
         typer.Option("--refine", help="Refine the network for each volume by poses it was trained on (fetusmap runs)."),
@@ -94,6 +103,7 @@ def predict(
             device=device,
             coverage=coverage,
             gate=gate,
+            looks=looks,
             refine=(refine_on or "paper") if refine else None,
             as_json=as_json,
             overwrite=overwrite,
@@ -155,6 +165,7 @@ def measure_to(
     device: str = "cpu",
     coverage: float | None = None,
     gate: bool | None = None,
+    looks: int = 1,
     refine: str | None = None,
     as_json: bool = False,
     overwrite: bool = False,
@@ -181,6 +192,8 @@ def measure_to(
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
+            region=region, looks=looks, overwrite=overwrite, facts=run_facts(predictor, device),
+            on_start=progress.start, on_row=progress.row,
             region=region, overwrite=overwrite, facts=facts, on_start=progress.start,
             on_row=progress.row,
         )  # fmt: skip

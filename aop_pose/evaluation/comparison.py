@@ -432,7 +432,7 @@ def _motion_entry(motions: Mapping[str, tuple[Motion, Motion]]) -> dict[str, obj
 
 KEPT = (
     "model", "artefact_sha256", "aop_pose", "python", "onnxruntime", "numpy", "opencv", "device", "started", "schema",
-    "image_size", "decode", "threshold", "pixel_size", "calibration", "coverage", "gate",
+    "image_size", "decode", "threshold", "pixel_size", "calibration", "coverage", "gate", "looks",
     "training_run",
 )  # fmt: skip
 """Of the facts in ``results.json``; not the sources, which may be anybody's folders."""

@@ -67,6 +67,7 @@ def predict(
     coverage: float | None = None,
     gate: bool | None = None,
     region: str | Sequence[int] | None = None,
+    looks: int = 1,
     overwrite: bool = False,
     workers: int | None = None,
     facts: dict[str, Any] | None = None,
@@ -85,7 +86,7 @@ def predict(
         pixel_size: for frames as in ``io.spacing.parse_pixel_size``, for volumes millimetres per voxel, both for files
             that state none.
         batch: frames that pass the network together (default 8); volumes go one by one.
-        coverage, gate: as ``Measurer`` takes them.
+        coverage, gate, looks: as ``Measurer`` takes them.
         region: the part of every frame that is looked at, ``auto`` (default), ``whole`` or ``X,Y,W,H``; volumes have
             none.
         workers: groups of frames that are measured at a time (default: one a core; the predictor is fastest with one
@@ -102,7 +103,7 @@ def predict(
         >>> summary = aop_pose.predict(aop_pose.load("aop-fast"), "frames/", "results/")  # doctest: +SKIP
     """
     out, sources = Path(out), [sources] if isinstance(sources, (str, Path)) else list(sources)
-    measurer = Measurer(model, coverage, gate, region)
+    measurer = Measurer(model, coverage, gate, region, looks)
     kind: Kind = Volumes.of(pixel_size) if isinstance(model, VolumePredictor) else Frames.of(pixel_size)
     if batch is not None and not kind.several:
         raise UsageError("--batch: volumes pass the network one by one; leave it out")

@@ -21,8 +21,8 @@ from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.stats.conformal import check_coverage
 from aop_pose.trust.gate import Gate, gather
-from aop_pose.trust.intervals import DEFAULT_COVERAGE, Calibration
-from aop_pose.trust.passes import Passes, widen
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, Calibration, Intervals
+from aop_pose.trust.passes import MOST_LOOKS, TURNS, Passes, mean_look, turn, widen
 
 
 def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: bool = True) -> list[Passes]:
@@ -40,6 +40,32 @@ def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: boo
     return [
         Passes(prediction, seconds.get(i), max(picture.shape))
         for i, (prediction, picture) in enumerate(zip(first, pictures, strict=True))
+    ]
+
+
+def looks_at(predictor: Predictor, pictures: Sequence[np.ndarray], looks: int, second: bool = True) -> list[Passes]:
+    """Passes over gray pictures (H, W) uint8 whose numbers are taken from the mean of so many looks.
+
+    The first two looks are those of ``two_passes``, each further one sees the picture turned (``trust.passes.TURNS``).
+    """
+    passes = two_passes(predictor, pictures, second or looks > 1)
+    found = [i for i, one in enumerate(passes) if one.first.keypoints is not None]
+    seen = {i: [passes[i].first] for i in found}
+    for i in found if looks > 1 else ():
+        again = passes[i].second
+        # A look that an artefact would not believe alone does not count.
+        if again is not None and again.score >= predictor.contract.threshold:
+            seen[i].append(again)
+    for degrees, scale in TURNS[: max(0, looks - 2)]:
+        turned = [turn(pictures[i], degrees, scale) for i in found]
+        answers = predictor.find([pixels for pixels, _ in turned])
+        for i, one, (_, back) in zip(found, answers, turned, strict=True):
+            if one.keypoints is not None:
+                coords = one.keypoints.coords @ back[:, :2].T + back[:, 2]
+                seen[i].append(attrs.evolve(one, keypoints=attrs.evolve(one.keypoints, coords=coords)))
+    return [
+        attrs.evolve(one, measured=mean_look(seen[i])) if looks > 1 and i in seen else one
+        for i, one in enumerate(passes)
     ]
 
 
@@ -82,24 +108,35 @@ class Measurer:
     """True: the artefact's gate withholds numbers; False: it does not; None: it does where there is one."""
     region: Wanted | None = attrs.field(default=None, converter=attrs.converters.optional(wanted_region))
     """The part of each frame that is looked at (``core.region.wanted_region``); None = ``auto``."""
+    looks: int = 1
+    """Numbers are taken from the mean of so many looks at a frame; the gate judges the first two, as ever."""
 
     def __attrs_post_init__(self) -> None:
         name = self.predictor.model_id
         if self.region is not None and isinstance(self.predictor, VolumePredictor):
             raise UsageError("--region: volumes are measured whole; leave it out")
+        if not 1 <= self.looks <= MOST_LOOKS:
+            raise UsageError(f"--looks: expected a number from 1 to {MOST_LOOKS}, found {self.looks}")
+        if self.looks > 1 and isinstance(self.predictor, VolumePredictor):
+            raise UsageError("--looks: volumes are seen once; leave it out")
         if self.gate and self._gate is None:
             raise UsageError(f"--gate: {name} has no gate; leave it out, or take weights with one (weights list)")
         if self.coverage is not None:
             check_coverage(self.coverage)
             if self.calibration is None:
                 raise UsageError(f"--coverage: {name} is not calibrated, so it states no intervals; leave it out")
-        if self.calibration is not None:
-            self.calibration.at(self._coverage)
+        # Refuses what the calibration does not hold for.
+        _ = self.intervals
 
     @property
     def calibration(self) -> Calibration | None:
         """Of the artefact; None = no intervals."""
         return getattr(self.predictor.contract, "calibration", None)
+
+    @property
+    def intervals(self) -> Intervals | None:
+        """Of the coverage and the looks that are asked for; None = no intervals."""
+        return None if self.calibration is None else self.calibration.at(self._coverage, self.looks)
 
     @property
     def _gate(self) -> Gate | None:
@@ -118,15 +155,20 @@ class Measurer:
         """Settings that rows depend on beside the network."""
         guarded = {"coverage": None if self.calibration is None else self._coverage, "gate": self._judges}
         of_frames = not isinstance(self.predictor, VolumePredictor)
-        return {**guarded, **({"region": str(self.region or AUTO)} if of_frames else {})}
+        return {**guarded, **({"region": str(self.region or AUTO), "looks": self.looks} if of_frames else {})}
 
     def results(self, images: Sequence[Frame | Volume]) -> list[Result]:
         """A result per image, ``ok`` or ``abstained`` with its reason."""
+        second = self._judges or (self.intervals is not None and self.intervals.needs_two_passes)
+        return [result for result, _ in self.seen(images, second)]
+
+    def seen(self, images: Sequence[Frame | Volume], second: bool = True) -> list[tuple[Result, Passes]]:
+        """A result per image, and the passes over it; ``second``: two at least, else as many as ``looks``."""
         views = [self.view(image) for image in images]
-        passes = iter(self._passes([view.seen for view in views if view.seen is not None]))
+        passes = iter(self._passes([view.seen for view in views if view.seen is not None], second))
         nothing = [Passes(Prediction(None, 0.0, view.reason), None, max(view.image.shape)) if view.seen is None
                    else next(passes) for view in views]  # fmt: skip
-        return [self._result(view, each) for view, each in zip(views, nothing, strict=True)]
+        return [(self._result(view, each), each) for view, each in zip(views, nothing, strict=True)]
 
     def view(self, image: Frame | Volume) -> View:
         """The part of an image that is measured, or why none is."""
@@ -157,16 +199,17 @@ class Measurer:
         found = find_region(frame.pixels)
         return found.region, found.reason
 
-    def _passes(self, images: Sequence[Frame | Volume]) -> list[Passes]:
+    def _passes(self, images: Sequence[Frame | Volume], second: bool) -> list[Passes]:
         if isinstance(self.predictor, VolumePredictor):
             volumes = [image for image in images if isinstance(image, Volume)]
             return [Passes(self.predictor.find(volume), None, max(volume.shape)) for volume in volumes]
-        second = self._judges or (self.calibration is not None and self.calibration.needs_two_passes)
-        return two_passes(self.predictor, [image.pixels for image in images if isinstance(image, Frame)], second)
+        frames = [image for image in images if isinstance(image, Frame)]
+        passes = looks_at(self.predictor, [frame.pixels for frame in frames], self.looks, second)
+        return [attrs.evolve(one, field=_field_of(frame)) for one, frame in zip(passes, frames, strict=True)]
 
     def _result(self, view: View, passes: Passes) -> Result:
         image, model = view.image, self.predictor.model_id
-        prediction = view.in_image(passes.first)
+        prediction = view.in_image(passes.measured)
         keypoints = prediction.keypoints
         row: dict[str, Any] = {
             "source": image.source, "index": image.index, "keypoints": keypoints, "model": model,
@@ -179,17 +222,18 @@ class Measurer:
             return Result(status="abstained", reason=prediction.reason, **row)
         if reason := self._why_withheld(view, passes):
             return Result(status="abstained", reason=reason, **row)
-        measured = measure_in(view.seen, passes.first, produced_by=model)
+        measured = measure_in(view.seen, passes.measured, produced_by=model)
         if measured.reason:
             return Result(status="abstained", reason=measured.reason, **row)
-        measurements = measured.measurements
-        if self.calibration is not None:
-            measurements = self.calibration.at(self._coverage).add_to(measurements, passes)
-        told = "; ".join(filter(None, (view.reason, prediction.reason)))
+        measurements, intervals, doubt = measured.measurements, self.intervals, ""
+        if intervals is not None:
+            doubt = intervals.doubt(measurements, passes)
+            measurements = intervals.add_to(measurements, passes)
+        told = "; ".join(filter(None, (view.reason, prediction.reason, doubt)))
         return Result(status="ok", reason=told, measurements=measurements, **row)
 
     def _why_withheld(self, view: View, passes: Passes) -> str:
-        keypoints, seen = passes.first.found, view.seen
+        keypoints, seen = passes.measured.found, view.seen
         assert seen is not None
         if outside := keypoints.outside(*seen.shape):
             what = "picture" if seen is view.image else "region"
@@ -201,6 +245,11 @@ class Measurer:
         return self._gate.judge(gather(seen.pixels, passes.first, passes.second)).reason
 
 
+def _field_of(frame: Frame) -> float | None:
+    """Millimetres of the longer side; None where the size of a pixel is not known."""
+    return None if frame.spacing is None else max(frame.height * frame.spacing[0], frame.width * frame.spacing[1])
+
+
 def measure_array(
     model: AnyPredictor,
     gray: np.ndarray,
@@ -209,6 +258,7 @@ def measure_array(
     coverage: float | None = None,
     gate: bool | None = None,
     region: str | Sequence[int] | None = None,
+    looks: int = 1,
 ) -> Result:
     """Points and measurements on one gray picture, or on one volume where the model finds points in volumes.
 
@@ -220,10 +270,11 @@ def measure_array(
         gate: False: no number is withheld by the artefact's gate.
         region: the part that is ultrasound: ``auto`` (default) finds it, ``whole``, or ``X,Y,W,H`` in pixels. Points
             are in pixels of the whole picture all the same.
+        looks: the mean of so many looks at the picture is measured, turned and scaled a little in each.
 
     Raises:
         ValueError: the array is of another shape or kind, or the spacing is not positive numbers.
-        UsageError: coverage, gate or region cannot be honoured by the artefact, or the region is none.
+        UsageError: coverage, gate, region or looks cannot be honoured by the artefact, or the region is none.
 
     Example:
         >>> import numpy as np
@@ -232,7 +283,7 @@ def measure_array(
         >>> aop_pose.measure_array(model, np.zeros((256, 256), np.uint8)).status
         'abstained'
     """
-    return Measurer(model, coverage, gate, region).results([_image(model, np.asarray(gray), spacing)])[0]
+    return Measurer(model, coverage, gate, region, looks).results([_image(model, np.asarray(gray), spacing)])[0]
 
 
 def _image(model: AnyPredictor, array: np.ndarray, spacing: Sequence[float] | None) -> Frame | Volume:

@@ -18,14 +18,14 @@ from aop_pose.errors import UsageError
 _TIE = 1e-9
 
 
-def check_coverage(coverage: float, groups: int | None = None) -> None:
+def check_coverage(coverage: float, groups: float | None = None) -> None:
     """UsageError for a coverage that is no share between 0 and 1, or too high for so many groups."""
     if not 0 < coverage < 1:
         raise UsageError(f"--coverage: expected a share between 0 and 1, found {coverage:g}")
     if groups is not None and coverage * (groups + 1) - _TIE > groups:
         most = math.floor(1000 * groups / (groups + 1)) / 1000
         raise UsageError(
-            f"--coverage: expected at most {most:g}, which is what {groups} groups of calibration can say, "
+            f"--coverage: expected at most {most:g}, which is what {groups:.4g} groups of calibration can say, "
             f"found {coverage:g}"
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aop_pose.core.results import Measurement
+from aop_pose.errors import UsageError
 from aop_pose.geometry import aop_sensitivity
 from aop_pose.stats.conformal import check_coverage, weighted_quantile
 from aop_pose.trust.passes import Passes
@@ -33,6 +34,22 @@ def _wide(passes: Passes) -> float:
     return np.nan if spread is None else 0.01 + float(spread.mean())
 
 
+def _propagated(passes: Passes) -> float:
+    """Degrees of standard deviation where each point is off as far as its map is wide, along either axis."""
+    spread = passes.first.spread
+    if spread is None:
+        return np.nan
+    return float(np.linalg.norm(aop_sensitivity(*passes.points) * (0.01 + spread) / np.sqrt(2)))
+
+
+def _field(passes: Passes) -> float:
+    """The square root of the field of view in decimetres.
+
+    A network is off by pixels, which are worth more where more of the body is shown; a reader by millimetres.
+    """
+    return np.nan if passes.field is None else math.sqrt(passes.field / 100)
+
+
 DIFFICULTIES: dict[str, Callable[[Passes], float]] = {
     PLAIN: lambda passes: 1.0,
     "score": lambda passes: 1.05 - passes.first.score,
@@ -41,13 +58,17 @@ DIFFICULTIES: dict[str, Callable[[Passes], float]] = {
     "geometry-looks": lambda passes: _slope(passes) * _moved(passes),
     "spread": _wide,
     "geometry-spread": lambda passes: _slope(passes) * _wide(passes),
+    "propagated-spread": _propagated,
+    "field": _field,
 }
-"""Every one positive; ``geometry`` is defined for three points only."""
+"""Every one positive, or NaN where it cannot be said."""
+OF_AN_ANGLE = frozenset({"geometry", "geometry-looks", "geometry-spread", "propagated-spread"})
 NEED_TWO_PASSES = frozenset({"looks", "geometry-looks"})
-NEED_MAPS = frozenset({"spread", "geometry-spread"})
+NEED_MAPS = frozenset({"spread", "geometry-spread", "propagated-spread"})
 
 
 DEFAULT_COVERAGE = 0.9
+HARDER = "harder than the frames of the calibration, so that its interval may be too narrow"
 
 
 class Scores(BaseModel):
@@ -56,14 +77,27 @@ class Scores(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     difficulty: str
-    relative: bool
-    """True: a residual is a share of the predicted value (lengths), so that it holds in pixels and in millimetres."""
+    share_of: Literal["", "value", "side"] = ""
+    """A residual is in the unit of the quantity, or a share of the predicted value or of the picture's longer side."""
+    easiest: float = Field(default=0.0, ge=0)
+    """A frame of less difficulty counts as this: no interval is narrower than that of the easiest known frames."""
+    hardest: float | None = Field(default=None, gt=0)
+    """A frame of more difficulty counts as this, and says so; None = there is no such limit."""
     scores: list[float] = Field(min_length=1)
     """Rising."""
     weights: list[float]
-    """Of each score; they add up to the number of groups."""
+    """Of each score; they add up to the number of groups that the frames are worth."""
     measured: dict[str, Any] = Field(default_factory=dict)
-    """Target and achieved coverage, for people."""
+    """Target and achieved coverage, and how much it scatters, for people."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_relative(cls, given: Any) -> Any:
+        """Calibrations of earlier artefacts say ``relative`` where this one says ``share_of``."""
+        if isinstance(given, dict) and "relative" in given:
+            kept = {name: value for name, value in given.items() if name != "relative"}
+            return {**kept, "share_of": "value" if given["relative"] else ""}
+        return given
 
     @field_validator("difficulty")
     @classmethod
@@ -76,11 +110,36 @@ class Scores(BaseModel):
     def _check_lengths(self) -> Scores:
         if len(self.scores) != len(self.weights):
             raise ValueError(f"expected a weight for each of {len(self.scores)} scores, found {len(self.weights)}")
+        if not (np.diff(self.scores, prepend=0.0) >= 0).all() or min(self.weights) < 0:
+            raise ValueError(
+                "expected scores that rise from 0 and weights of at least 0, so that no interval is upside down"
+            )
+        if self.hardest is not None and self.hardest < self.easiest:
+            raise ValueError(f"expected hardest from {self.easiest:g} up, found {self.hardest:g}")
         return self
+
+    @property
+    def groups(self) -> float:
+        """The number of groups that the frames are worth."""
+        # Weights are stored rounded.
+        return round(sum(self.weights), 3)
 
     def radius(self, coverage: float) -> float:
         """Half width of an interval for a frame of difficulty 1; infinity where there are too few groups for that."""
         return weighted_quantile(np.array(self.scores), np.array(self.weights), coverage)
+
+    def difficulty_of(self, passes: Passes) -> float:
+        """The difficulty of a frame, kept between the easiest and the hardest; NaN where it has none."""
+        return limited(DIFFICULTIES[self.difficulty](passes), self.easiest, self.hardest)
+
+    def beyond(self, passes: Passes) -> bool:
+        """True for a frame that is harder than the hardest."""
+        return self.hardest is not None and DIFFICULTIES[self.difficulty](passes) > self.hardest
+
+
+def limited(difficulty: np.ndarray | float, easiest: float, hardest: float | None) -> Any:
+    """Difficulties, each kept between the easiest and the hardest; NaN stays NaN."""
+    return np.clip(difficulty, easiest, math.inf if hardest is None else hardest)
 
 
 class Calibration(BaseModel):
@@ -88,64 +147,99 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal["split-conformal over groups"] = "split-conformal over groups"
+    method: Literal["split-conformal over groups", "cross-conformal over groups"] = "cross-conformal over groups"
+    """The former chose its difficulty on the frames that calibrate it."""
     data: str
     """The frames, for people; they trained nothing."""
     frames: int = Field(gt=0)
     groups: int = Field(gt=0)
     quantities: dict[str, Scores]
-    """By ``Quantity.calibration``."""
+    """By column, or by ``Quantity.name`` where pixels and millimetres share one; of frames that are seen once."""
+    of_looks: dict[int, dict[str, Scores]] = Field(default_factory=dict)
+    """Likewise, of frames that are seen so many times (``trust.passes.mean_look``)."""
 
     @property
-    def needs_two_passes(self) -> bool:
-        return any(scores.difficulty in NEED_TWO_PASSES for scores in self.quantities.values())
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of looks that it holds for."""
+        return (1, *sorted(self.of_looks))
 
     @property
     def facts(self) -> dict[str, Any]:
         """All but the scores."""
-        told: dict[str, Any] = {}
-        for name, one in self.quantities.items():
-            told[name] = {"difficulty": one.difficulty, **one.measured}
+        told: dict[str, Any] = {name: _told(one) for name, one in self.quantities.items()}
+        for looks, quantities in sorted(self.of_looks.items()):
+            told[f"{looks} looks"] = {name: _told(one) for name, one in quantities.items()}
         return {"method": self.method, "data": self.data, "frames": self.frames, "groups": self.groups, **told}
 
-    def at(self, coverage: float) -> Intervals:
-        """UsageError for a coverage that is none, or too high for so few groups."""
-        check_coverage(coverage, self.groups)
-        radii: dict[str, float] = {}
-        for name, scores in self.quantities.items():
-            radii[name] = scores.radius(coverage)
-        return Intervals(self, radii)
+    def at(self, coverage: float, looks: int = 1) -> Intervals:
+        """UsageError for a coverage that is none, or too high for so few groups, and for looks it does not hold for."""
+        if looks not in self.looks:
+            known = " or ".join(map(str, self.looks))
+            raise UsageError(f"--looks: expected {known}, which the intervals are calibrated for, found {looks}")
+        quantities = self.of_looks[looks] if looks > 1 else self.quantities
+        for scores in quantities.values():
+            check_coverage(coverage, scores.groups)
+        return Intervals(quantities, {name: scores.radius(coverage) for name, scores in quantities.items()})
+
+
+def _told(scores: Scores) -> dict[str, Any]:
+    return {"difficulty": scores.difficulty, **scores.measured}
 
 
 @attrs.frozen(eq=False)
 class Intervals:
     """The radii of one coverage."""
 
-    calibration: Calibration
+    quantities: Mapping[str, Scores]
     radii: Mapping[str, float]
 
+    @property
+    def needs_two_passes(self) -> bool:
+        return any(scores.difficulty in NEED_TWO_PASSES for scores in self.quantities.values())
+
     def add_to(self, measurements: Mapping[str, Measurement], passes: Passes) -> dict[str, Measurement]:
-        """The same measurements, each with its interval where one is calibrated."""
-        return {name: attrs.evolve(one, interval=self._interval(one, passes)) for name, one in measurements.items()}
+        """The same measurements, each with its interval where one is calibrated.
+
+        A length has one interval: where it is known in millimetres, that in pixels is the same.
+        """
+        found = {name: self._interval(one, passes) for name, one in measurements.items()}
+        for name, one in measurements.items():
+            twin = measurements.get(f"{name.removesuffix('_px')}_mm")
+            in_mm = None if one.unit != "px" or twin is None else found[twin.name]
+            if twin is not None and in_mm is not None:
+                found[name] = in_mm[0] * one.value / twin.value, in_mm[1] * one.value / twin.value
+        return {name: attrs.evolve(one, interval=found[name]) for name, one in measurements.items()}
+
+    def doubt(self, measurements: Mapping[str, Measurement], passes: Passes) -> str:
+        """The reason to doubt an interval: it is as wide as they get. Empty where there is none."""
+        known = {self._known(one) for one in measurements.values()} - {""}
+        return HARDER if any(self.quantities[name].beyond(passes) for name in known) else ""
+
+    def _known(self, measurement: Measurement) -> str:
+        """Its name among the quantities, "" where none is calibrated."""
+        names = (measurement.name, measurement.name.removesuffix(f"_{measurement.unit}"))
+        return next((name for name in names if name in self.quantities), "")
 
     def _interval(self, measurement: Measurement, passes: Passes) -> tuple[float, float] | None:
-        name, value = measurement.name, measurement.value
-        known = name if name in self.radii else name.removesuffix(f"_{measurement.unit}")
-        if known not in self.radii:
+        known, value = self._known(measurement), measurement.value
+        if not known:
             return None
-        scores = self.calibration.quantities[known]
-        radius = self.radii[known] * DIFFICULTIES[scores.difficulty](passes) * (value if scores.relative else 1.0)
+        scores = self.quantities[known]
+        unit = {"": 1.0, "value": value, "side": passes.side}[scores.share_of]
+        radius = self.radii[known] * scores.difficulty_of(passes) * unit
         if not math.isfinite(radius):
             return None
         middle = _unfolded(measurement, passes)
-        return max(0.0, middle - radius), middle + radius
+        # An angle goes on to a whole turn and no further.
+        return max(0.0, middle - radius), min(360.0 if measurement.unit == "deg" else math.inf, middle + radius)
 
 
 def _unfolded(measurement: Measurement, passes: Passes) -> float:
     """The value on the scale of the interval: a turn above 180 degrees is measured as what is left to 360."""
-    schema = passes.first.found.schema
+    points = passes.measured.found
+    schema = points.schema
     quantity = next((one for one in schema.quantities if one.column == measurement.name), None)
     if quantity is None or quantity.unfolded is None:
         return measurement.value
     # Points in pixels say on which side of the fold it is; the value may be that of millimetres.
-    return 360 - measurement.value if schema.unfolded(quantity, passes.points) > 180 else measurement.value
+    return 360 - measurement.value if schema.unfolded(quantity, points.coords) > 180 else measurement.value

@@ -1,29 +1,45 @@
-"""Two passes over one picture: the second sees it smaller and elsewhere in the network's input."""
+"""Several passes over one picture, each of which sees it elsewhere, smaller or turned in the network's input."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import attrs
 import cv2
 import numpy as np
 
-from aop_pose.core.keypoints import Prediction
+from aop_pose.core.keypoints import Keypoints, Prediction
 
 MARGINS = (0.02, 0.10, 0.10, 0.02)
-"""Black added above, below, to the left and to the right, as shares of the longer side.
+"""Black added above, below, to the left and to the right in the second pass, as shares of the longer side.
 
 The picture comes out a ninth smaller and moved: what is really there is found again in the same place.
 """
+TURNS = (
+    (-6.0, 0.95), (6.0, 0.95), (-3.0, 1.05), (3.0, 1.05), (-10.0, 0.9), (10.0, 0.9), (0.0, 0.85), (-8.0, 1.0),
+    (8.0, 1.0), (-4.0, 0.88), (4.0, 0.88), (-12.0, 0.95), (12.0, 0.95), (0.0, 1.08),
+)  # fmt: skip
+"""Degrees and scale, about the centre of the picture, of each pass after the second."""
+MOST_LOOKS = 2 + len(TURNS)
 
 
 @attrs.frozen(eq=False)
 class Passes:
-    """Both predictions on one picture, in its pixels."""
+    """All predictions on one picture, in its pixels."""
 
     first: Prediction
     second: Prediction | None
     """None where only one was asked for, or where either found nothing."""
     side: float
     """The longer side of the picture in pixels."""
+    field: float | None = None
+    """The longer side of the picture in millimetres; None = not known."""
+    measured: Prediction = attrs.field()
+    """The prediction that numbers are taken from: the first, or the mean of several looks (``mean_look``)."""
+
+    @measured.default
+    def _first(self) -> Prediction:
+        return self.first
 
     @property
     def points(self) -> np.ndarray:
@@ -40,3 +56,40 @@ def widen(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gray (H, W) uint8 with its margins, and the place (2,) of its old origin: x, y in pixels."""
     top, bottom, left, right = (round(share * max(pixels.shape)) for share in MARGINS)
     return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT), np.array([left, top], np.float64)
+
+
+def turn(pixels: np.ndarray, degrees: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gray (H, W) uint8 turned and scaled about its centre, black where nothing was, and the map (2, 3) back.
+
+    ``back[:, :2] @ (x, y) + back[:, 2]`` is the place in the picture of a place in the turned one.
+    """
+    height, width = pixels.shape
+    there = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, scale)
+    return cv2.warpAffine(pixels, there, (width, height)), cv2.invertAffineTransform(there)
+
+
+def mean_look(looks: Sequence[Prediction]) -> Prediction:
+    """The first prediction with its points where those of all looks lie in the mean; outlines stay the first's.
+
+    The two ends of an interchangeable pair are taken in the order that is nearer to the first look's. Looks that found
+    nothing do not count, nor does a point that a look did not find.
+    """
+    first = looks[0].found
+    others = [_in_order_of(first, look.keypoints) for look in looks[1:] if look.keypoints is not None]
+    coords = np.stack([first.coords, *others])
+    known = np.isfinite(coords).all(axis=2) & np.isfinite(first.coords).all(axis=1)
+    total = np.where(known[..., None], coords, 0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        mean = total / np.where(known.any(axis=0), known.sum(axis=0), np.nan)[:, None]
+    return attrs.evolve(looks[0], keypoints=attrs.evolve(first, coords=mean))
+
+
+def _in_order_of(first: Keypoints, other: Keypoints) -> np.ndarray:
+    """Coordinates (points, 2) of ``other``, ends exchanged where that brings them nearer to those of ``first``."""
+    coords = other.coords.copy()
+    for names in first.schema.interchangeable:
+        pair = list(first.schema.indices(names))
+        apart = [np.linalg.norm(coords[ends] - first.coords[pair], axis=1).sum() for ends in (pair, pair[::-1])]
+        if apart[1] < apart[0]:
+            coords[pair] = coords[pair[::-1]]
+    return coords

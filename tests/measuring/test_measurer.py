@@ -3,9 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
+import cv2
 import numpy as np
 import pytest
 
+from aop_pose.core.frame import Frame
 from aop_pose.errors import UsageError
 from aop_pose.measuring.measurer import Measurer, measure_array
 from tests.fakes import fake_predictor, textured
@@ -47,8 +49,56 @@ def test_what_an_artefact_does_not_have_is_refused_and_no_gate_is_always_met():
         Measurer(fake_predictor(), coverage=0.9)
     with pytest.raises(UsageError, match=r"--gate: fake.* has no gate"):
         Measurer(fake_predictor(), gate=True)
-    assert Measurer(fake_predictor(), gate=False).facts == {"coverage": None, "gate": False, "region": "auto"}
+    facts = {"coverage": None, "gate": False, "region": "auto", "looks": 1}
+    assert Measurer(fake_predictor(), gate=False).facts == facts
     assert Measurer(guarded(calibration=calibration())).facts["coverage"] == 0.9
+
+
+def bright_spots(inputs):
+    """One candidate a frame whose points lie where it is brightest, in the left, the middle and the right third."""
+    output = np.zeros((len(inputs), 11, 1), np.float32)
+    output[:, 4, 0] = 0.9
+    for one, picture in zip(output, inputs[:, 0], strict=True):
+        third = picture.shape[1] // 3
+        for k in range(3):
+            part = picture[:, k * third : (k + 1) * third]
+            y, x = np.unravel_index(part.argmax(), part.shape)
+            one[5 + 2 * k : 7 + 2 * k, 0] = x + k * third, y
+    return output
+
+
+def test_the_mean_of_several_looks_finds_what_one_look_finds():
+    """Bright spots stay where they are, however often they are looked at; the passes of the gate stay the first two."""
+    picture = np.zeros((256, 256), np.uint8)
+    spots = np.array([[40.0, 100.0], [128.0, 60.0], [200.0, 150.0]])
+    for x, y in spots:
+        cv2.circle(picture, (int(x), int(y)), 9, 200, -1)
+    picture = cv2.GaussianBlur(picture, (0, 0), 6)
+    predictor = attrs.evolve(fake_predictor(), network=bright_spots)
+    once, (often, passes) = (Measurer(predictor, looks=looks).seen([Frame(picture)])[0] for looks in (1, 9))
+    assert often.keypoints.coords == pytest.approx(once[0].keypoints.coords, abs=1.5)
+    assert not np.array_equal(often.keypoints.coords, once[0].keypoints.coords)
+    assert np.array_equal(passes.first.found.coords, once[1].first.found.coords)
+    assert np.array_equal(passes.second.found.coords, once[1].second.found.coords)
+    assert measure_array(predictor, picture, looks=9).measurements == often.measurements
+
+
+@pytest.mark.parametrize("looks", [0, -1, 17])
+def test_looks_that_there_are_not_are_refused(looks):
+    with pytest.raises(UsageError, match="--looks: expected a number from 1 to 16"):
+        Measurer(fake_predictor(), looks=looks)
+
+
+def test_an_interval_for_one_look_is_not_stated_for_several():
+    with pytest.raises(UsageError, match="--looks: expected 1, which the intervals are calibrated for, found 2"):
+        Measurer(guarded(calibration=calibration()), looks=2)
+
+
+def test_a_frame_that_is_harder_than_those_of_the_calibration_says_so():
+    hard = guarded(calibration=calibration(difficulty="score", hardest=0.1))
+    assert measure_array(hard, textured(0)).reason.startswith("harder than the frames of the calibration")
+    easy = guarded(calibration=calibration(difficulty="score", hardest=0.9))
+    assert measure_array(easy, textured(0)).reason == ""
 
 
 def test_a_head_outline_gives_the_head_symphysis_distance():

@@ -36,31 +36,54 @@ def run(monkeypatch, capsys, artefact, data, *more):
 
 def test_the_report_and_what_is_stored(monkeypatch, capsys, phantoms, tmp_path):
     artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
-    code, said, _, out = run(monkeypatch, capsys, artefact, phantoms, "--check", "labels.csv", *EACH_ALONE)
+    more = ("--check", "labels.csv", "--looks", "3", *EACH_ALONE)
+    code, said, _, out = run(monkeypatch, capsys, artefact, phantoms, *more)
     assert code == 0
     assert "exchangeable with that of a new frame" in said
     assert "Target 90%, achieved 0." in said
-    for row in ("cross-conformal, 10 folds |", "true value below", "and above", "device ", "other frames (--check) |"):
+    assert "60 groups, worth 60 of one size: a calibration on them alone covers between 0." in said
+    for row in (
+        "cross-conformal, 10 folds |", "true value below", "and above", "device ", "other frames (--check) |",
+        "second half of the groups, calibrated on the first | 30 | 30 |",
+    ):  # fmt: skip
         assert f"| {row}" in said or row in said
-    for difficulty in ("plain", "score", "looks", "geometry", "spread", "geometry-spread"):
-        assert f"| `{difficulty}` |" in said
     calibration = load(out).contract.calibration
     assert (calibration.frames, calibration.groups, calibration.data) == (60, 60, "data/labels.csv")
-    measured = calibration.quantities["aop_deg"].measured
-    low, high = measured["achieved_ci"]
-    assert low <= 0.9 <= high
-    assert measured["target"] == 0.9
+    assert calibration.looks == (1, 3)
+    for stored in (calibration.quantities["aop_deg"], calibration.of_looks[3]["aop_deg"]):
+        assert (stored.difficulty, stored.share_of, stored.groups) == ("geometry-looks", "", 60)
+        low, high = stored.measured["achieved_ci"]
+        assert low <= 0.9 <= high
+        assert stored.measured["target"] == 0.9
+        assert stored.measured["scatter"][0] < 0.9 < stored.measured["scatter"][1]
+        assert len(stored.measured["by_thirds"]) == 3
 
 
-def test_a_head_is_calibrated_in_shares_of_its_lengths(monkeypatch, capsys, tmp_path):
+def test_frames_that_other_networks_have_not_seen_join_the_calibration(monkeypatch, capsys, tmp_path):
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    data = off_by(tmp_path / "data", 4.0)
+    also = ("--also", str(artefact), "labels.csv", *EACH_ALONE)
+    code, said, _, out = run(monkeypatch, capsys, artefact, data, *also)
+    assert code == 0
+    assert "| calibrated on the frames of --also alone | 81 |" in said
+    assert "A calibration on all 162 groups covers 0." in said
+    calibration = load(out).contract.calibration
+    assert (calibration.frames, calibration.groups, calibration.data) == (162, 162, "data/labels.csv + labels.csv")
+    stored = calibration.quantities["aop_deg"]
+    assert stored.measured["scatter_alone"]["groups"] == 81
+    assert (len(stored.scores), stored.groups) == (162, 162)
+
+
+def test_a_head_is_calibrated_in_millimetres_and_in_shares_of_the_picture(monkeypatch, capsys, tmp_path):
     data = write_head_phantoms(tmp_path / "data", 24, seed=3, size=128)
     artefact = write_heatmap_artefact(tmp_path / "h.onnx", AXES)
     code, said, _, out = run(monkeypatch, capsys, artefact, data, *EACH_ALONE)
     assert code == 0
-    assert [line for line in said.splitlines() if line.startswith("### ")] == ["### ofd_px", "### bpd_px", "### hc_px"]
+    columns = ["ofd_px", "bpd_px", "hc_px", "ofd_mm", "bpd_mm", "hc_mm"]
+    assert [line for line in said.splitlines() if line.startswith("### ")] == [f"### {one}" for one in columns]
     quantities = load(out).contract.calibration.quantities
-    assert set(quantities) == {"ofd", "bpd", "hc"}
-    assert all(one.relative and not one.difficulty.startswith("geometry") for one in quantities.values())
+    assert list(quantities) == columns
+    assert {(one.difficulty, one.share_of) for one in quantities.values()} == {("plain", "side"), ("field", "")}
 
 
 def test_too_few_groups_are_refused_and_nothing_is_written(monkeypatch, capsys, phantoms, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aop_pose.geometry import aop_sensitivity
 from aop_pose.trust.intervals import DIFFICULTIES
 from aop_pose.trust.passes import Passes
 from tests.fakes import prediction
@@ -21,6 +22,10 @@ def test_each_difficulty_by_hand():
     assert values["spread"] == pytest.approx(0.05)
     assert values["geometry-spread"] == pytest.approx(0.05 * values["geometry"])
     assert values["geometry-looks"] == pytest.approx(0.06 * values["geometry"])
+    sides = aop_sensitivity(*POINTS)
+    widths = np.array([0.03, 0.04, 0.08])
+    assert values["propagated-spread"] == pytest.approx(np.sqrt((sides**2 * widths**2 / 2).sum()))
+    assert np.isnan(values["field"])
 
 
 def test_a_difficulty_that_a_head_cannot_give_is_no_number():
