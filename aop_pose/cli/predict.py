@@ -192,9 +192,7 @@ def measure_to(
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
-            region=region, looks=looks, overwrite=overwrite, facts=run_facts(predictor, device),
-            on_start=progress.start, on_row=progress.row,
-            region=region, overwrite=overwrite, facts=facts, on_start=progress.start,
+            region=region, looks=looks, overwrite=overwrite, facts=facts, on_start=progress.start,
             on_row=progress.row,
         )  # fmt: skip
     for note in summary.notes:
