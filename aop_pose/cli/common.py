@@ -57,8 +57,8 @@ class _SubCommand(TyperCommand):
         self.params.extend(speech.options())
 
 
-def command_from(target: Any, name: str) -> Any:
-    """The click command of a typer app or of a function.
+def command_from(target: Any, name: str, kind: type[TyperCommand] | None = None) -> Any:
+    """The click command of a typer app or of a function, of a class of its own where one is given.
 
     The last paragraph of a function's docstring, ``Example: …``, closes its ``--help``.
     """
@@ -66,7 +66,7 @@ def command_from(target: Any, name: str) -> Any:
         command = typer.main.get_command(target)
     else:
         wrapper = typer.Typer(add_completion=False, rich_markup_mode=None)
-        wrapper.command(name, **help_of(target))(target)
+        wrapper.command(name, cls=kind, **help_of(target))(target)
         command = typer.main.get_command(wrapper)
     command.name = name
     if not isinstance(target, typer.Typer):

@@ -21,13 +21,14 @@ from aop_pose.cli.common import command_from, finish_interrupted, load_additions
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import AopPoseError
 
-# Command -> "module:attribute" below aop_pose.cli: a function, or a typer app with commands of its own.
+# Command -> "module:attribute" below aop_pose.cli: a function, or a typer app with commands of its own; behind it the
+# class of the command, where it has one of its own.
 COMMANDS = {
     "predict": "predict:predict",
     "evaluate": "evaluate:evaluate",
     "demo": "predict:demo",
-    "pretrain": "train:pretrain",
-    "train": "train:train",
+    "pretrain": "train:pretrain:Trains",
+    "train": "train:train:Trains",
     "pseudo-label": "pseudo_label:pseudo_label",
     "export": "train:export",
     "benchmark": "benchmark:benchmark",
@@ -46,8 +47,10 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in COMMANDS:
-            module, attribute = COMMANDS[cmd_name].split(":")
-            return command_from(getattr(import_module(f"aop_pose.cli.{module}"), attribute), cmd_name)
+            place, *attributes = COMMANDS[cmd_name].split(":")
+            module = import_module(f"aop_pose.cli.{place}")
+            target, *kind = (getattr(module, attribute) for attribute in attributes)
+            return command_from(target, cmd_name, *kind)
         near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
         meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
         ctx.fail(f"no command {cmd_name!r}; {meant}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import UsageError
@@ -23,6 +24,20 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value; may
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or the number of a CUDA device.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+_SHOW_CONFIG = "--show-config"
+ShowConfig = Annotated[
+    bool, typer.Option(_SHOW_CONFIG, help="Print all settings as YAML and stop; --data and --out are not needed.")
+]
+
+
+class Trains(TyperCommand):
+    """A command that can show its settings without being told where data is and where to write."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if _SHOW_CONFIG in args:
+            for parameter in self.params:
+                parameter.required = False
+        return super().parse_args(ctx, args)
 
 
 def train(
@@ -74,6 +89,7 @@ def train(
     seed: Seed = 0,
     device: Device = "cpu",
     resume: Resume = False,
+    show_config: ShowConfig = False,
 ) -> None:
     """Train a network that finds points: PS1, PS2 and FH1, the axes of a head, or points in volumes.
 
@@ -86,6 +102,8 @@ def train(
     settings |= {"seed": seed, "device": device, "resume": resume}
     extra = {"pseudo": pseudo, "dynamic": dynamic, "frames": listed, "recipe": recipe, "rounds": rounds}
     extra |= {"segmenter": segmenter, "confidence": confidence}
+    if show_config:
+        return _show_config(method, "train", settings, val=val, boxes=boxes, **extra)
     _run(method, "train", data, out, settings, val=val, boxes=boxes, **extra)
     speech.say(f"export it with: {shlex.join(['aop-pose', 'export', str(out), '--out', f'{out.name}.onnx'])}")
 
@@ -113,6 +131,7 @@ def pretrain(
     seed: Seed = 0,
     device: Device = "cpu",
     resume: Resume = False,
+    show_config: ShowConfig = False,
 ) -> None:
     """Teach a network something easier first; train from the result with aop-pose train --init RUN.
 
@@ -124,7 +143,10 @@ def pretrain(
     """
     settings: dict[str, Any] = {"labels": labels, "init": init, "preset": preset, "changes": changes or []}
     settings |= {"seed": seed, "device": device, "resume": resume}
-    _run(method, "pretrain", data, out, settings, segmenter=segmenter, boxes=boxes, frames=listed)
+    options = {"segmenter": segmenter, "boxes": boxes, "frames": listed}
+    if show_config:
+        return _show_config(method, "pretrain", settings, **options)
+    _run(method, "pretrain", data, out, settings, **options)
     from aop_pose.pipelines import pipeline
 
     again = ["aop-pose", "train", "--method", method, "--data", str(data), "--labels", labels]
@@ -132,6 +154,17 @@ def pretrain(
     again += [part for change in pipeline(method).useful("train", changes or []) for part in ("--set", change)]
     again += ["--init", str(out), "--out", "RUN"]
     speech.say(f"train from it with: {shlex.join(again)}")
+
+
+def _show_config(method: str, stage: str, settings: dict[str, Any], **options: Any) -> None:
+    import yaml
+
+    from aop_pose.pipelines import pipeline_class
+    from aop_pose.pipelines.job import Job
+
+    # Data and place are looked at by no setting.
+    found = pipeline_class(method)().settings(stage, Job(Path(), Path(), **settings), **options)
+    speech.say(yaml.safe_dump(found, sort_keys=False).rstrip())
 
 
 def _run(method: str, stage: str, data: Path, out: Path, settings: dict[str, Any], **options: Any) -> None:

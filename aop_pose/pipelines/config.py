@@ -17,7 +17,7 @@ from aop_pose.errors import UsageError
 class Config(BaseModel):
     """Base of every pipeline's configuration: one class for all its stages, so that a file of settings serves each."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     only: ClassVar[Mapping[str, frozenset[str]]] = {}
     """Stage -> the keys that this stage alone reads; every other key is read by all of them."""
@@ -112,10 +112,13 @@ class SharedConfig(Config):
     """The settings that every pipeline has. What one sets otherwise, it says again."""
 
     epochs: int = Field(default=100, ge=1)
+    """Passes over the training data."""
     holdout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the labelled frames or volumes, in whole groups, that chooses the best epoch; 0 = the last epoch is
     kept."""
     precision: Precision = "auto"
+    """Number format of training: ``auto`` is bfloat16 where the processor or GPU multiplies it natively, else
+    float32."""
     threshold: float = Field(default=0.1, ge=0, le=1)
     """Least score below which a frame counts as showing no anatomy: of maps, the peak of the lowest one."""
 
@@ -156,5 +159,6 @@ class FrameConfig(LightningConfig):
     batch: int = Field(default=16, ge=1)
     """Frames of a step."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Of the optimiser: the share by which weights shrink a step, times the learning rate."""
     phantoms: int = Field(default=0, ge=0)
     """Made-up frames added to the training frames."""

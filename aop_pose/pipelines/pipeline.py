@@ -197,6 +197,16 @@ class Pipeline(ABC):
             raise UsageError(f"--set: {stage} --method {self.name} does not use {wrong[0]!r}{meant}")
         return load_config(self.config, self.presets(), job.preset or self.preset, job.changes)
 
+    def settings(self, stage: str, job: Job, **given: Any) -> dict[str, Any]:
+        """The settings that a stage would read, by key, as YAML has them; nothing need be installed for it.
+
+        Errors as those of ``config_of``.
+        """
+        options = self._options(stage, given)
+        unused = self.config.unused(self.reads(stage, options))
+        values: dict[str, Any] = self.config_of(stage, job, options).model_dump(mode="json")
+        return {key: value for key, value in values.items() if key not in unused}
+
     def useful(self, stage: str, changes: Sequence[str]) -> list[str]:
         """Those of ``key=value`` pairs that a stage uses."""
         unused = self.config.unused((stage,))

@@ -31,6 +31,7 @@ class FetusmapConfig(LightningConfig):
     """The part that comes into the middle of the input. ``brightness``: the mean position of its gray values, for
     scans that show much around the fetus; what lies beyond the input is cut off then."""
     mode: Literal["whole", "patch"] = "whole"
+    """The whole volume in one input, or windows of it."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """Share that neighbouring windows have in common (patch mode)."""
     widths: tuple[Annotated[int, Field(ge=1)], ...] = PAPER_WIDTHS
@@ -45,22 +46,29 @@ class FetusmapConfig(LightningConfig):
     sigma: float = Field(default=2.0, gt=0)
     """Of the maps of equation 2, in voxels of the input."""
     lr: float = Field(default=1e-4, gt=0)
+    """Learning rate at its height."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's first moment."""
     schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate over the epochs."""
     warmup_epochs: int = Field(default=0, ge=0)
+    """Epochs over which the learning rate rises to its height."""
     rotations: bool = True
     """One of the 24 right-angled turns a volume and epoch; none of them is a mirror."""
     degrees: float = Field(default=0.0, ge=0, le=45)
     """Largest further turn, about an axis drawn at random."""
     scale: float = Field(default=0.0, ge=0, lt=1)
+    """A training volume is scaled by 1 - scale to 1 + scale."""
     translate: float = Field(default=0.0, ge=0, le=1)
     """Largest shift, in shares of each side; no point leaves the input that was in it."""
     flip: float = Field(default=0.0, ge=0, le=1)
     """Probability of a mirror, which swaps left and right points."""
     brightness: float = Field(default=0.0, ge=0, le=1)
+    """Gray is multiplied by 1 - brightness to 1 + brightness."""
     contrast: float = Field(default=0.0, ge=0, lt=1)
+    """Gray values are raised to a power between 1 / (1 + contrast) and 1 + contrast."""
     noise: float = Field(default=0.0, ge=0, le=1)
+    """Largest standard deviation of multiplicative noise."""
     shading: float = Field(default=0.0, ge=0, le=3)
     """Gray is multiplied by a smooth field, as a receive coil near one side has: its logarithm has this standard
     deviation at 4 x 4 x 4 places over the input, and is linear between them."""
@@ -73,6 +81,7 @@ class FetusmapConfig(LightningConfig):
     budget_gb: float | None = Field(default=None, gt=0)
     """Memory in GiB that training may take; None = what the GPU or the machine has."""
     gpus: Literal[1] = 1
+    """One GPU: volumes are trained on one at a time."""
     threshold: float = Field(default=0.02, ge=0, le=1)
     """Peak of a map, in shares of the one that was taught, below which its point counts as not found."""
     turns: Literal[1, 24] = 1

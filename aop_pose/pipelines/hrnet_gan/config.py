@@ -22,15 +22,21 @@ class AugmentSettings(Config):
     """The elastic displacement: uniform noise in [-1, 1], smoothed by ``aug_sigma``, times this. With the paper's 5 and
     10 that is 0.1 px: the affine part is what moves anything."""
     aug_sigma: float = Field(default=10.0, gt=0)
+    """Standard deviation of the smoothing of the elastic displacement."""
     aug_tone_p: float = Field(default=0.5, ge=0, le=1)
     """Probability of a change of brightness and contrast."""
     aug_brightness: float = Field(default=0.2, ge=0, le=1)
+    """Largest change of gray, in shares of white."""
     aug_contrast: float = Field(default=0.2, ge=0, le=1)
+    """Largest relative change of contrast."""
     aug_blur_p: float = Field(default=0.5, ge=0, le=1)
+    """Probability of a Gaussian blur."""
     aug_blur_least: int = Field(default=3, ge=1)
     """Width of the smallest Gaussian kernel; its weights follow from it (OpenCV: 1 2 1 and 1 4 6 4 1 for 3 and 5)."""
     aug_blur_most: int = Field(default=5, ge=1)
+    """Width of the largest Gaussian kernel."""
     aug_speckle_p: float = Field(default=0.5, ge=0, le=1)
+    """Probability of speckle."""
     aug_speckle: float = Field(default=0.01, ge=0, le=1)
     """Standard deviation of multiplicative Gaussian noise."""
 
@@ -50,6 +56,7 @@ class MocoSettings(AugmentSettings):
     moco_image_size: int | None = Field(default=None, ge=32, multiple_of=32)
     """Side of the input while pre-training; None = ``image_size``."""
     moco_epochs: int = Field(default=25, ge=1)
+    """Passes over the frames in pre-training."""
     moco_batch: int = Field(default=4, ge=2)
     """Frames of a step. A last batch that is not full is left out: every step enqueues as many keys."""
     moco_queue: int = Field(default=8192, ge=1)
@@ -57,6 +64,7 @@ class MocoSettings(AugmentSettings):
     moco_momentum: float = Field(default=0.999, ge=0, lt=1)
     """Of the key encoder (equation 5)."""
     moco_temperature: float = Field(default=0.2, gt=0)
+    """Of the softmax over keys."""
     moco_pairs: Literal["paper", "matched"] = "paper"
     """The partner of a query: the key at the same position of a differently warped view (``paper``), or the key at
     the position that shows the same anatomy, through both warps (``matched``)."""
@@ -67,10 +75,13 @@ class MocoSettings(AugmentSettings):
     moco_lr_stage4: float = Field(default=1e-4, gt=0)
     """Of HRNet's stage 4 or what answers to it; of all layers where the encoder names no stages."""
     moco_lr_stage3: float = Field(default=0.5e-4, gt=0)
+    """Learning rate of HRNet's stage 3."""
     moco_lr_rest: float = Field(default=0.1e-4, gt=0)
     """Of every other layer of the encoder."""
     moco_lr_head: float = Field(default=1e-3, gt=0)
+    """Learning rate of the projection head."""
     moco_weight_decay: float = Field(default=1e-6, ge=0)
+    """Of the optimiser in pre-training."""
     moco_holdout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the frames, in whole groups of near-duplicates, that is held out for the collapse check."""
 
@@ -97,12 +108,14 @@ class HrnetConfig(MocoSettings, FrameConfig):
     only: ClassVar = {"train": TRAIN_ONLY, "pretrain": frozenset(MocoSettings.model_fields) - AUGMENTATION}
 
     image_size: int = Field(default=256, ge=2 * REDUCTION)
+    """Side of the network's square input, in pixels."""
     encoder: str = "hrnet_w18_small"
     """Name of a timm network that gives feature maps, the last of them at 1/32 of the input."""
     widened: bool = True
     """HRNet: its last branch as the first part of its classification head widens it, to 1024 channels; without, the
     branch itself. No other encoder asks for it."""
     output: Literal["heatmaps", "coordinates"] = "heatmaps"
+    """The output: a map a point, or the coordinates themselves."""
     decoder: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 128, 64, 32)
     """Channels of the five blocks (equation 7); of them only the first counts for output coordinates."""
     attention: bool = True
@@ -131,11 +144,17 @@ class HrnetConfig(MocoSettings, FrameConfig):
     thaw: tuple[tuple[Annotated[int, Field(ge=0)], str], ...] = ()
     """With ``frozen``: after how many epochs which layers of the encoder learn, by the beginning of their names."""
     epochs: int = Field(default=36, ge=1)
+    """Passes over the training data."""
     batch: int = Field(default=8, ge=1)
+    """Frames of a step."""
     lr_generator: float = Field(default=3e-4, gt=0)
+    """Learning rate of the network that finds the points."""
     lr_discriminator: float = Field(default=5e-5, gt=0)
+    """Learning rate of the discriminator."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Of the optimiser: the share by which weights shrink a step, times the learning rate."""
     schedule: Literal["constant", "cosine"] = "cosine"
+    """Of the learning rate over the epochs."""
     decode: Literal["argmax", "soft-argmax", "subpixel"] = "soft-argmax"
     """The rule by which maps are read as points; ``soft-argmax`` is equation 8."""
 

@@ -28,6 +28,7 @@ class UnetConfig(FrameConfig):
     points: Literal["aop", "head"] = "aop"
     """The schema: which points are learned, and from which label file (``iugc`` or ``head-csv``)."""
     image_size: int = Field(default=256, ge=32)
+    """Side of the network's square input, in pixels."""
     encoder: Literal["unet", "yolo11n"] = "unet"
     """``yolo11n``: backbone and neck of that network in the place of encoder and decoder, so that it can start from
     COCO; of the sizes below only the first of ``widths`` counts then."""
@@ -38,16 +39,19 @@ class UnetConfig(FrameConfig):
     widths: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128, 160)
     """Channels of each encoder block, and of the decoder block that mirrors it."""
     bottleneck: int = Field(default=192, ge=1)
+    """Channels of the block between encoder and decoder."""
     bias: bool = False
     """Biases in the 3 x 3 convolutions, whose batch normalisation has its own."""
     attention: bool = False
     """Attention gates on the skip connections (Oktay et al. 2018)."""
     head: Literal["heatmap", "coordinates"] = "heatmap"
+    """The output: a map a point, or the coordinates themselves."""
     map_stride: int = Field(default=4, ge=1)
     """Input pixels per pixel of a heatmap."""
     activation: Literal["linear", "sigmoid", "softmax"] = "softmax"
     """Of the maps. ``softmax`` makes each map sum to 1 and scales it so that a perfect answer peaks at 1."""
     loss: Literal["mse", "cross-entropy"] = "cross-entropy"
+    """Of the maps: squared error, or cross-entropy of maps that sum to 1."""
     coordinate_weight: float = Field(default=0.0, ge=0)
     """Of a further loss: how far the map's mean position is off (see ``losses.position_error``)."""
     angle_weight: float = Field(default=0.0, ge=0)
@@ -57,25 +61,43 @@ class UnetConfig(FrameConfig):
     region: Literal["none", "triangle", "ellipse"] = "none"
     """A further map that is learned and not exported: the triangle of the three points, the ellipse of two axes."""
     region_weight: float = Field(default=1.0, ge=0)
+    """Of the loss of the region's map, beside that of the points."""
     epochs: int = Field(default=150, ge=1)
+    """Passes over the training data."""
     optimizer: Literal["Adam", "AdamW"] = "AdamW"
+    """The rule by which weights are changed."""
     lr: float = Field(default=2e-3, gt=0)
+    """Learning rate at its height."""
     schedule: Literal["constant", "step", "cosine"] = "cosine"
+    """Of the learning rate over the epochs."""
     step_epochs: int = Field(default=15, ge=1)
+    """Schedule ``step``: epochs between two steps."""
     step_factor: float = Field(default=0.5, gt=0, le=1)
+    """Schedule ``step``: factor of each."""
     warmup_epochs: int = Field(default=3, ge=0)
+    """Epochs over which the learning rate rises to its height."""
     averaging: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the running mean of the weights, which is what is checked and kept; 0 = the weights themselves."""
     degrees: float = Field(default=0.0, ge=0, le=180)
+    """Largest turn of a training frame, either way."""
     translate: float = Field(default=0.0, ge=0, le=1)
+    """Largest shift of a training frame, in shares of its side."""
     scale: float = Field(default=0.0, ge=0, lt=1)
+    """A training frame is scaled by 1 - scale to 1 + scale."""
     shear: float = Field(default=0.0, ge=0, le=45)
+    """Largest shear of a training frame, in degrees."""
     flip: float = Field(default=0.0, ge=0, le=1)
     """Probability of a left-right mirror."""
     flip_vertical: float = Field(default=0.0, ge=0, le=1)
+    """Probability of an upside-down mirror."""
     brightness: float = Field(default=0.0, ge=0, le=1)
+    """Gray is multiplied by 1 - brightness to 1 + brightness."""
     contrast: float = Field(default=0.0, ge=0, le=1)
+    """Gray is spread around its mean by 1 - contrast to 1 + contrast."""
     gamma: float = Field(default=0.0, ge=0, lt=1)
+    """Gray values are raised to a power between 1 / (1 + gamma) and 1 + gamma."""
     speckle: float = Field(default=0.0, ge=0, le=1)
+    """Largest standard deviation of multiplicative noise."""
     blur: float = Field(default=0.0, ge=0)
     """Largest sigma, in pixels of the input, of a Gaussian blur that one frame in four gets."""
     mask_share: float = Field(default=0.6, gt=0, lt=1)

@@ -1,0 +1,85 @@
+"""One version everywhere; the container's steps; the settings page as the code has it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import settings_table
+import yaml
+
+import aop_pose
+from aop_pose.pipelines import PIPELINES, pipeline_class
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_there_is_one_version():
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == aop_pose.__version__
+    tag = subprocess.run(
+        ["git", "describe", "--tags", "--exact-match"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if tag.returncode == 0:
+        assert tag.stdout.strip().removeprefix("v") == aop_pose.__version__
+
+
+def steps():
+    """(Instruction, words) of the Dockerfile, its continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.split()[0], line.split()[1:]) for line in lines]
+
+
+def test_the_container_copies_all_that_the_wheel_is_built_from(tmp_path):
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for word, parts in steps():
+        if word != "COPY":
+            continue
+        *sources, target = parts
+        for source in sources:
+            assert f"!{source}" in ignored, f"{source} does not reach the build"
+            place = tmp_path / target
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place)
+            else:
+                shutil.copy(ROOT / source, place)
+    included = re.findall(r'^"(\S+)" = "aop_pose/_shipped', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert included
+    assert [path for path in included if not (tmp_path / path).exists()] == []
+    assert (tmp_path / "aop_pose" / "__init__.py").is_file()
+
+
+def test_the_container_does_not_run_as_root():
+    users = [parts[0] for word, parts in steps() if word == "USER"]
+    stages = [parts[-1] for word, parts in steps() if word == "FROM"]
+    assert stages == ["base", "train"]
+    assert users[-1] == "measurer"
+    last_of_base = [word for word, _ in steps()].index("FROM", 1)
+    assert [parts[0] for word, parts in steps()[:last_of_base] if word == "USER"] == ["measurer"]
+
+
+@pytest.mark.parametrize("method", PIPELINES)
+def test_every_setting_has_a_meaning(method):
+    fields = pipeline_class(method).config.model_fields
+    assert [key for key, field in fields.items() if not field.description] == []
+
+
+def test_the_page_of_settings_is_that_of_the_code():
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == settings_table.page(), "run: python tools/settings_table.py > docs/settings.md"
+
+
+@pytest.mark.parametrize("method", PIPELINES)
+def test_the_shown_settings_are_a_preset(method, tmp_path, capsys):
+    from aop_pose.cli.main import run
+
+    assert run(["train", "--method", method, "--show-config", "--set", "epochs=7"]) == 0
+    shown = capsys.readouterr().out
+    (tmp_path / "mine.yaml").write_text(shown)
+    assert yaml.safe_load(shown)["epochs"] == 7
+    assert run(["train", "--method", method, "--show-config", "--preset", str(tmp_path / "mine.yaml")]) == 0
+    assert capsys.readouterr().out == shown
+    assert run(["train", "--method", method]) == 2
+    assert "Missing option" in capsys.readouterr().err
