@@ -62,6 +62,21 @@ def evaluate(
             help="A further angle at which agreement is given, beside 110, 120 and 140; repeatable.",
         ),
     ] = None,
+    with_missing: Annotated[
+        bool,
+        typer.Option(
+            "--with-missing", help="Also print each figure with a missing frame counted as off by its diagonal."
+        ),
+    ] = False,
+    label_sd: Annotated[
+        float | None,
+        typer.Option(
+            "--label-sd",
+            metavar="DEG",
+            help="Standard deviation of one reader's angle about the true one: what a perfect reader would show, and "
+            "what is left of the error. Default: that of repeated readings in TRUTH, or of its column AoP_sd.",
+        ),
+    ] = None,
 ) -> None:
     """Compare results with the true points, or two readers with each other, and print the errors.
 
@@ -77,13 +92,14 @@ def evaluate(
     Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512 --images frames/
     """
     from aop_pose.evaluation import comparison
+    from aop_pose.evaluation.report.cautions import cautions
     from aop_pose.evaluation.report.files import summary_table
 
     compared = comparison.evaluate(
-        results, truth, scale=scale, group=group, group_regex=group_regex, images=images, at=at or ()
+        results, truth, scale=scale, group=group, group_regex=group_regex, images=images, at=at or (), label_sd=label_sd
     )
     written = [str(path) for path in compared.write(out)]
-    for note in compared.notes:
-        speech.note(note)
-    speech.show(summary_table(compared))
+    for sentence in (*cautions(compared), *compared.notes):
+        speech.note(sentence)
+    speech.show(summary_table(compared, with_missing))
     speech.say(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")

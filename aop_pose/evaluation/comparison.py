@@ -11,9 +11,10 @@ import numpy as np
 
 from aop_pose.core.motion import Motion, motion
 from aop_pose.core.results import Row, schema_of
-from aop_pose.core.schema import Quantity, Schema, main_quantity
+from aop_pose.core.schema import Schema, main_quantity
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import Errors, frame_errors, rounded, volume_errors
+from aop_pose.evaluation.examinations import Examinations, examinations_of
 from aop_pose.evaluation.figures import (
     WITH_MISSING,
     Figure,
@@ -23,12 +24,12 @@ from aop_pose.evaluation.figures import (
     estimates_of,
     figures_of,
     limits_of,
-    stated_intervals,
     table_at,
     twins_of,
 )
-from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping, subset_columns
-from aop_pose.evaluation.match import Matched, file_and_index, match
+from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping
+from aop_pose.evaluation.match import Matched, Truth, file_and_index, match
+from aop_pose.evaluation.noise import Noise
 from aop_pose.evaluation.sources import (
     Pictures,
     grids_of,
@@ -38,6 +39,7 @@ from aop_pose.evaluation.sources import (
     read_truth,
     table_in,
 )
+from aop_pose.evaluation.subsets import Subset, subsets_of
 from aop_pose.io.folders import DOCUMENT, TABLE
 from aop_pose.io.table import read_facts
 from aop_pose.provenance import measuring_versions
@@ -47,7 +49,6 @@ TARGET_COVERAGE = 0.9
 """The share of stated intervals that calibration aims at where nothing else was asked for."""
 NO_IMAGE = Estimate(np.nan, None, 0)
 """A figure that no image has."""
-_LEAST_FOR_THIRDS = 9
 
 PixelsOf = Callable[[int], np.ndarray]
 """Position of a true frame -> its pixels, uint8 (H, W)."""
@@ -63,19 +64,6 @@ class Sides:
     """The reference is another method or reader, not the truth."""
     coverage: float = TARGET_COVERAGE
     """The share of stated intervals that was asked to hold the truth."""
-
-
-@attrs.frozen(eq=False)
-class Subset:
-    """Some of the images, and the errors on them."""
-
-    by: str
-    """The column, or the number in thirds, that the images were cut by."""
-    label: str
-    n: int
-    n_missing: int
-    n_groups: int
-    estimates: Mapping[str, Estimate]
 
 
 @attrs.frozen(eq=False)
@@ -112,6 +100,10 @@ class Comparison:
     """The pictures, where they were given."""
     tables: Mapping[str, Mapping[float, Table]] = attrs.field(factory=dict)
     """By ``Quantity.key`` and threshold."""
+    noise: Noise | None = None
+    """Of the labels, where it is known."""
+    examinations: Examinations | None = None
+    """Where groups are examinations, and one of them has several images."""
 
     @classmethod
     def of(
@@ -125,6 +117,7 @@ class Comparison:
         made_by: Mapping[str, Any] | None = None,
         pixels: PixelsOf | None = None,
         at: Sequence[float] = (),
+        noise: Noise | None = None,
     ) -> Comparison:
         """Errors, figures with their intervals, subsets and movement of two sides that are matched already.
 
@@ -133,6 +126,7 @@ class Comparison:
             grouping: images that are drawn together.
             scale, sides, made_by, pixels, at: as ``evaluate`` has them.
             quality: one number a frame, (frames,).
+            noise: of the labels.
         """
         if matched.schema.dimensions == 3:
             errors = volume_errors(matched.predicted, matched.truth, matched.diagonals, matched.schema)
@@ -141,7 +135,7 @@ class Comparison:
                 matched.predicted, matched.truth, matched.sizes, scale, matched.schema, matched.millimetres,
                 matched.read,
             )  # fmt: skip
-        computed = tuple(figures_of(errors, matched.intervals, at))
+        computed = (*figures_of(errors, matched.intervals, at), *(() if noise is None else noise.figures(errors)))
         measured = Resampling(grouping.ids[errors.measured])
         return cls(
             sides=sides or Sides("results", "reference"),
@@ -149,19 +143,21 @@ class Comparison:
             errors=errors,
             grouping=grouping,
             computed=computed,
-            estimates=estimates_of(computed, grouping.ids),
+            estimates=estimates_of(computed, grouping.ids) | ({} if noise is None else noise.estimates(errors)),
             twins=twins_of(computed),
             n_groups=measured.n_groups,
             withheld=measured.withheld,
             coverage=measured.coverage,
             draws=measured.draws,
-            subsets=tuple(_subsets(matched, errors, computed, grouping, quality)),
+            subsets=tuple(subsets_of(matched, errors, computed, grouping, quality)),
             quality=quality,
             motions=_motions(matched),
             notes=(*matched.notes, *_notes(errors, matched), *filter(None, [grouping.note])),
             manifest=made_by or {},
             pixels=pixels,
             tables=_tables(errors, matched, at),
+            noise=noise,
+            examinations=examinations_of(errors, grouping),
         )
 
     @property
@@ -195,6 +191,11 @@ class Comparison:
             "ci_draws": self.draws,
             "ci_withheld": self.withheld or None,
         }
+        if (exams := self.examinations) is not None:
+            found: dict[str, Any] = {"n": exams.n, "n_repeated": exams.n_repeated, "most_images": exams.most}
+            for name, estimate in exams.estimates.items():
+                found |= _entries(name, estimate, exams.n)
+            entries["examinations"] = found
         if self.errors.schema.dimensions == 2:
             entries["quality"] = None if self.quality is None else QUALITY_WORDS
             entries["subsets"] = [_subset_entry(subset) for subset in self.subsets]
@@ -229,6 +230,7 @@ def evaluate(
     group_regex: str = "",
     images: str | Path | None = None,
     at: Sequence[float] = (),
+    label_sd: float | None = None,
 ) -> Comparison:
     """Compare results with the true points, or two readers or methods with each other.
 
@@ -241,6 +243,8 @@ def evaluate(
         group_regex: finds the patient in the name of a frame, as its first bracket.
         images: folder of the pictures, or of the volumes (default: where ``truth`` is).
         at: further values of the main quantity (of the angle, in degrees) at which agreement is given.
+        label_sd: standard deviation of one reader's values of the main quantity about the true one (of the angle, in
+            degrees); else that of repeated readings, or of the columns of a consensus, where ``truth`` has them.
 
     Returns:
         The comparison: ``.figures`` as in ``metrics.json``, ``.write(out)`` for the files of ``aop-pose evaluate``.
@@ -293,7 +297,30 @@ def evaluate(
         made_by=made_by,
         pixels=None if pictures is None else pictures.pixels,
         at=at,
+        noise=_noise_of(reference, matched, scale, label_sd),
     )
+
+
+def _noise_of(truth: Truth, matched: Matched, scale: float | None, label_sd: float | None) -> Noise | None:
+    """The noise of the labels of the main quantity: stated, or known from the readings behind them."""
+    millimetres, flat = matched.millimetres, matched.schema.dimensions == 2
+    compared = [one for one in matched.schema.quantities if not one.needs_outline]
+    if flat and millimetres is None:
+        compared = [one for one in compared if one.unit != "mm"]
+    main = main_quantity(compared)
+    if main is None:
+        return None
+    if label_sd is not None:
+        readers = np.ones(len(truth.names)) if truth.spread is None else truth.spread.readers
+        return Noise.stated(main, label_sd, readers)
+    if truth.spread is None or (millimetres is not None and main.key in millimetres.stated):
+        return None
+    unit = np.ones(len(truth.names))
+    if flat and millimetres is not None and main.unit == "mm":
+        unit = millimetres.per_pixel
+    elif main.unit == "px" and scale is not None:
+        unit = scale / matched.sizes.max(axis=1)
+    return Noise.of(main, truth.spread, unit)
 
 
 def _check_at(at: Sequence[float], schema: Schema) -> None:
@@ -308,28 +335,6 @@ def _check_at(at: Sequence[float], schema: Schema) -> None:
             )
 
 
-def _subsets(
-    matched: Matched, errors: Errors, computed: Sequence[Figure], grouping: Grouping, quality: np.ndarray | None
-) -> Iterator[Subset]:
-    """A row for each device or centre, and for each third of the main quantity, the contrast and the stated width."""
-    if errors.schema.dimensions == 3:
-        return
-    asked = {"mre_px"}
-    if errors.main is not None:
-        asked |= {errors.main.figure("mae"), errors.main.figure("bias")}
-    asked |= {one.name for one in computed if "_interval_" in one.name}
-    figures = [one for one in computed if one.name in asked]
-    for by, label, mask in _cuts(matched, errors, quality):
-        yield Subset(
-            by=by,
-            label=label,
-            n=int(mask.sum()),
-            n_missing=int((mask & ~errors.measured).sum()),
-            n_groups=len(np.unique(grouping.ids[mask & errors.measured])),
-            estimates=estimates_of(figures, grouping.ids, mask),
-        )
-
-
 def _tables(errors: Errors, matched: Matched, at: Sequence[float]) -> dict[str, dict[float, Table]]:
     found = {
         one.key: {limit: table_at(errors, one, limit, matched.intervals) for limit in limits_of(errors, one, at)}
@@ -337,38 +342,6 @@ def _tables(errors: Errors, matched: Matched, at: Sequence[float]) -> dict[str, 
         if errors.schema.dimensions == 2
     }
     return {key: tables for key, tables in found.items() if tables}
-
-
-def _cuts(matched: Matched, errors: Errors, quality: np.ndarray | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Column or number, label and mask of each subset."""
-    for column, texts in subset_columns(matched.columns).items():
-        for text in sorted(set(texts)):
-            yield column, text or "(empty)", np.array([other == text for other in texts])
-    main = errors.main
-    if main is not None:
-        yield from _thirds(reference_words(main), errors.true_values[main.key], main.sign)
-    if quality is not None:
-        yield from _thirds("contrast", quality, "")
-    if main is not None and main.key in (stated := stated_intervals(errors, matched.intervals)):
-        yield from _thirds("stated interval, width", stated[main.key].width, main.sign)
-
-
-def reference_words(quantity: Quantity) -> str:
-    """The words for a cut by the true value of a quantity."""
-    return f"{quantity.reference_title} (reference)"
-
-
-def _thirds(by: str, values: np.ndarray, sign: str) -> Iterator[tuple[str, str, np.ndarray]]:
-    known = values[np.isfinite(values)]
-    if len(known) < _LEAST_FOR_THIRDS:
-        return
-    first, second = np.quantile(known, [1 / 3, 2 / 3])
-    # Equal values cannot be cut (intervals of one width).
-    if not known.min() < first < second:
-        return
-    yield by, f"below {first:.1f}{sign}", values < first
-    yield by, f"{first:.1f} to {second:.1f}{sign}", (first <= values) & (values < second)
-    yield by, f"{second:.1f}{sign} and above", values >= second
 
 
 def _notes(errors: Errors, matched: Matched) -> Iterator[str]:

@@ -149,6 +149,13 @@ def figures_of(
     return [*found, *_of_intervals(errors, intervals or {})]
 
 
+def agreement_of(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
+    """Figures of a quantity as of two raters: sizes of the errors, bias, limits of agreement, correlations."""
+    yield from _sizes(errors, quantity)
+    yield _bias(errors, quantity)
+    yield from _agreement(errors, quantity, ())
+
+
 def limits_of(errors: Errors, quantity: Quantity, at: Sequence[float] = ()) -> tuple[float, ...]:
     """The values at which a quantity is cut in two, rising: those of the literature, and ``at`` of the main one."""
     return tuple(sorted({*quantity.thresholds, *(at if quantity is errors.main else ())}))

@@ -15,6 +15,7 @@ from aop_pose.core.results import Row, index_of, number, points_of, status_of
 from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import volume_diagonals
+from aop_pose.evaluation.noise import Spread
 from aop_pose.evaluation.rows import Millimetres, millimetres_of, pixel_size_of
 
 
@@ -44,6 +45,8 @@ class Truth:
     columns: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     """Further columns of the file (device, centre, patient), one text an image."""
     notes: tuple[str, ...] = ()
+    spread: Spread | None = None
+    """Of the readings that the true points are means of, where it is known."""
 
     @names.validator
     def _check_names(self, attribute: attrs.Attribute, value: tuple[str, ...]) -> None:

@@ -20,8 +20,11 @@ from aop_pose.evaluation.match import (
     file_and_index,
     image_name,
     some,
+    tidy,
     truth_of_results,
 )
+from aop_pose.evaluation.noise import stated_spread
+from aop_pose.evaluation.readers import readings_of
 from aop_pose.formats.csv_rows import RowError, called, header_of, number, parse_rows
 from aop_pose.formats.format import Format, Reading
 from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of
@@ -71,8 +74,9 @@ def grouping_of(group: str, regex: str, truth: Truth, pictures: Pictures | None)
         patients = groups_by_name(truth.names, regex)
         words = f"frames of one patient, by name ({regex})"
         if pictures is None:
-            return Grouping(patients, words)
-        return Grouping(merge_groups(patients, pictures.groups), f"{words}, and pictures that are nearly the same")
+            return Grouping(patients, words, examinations=True)
+        words = f"{words}, and pictures that are nearly the same"
+        return Grouping(merge_groups(patients, pictures.groups), words, examinations=True)
     if pictures is None:
         return every_frame_alone(len(truth.names)) if truth.coords.shape[-1] == 2 else _by_file(truth)
     return Grouping(pictures.groups, "pictures that are nearly the same")
@@ -128,9 +132,9 @@ def _is(text: str, value: float) -> bool:
         return False
 
 
-def _labels(format: Format, file: Path) -> list[Label | Skipped]:
+def _labels(format: Format, file: Path, repeated: bool = False) -> list[Label | Skipped]:
     """Labels of a file without their pictures; points that nobody marked are NaN."""
-    return list(labels_of(format, file, Reading(pictures="none", missing=True)))
+    return list(labels_of(format, file, Reading(pictures="none", missing=True, repeated=repeated)))
 
 
 def _as_result(item: Label | Skipped, schema: Schema) -> ResultRow:
@@ -172,7 +176,7 @@ def read_truth(file: Path, schema: Schema) -> Truth:
         return truth_of_results(rows, schema)
     if schema.dimensions == 3:
         _check_columns(file, schema)
-    items = _labels(format_of(file, schema), file)
+    items = _labels(format_of(file, schema), file, repeated=True)
     labels = [item for item in items if isinstance(item, Label)]
     gone = [f"{item.name}: {item.reason}" for item in items if isinstance(item, Skipped)]
     notes = [f"labels left out, since they are impossible: {len(gone)} ({some(gone)})"] if gone else []
@@ -189,13 +193,27 @@ def read_truth(file: Path, schema: Schema) -> Truth:
     checked = _checked(schema)
     stated = {one.label_column.casefold() for one in checked}
     beside = [column for column in (labels[0].extras if labels else ()) if column.casefold() not in stated]
+    columns = {column: tuple(label.extras[column] for label in labels) for column in beside}
+    names = [image_name(label.name, label.index or 0) for label in labels]
+    try:
+        readings = readings_of([tidy(name) for name in names], _coords_of(labels, schema), columns, schema)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    several = readings.spread is not None
+    kept = {column: tuple(texts[row] for row in readings.rows) for column, texts in columns.items()}
     return Truth(
-        names=[image_name(label.name, label.index or 0) for label in labels],
-        coords=[label.points_of(schema) for label in labels],
-        stated={one.column: [_stated(label, one) for label in labels] for one in checked},
-        columns={column: tuple(label.extras[column] for label in labels) for column in beside},
-        notes=tuple(notes),
+        names=[names[row] for row in readings.rows],
+        coords=readings.coords,
+        # What each reading states is that of its own points, not of their mean.
+        stated={} if several else {one.column: [_stated(label, one) for label in labels] for one in checked},
+        columns=kept,
+        notes=(*notes, *filter(None, [readings.note])),
+        spread=readings.spread if several else stated_spread(kept, schema.quantities),
     )
+
+
+def _coords_of(labels: Sequence[Label], schema: Schema) -> np.ndarray:
+    return np.array([label.points_of(schema) for label in labels]).reshape(-1, len(schema.points), schema.dimensions)
 
 
 def _check_columns(file: Path, schema: Schema) -> None:

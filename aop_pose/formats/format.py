@@ -32,6 +32,8 @@ class Reading:
     """Open each picture for its size alone, decode and keep it, or do not look for it."""
     missing: bool = False
     """Take labels of frames with points that nobody marked."""
+    repeated: bool = False
+    """A picture may have several rows: those of several readers."""
     strict: bool = True
     """A row that cannot be read, or whose picture cannot, is an error; else it is left out like an impossible label."""
 
@@ -187,7 +189,7 @@ class TableFormat(Format):
     def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
         """Labels row by row; UsageError names ``file:line`` of a row that cannot be read, or whose picture cannot."""
         file = label_file(source)
-        schema, seen = self.schema_in(file), Seen()
+        schema, seen = self.schema_in(file), None if how.repeated else Seen()
         for row in read_rows(file, self.columns):
             try:
                 if row.problem:
@@ -205,19 +207,21 @@ class TableFormat(Format):
                 if label is not None:
                     yield label
 
-    def label(self, row: Row, schema: Schema, how: Reading, file: Path, seen: Seen) -> Label | None:
+    def label(self, row: Row, schema: Schema, how: Reading, file: Path, seen: Seen | None) -> Label | None:
         """The label of a row, None where it is not kept. RowError, AopPoseError."""
         if not self.is_kept(row):
             return None
         name, coords = filename(row.cells["Filename"]), unmarked(self.coords(row, schema))
         self.check_extras(row)
         time = self.time(row)
-        seen.add(_meaning(name, time), row.line)
+        if seen is not None:
+            seen.add(_meaning(name, time), row.line)
         path, size, kept = Path(name), None, None
         if how.pictures != "none":
             path = find_picture(how.data or file.parent, name, self.folder)
             # Two names of one file, not a link: of links each is a picture of its own.
-            seen.add(_meaning(os.path.normpath(path), time), row.line, name)
+            if seen is not None:
+                seen.add(_meaning(os.path.normpath(path), time), row.line, name)
             size, kept = self.opened(path, how)
         beside = self.point_columns(schema) | {"Filename"}
         return Label(

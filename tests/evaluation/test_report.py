@@ -87,15 +87,21 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path, evaluated):
         evaluated.write(tmp_path)
 
 
-def text_of(comparison):
+def text_of(comparison, **settings):
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(summary_table(comparison))
-    return console.export_text()
+    console.print(summary_table(comparison, **settings))
+    return " ".join(console.export_text().split())
 
 
 def test_the_table_says_scale_and_missing(evaluated):
     text = text_of(evaluated)
     assert "pixels of the original frames; 2 frames, 1 missing, 1 groups" in text
-    assert "intervals withheld: fewer than 20 groups (1)" in " ".join(text.split())
+    assert "intervals withheld: fewer than 20 groups (1)" in text
     assert "5.00 px" in text
+    assert "252.50 px" not in text
+
+
+def test_figures_with_missing_ones_stand_in_a_column_named_for_what_it_is_when_asked_for(evaluated):
+    text = text_of(evaluated, with_missing=True)
     assert "252.50 px" in text
+    assert "a missing one" in text

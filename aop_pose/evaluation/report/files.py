@@ -14,7 +14,7 @@ from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.figures import confusions, stated_intervals
 from aop_pose.evaluation.match import file_and_index
 from aop_pose.evaluation.report.page import page
-from aop_pose.evaluation.report.tables import lines, over, shown, some_over_fewer
+from aop_pose.evaluation.report.tables import lines, missing_words, over, shown, some_over_fewer
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import MOTION
 from aop_pose.io.table import as_csv
@@ -105,24 +105,22 @@ def per_frame(comparison: Comparison) -> list[dict[str, object]]:
     return rows
 
 
-def summary_table(comparison: Comparison) -> Table:
-    """The figures side by side: over what was measured with their intervals, and with what is missing counted."""
+def summary_table(comparison: Comparison, with_missing: bool = False) -> Table:
+    """The figures over what was measured with their intervals; ``with_missing`` adds what counts the missing ones."""
     from rich.table import Table
 
     sides = comparison.sides
     table = Table(title=f"{sides.results} against {sides.reference}", caption=_caption(comparison))
-    for heading in _headings(comparison):
+    for heading in _headings(comparison, with_missing):
         table.add_column(heading, justify="left" if not heading else "right")
     for label, name, unit in lines(comparison):
         estimate = comparison.estimates.get(name, NO_IMAGE)
         ends = " to ".join(shown(end, unit).split()[0].rstrip("°") for end in estimate.interval or ())
-        twin = comparison.twins.get(name, Estimate(np.nan))
-        table.add_row(
-            label,
-            _counted(estimate, unit, comparison.n_measured),
-            ends or "-",
-            _counted(twin, unit, len(comparison.errors.measured)),
-        )
+        cells = [label, _counted(estimate, unit, comparison.n_measured), ends or "-"]
+        if with_missing:
+            twin = comparison.twins.get(name, Estimate(np.nan))
+            cells.append(_counted(twin, unit, len(comparison.errors.measured)))
+        table.add_row(*cells)
     return table
 
 
@@ -131,11 +129,10 @@ def _counted(estimate: Estimate, unit: str, usual: int) -> str:
     return f"{shown(estimate.value, unit)} ({n})" if n else shown(estimate.value, unit)
 
 
-def _headings(comparison: Comparison) -> tuple[str, ...]:
+def _headings(comparison: Comparison, with_missing: bool) -> tuple[str, ...]:
     measured, interval = comparison.errors.measured, f"{comparison.coverage:.0%} interval"
-    if comparison.errors.schema.dimensions == 2:
-        return "", f"measured ({int(measured.sum())})", interval, f"all ({len(measured)})"
-    return "", "found", interval, "with missing"
+    found = f"measured ({int(measured.sum())})" if comparison.errors.schema.dimensions == 2 else "found"
+    return "", found, interval, *([missing_words(comparison)] if with_missing else [])
 
 
 def _caption(comparison: Comparison) -> str:

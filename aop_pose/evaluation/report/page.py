@@ -6,12 +6,14 @@ import numpy as np
 
 from aop_pose import __version__
 from aop_pose.core.schema import Quantity
-from aop_pose.evaluation.comparison import Comparison, reference_words
+from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.errors import PCK_LIMIT_MM
 from aop_pose.evaluation.grouping import QUALITY_WORDS
 from aop_pose.evaluation.report import plots, tables
+from aop_pose.evaluation.report.cautions import cautions
 from aop_pose.evaluation.report.html import document, escape
 from aop_pose.evaluation.report.tables import in_unit
+from aop_pose.evaluation.subsets import reference_words
 from aop_pose.stats.bootstrap import LEAST_GROUPS
 
 _MOST_NAMES = 6
@@ -69,21 +71,14 @@ def _head(comparison: Comparison, notice: str) -> str:
     matched, errors, sides = comparison.matched, comparison.errors, comparison.sides
     models = f" (model {escape(', '.join(matched.models))})" if matched.models else ""
     against = "another results table" if sides.second_is_a_result else "reference"
-    missing = [name for name, ok in zip(matched.names, errors.measured, strict=True) if not ok]
-    count = len(errors.measured)
-    warnings = [f"Intervals are withheld: {comparison.withheld}."] if comparison.withheld else []
-    # Intervals are calibrated to hold the truth, so against another method they say nothing either way.
-    warnings += [] if sides.second_is_a_result else _interval_warnings(comparison)
+    count, missing = len(errors.measured), int((~errors.measured).sum())
     if errors.schema.dimensions == 2:
-        title, counts = "Agreement report", f"{count} frames, {len(missing)} missing"
-        shown = ", ".join(missing[:_MOST_NAMES]) + (", …" if len(missing) > _MOST_NAMES else "")
-        left_out = f"{len(missing)} of {count} frames were not measured and are in no figure: {shown}"
+        title, counts = "Agreement report", f"{count} frames, {missing} missing"
     else:
         points = f"{int(errors.missing_points.sum())} of {int(errors.labelled.sum())} points missing"
         title = "Points in volumes"
-        counts = f"Schema {errors.schema.name}: {count} volumes, {len(missing)} missing, {points}"
-        left_out = f"{len(missing)} of {count} volumes were not measured: only “with missing” counts them."
-    warnings += [left_out] if missing else []
+        counts = f"Schema {errors.schema.name}: {count} volumes, {missing} missing, {points}"
+    warnings = [*cautions(comparison), *_left_out(comparison)]
     return (
         f"<header><h1>{title}</h1><p><b>{escape(sides.results)}</b>{models} against {against} "
         f"<b>{escape(sides.reference)}</b></p><p>{counts}, "
@@ -94,22 +89,16 @@ def _head(comparison: Comparison, notice: str) -> str:
     )
 
 
-def _interval_warnings(comparison: Comparison) -> list[str]:
-    """Intervals that hold too rarely or too often by more than chance are said at the top, not in a table."""
-    warnings, target = [], comparison.sides.coverage
-    for quantity in comparison.errors.quantities:
-        coverage = comparison.estimates.get(f"{quantity.key}_interval_coverage")
-        if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
-            continue
-        low, high = coverage.interval
-        of = "" if quantity is comparison.errors.main else f" of {quantity.label}"
-        hold = f"The stated intervals{of} hold for {coverage.value:.0%} of the frames [{low:.0%}, {high:.0%}]"
-        if high < target:
-            end = f"fewer than the {target:.0%} that calibration aims at: do not rely on them here."
-        else:
-            end = f"more than the {target:.0%} that calibration aims at: they are wider than these frames need."
-        warnings.append(f"{hold}, {end}")
-    return warnings
+def _left_out(comparison: Comparison) -> list[str]:
+    """What no figure is of, and what no interval is given for."""
+    measured, count = comparison.errors.measured, len(comparison.errors.measured)
+    missing = [name for name, ok in zip(comparison.matched.names, measured, strict=True) if not ok]
+    words = [f"Intervals are withheld: {comparison.withheld}."] if comparison.withheld else []
+    if missing:
+        images = "frames" if comparison.errors.schema.dimensions == 2 else "volumes"
+        shown = ", ".join(missing[:_MOST_NAMES]) + (", …" if len(missing) > _MOST_NAMES else "")
+        words.append(f"{len(missing)} of {count} {images} were not measured and are in no figure: {shown}")
+    return words
 
 
 def _tiles(comparison: Comparison) -> str:

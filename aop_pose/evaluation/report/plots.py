@@ -11,10 +11,11 @@ import numpy as np
 
 from aop_pose.core.schema import Quantity
 from aop_pose.errors import AopPoseError
-from aop_pose.evaluation.comparison import Comparison, PixelsOf, Subset
+from aop_pose.evaluation.comparison import Comparison, PixelsOf
 from aop_pose.evaluation.errors import PCK_LIMIT_MM, pck_curve
 from aop_pose.evaluation.figures import swapped
 from aop_pose.evaluation.report.html import Axis, Chart, escape
+from aop_pose.evaluation.subsets import Subset
 from aop_pose.stats.bootstrap import Estimate
 
 

@@ -80,6 +80,13 @@ def some_over_fewer(comparison: Comparison) -> bool:
     return any(plain) or any(over(comparison.twins[name], count) for name in names if name in comparison.twins)
 
 
+def missing_words(comparison: Comparison) -> str:
+    """The heading of a column that counts what is missing: as how much an image without a prediction counts."""
+    main = comparison.errors.main
+    worst = "" if main is None or main.missing is None else f" or {main.missing:g}{main.sign}"
+    return f"a missing one counted as its diagonal{worst}"
+
+
 def words_of(name: str) -> str:
     """A point or a group as a reader has it."""
     return name.replace("_", " ")
@@ -112,7 +119,7 @@ def lines(comparison: Comparison) -> list[tuple[str, str, str]]:
         ("midsagittal plane, distance", "plane_distance_mm", "mm"),
         ("midsagittal plane, angle", "plane_angle_deg", "deg"),
     ]
-    names = {one.name for one in comparison.computed}
+    names = {one.name for one in comparison.computed} | set(comparison.estimates)
     return [line for line in found if line[1] in names]
 
 
@@ -135,6 +142,12 @@ def _lines_of(quantity: Quantity) -> list[tuple[str, str, str]]:
         (f"{title} ICC(3,1)", f"{key}_icc_3_1", ""),
         (f"{title} Pearson r", f"{key}_pearson_r", ""),
         *((f"{title} {words}", name, "%") for words, name in shares(quantity)),
+        (f"{title} of a perfect reader: mean abs. error", quantity.figure("perfect_mae"), unit),
+        (f"{title} of a perfect reader: limits \N{PLUS-MINUS SIGN}", quantity.figure("perfect_loa"), unit),
+        (f"{title} of one more reader: limits \N{PLUS-MINUS SIGN}", quantity.figure("reader_loa"), unit),
+        (f"{title} root mean square error", quantity.figure("rms"), unit),
+        (f"{title} left without the labels' noise", quantity.figure("own_rms"), unit),
+        (f"{title} share of the squared error left", f"{key}_own_share", "%"),
     ]
 
 
@@ -182,7 +195,7 @@ def summary(comparison: Comparison) -> str:
         ]
         for label, name, unit in lines(comparison)
     ]
-    return table("Figures", ["", "found", "with missing"], rows)
+    return table("Figures", ["", "found", missing_words(comparison)], rows)
 
 
 def agreement(comparison: Comparison, unit: str) -> str:

@@ -1,0 +1,161 @@
+"""The noise of the labels that results are compared with: what no reader, however good, can get rid of.
+
+A label is one reading of a true angle. With readings of the standard deviation s about it, and a reference that is the
+mean of k of them, the reference itself has the standard deviation s / sqrt(k): a perfect reader, who always gives the
+true angle, differs from it by that. Errors of results are independent of the labels' (they did not see them), so the
+squares add, and what is left of the mean squared error is the results' own. Normal errors have a mean size of
+sqrt(2 / pi) standard deviations. Source: Bland and Altman, Statistical Methods in Medical Research 8 (1999) 135-160,
+sections 2 and 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+import numpy as np
+
+from aop_pose.core.schema import Quantity
+from aop_pose.errors import UsageError
+from aop_pose.evaluation.errors import Errors
+from aop_pose.evaluation.figures import Figure, Summed
+from aop_pose.stats.agreement import LIMIT_SDS
+from aop_pose.stats.bootstrap import Estimate
+
+READERS = "readers"
+"""Column of a consensus file: how many readings its points are the mean of."""
+_MEAN_SIZE = math.sqrt(2 / math.pi)
+"""Of a normal error, in standard deviations."""
+
+
+@attrs.frozen(eq=False)
+class Spread:
+    """The readings that true values are means of; of shape (images,)."""
+
+    single: Mapping[str, np.ndarray]
+    """By ``Quantity.column``: standard deviation of single readings (n - 1 in the denominator), NaN with one reader."""
+    readers: np.ndarray
+    """Readings of each image, at least 1."""
+    words: str
+    """Where the spread is known from."""
+    of_points: bool = False
+    """Lengths are in pixels of the original frames, also those in millimetres."""
+
+
+def spread_columns(quantity: Quantity) -> tuple[str, ...]:
+    """Columns of a truth file that state the spread of single readings: ``AoP_sd``, ``aop_deg_sd``."""
+    return tuple(f"{name}_sd" for name in dict.fromkeys((quantity.label_column, quantity.column)) if name)
+
+
+@attrs.frozen(eq=False)
+class Noise:
+    """The noise of the labels of one quantity, in its unit."""
+
+    quantity: Quantity
+    single: float
+    """Standard deviation of a single reading, pooled over the images that have several."""
+    variances: np.ndarray
+    """Of the reference, (images,)."""
+    reader_variances: np.ndarray
+    """Of one more reader's difference from the reference, (images,)."""
+    words: str
+    """Where it is known from."""
+
+    @classmethod
+    def of(cls, quantity: Quantity, spread: Spread, unit: np.ndarray) -> Noise | None:
+        """The noise that a spread implies; None where no image has a spread of this quantity.
+
+        ``unit`` (images,): what a spread that is one of points is multiplied by to be in the unit of the errors.
+        """
+        if quantity.column not in spread.single:
+            return None
+        single, readers = spread.single[quantity.column] * (unit if spread.of_points else 1.0), spread.readers
+        if not (several := np.isfinite(single)).any():
+            return None
+        # A file that states a spread and no readers says of one reading how far readings lie apart.
+        freedom = np.maximum(readers[several] - 1, 1)
+        pooled = float(np.sum(freedom * single[several] ** 2) / freedom.sum())
+        # Two or three readings say little of one image's own spread, but their mean over images is right.
+        squares = np.where(several, np.where(several, single, 0) ** 2, pooled)
+        return cls(quantity, math.sqrt(pooled), squares / readers, squares * (1 + 1 / readers), spread.words)
+
+    @classmethod
+    def stated(cls, quantity: Quantity, deviation: float, readers: np.ndarray) -> Noise:
+        """The noise of labels whose single readings have a known standard deviation; UsageError for one that is none.
+
+        ``readers`` (images,): readings that each label is the mean of.
+        """
+        if not (math.isfinite(deviation) and deviation > 0):
+            raise UsageError(f"--label-sd: expected a standard deviation above 0, found {deviation:g}")
+        square, words = deviation**2, f"--label-sd {deviation:g}"
+        return cls(quantity, deviation, square / readers, square * (1 + 1 / readers), words)
+
+    def figures(self, errors: Errors) -> Iterator[Figure]:
+        """What is left of the error: its root mean square, and its share of the mean squared error."""
+        difference = errors.differences[self.quantity.key]
+        both = np.where(np.isfinite(difference), [difference**2, self.variances], np.nan).T
+        yield Figure(self.quantity.figure("rms"), both, Summed(_with_ones, lambda s: np.sqrt(s[..., 1] / s[..., 0])))
+        yield Figure(self.quantity.figure("own_rms"), both, Summed(_with_ones, _own))
+        yield Figure(f"{self.quantity.key}_own_share", both, Summed(_with_ones, lambda s: 1 - s[..., 2] / s[..., 1]))
+
+    def estimates(self, errors: Errors) -> dict[str, Estimate]:
+        """What follows from the noise alone, on the images in which the quantity has an error; no intervals."""
+        known = np.isfinite(errors.differences[self.quantity.key])
+        if not known.any():
+            return {}
+        reference, reader = self.variances[known], self.reader_variances[known]
+        values = {
+            "label_sd": self.single,
+            "perfect_mae": _MEAN_SIZE * np.sqrt(reference).mean(),
+            "perfect_loa": LIMIT_SDS * math.sqrt(reference.mean()),
+            "reader_loa": LIMIT_SDS * math.sqrt(reader.mean()),
+            "two_readers_loa": LIMIT_SDS * math.sqrt(2) * self.single,
+        }
+        return {
+            self.quantity.figure(name): Estimate(float(value), None, int(known.sum())) for name, value in values.items()
+        }
+
+
+def _with_ones(values: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.ones(len(values)), values])
+
+
+def _own(sums: np.ndarray) -> np.ndarray:
+    """Root mean square without the noise of the labels; 0 where they are noisier than all of the error."""
+    return np.sqrt(np.maximum(sums[..., 1] - sums[..., 2], 0) / sums[..., 0])
+
+
+def stated_spread(columns: Mapping[str, Sequence[str]], quantities: Sequence[Quantity]) -> Spread | None:
+    """The spread that a consensus file states (``AoP_sd``, ``readers``), or None; UsageError for a value that is none.
+
+    Without ``readers`` each label counts as a single reading.
+    """
+    by_name = {name.casefold(): name for name in columns}
+    single: dict[str, np.ndarray] = {}
+    for quantity in quantities:
+        for column in spread_columns(quantity):
+            if name := by_name.get(column.casefold()):
+                single[quantity.column] = _numbers(columns[name], name, 0)
+    if not single:
+        return None
+    name = by_name.get(READERS)
+    count = len(next(iter(columns.values())))
+    readers = np.ones(count) if name is None else _numbers(columns[name], name, 1)
+    words = f"{', '.join(spread_columns(one)[0] for one in quantities if one.column in single)} of the truth file"
+    return Spread(single, np.where(np.isfinite(readers), readers, 1), words)
+
+
+def _numbers(texts: Sequence[str], column: str, least: float) -> np.ndarray:
+    values = []
+    for line, text in enumerate(texts, start=1):
+        try:
+            value = float(text) if text.strip() else math.nan
+        except ValueError:
+            value = -math.inf
+        if value < least or math.isinf(value):
+            raise UsageError(
+                f"truth, {column}: expected numbers of at least {least:g} or nothing, found {text!r} (row {line})"
+            )
+        values.append(value)
+    return np.array(values)

@@ -1,0 +1,105 @@
+"""Sentences that a reader has to know before any figure: on top of the page, and in the terminal before the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.figures import stated_intervals
+
+FEW = 0.5
+"""A share of the true images below which it is said first that the figures are of these alone."""
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """One sentence each, the gravest first; none ends in a line break."""
+    return [
+        *_few(comparison),
+        *_alike(comparison),
+        # Intervals are calibrated to hold the truth, so against another method they say nothing either way.
+        *([] if comparison.sides.second_is_a_result else _intervals(comparison)),
+        *_noise(comparison),
+    ]
+
+
+def inside(comparison: Comparison, key: str) -> str:
+    """``88 of 100``: how many stated intervals of a quantity hold the true value; "" where none is stated."""
+    stated = stated_intervals(comparison.errors, comparison.matched.intervals).get(key)
+    if stated is None:
+        return ""
+    known = stated.covered[np.isfinite(stated.covered)]
+    return f"{int(known.sum())} of {len(known)}"
+
+
+def _few(comparison: Comparison) -> Iterator[str]:
+    errors = comparison.errors
+    measured, count = int(errors.measured.sum()), len(errors.measured)
+    images = "frames" if errors.schema.dimensions == 2 else "volumes"
+    if measured == 0:
+        yield f"None of the {count} true {images} was predicted: there is no figure."
+    elif measured < FEW * count:
+        yield (
+            f"Only {measured} of {count} true {images} ({measured / count:.0%}) were predicted: every figure is of "
+            "these alone, and says nothing of the others."
+        )
+
+
+def _alike(comparison: Comparison) -> Iterator[str]:
+    """Truths or errors that are all the same, over which an agreement says nothing."""
+    errors, main = comparison.errors, comparison.errors.main
+    if main is None:
+        return
+    difference = errors.differences[main.key]
+    known = np.isfinite(difference)
+    if known.sum() < 2:
+        return
+    true, difference = errors.true_values[main.key][known], difference[known]
+    if np.ptp(true) < 1e-9:
+        yield (
+            f"The true {main.reference_title} is {true[0]:.1f}{main.sign} in every image: correlations and ICC need "
+            "images that differ, and say nothing here."
+        )
+    if np.ptp(difference) < 1e-9 and np.abs(difference).max() > 1e-9:
+        yield (
+            f"Every error of {main.title} is the same ({difference[0]:+.1f}{main.sign}): the results are the reference "
+            "with an offset, or were made from it."
+        )
+    if np.abs(difference).max() < 1e-9:
+        yield f"Every error of {main.title} is 0: the results give what the reference gives, to the last digit."
+
+
+def _intervals(comparison: Comparison) -> Iterator[str]:
+    """Intervals that hold too rarely or too often by more than chance."""
+    target = comparison.sides.coverage
+    for quantity in comparison.errors.quantities:
+        coverage = comparison.estimates.get(f"{quantity.key}_interval_coverage")
+        if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
+            continue
+        low, high = coverage.interval
+        hold = (
+            f"True {quantity.reference_title} inside the stated interval: {inside(comparison, quantity.key)} "
+            f"({coverage.value:.0%} [{low:.0%}, {high:.0%}])"
+        )
+        if high < target:
+            end = f"fewer than the {target:.0%} that calibration aims at: do not rely on them here."
+        else:
+            end = f"more than the {target:.0%} that calibration aims at: they are wider than these images need."
+        yield f"{hold}, {end}"
+
+
+def _noise(comparison: Comparison) -> Iterator[str]:
+    noise = comparison.noise
+    if noise is None:
+        return
+    quantity = noise.quantity
+    known = np.isfinite(comparison.errors.differences[quantity.key])
+    total = np.mean(comparison.errors.differences[quantity.key][known] ** 2) if known.any() else np.nan
+    reference = noise.variances[known].mean() if known.any() else np.nan
+    if reference > total:
+        yield (
+            f"The noise of the labels (root mean square {reference**0.5:.1f}{quantity.sign}, {noise.words}) is larger "
+            f"than the whole error ({total**0.5:.1f}{quantity.sign}): it is not that of these labels, or the results "
+            "saw them."
+        )

@@ -1,0 +1,45 @@
+"""What is said before any figure."""
+
+import numpy as np
+import pytest
+
+from aop_pose.evaluation.comparison import Comparison
+from aop_pose.evaluation.grouping import every_frame_alone
+from aop_pose.evaluation.report.cautions import cautions, inside
+from tests.evaluation.comparisons import comparison, comparison_of_angles, matched_of, reading
+
+
+def test_few_predicted_frames_are_said_first():
+    points = reading(np.linspace(90, 120, 10))
+    for measured, words in ((4, "Only 4 of 10 true frames (40%)"), (0, "None of the 10 true frames"), (5, "")):
+        predicted = points.copy()
+        predicted[measured:] = np.nan
+        compared = Comparison.of(matched_of(predicted, points, np.full((10, 2), 256.0)), every_frame_alone(10))
+        first = [*cautions(compared), ""][0]
+        assert first.startswith(words) if words else "true frames" not in first
+
+
+@pytest.mark.parametrize(
+    ("found", "true", "words"),
+    [
+        ([99, 104, 98], [100, 100, 100], "The true AoP is 100.0° in every image"),
+        ([103, 113, 93], [100, 110, 90], "Every error of AoP is the same (+3.0°)"),
+        ([100, 110, 90], [100, 110, 90], "Every error of AoP is 0"),
+    ],
+)
+def test_numbers_that_are_all_alike_are_said(found, true, words):
+    assert words in " ".join(cautions(comparison_of_angles(found, true)))
+
+
+def test_intervals_that_do_not_hold_are_said_in_counts():
+    (said,) = cautions(comparison(n=300, half_width=5.0, shuffled=True))
+    assert said.startswith("True AoP inside the stated interval: ")
+    assert "of 300" in said
+    assert "fewer than the 90% that calibration aims at" in said
+    assert cautions(comparison(n=300, half_width=5.0, shuffled=True, second_is_a_result=True)) == []
+
+
+def test_the_count_is_over_stated_intervals():
+    compared = comparison_of_angles([100, 110, 90], [101, 130, 90], [[99, 102], [105, 115], [np.nan, np.nan]])
+    assert inside(compared, "aop") == "1 of 2"
+    assert inside(compared, "hsd") == ""
