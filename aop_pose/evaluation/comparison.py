@@ -103,7 +103,7 @@ class Comparison:
     noise: Noise | None = None
     """Of the labels, where it is known."""
     examinations: Examinations | None = None
-    """Where groups are examinations, and one of them has several images."""
+    """Of groups that are examinations, one of them with several images; else None."""
 
     @classmethod
     def of(
