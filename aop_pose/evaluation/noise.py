@@ -38,7 +38,7 @@ class Spread:
     readers: np.ndarray
     """Readings of each image, at least 1."""
     words: str
-    """Where the spread is known from."""
+    """The source of the spread, for people."""
     of_points: bool = False
     """Lengths are in pixels of the original frames, also those in millimetres."""
 
@@ -60,7 +60,7 @@ class Noise:
     reader_variances: np.ndarray
     """Of one more reader's difference from the reference, (images,)."""
     words: str
-    """Where it is known from."""
+    """Its source, for people."""
 
     @classmethod
     def of(cls, quantity: Quantity, spread: Spread, unit: np.ndarray) -> Noise | None:
@@ -92,7 +92,7 @@ class Noise:
         return cls(quantity, deviation, square / readers, square * (1 + 1 / readers), words)
 
     def figures(self, errors: Errors) -> Iterator[Figure]:
-        """What is left of the error: its root mean square, and its share of the mean squared error."""
+        """The part of the error that is left: its root mean square, and its share of the mean squared error."""
         difference = errors.differences[self.quantity.key]
         both = np.where(np.isfinite(difference), [difference**2, self.variances], np.nan).T
         yield Figure(self.quantity.figure("rms"), both, Summed(_with_ones, lambda s: np.sqrt(s[..., 1] / s[..., 0])))
@@ -100,7 +100,7 @@ class Noise:
         yield Figure(f"{self.quantity.key}_own_share", both, Summed(_with_ones, lambda s: 1 - s[..., 2] / s[..., 1]))
 
     def estimates(self, errors: Errors) -> dict[str, Estimate]:
-        """What follows from the noise alone, on the images in which the quantity has an error; no intervals."""
+        """The figures that follow from the noise alone, on the images in which the quantity has an error; no intervals."""
         known = np.isfinite(errors.differences[self.quantity.key])
         if not known.any():
             return {}

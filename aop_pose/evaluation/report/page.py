@@ -90,7 +90,7 @@ def _head(comparison: Comparison, notice: str) -> str:
 
 
 def _left_out(comparison: Comparison) -> list[str]:
-    """What no figure is of, and what no interval is given for."""
+    """The frames that no figure is of, and the reason for intervals that are withheld."""
     measured, count = comparison.errors.measured, len(comparison.errors.measured)
     missing = [name for name, ok in zip(comparison.matched.names, measured, strict=True) if not ok]
     words = [f"Intervals are withheld: {comparison.withheld}."] if comparison.withheld else []
