@@ -100,7 +100,7 @@ class Noise:
         yield Figure(f"{self.quantity.key}_own_share", both, Summed(_with_ones, lambda s: 1 - s[..., 2] / s[..., 1]))
 
     def estimates(self, errors: Errors) -> dict[str, Estimate]:
-        """The figures that follow from the noise alone, on the images in which the quantity has an error; no intervals."""
+        """The figures of the noise alone, over the images in which the quantity has an error; no intervals."""
         known = np.isfinite(errors.differences[self.quantity.key])
         if not known.any():
             return {}
