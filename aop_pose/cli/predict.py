@@ -14,7 +14,8 @@ from aop_pose.errors import UsageError
 
 def predict(
     sources: Annotated[
-        list[str], typer.Argument(help="Pictures or volumes, folders (searched through) or quoted globs.")
+        list[str],
+        typer.Argument(help="Pictures, DICOM, videos or volumes; folders (searched through), quoted globs, zips."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for results.csv, results.json and overlays/.")],
     weights: Annotated[
@@ -75,6 +76,18 @@ def predict(
             "--refine-on", help="Points --refine trusts: paper (2, 3, 5, 7, 9; default) or surest (the highest peaks)."
         ),
     ] = None,
+    every: Annotated[
+        int | None, typer.Option("--every", metavar="N", help="Of the frames of a cine every N-th, from the first.")
+    ] = None,
+    start: Annotated[float | None, typer.Option("--from", metavar="S", help="Of a cine, from this second on.")] = None,
+    end: Annotated[float | None, typer.Option("--to", metavar="S", help="Of a cine, up to this second.")] = None,
+    keep_identifiers: Annotated[
+        bool,
+        typer.Option(
+            "--keep-identifiers",
+            help="Rows of DICOM files keep path and SOP instance UID, overlays what is burned in.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
@@ -105,6 +118,10 @@ def predict(
             gate=gate,
             looks=looks,
             refine=(refine_on or "paper") if refine else None,
+            every=every,
+            start=start,
+            end=end,
+            keep_identifiers=keep_identifiers,
             as_json=as_json,
             overwrite=overwrite,
         )
@@ -167,6 +184,10 @@ def measure_to(
     gate: bool | None = None,
     looks: int = 1,
     refine: str | None = None,
+    every: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    keep_identifiers: bool = False,
     as_json: bool = False,
     overwrite: bool = False,
 ) -> int:
@@ -177,6 +198,7 @@ def measure_to(
     from aop_pose.cli.terminal.progress import FrameProgress
     from aop_pose.cli.terminal.summary import as_document, in_words
     from aop_pose.core.schema import SCHEMAS
+    from aop_pose.io.clinic.video import Selection
     from aop_pose.measuring.facts import run_facts
     from aop_pose.measuring.folder import predict as measure_sources
     from aop_pose.pipelines import open_weights
@@ -192,7 +214,8 @@ def measure_to(
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
-            region=region, looks=looks, overwrite=overwrite, facts=facts, on_start=progress.start,
+            region=region, looks=looks, selection=Selection(1 if every is None else every, start, end),
+            keep_identifiers=keep_identifiers, overwrite=overwrite, facts=facts, on_start=progress.start,
             on_row=progress.row,
         )  # fmt: skip
     for note in summary.notes:

@@ -80,6 +80,10 @@ class Frame:
     """Seconds from the start of its cine; None = not known."""
     sop: str = ""
     """SOP instance UID of its DICOM file, "" for any other and where identifiers are not kept."""
+    private: bool = False
+    """It comes from a file of a patient, where names and dates may be burned in around the region."""
+    choices: tuple[Frame, ...] = ()
+    """Where a file names several regions that may hold the anatomy: the same frame with each of them."""
 
     @pixels.validator
     def _check_pixels(self, attribute: attrs.Attribute, value: np.ndarray) -> None:

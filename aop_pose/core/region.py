@@ -62,6 +62,11 @@ class Region:
         """True where no part of it is outside a frame of that size."""
         return self == self.clipped(width, height)
 
+    def holds(self, other: Region) -> bool:
+        """True where no part of another one is outside it."""
+        inside = other.clipped(self.x + self.width, self.y + self.height)
+        return other.x >= self.x and other.y >= self.y and inside is not None and inside.box == other.box
+
     def clipped(self, width: int, height: int) -> Region | None:
         """The part inside a frame of that size; None where there is none."""
         left, top = max(self.x, 0), max(self.y, 0)

@@ -1,21 +1,29 @@
-"""The files that are frames: files, folders and patterns become a sorted list of entries. Nothing is opened here."""
+"""The files that are frames: files, folders and patterns become a sorted list of entries.
+
+Only files without a suffix that tells are opened, for their first bytes.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
 
 from aop_pose.errors import UsageError
+from aop_pose.io.clinic.dicom import DICOM_SUFFIXES
+from aop_pose.io.clinic.study import Salt, begins_as_study
+from aop_pose.io.clinic.video import VIDEO_SUFFIXES
 from aop_pose.io.files import printable
 from aop_pose.io.folders import is_drawn
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 METAIMAGE_SUFFIXES = frozenset({".mha", ".mhd"})
 KNOWN_SUFFIXES = PICTURE_SUFFIXES | METAIMAGE_SUFFIXES
+FRAME_SUFFIXES = KNOWN_SUFFIXES | DICOM_SUFFIXES | VIDEO_SUFFIXES
 # What systems leave in folders beside the files of people, in lower case.
 _LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"})
 # The pixels of a .mhd header lie beside it: part of a frame, not a file left aside.
@@ -41,6 +49,10 @@ class Entry:
     path: Path
     source: str
     """Path below what was given, with ``/`` and printable characters only: the ``source`` of its rows."""
+    member: str = ""
+    """Name of the file inside the zip at ``path``; "" for a file of its own."""
+    sop: str = ""
+    """SOP instance UID that its rows may state; "" for none."""
 
 
 @attrs.frozen
@@ -50,6 +62,12 @@ class Discovery:
     entries: list[Entry]
     ignored: int
     """Files in folders that are no frames by their suffix; what is passed over is not counted."""
+    salt: Salt | None = None
+    """The secret behind the sources, where files of patients have names that say nothing; None = names are as given."""
+
+    def said(self, source: str | Path) -> str:
+        """What may be written down of a given source: the source, or its hash where that could name a patient."""
+        return str(source) if self.salt is None else self.salt.name(os.path.abspath(source))
 
 
 @attrs.frozen
@@ -62,14 +80,15 @@ class _Found:
     ignored: int = 0
 
 
-def discover(sources: Sequence[str | Path], suffixes: Collection[str] = KNOWN_SUFFIXES) -> Discovery:
+def discover(sources: Sequence[str | Path], suffixes: Collection[str] | None = None) -> Discovery:
     """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by source.
 
     ``source`` is the path below the given folder; for a file its name; for a pattern the path below the
     folders in front of the first wildcard. A file that is named has an entry whatever its suffix; in folders
-    and patterns only ``suffixes`` (in lower case, with their dots) count, and what an earlier run drew is left
-    out (``io.folders``). Hidden files and folders are left out; a folder reached twice, through links or loops,
-    is listed once; a folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
+    and patterns only ``suffixes`` (in lower case, with their dots) count; None = those of frames, and whatever
+    is DICOM by its first bytes, or a zip of such files. What an earlier run drew is left out (``io.folders``).
+    Hidden files and folders are left out; a folder reached twice, through links or loops, is listed once; a
+    folder that cannot be listed has an entry, so that it becomes an ``unreadable`` row.
 
     A file that is named twice counts once. Where two different files would have the same source, the first
     keeps it and the later one gets the name of its given folder in front (``B/1.png``), with more parents,
@@ -82,7 +101,7 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] = KNOWN_SU
     paths: set[str] = set()
     taken: set[str] = set()
     for given in sources:
-        found = _find(os.fspath(given), tuple(suffixes))
+        found = _find(os.fspath(given), _frames if suffixes is None else partial(_ends, suffixes=tuple(suffixes)))
         ignored += found.ignored
         for path, below in sorted(found.files, key=lambda file: file[1]):
             absolute = os.path.abspath(path)
@@ -95,20 +114,24 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] = KNOWN_SU
     return Discovery(entries, ignored)
 
 
-def _find(given: str, suffixes: tuple[str, ...]) -> _Found:
+Counts = Callable[[str], bool]
+"""Path of a file -> whether it is one of those that are looked for."""
+
+
+def _find(given: str, counts: Counts) -> _Found:
     if os.path.isdir(given):
-        files, ignored = _walk(given, suffixes)
+        files, ignored = _walk(given, counts)
         return _Found(given, files, ignored)
     if os.path.lexists(given):
         return _Found(os.path.dirname(given), [(given, os.path.basename(given))])
     if glob.has_magic(given):
-        return _match(given, suffixes)
+        return _match(given, counts)
     raise UsageError(
         f"expected an existing file, folder or pattern, found nothing at {printable(given)!r}; check the path"
     )
 
 
-def _match(pattern: str, suffixes: tuple[str, ...]) -> _Found:
+def _match(pattern: str, counts: Counts) -> _Found:
     """Files of a pattern, and of the folders that it matches."""
     base = pattern
     while glob.has_magic(base):
@@ -126,10 +149,10 @@ def _match(pattern: str, suffixes: tuple[str, ...]) -> _Found:
         if os.path.isdir(match):
             # "**" names every folder beside its files: walking them too would list each file many times.
             if "**" not in pattern:
-                inner, inner_ignored = _walk(match, suffixes)
+                inner, inner_ignored = _walk(match, counts)
                 paths += [path for path, _ in inner]
                 ignored += inner_ignored
-        elif _ends(match, suffixes):
+        elif counts(match):
             paths.append(match)
         elif _suffix(match) not in _COMPANION_SUFFIXES:
             ignored += 1
@@ -143,7 +166,7 @@ def _lies_in_drawn(path: str, base: str) -> bool:
     return any(is_drawn(os.path.join(base, part)) for part in (below, *below.parents))
 
 
-def _walk(folder: str, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, str]], int]:
+def _walk(folder: str, counts: Counts) -> tuple[list[tuple[str, str]], int]:
     """Frames below a folder as (path, path below the folder), and how many other files there are."""
     files: list[tuple[str, str]] = []
     ignored = 0
@@ -171,7 +194,7 @@ def _walk(folder: str, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, str]]
                 continue
             if _is_folder(item):
                 (linked if item.is_symlink() else own).append((item.path, f"{below}{item.name}/"))
-            elif _ends(item.name, suffixes):
+            elif counts(item.path):
                 files.append((item.path, below + item.name))
                 has_header = has_header or suffix == ".mhd"
             elif suffix in _COMPANION_SUFFIXES:
@@ -197,6 +220,11 @@ def _names(below: str, base: str) -> Iterator[str]:
 
 def _name(item: os.DirEntry[str]) -> str:
     return item.name
+
+
+def _frames(path: str) -> bool:
+    """True for what holds frames: by its suffix, or by its first bytes."""
+    return _ends(path, tuple(FRAME_SUFFIXES)) or (_suffix(path) not in _COMPANION_SUFFIXES and begins_as_study(path))
 
 
 def _ends(path: str, suffixes: tuple[str, ...]) -> bool:

@@ -19,6 +19,9 @@ from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from aop_pose.core.frame import Frame
 from aop_pose.errors import UnreadableError
+from aop_pose.io.clinic.dicom import read_dicom
+from aop_pose.io.clinic.study import ZIP_SUFFIX, holds_dicom, opened
+from aop_pose.io.clinic.video import ALL, VIDEO_SUFFIXES, Wanted, read_video
 from aop_pose.io.discover import METAIMAGE_SUFFIXES, Entry
 from aop_pose.io.files import printable
 from aop_pose.io.intact import Png, check_jpeg, check_png, check_zlib, mapped
@@ -372,23 +375,31 @@ def _stored(page: _Page) -> np.ndarray:
     return values
 
 
-def read_frames(entry: Entry) -> Generator[Frame, None, None]:
-    """Yield the frames of a file in order: one for a still, one per page, animation frame or plane of a cine.
+def read_frames(entry: Entry, wanted: Wanted = ALL) -> Generator[Frame, None, None]:
+    """Yield the wanted frames of a file in order: one for a still, one per page, animation frame or plane of a cine.
 
     Width, height and every coordinate are those of the picture as it is seen, after EXIF orientation.
-    ``spacing`` comes from a MetaImage only (its default of 1, 1 counts as unknown); resolution tags of other
-    formats give ``aspect``.
+    ``spacing`` comes from a MetaImage (its default of 1, 1 counts as unknown) or from the region of a DICOM file;
+    resolution tags of other formats give ``aspect``.
 
     Raises UnreadableError, also after frames have been yielded where a later one is damaged.
     """
     with refusals():
         check_file(entry.path)
-        if entry.path.suffix.lower() in METAIMAGE_SUFFIXES:
+        suffix = entry.path.suffix.lower()
+        if holds_dicom(entry) or suffix == ZIP_SUFFIX:
+            with opened(entry) as stream:
+                yield from read_dicom(stream, entry.source, entry.sop, wanted)
+        elif suffix in VIDEO_SUFFIXES:
+            yield from read_video(entry.path, entry.source, wanted)
+        elif suffix in METAIMAGE_SUFFIXES:
             for index, (pixels, spacing) in enumerate(read_metaimage(entry.path)):
-                yield Frame(pixels, spacing=spacing, source=entry.source, index=index)
+                if wanted(index, None):
+                    yield Frame(pixels, spacing=spacing, source=entry.source, index=index)
         else:
             for index, (pixels, aspect) in enumerate(read_pictures(entry.path)):
-                yield Frame(pixels, aspect=aspect, source=entry.source, index=index)
+                if wanted(index, None):
+                    yield Frame(pixels, aspect=aspect, source=entry.source, index=index)
 
 
 def read_frame(path: str | Path) -> Frame:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from aop_pose.io.discover import KNOWN_SUFFIXES, PICTURE_SUFFIXES, discover
+from aop_pose.io.discover import FRAME_SUFFIXES, KNOWN_SUFFIXES, METAIMAGE_SUFFIXES, discover
 
 _MOST = 2000
 """Files whose first bytes are looked at."""
@@ -47,8 +47,7 @@ _BY_SUFFIX = {
     ".onnx": "ONNX artefact",
 }
 _ADVICE = (
-    ("DICOM", "DICOM is not read: export the frames as PNG"),
-    ("video", "a video is not read: export its frames as PNG"),
+    ("video", "save a video as AVI, MP4 or MOV"),
     ("NIfTI", "volumes need --weights of --method fetusmap"),
     ("NRRD", "volumes need --weights of --method fetusmap"),
     ("archive", "unpack it first"),
@@ -64,7 +63,10 @@ def what_is_there(sources: Sequence[str | Path], frames: bool = False) -> str:
     ``3 DICOM files, 1 MP4 video; DICOM is not read: export the frames as PNG``. ``frames``: pictures are said too.
     """
     entries = discover(sources, ("",)).entries[:_MOST]
-    kinds = ("frame" if entry.path.suffix.lower() in PICTURE_SUFFIXES else kind_of(entry.path) for entry in entries)
+    kinds = (
+        "frame" if entry.path.suffix.lower() in FRAME_SUFFIXES - METAIMAGE_SUFFIXES else kind_of(entry.path)
+        for entry in entries
+    )
     counts = Counter(kind for kind in kinds if kind and (frames or kind != "frame"))
     if not counts:
         return ""

@@ -80,6 +80,8 @@ def with_pixel_size(frame: Frame, sizes: PixelSizes) -> Frame:
     size = sizes.find(frame.source)
     if size is None:
         return frame
+    if frame.choices:
+        frame = attrs.evolve(frame, choices=tuple(with_pixel_size(choice, sizes) for choice in frame.choices))
     aspect = frame.aspect if frame.spacing is None else frame.spacing[-2] / frame.spacing[-1]
     if size.single and aspect is not None and not math.isclose(aspect, 1.0, rel_tol=_SQUARE):
         return attrs.evolve(frame, spacing=None, aspect=aspect)

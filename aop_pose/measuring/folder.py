@@ -19,6 +19,7 @@ from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.inference.predictor import usable_cores
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
+from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Entry
 from aop_pose.io.folders import DOCUMENT, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
 from aop_pose.io.table import ResultsWriter, write_document
@@ -68,6 +69,8 @@ def predict(
     gate: bool | None = None,
     region: str | Sequence[int] | None = None,
     looks: int = 1,
+    selection: Selection = ALL,
+    keep_identifiers: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
     facts: dict[str, Any] | None = None,
@@ -89,6 +92,9 @@ def predict(
         coverage, gate, looks: as ``Measurer`` takes them.
         region: the part of every frame that is looked at, ``auto`` (default), ``whole`` or ``X,Y,W,H``; volumes have
             none.
+        selection: of the frames of cines, by number and time.
+        keep_identifiers: name DICOM files as they are named and state their SOP instance UID. Otherwise ``source`` is
+            a hash of that UID with the salt in ``out``, and no path of the input is recorded.
         workers: groups of frames that are measured at a time (default: one a core; the predictor is fastest with one
             thread of its own then).
         facts: go into results.json beside those of this run (default: ``run_facts`` of the model).
@@ -104,21 +110,27 @@ def predict(
     """
     out, sources = Path(out), [sources] if isinstance(sources, (str, Path)) else list(sources)
     measurer = Measurer(model, coverage, gate, region, looks)
-    kind: Kind = Volumes.of(pixel_size) if isinstance(model, VolumePredictor) else Frames.of(pixel_size)
+    of_volumes = isinstance(model, VolumePredictor)
+    kind: Kind = Volumes.of(pixel_size) if of_volumes else Frames.of(pixel_size, selection, keep_identifiers)
+    if of_volumes and not selection.everything:
+        raise UsageError("--every, --from, --to: they choose frames of cines; volumes are measured all")
     if batch is not None and not kind.several:
         raise UsageError("--batch: volumes pass the network one by one; leave it out")
-    discovery = kind.discover(sources)
+    discovery = kind.discover(sources, out)
     if isinstance(measurer.region, Region):
         _check_region(measurer.region, discovery.entries, kind)
     identity = {
         "model": model.model_id,
-        "sources": [str(source) for source in sources],
-        "pixel_size": pixel_size,
+        "sources": [discovery.said(source) for source in sources],
+        "pixel_size": discovery.said(pixel_size) if pixel_size and Path(pixel_size).exists() else pixel_size,
         "overlay": overlay,
+        **selection.facts,
         **measurer.facts,
     }
     with locked(out):
         resume = claim(out, identity, overwrite)
+        if discovery.salt is not None:
+            discovery.salt.keep(out)
         on_start(len(discovery.entries))
         work = partial(_measure_group, measurer, kind, out / OVERLAYS if overlay else None)
         paths, stamps = {entry.source: entry.path for entry in discovery.entries}, Stamps(out)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import attrs
+import numpy as np
 
 from aop_pose.core.frame import Frame, Volume
 from aop_pose.core.motion import motion_rows
@@ -16,6 +17,8 @@ from aop_pose.core.schema import Schema
 from aop_pose.draw.frame import draw_overlay, write_overlay
 from aop_pose.draw.volume import draw_volume
 from aop_pose.errors import UsageError
+from aop_pose.io.clinic.study import About, Salt, about, expand, holds_dicom, renamed
+from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Discovery, Entry, discover
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import MOTION, TABLE
@@ -34,8 +37,8 @@ class Kind(Protocol):
     several: ClassVar[bool]
     """Several of them pass the network together, and several groups are at work at a time."""
 
-    def discover(self, sources: Sequence[str | Path]) -> Discovery:
-        """The files; UsageError where there is none."""
+    def discover(self, sources: Sequence[str | Path], out: Path) -> Discovery:
+        """The files, named as in ``out``; UsageError where there is none."""
 
     def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
         """The images of a file in order, and rows of those that could not be read; UnreadableError at any point."""
@@ -52,33 +55,73 @@ class Frames:
     """Frames of pictures and cines."""
 
     pixel_sizes: PixelSizes | None
+    selection: Selection = ALL
+    """The frames of cines that are wanted."""
+    keep_identifiers: bool = False
+    """DICOM files keep their names, rows their SOP instance UID, overlays what is burned in around the region."""
     word: ClassVar[str] = "frames"
     several: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, pixel_size: str | None) -> Frames:
+    def of(cls, pixel_size: str | None, selection: Selection = ALL, keep_identifiers: bool = False) -> Frames:
         """``pixel_size`` as ``io.spacing.parse_pixel_size`` takes it."""
-        return cls(None if pixel_size is None else parse_pixel_size(pixel_size))
+        return cls(None if pixel_size is None else parse_pixel_size(pixel_size), selection, keep_identifiers)
 
-    def discover(self, sources: Sequence[str | Path]) -> Discovery:
+    def discover(self, sources: Sequence[str | Path], out: Path) -> Discovery:
         found = discover(sources)
+        found = attrs.evolve(found, entries=expand(found.entries))
         if not found.entries:
             others = what_is_there(sources) or f"{found.ignored} other files"
             raise UsageError(f"no frames found in {', '.join(map(str, sources))}: {others}")
         if self.pixel_sizes is not None:
             self.pixel_sizes.check_names([entry.source for entry in found.entries])
-        return found
+        if not any(map(holds_dicom, found.entries)):
+            return found
+        facts = [about(entry) if holds_dicom(entry) else About() for entry in found.entries]
+        if self.pixel_sizes is not None:
+            _check_no_spacing(self.pixel_sizes, found.entries, facts)
+        if self.keep_identifiers:
+            return attrs.evolve(found, entries=[attrs.evolve(entry, sop=fact.sop)
+                                                for entry, fact in zip(found.entries, facts, strict=True)])  # fmt: skip
+        salt = Salt.of(out)
+        return attrs.evolve(found, entries=renamed(found.entries, facts, salt), salt=salt)
 
     def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
-        for frame in read_frames(entry):
+        for frame in read_frames(entry, self.selection):
             yield with_pixel_size(frame, self.pixel_sizes) if self.pixel_sizes is not None else frame
 
     def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
         assert isinstance(image, Frame)
-        write_overlay(path, draw_overlay(image, result))
+        write_overlay(path, draw_overlay(image if self.keep_identifiers else uncovered(image, result), result))
 
     def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
         pass
+
+
+def _check_no_spacing(sizes: PixelSizes, entries: Sequence[Entry], facts: Sequence[About]) -> None:
+    """UsageError where a pixel size is given for a file whose region states its own."""
+    both = [fact for entry, fact in zip(entries, facts, strict=True) if fact.has_spacing and sizes.find(entry.source)]
+    if both:
+        raise UsageError(
+            f"--pixel-size: {len(both)} of {len(entries)} files state their own in their region; leave it out, or name "
+            "the other files in a table"
+        )
+
+
+def uncovered(frame: Frame, result: Result) -> Frame:
+    """A frame of a DICOM file with its region alone, all around black: names and dates are burned in there.
+
+    Where nobody knows its region, all of it is black. Other frames are shown as they are.
+    """
+    if not frame.private:
+        return frame
+    known = [one.region for one in (frame, *frame.choices) if one.region is not None]
+    if result.region is not None and result.region.how != "whole":
+        known = [result.region]
+    pixels = np.zeros_like(frame.pixels)
+    for region in known:
+        region.cut(pixels)[:] = region.cut(frame.pixels)
+    return attrs.evolve(frame, pixels=pixels)
 
 
 @attrs.frozen
@@ -103,7 +146,7 @@ class Volumes:
             raise UsageError(f"--pixel-size: expected millimetres per voxel, a positive number, found {pixel_size!r}")
         return cls((spacing, spacing, spacing))
 
-    def discover(self, sources: Sequence[str | Path]) -> Discovery:
+    def discover(self, sources: Sequence[str | Path], out: Path) -> Discovery:
         found = discover_volumes(sources)
         if not found.entries:
             others = what_is_there(sources, frames=True) or f"{found.ignored} other files"

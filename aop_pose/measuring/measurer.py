@@ -93,6 +93,21 @@ class View:
         return attrs.evolve(prediction, keypoints=moved, outlines=outlines)
 
 
+def the_one(results: Sequence[Result]) -> Result:
+    """Of the results in several regions of one frame the measured one; abstained where several are, or none is."""
+    measured = [result for result in results if result.status == "ok"]
+    if len(measured) == 1:
+        return measured[0]
+    if not measured:
+        return max(results, key=lambda result: result.score or 0.0)
+    boxes = " or ".join(str(result.region) for result in measured)
+    reason = f"two images, give --region: {boxes} could each be measured"
+    return attrs.evolve(
+        measured[0], status="abstained", reason=reason, keypoints=None, score=None, measurements={}, region=None,
+        spacing=None, mirrored=None,
+    )  # fmt: skip
+
+
 @attrs.frozen(eq=False)
 class Measurer:
     """A predictor of frames or of volumes, where it looks, and how its numbers are guarded.
@@ -160,7 +175,23 @@ class Measurer:
     def results(self, images: Sequence[Frame | Volume]) -> list[Result]:
         """A result per image, ``ok`` or ``abstained`` with its reason."""
         second = self._judges or (self.intervals is not None and self.intervals.needs_two_passes)
-        return [result for result, _ in self.seen(images, second)]
+        several = [self._in_regions(image) for image in images]
+        found = iter(self.seen([image for each in several for image in each], second))
+        return [the_one([next(found)[0] for _ in each]) for each in several]
+
+    def _in_regions(self, image: Frame | Volume) -> Sequence[Frame | Volume]:
+        """The image as it is looked at, once for each region that its file names; of these the one that was asked for.
+
+        The file's millimetres are those of its region: what lies beyond it has none.
+        """
+        if not isinstance(image, Frame) or (self.region or AUTO) == AUTO:
+            return getattr(image, "choices", ()) or (image,)
+        named = [one for one in image.choices or (image,) if one.region is not None and one.region.how == "file"]
+        if not named:
+            return (image,)
+        asked = self.region if isinstance(self.region, Region) else Region.whole(*image.shape)
+        around = [one for one in named if one.region is not None and one.region.holds(asked)]
+        return (around[0] if around else attrs.evolve(image, spacing=None, choices=()),)
 
     def seen(self, images: Sequence[Frame | Volume], second: bool = True) -> list[tuple[Result, Passes]]:
         """A result per image, and the passes over it; ``second``: two at least, else as many as ``looks``."""
