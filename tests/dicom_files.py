@@ -1,4 +1,4 @@
-"""DICOM files and cines made for tests: no patient was ever in them."""
+"""DICOM files made for tests: no patient was ever in them."""
 
 from __future__ import annotations
 
@@ -114,15 +114,4 @@ def save_jpeg(path: Path, made: Dataset, streams: Sequence[bytes], syntax: str =
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
     made.save_as(path, implicit_vr=False, little_endian=True)
-    return path
-
-
-def save_video(path: Path, frames: Sequence[np.ndarray], rate: float = 25.0, code: str = "MJPG") -> Path:
-    """Gray frames as a video."""
-    height, width = frames[0].shape
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*code), rate, (width, height))
-    assert writer.isOpened()
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
-    writer.release()
     return path

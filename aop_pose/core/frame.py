@@ -83,7 +83,7 @@ class Frame:
     private: bool = False
     """It comes from a file of a patient, where names and dates may be burned in around the region."""
     choices: tuple[Frame, ...] = ()
-    """Where a file names several regions that may hold the anatomy: the same frame with each of them."""
+    """The same frame with each region, where its file names several that may hold the anatomy."""
 
     @pixels.validator
     def _check_pixels(self, attribute: attrs.Attribute, value: np.ndarray) -> None:

@@ -66,7 +66,7 @@ class Discovery:
     """The secret behind the sources, where files of patients have names that say nothing; None = names are as given."""
 
     def said(self, source: str | Path) -> str:
-        """What may be written down of a given source: the source, or its hash where that could name a patient."""
+        """A given source as it may be written down: itself, or its hash where it could name a patient."""
         return str(source) if self.salt is None else self.salt.name(os.path.abspath(source))
 
 

@@ -47,6 +47,7 @@ _BY_SUFFIX = {
     ".onnx": "ONNX artefact",
 }
 _ADVICE = (
+    ("DICOM", "frames need the --weights of another method than fetusmap"),
     ("video", "save a video as AVI, MP4 or MOV"),
     ("NIfTI", "volumes need --weights of --method fetusmap"),
     ("NRRD", "volumes need --weights of --method fetusmap"),

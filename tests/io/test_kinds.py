@@ -40,11 +40,11 @@ def test_a_folder_without_frames_says_what_is_in_it_and_what_to_do(tmp_path: Pat
     for number in range(3):
         (tmp_path / f"IM{number}").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "deeper").mkdir()
-    (tmp_path / "deeper" / "cine.mp4").touch()
-    (tmp_path / "._cine.mp4").touch()
+    (tmp_path / "deeper" / "cine.mkv").touch()
+    (tmp_path / "._cine.mkv").touch()
     assert what_is_there([tmp_path]) == (
-        "3 DICOM files, 1 MP4 video; DICOM is not read: export the frames as PNG; "
-        "a video is not read: export its frames as PNG"
+        "3 DICOM files, 1 MKV or WebM video; frames need the --weights of another method than fetusmap; "
+        "save a video as AVI, MP4 or MOV"
     )
 
 

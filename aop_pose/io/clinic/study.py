@@ -79,8 +79,12 @@ def files_of_directory(path: Path) -> list[Path]:
     files = []
     for name in names:
         parts = [name] if isinstance(name, str) else list(name or ())
-        with suppress(FileNotFoundError):
+        try:
             files.append(companion(path, "/".join(parts)))
+        except UnreadableError:
+            if not (path.parent / "/".join(parts)).resolve().is_relative_to(path.parent.resolve()):
+                raise UnreadableError("a DICOMDIR that names a file outside of its folder: refused") from None
+            files.append(path.parent / "/".join(parts))
     return files
 
 
@@ -109,6 +113,8 @@ def expand(entries: Sequence[Entry]) -> list[Entry]:
 def opened(entry: Entry) -> Iterator[BinaryIO]:
     """An entry's file for reading: the file itself, or a copy of the part of a zip that goes when it is closed."""
     if not entry.member:
+        if entry.path.name.upper() == DICOMDIR and not files_of_directory(entry.path):
+            raise UnreadableError("a DICOMDIR that lists no picture")
         if entry.path.suffix.lower() == ZIP_SUFFIX and not zip_members(entry.path):
             raise UnreadableError("a zip without DICOM files; unpack it first")
         with open(entry.path, "rb") as stream:

@@ -87,14 +87,22 @@ def read_video(path: Path, source: str, wanted: Wanted = ALL) -> Iterator[Frame]
         start = stream.read(_START)
     if not ((start[:4] == b"RIFF" and start[8:12] == b"AVI ") or start[4:8] in _BOXES):
         raise UnreadableError("not an AVI, MP4 or MOV video, or damaged at its beginning")
-    # Never a pattern or an address: an absolute path begins with neither.
-    video = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    video = _opened(path)
     try:
         if not video.isOpened():
             raise UnreadableError("damaged: a video that the decoder does not open")
         yield from _frames(video, source, wanted)
     finally:
         video.release()
+
+
+def _opened(path: Path) -> cv2.VideoCapture:
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        # Never a pattern or an address: an absolute path begins with neither.
+        return cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def _frames(video: cv2.VideoCapture, source: str, wanted: Wanted) -> Iterator[Frame]:
