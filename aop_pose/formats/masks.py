@@ -87,6 +87,26 @@ def fitting_mask(label: Label) -> np.ndarray:
     return mask
 
 
+def with_masks(labels: Sequence[Label], data: Path) -> list[Label]:
+    """The same labels, each with the mask of its name in ``data/masks``.
+
+    UsageError names the first that is not there or has another size than its picture.
+    """
+    found = {path.relative_to(data / "masks").with_suffix(""): path for path in pictures_in(data / "masks")}
+    masked = []
+    for label in labels:
+        stem = Path(label.name).with_suffix("")
+        path = found.get(stem, found.get(Path(*stem.parts[1:]) if stem.parts[0] == "images" else stem))
+        if path is None:
+            raise UsageError(f"outlines: expected a mask masks/{stem.as_posix()} below {data}, found none")
+        masked.append(attrs.evolve(label, mask=Mask(path)))
+        try:
+            fitting_mask(masked[-1])
+        except UnreadableError as error:
+            raise UsageError(f"outlines: {error}") from None
+    return masked
+
+
 def points_from_mask(label: Label) -> Label | Skipped:
     """The points the data set gives, else those of ``geometry.landmarks_from_masks``."""
     try:

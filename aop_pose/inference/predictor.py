@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import attrs
+import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from typing_extensions import Self
@@ -18,7 +19,9 @@ from typing_extensions import Self
 from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.core.schema import SCHEMAS, Schema
+from aop_pose.core.turns import TURNS
 from aop_pose.errors import UsageError
+from aop_pose.geometry import largest_contour
 from aop_pose.inference.decode import RULES, decode_pose, read_maps, spreads
 from aop_pose.io.files import printable
 from aop_pose.trust.gate import Gate
@@ -26,6 +29,9 @@ from aop_pose.trust.intervals import Calibration
 
 C = TypeVar("C", bound=BaseModel)
 METADATA_KEY = "aop_pose"
+INSIDE = 0.5
+"""Probability above which a pixel belongs to a structure."""
+LEAST_CONTOUR = 3
 LICENCE = "AGPL-3.0-or-later"
 DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": ("direct",)}
 """Head of a contract -> how its output may be read as points."""
@@ -72,7 +78,8 @@ class Contract(AnyContract):
     """The kind of output for an input (B, 1, S, S) of gray in [0, 1].
 
     ``pose``: (B, 5 + 2 n, anchors): box centre, size, score, points, in pixels of the input.
-    ``heatmap``: (B, n, h, h): a map a point, whose peak is 1 where the network is as sure as it was taught to be.
+    ``heatmap``: (B, n, h, h): a map a point, whose peak is 1 where the network is as sure as it was taught to be; then
+    the maps of ``outlines`` and ``turns``.
     ``coordinates``: (B, n, 2): x, y of the points in pixels of the input, and nothing that could be a score.
     """
     image_size: int = Field(gt=0, le=4096)
@@ -83,6 +90,10 @@ class Contract(AnyContract):
     """Below this best score a frame counts as showing no anatomy."""
     decode: Literal["best", "weighted", "argmax", "soft-argmax", "subpixel", "direct"]
     """One of ``DECODE_RULES`` of the head: see ``decode_pose`` and ``decode`` of ``inference.decode``."""
+    outlines: tuple[Literal["PS", "FH"], ...] = ()
+    """Head ``heatmap``: structures whose maps follow those of the points, each pixel the probability to be inside."""
+    turns: bool = False
+    """Head ``heatmap``: eight last maps, each everywhere the probability that the picture stands so (``core.turns``)."""
     training_run: dict[str, Any]
     calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""
@@ -95,7 +106,14 @@ class Contract(AnyContract):
         rules = DECODE_RULES[self.head]
         if self.decode not in rules:
             raise ValueError(f"decode: expected one of {', '.join(rules)} for head {self.head}, found {self.decode!r}")
+        if (self.outlines or self.turns) and self.head != "heatmap":
+            raise ValueError(f"outlines, turns: expected the head heatmap, found {self.head}")
         return self
+
+    @property
+    def maps(self) -> int:
+        """Maps of a ``heatmap`` head: of the points, the outlines and the turns."""
+        return len(self.schema_of_points.points) + len(self.outlines) + (len(TURNS) if self.turns else 0)
 
 
 class Network(Protocol):
@@ -141,13 +159,33 @@ class Predictor:
 
     def read(self, raw: RawOutput) -> Prediction:
         """The points of a raw output, in pixels of its picture."""
-        points, scores = read_output(raw.output, self.contract)
+        contract = self.contract
+        points, scores = read_output(raw.output, contract)
         score = float(scores.min())
-        if not score >= self.contract.threshold:
-            reason = f"no anatomy found (best score {score:.3f}, needed {self.contract.threshold:g})"
-            return Prediction(None, score, reason)
-        spread = spreads(raw.output) if self.contract.head == "heatmap" else None
-        return Prediction(Keypoints(self.schema, raw.box.backward(points), scores), score, spread=spread)
+        turns = raw.output[-len(TURNS) :].mean(axis=(1, 2)) if contract.turns else None
+        if not score >= contract.threshold:
+            reason = f"no anatomy found (best score {score:.3f}, needed {contract.threshold:g})"
+            return Prediction(None, score, reason, turns=turns)
+        spread = spreads(raw.output[: len(points)]) if contract.head == "heatmap" else None
+        outlines = read_outlines(raw, contract) if contract.outlines else None
+        found = Keypoints(self.schema, raw.box.backward(points), scores)
+        return Prediction(found, score, spread=spread, outlines=outlines, turns=turns)
+
+
+def read_outlines(raw: RawOutput, contract: Contract) -> dict[str, np.ndarray]:
+    """Structure -> closed contour (m, 2) in pixels of the picture; a structure that is not seen is left out.
+
+    The largest part of the map, brought to the input's size, that is inside with a probability above one half.
+    """
+    count = len(contract.schema_of_points.points)
+    found = {}
+    for name, shares in zip(contract.outlines, raw.output[count:], strict=False):
+        size = (contract.image_size, contract.image_size)
+        fine = cv2.resize(np.ascontiguousarray(shares, np.float32), size, interpolation=cv2.INTER_LINEAR)
+        contour = largest_contour(fine > INSIDE)
+        if len(contour) >= LEAST_CONTOUR:
+            found[name] = raw.box.backward(contour)
+    return found
 
 
 def read_output(output: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +197,7 @@ def read_output(output: np.ndarray, contract: Contract) -> tuple[np.ndarray, np.
     schema = contract.schema_of_points
     if contract.head == "heatmap":
         pairs = [(schema.index(first), schema.index(second)) for first, second in schema.interchangeable]
-        return read_maps(output, contract.decode, pairs, contract.image_size)
+        return read_maps(output[: len(schema.points)], contract.decode, pairs, contract.image_size)
     if contract.head == "coordinates":
         points = output.astype(np.float64)
         return points, np.asarray(np.isfinite(points).all(axis=1), np.float64)
@@ -301,7 +339,8 @@ def _check_answer(opened: Opened, contract: Contract) -> None:
     size, points = contract.image_size, len(contract.schema_of_points.points)
     shape = shape_of_answer(opened, (1, 1, size, size))
     if contract.head == "heatmap":
-        expected, kept = f"(1, {points}, h, h)", len(shape) == 4 and shape[:2] == (1, points) and shape[2] == shape[3]
+        maps = contract.maps
+        expected, kept = f"(1, {maps}, h, h)", len(shape) == 4 and shape[:2] == (1, maps) and shape[2] == shape[3]
     elif contract.head == "coordinates":
         expected, kept = f"(1, {points}, 2)", shape == (1, points, 2)
     else:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import Label
+from aop_pose.formats.label import CLASSES, Label
 from aop_pose.formats.split import (
     groups_by_name,
     hold_out,
@@ -22,6 +22,7 @@ from aop_pose.formats.split import (
     near_duplicate_groups_of,
     thumbnail,
 )
+from aop_pose.geometry import largest_contour
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import FrameConfig
 from aop_pose.pipelines.job import Job
@@ -63,6 +64,10 @@ def split_frames(
     return kept, [frame for frame, out in zip(labelled, held, strict=True) if out]
 
 
+RING = 96
+"""Points of an outline that is learned, evenly along it."""
+
+
 @attrs.frozen(eq=False)
 class Example:
     """One frame: gray pixels (H, W) uint8 and points (n, 2) in its pixels; without labels, points (0, 2)."""
@@ -70,10 +75,15 @@ class Example:
     name: str
     pixels: np.ndarray
     points: np.ndarray
+    outlines: np.ndarray | None = None
+    """(structures, ``RING``, 2) rings of points round symphysis and head, where they are learned; NaN = none drawn."""
 
     def parts(self) -> list[bytes]:
         """The bytes that a fingerprint of the data is made of."""
-        return [self.name.encode(), self.pixels.tobytes(), self.points.tobytes()]
+        return [
+            self.name.encode(), self.pixels.tobytes(), self.points.tobytes(),
+            *([] if self.outlines is None else [self.outlines.tobytes()]),
+        ]  # fmt: skip
 
 
 @attrs.frozen(eq=False)
@@ -87,18 +97,34 @@ class TrainingFrames:
 
 
 def read_examples(frames: Sequence[Label]) -> list[Example]:
-    """Pictures and points in memory."""
-    return [Example(frame.name, frame.gray(), frame.points) for frame in frames]
+    """Pictures and points in memory; where a frame has a mask, its outlines too."""
+    return [
+        Example(frame.name, frame.gray(), frame.points, None if frame.mask is None else rings(frame.mask.read()))
+        for frame in frames
+    ]
 
 
-def phantom_examples(count: int, seed: int) -> list[Example]:
+def rings(mask: np.ndarray) -> np.ndarray:
+    """Outlines (2, ``RING``, 2) of symphysis and head in a mask (H, W) of 0, 1, 2; NaN where a structure is not there."""
+    found = np.full((len(CLASSES), RING, 2), np.nan)
+    for number in range(len(CLASSES)):
+        contour = largest_contour(mask == number + 1)
+        if len(contour):
+            found[number] = contour[np.linspace(0, len(contour), RING, endpoint=False).astype(int)]
+    return found
+
+
+def phantom_examples(count: int, seed: int, outlines: bool = False) -> list[Example]:
     """Made-up frames as further training examples."""
     if not count:
         return []
     from aop_pose.phantom import make_phantom
 
     made = (make_phantom(seed, index=i) for i in range(count))
-    return [Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords) for i, m in enumerate(made)]
+    return [
+        Example(f"phantom-{i}", m.frame.pixels, m.keypoints.coords, rings(m.mask) if outlines else None)
+        for i, m in enumerate(made)
+    ]
 
 
 def labelled_examples(
@@ -154,22 +180,28 @@ Change = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor
 """Gray (1, S, S) in [0, 1] and points (n, 2) in its pixels -> the same, changed; drawn by torch's own generator."""
 
 
+def points_of(example: Example) -> np.ndarray:
+    """The points alone, in pixels of the example."""
+    return example.points
+
+
 class FrameDataset(Dataset):
     """(gray (1, S, S) float32 in [0, 1], points (n, 2) float32 in its pixels, index) of each example.
 
-    With ``epoch`` the frames are augmented, and every draw follows from (seed, epoch, index) alone: not from the order,
+    ``rows`` gives the points of an example; all that moves with the picture may stand behind them. With ``epoch`` the frames are augmented, and every draw follows from (seed, epoch, index) alone: not from the order,
     the number of workers, or what was drawn before.
     """
 
     def __init__(
-        self, examples: Sequence[Example], size: int, augmentation: Change, seed: int = 0, epoch: int | None = None
-    ):
+        self, examples: Sequence[Example], size: int, augmentation: Change, seed: int = 0, epoch: int | None = None,
+        rows: Callable[[Example], np.ndarray] = points_of,
+    ):  # fmt: skip
         self.examples, self.augmentation, self.seed, self.epoch = examples, augmentation, seed, epoch
         fitted = [fit(example.pixels, size) for example in examples]
         self.pictures = [torch.from_numpy(pixels) for pixels, _ in fitted]
         self.boxes: list[Letterbox] = [box for _, box in fitted]
         self.points = [
-            torch.from_numpy(box.forward(example.points)) for example, box in zip(examples, self.boxes, strict=True)
+            torch.from_numpy(box.forward(rows(example))) for example, box in zip(examples, self.boxes, strict=True)
         ]
 
     def __len__(self) -> int:

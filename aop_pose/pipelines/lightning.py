@@ -58,11 +58,11 @@ def draw_examples(module: Any, file: Path) -> None:
         picture = cv2.cvtColor(dataset.pictures[index].numpy(), cv2.COLOR_GRAY2BGR)
         zoom = SIDE / picture.shape[0]
         panel = cv2.resize(picture, (SIDE, SIDE))
-        for colour, true, found in zip(paints, dataset.points[index].numpy(), points, strict=True):
+        for colour, true, found in zip(paints, dataset.points[index].numpy(), points, strict=False):
             cv2.circle(panel, _pixel(true, zoom), 3, colour, -1)
             if np.isfinite(found).all():
                 cv2.drawMarker(panel, _pixel(found, zoom), colour, cv2.MARKER_TILTED_CROSS, 11, 1)
-        rows.append(np.hstack([panel, _heat(output, paints)]) if contract.head == "heatmap" else panel)
+        rows.append(np.hstack([panel, _heat(output[: len(paints)], paints)]) if contract.head == "heatmap" else panel)
     module.kept.train(training)
     file.parent.mkdir(exist_ok=True)
     with replacing(file) as part:

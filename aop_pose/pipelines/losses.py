@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import cv2
+import numpy as np
 import torch
 from torch.nn import functional
 
+from aop_pose.core.turns import TURNS
 from aop_pose.geometry import aop_gradient
 
 HUBER = 6.0
@@ -80,6 +83,58 @@ def angle_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Tenso
     off = functional.smooth_l1_loss(degrees, torch.zeros_like(degrees), beta=HUBER_DEG, reduction="none")
     whole = weights.amin(dim=1)
     return (off * whole).sum() / whole.sum().clamp_min(1.0)
+
+
+def axis_error(logits: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Turn of the direction from the first to the second point by the mean positions, to the first order, a scalar.
+
+    The Huber loss of the degrees, quadratic below ``HUBER_DEG``; mean over the frames whose two points are learned.
+    """
+    along = places[:, 1] - places[:, 0]
+    square = (along**2).sum(dim=1).clamp_min(1.0)
+    moved = mean_position(logits)[:, :2] - places[:, :2]
+    gap = moved[:, 1] - moved[:, 0]
+    degrees = torch.rad2deg((along[:, 0] * gap[:, 1] - along[:, 1] * gap[:, 0]) / square)
+    off = functional.smooth_l1_loss(degrees, torch.zeros_like(degrees), beta=HUBER_DEG, reduction="none")
+    whole = weights[:, :2].amin(dim=1)
+    return (off * whole).sum() / whole.sum().clamp_min(1.0)
+
+
+def outline_error(logits: torch.Tensor, shares: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Binary cross entropy plus 1 - Dice of maps (B, n, h, w) against the shares of their pixels that are inside.
+
+    A scalar: the mean over the maps, weighted by ``weights`` (B, n).
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits, shares, reduction="none").mean(dim=(2, 3))
+    told = torch.sigmoid(logits)
+    both, each = (told * shares).sum(dim=(2, 3)), (told + shares).sum(dim=(2, 3))
+    dice = 1 - (2 * both + 1) / (each + 1)
+    return ((entropy + dice) * weights).sum() / weights.sum().clamp_min(1.0)
+
+
+def inside_rings(rings: torch.Tensor, size: int, stride: int) -> torch.Tensor:
+    """Shares (B, n, size / stride, size / stride) of each pixel's area within closed rings (B, n, m, 2).
+
+    Rings are in pixels of an input of side ``size``, through the centres of the outermost pixels inside; of one that is
+    not finite the map is 0.
+    """
+    shift = 4
+    drawn = np.zeros((*rings.shape[:2], size, size), np.uint8)
+    finite = torch.isfinite(rings).all(dim=(2, 3))
+    fixed = (rings.nan_to_num(0.0).clamp(-size, 2 * size) * 2**shift).round().to(torch.int32).cpu().numpy()
+    for frame, structure in finite.nonzero().tolist():
+        cv2.fillPoly(drawn[frame, structure], [fixed[frame, structure]], 1, cv2.LINE_8, shift)
+    return functional.avg_pool2d(torch.from_numpy(drawn).float(), stride).to(rings.device)
+
+
+def turn_of(axes: torch.Tensor) -> torch.Tensor:
+    """Index into ``TURNS`` (B,) of a picture in which its origin and two places, right and down of it, lie at ``axes``.
+
+    (B, 3, 2) in pixels; the nearest of the eight turns.
+    """
+    measured = (axes[:, 1:] - axes[:, :1]).transpose(1, 2)
+    linear = torch.from_numpy(np.stack([turn.linear for turn in TURNS])).to(measured)
+    return torch.einsum("kij,bij->bk", linear, measured).argmax(dim=1)
 
 
 def mean_position(logits: torch.Tensor) -> torch.Tensor:

@@ -293,7 +293,8 @@ class LightningPipeline(Pipeline):
             f"frames: {len(found.training)} labelled, {config.phantoms} phantoms, {len(found.checking)} to choose the "
             "epoch"
         )
-        learned = found.training + phantom_examples(config.phantoms, job.seed)
+        outlined = any(example.outlines is not None for example in found.training)
+        learned = found.training + phantom_examples(config.phantoms, job.seed, outlined)
         return StageData(learned, found.checking, found.facts, config, self.schema_of(config), (told,))
 
     def schema_of(self, config: Any) -> str:

@@ -15,7 +15,8 @@ PRESETS = Path(__file__).parent / "presets"
 TRAIN_ONLY = frozenset(
     {
         "points", "encoder", "head", "map_stride", "activation", "loss", "coordinate_weight", "angle_weight", "sigma",
-        "region", "region_weight", "patient", "phantoms", "threshold", "decode",
+        "region", "region_weight", "outlines", "outline_weight", "turned", "turn_weight", "axis_weight", "burnt_in",
+        "looks", "cut", "patient", "phantoms", "threshold", "decode",
     }
 )  # fmt: skip
 
@@ -62,6 +63,23 @@ class UnetConfig(FrameConfig):
     """A further map that is learned and not exported: the triangle of the three points, the ellipse of two axes."""
     region_weight: float = Field(default=1.0, ge=0)
     """Of the loss of the region's map, beside that of the points."""
+    outlines: bool = False
+    """Two further maps that are learned from ``masks/`` beside the pictures and exported: symphysis and head."""
+    outline_weight: float = Field(default=4.0, ge=0)
+    """Of the loss of the outlines, beside that of the points."""
+    turned: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the frames that are shown mirrored, turned by quarters or both, and from which only that is learned:
+    the network then tells how a frame stands."""
+    turn_weight: float = Field(default=0.5, ge=0)
+    """Of the loss of the turn, beside that of the points."""
+    axis_weight: float = Field(default=0.0, ge=0)
+    """Of a further loss, per degree: how far the direction from PS1 to PS2 is off (see ``losses.axis_error``)."""
+    burnt_in: float = Field(default=0.0, ge=0, le=1)
+    """Share of the frames with calipers, drawn lines, text and the like on them (``phantom.burnt_in``)."""
+    looks: float = Field(default=0.0, ge=0, le=1)
+    """Share of the frames that are shown as another setting or machine would (``phantom.looks``)."""
+    cut: float = Field(default=0.0, ge=0, le=1)
+    """Share of the frames that are cut to their ultrasound, as a region found in a screen is."""
     epochs: int = Field(default=150, ge=1)
     """Passes over the training data."""
     optimizer: Literal["Adam", "AdamW"] = "AdamW"
@@ -130,6 +148,13 @@ class UnetConfig(FrameConfig):
             raise ValueError("loss cross-entropy goes with activation softmax, and mse with linear or sigmoid")
         if self.region not in ("none", {"aop": "triangle", "head": "ellipse"}[self.points]):
             raise ValueError(f"region {self.region} does not belong to points {self.points}")
+        wanted = self.outlines or self.turned or self.axis_weight or self.burnt_in or self.looks or self.cut
+        if wanted and (self.points != "aop" or self.head != "heatmap"):
+            raise ValueError("outlines, turned, axis_weight, burnt_in, looks and cut go with points aop and head heatmap")
+        if self.axis_weight and self.activation != "softmax":
+            raise ValueError("axis_weight goes with activation softmax")
+        if self.turned and (self.flip or self.flip_vertical):
+            raise ValueError("turned goes without flip and flip_vertical: the network could not tell what stands right")
         if self.phantoms and self.points != "aop":
             raise ValueError("phantoms show the points of aop")
         return self

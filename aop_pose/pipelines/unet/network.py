@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from aop_pose.core.turns import TURNS
 from aop_pose.errors import UsageError
+from aop_pose.formats.label import CLASSES
 from aop_pose.pipelines.isolation import isolate
 from aop_pose.pipelines.start import Start
 from aop_pose.pipelines.unet.config import UnetConfig
@@ -73,6 +75,7 @@ class YoloBody(nn.Module):
         self.width = width
         with torch.no_grad():
             outputs = self._outputs(torch.zeros(1, 1, 64, 64))
+        self.depth = outputs[-1].shape[1]
         self.lateral = nn.ModuleList(nn.Conv2d(output.shape[1], width, 1) for output in outputs)
         self.refine = nn.Sequential(
             nn.BatchNorm2d(width), nn.SiLU(inplace=True), *_yolo_convolution(width), *_yolo_convolution(width)
@@ -172,6 +175,7 @@ class Body(nn.Module):
             self.encoder.append(Block(given, width, bias))
             given = width
         self.bottleneck = Block(given, config.bottleneck, bias)
+        self.depth = config.bottleneck
         self.up, self.gates, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         given = config.bottleneck
         for width in reversed(widths) if decoder else ():
@@ -195,8 +199,17 @@ class Body(nn.Module):
         return deepest, features
 
 
+def outline_maps(config: UnetConfig) -> slice:
+    """Places of the outlines' maps among the raw ones of a heatmap network; those of the turns follow."""
+    begin = len(config.schema_of_points.points) + (config.region != "none")
+    return slice(begin, begin + (len(CLASSES) if config.outlines else 0))
+
+
 class HeatmapNetwork(nn.Module):
-    """Gray (B, 1, S, S) -> raw maps (B, points [+ 1 region], map size, map size)."""
+    """Gray (B, 1, S, S) -> raw maps (B, points [+ 1 region] [+ 2 outlines] [+ 8 turns], map size, map size).
+
+    Those of the turns are the same everywhere: the whole picture is asked how it stands.
+    """
 
     def __init__(self, config: UnetConfig):
         super().__init__()
@@ -204,21 +217,38 @@ class HeatmapNetwork(nn.Module):
         self.count = len(config.schema_of_points.points)
         width = config.widths[0]
         self.body = Body(config) if config.encoder == "unet" else YoloBody(config.encoder, width)
-        self.out = nn.Conv2d(width, self.count + (config.region != "none"), 1)
+        self.outlined = outline_maps(config)
+        self.out = nn.Conv2d(width, self.outlined.stop, 1)
+        self.turn = nn.Linear(self.body.depth, len(TURNS)) if config.turned else None
         self.shrink = config.map_stride // config.stem
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:
-        _, features = self.body(gray)
+        deepest, features = self.body(gray)
         maps = self.out(features)
-        return functional.avg_pool2d(maps, self.shrink) if self.shrink > 1 else maps
+        maps = functional.avg_pool2d(maps, self.shrink) if self.shrink > 1 else maps
+        if self.turn is None:
+            return maps
+        turns = self.turn(deepest.mean(dim=(2, 3)))[:, :, None, None].to(maps.dtype)
+        return torch.cat([maps, turns.expand(-1, -1, maps.shape[2], maps.shape[3])], dim=1)
 
     def answer(self, gray: torch.Tensor) -> torch.Tensor:
-        """The maps of the points as the contract's head ``heatmap`` promises them, float32, 1 = as sure as taught."""
-        maps = self.forward(gray)[:, : self.count].float()
+        """The maps as the contract's head ``heatmap`` promises them, float32: points, outlines, turns.
+
+        Of a point 1 = as sure as taught; of an outline and of a turn a probability.
+        """
+        raw = self.forward(gray).float()
+        maps = raw[:, : self.count]
         if self.config.activation == "softmax":
             # A Gaussian of that sigma whose sum is 1 peaks at 1 / (2 pi sigma^2).
-            return functional.softmax(maps.flatten(2), dim=2).view_as(maps) * (2 * math.pi * self.config.sigma**2)
-        return torch.sigmoid(maps) if self.config.activation == "sigmoid" else maps
+            maps = functional.softmax(maps.flatten(2), dim=2).view_as(maps) * (2 * math.pi * self.config.sigma**2)
+        elif self.config.activation == "sigmoid":
+            maps = torch.sigmoid(maps)
+        parts = [maps]
+        if self.config.outlines:
+            parts.append(torch.sigmoid(raw[:, self.outlined]))
+        if self.turn is not None:
+            parts.append(functional.softmax(raw[:, self.outlined.stop :], dim=1))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else maps
 
 
 class CoordinateNetwork(nn.Module):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aop_pose.errors import UsageError
+from aop_pose.formats.label import CLASSES, Label
 from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.pipeline import LabelledOptions, LightningPipeline, Stage, StageData, UnlabelledOptions
@@ -34,6 +35,12 @@ class Unet(LightningPipeline):
 
     def schema_of(self, config: UnetConfig) -> str:
         return config.points
+
+    def labels(self, config: Any, job: Job, file: str) -> list[Label]:
+        from aop_pose.formats.masks import with_masks
+
+        labels = super().labels(config, job, file)
+        return with_masks(labels, job.data) if config.outlines else labels
 
     def network(self, stage: str, settings: UnetConfig) -> Any:
         from aop_pose.pipelines.unet.network import MaskedNetwork, build
@@ -79,4 +86,5 @@ class Unet(LightningPipeline):
         return Contract(
             name=name, schema=settings.points, head=settings.head, image_size=settings.image_size,
             threshold=settings.threshold, decode=rule, training_run=run,
+            outlines=CLASSES if settings.outlines else (), turns=bool(settings.turned),
         )  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,21 +15,30 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from aop_pose.core.keypoints import to_centres, to_edges
-from aop_pose.core.letterbox import PAD_VALUE
+from aop_pose.core.letterbox import PAD_VALUE, fit
+from aop_pose.core.turns import TURNS, UPRIGHT
+from aop_pose.formats.label import CLASSES
 from aop_pose.inference.predictor import Contract
-from aop_pose.pipelines.data import Example, FrameDataset, inside, number_of
+from aop_pose.phantom.burnt_in import BURNT_IN
+from aop_pose.phantom.burnt_in import Kind as Mark
+from aop_pose.phantom.looks import LOOKS, cut
+from aop_pose.pipelines.data import RING, Example, FrameDataset, inside, number_of
 from aop_pose.pipelines.lightning import PointTraining, Schedule, Training, rate_factor
 from aop_pose.pipelines.losses import (
     angle_error,
+    axis_error,
     coordinate_error,
     cross_entropy,
     encode,
+    inside_rings,
     least_over_swaps,
+    outline_error,
     position_error,
     squared_error,
+    turn_of,
 )
 from aop_pose.pipelines.unet.config import UnetConfig
-from aop_pose.pipelines.unet.network import MaskedNetwork, region_of
+from aop_pose.pipelines.unet.network import MaskedNetwork, outline_maps, region_of
 
 BLURRED = 0.25
 """Share of the frames that are blurred, where any is."""
@@ -69,6 +79,7 @@ class Augmentation:
 
     def __call__(self, gray: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Gray (1, S, S) in [0, 1] and points (n, 2) in its pixels -> the same, changed."""
+        gray, points = self._as_saved(gray, points)
         size = (gray.shape[-2], gray.shape[-1])
         picture, places = tv_tensors.Image(gray), tv_tensors.KeyPoints(points, canvas_size=size)
         for mirror in self.mirrors:
@@ -83,6 +94,35 @@ class Augmentation:
             picture = self.blur(picture)
         return self._varied(picture.as_subclass(torch.Tensor)), places.as_subclass(torch.Tensor)
 
+    def _as_saved(self, gray: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As a scanner or a person may have left the picture: with marks, in another look, mirrored or turned.
+
+        Marks come before or after a turn: a mirrored file has mirrored text, a mirrored probe does not.
+        """
+        config = self.config
+        shares = torch.tensor([config.looks, config.burnt_in, config.turned, config.cut, 0.5])
+        if not shares[:-1].any():
+            return gray, points
+        looked, marked, turned, cut_out, early = (torch.rand(5) < shares).tolist()
+        rng = np.random.default_rng(int(torch.randint(2**31, ())))
+        pixels, places = (gray[0] * 255).round().to(torch.uint8).numpy(), points.numpy().astype(np.float64)
+        if looked:
+            pixels, places = _draw(rng, LOOKS)(pixels, places, rng)
+        marks = [_draw(rng, BURNT_IN) for _ in range(int(rng.integers(1, 4)))] if marked else []
+        if early:
+            pixels = _marked(pixels, places, marks, rng)
+            marks = []
+        if turned:
+            turn = TURNS[int(rng.integers(1, len(TURNS)))]
+            pixels = turn.apply(pixels)
+            places = turn.points_back(places, pixels.shape)
+        pixels = _marked(pixels, places, marks, rng)
+        if cut_out:
+            pixels, places = cut(pixels, places, rng)
+            pixels, box = fit(pixels, gray.shape[-1])
+            places = box.forward(places)
+        return torch.from_numpy(pixels)[None].float() / 255, torch.from_numpy(places)
+
     def _varied(self, gray: torch.Tensor) -> torch.Tensor:
         if self.config.gamma:
             limit = np.log1p(self.config.gamma)
@@ -93,9 +133,43 @@ class Augmentation:
         return gray
 
 
+Maker = TypeVar("Maker")
+
+
+def _draw(rng: np.random.Generator, makers: Mapping[str, Maker]) -> Maker:
+    return list(makers.values())[int(rng.integers(len(makers)))]
+
+
+def _marked(pixels: np.ndarray, places: np.ndarray, marks: Sequence[Mark], rng: np.random.Generator) -> np.ndarray:
+    for mark in marks:
+        pixels = mark(pixels, places[:DRAWN_AT], rng)
+    return pixels
+
+
+DRAWN_AT = 3
+"""The first rows are PS1, PS2, FH1, about which people draw."""
+
+
 def frames_of(config: UnetConfig, examples: Sequence[Example], seed: int) -> FrameDataset:
     """Examples as the network sees them."""
-    return FrameDataset(examples, config.image_size, Augmentation(config), seed)
+    rows = partial(rows_of, config)
+    return FrameDataset(examples, config.image_size, Augmentation(config), seed, rows=rows)
+
+
+AXES = 3
+"""Rows that say how a picture stands: its middle, a place to the right of it and one below."""
+
+
+def rows_of(config: UnetConfig, example: Example) -> np.ndarray:
+    """All that moves with a picture, (n, 2) in its pixels: points, rings of outlines, then the ``AXES``."""
+    rows = [example.points]
+    if config.outlines and example.outlines is not None:
+        rows.append(example.outlines.reshape(-1, 2))
+    if config.turned:
+        height, width = example.pixels.shape
+        middle, reach = np.array([(width - 1) / 2, (height - 1) / 2]), max(width, height) / 4
+        rows.append(middle + reach * np.array([[0, 0], [1, 0], [0, 1]]))
+    return np.concatenate(rows)
 
 
 class UnetTraining(Training):
@@ -127,10 +201,29 @@ class LandmarkTraining(UnetTraining, PointTraining):
 
     def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         config, raw = self.config, network(gray).float()
+        rows, points = points, points[:, : len(self.schema.points)]
         seen = inside(points, config.image_size)
         if config.head == "coordinates":
             shares = (points + 0.5) / config.image_size
             return least_over_swaps(coordinate_error, raw, shares, self.pairs, seen)
+        loss = torch.zeros((), device=raw.device)
+        if config.turned:
+            turns = turn_of(rows[:, -AXES:])
+            loss = loss + config.turn_weight * functional.cross_entropy(raw[:, -len(TURNS) :, 0, 0], turns)
+            # Of a frame that stands otherwise only that is learned.
+            seen = seen * (turns == TURNS.index(UPRIGHT)).float()[:, None]
+        loss = loss + self._loss_of_points(raw, points, seen)
+        if config.outlines:
+            rings = rows[:, points.shape[1] :][:, : len(CLASSES) * RING].unflatten(1, (len(CLASSES), RING))
+            shares = inside_rings(rings, config.image_size, config.map_stride)
+            drawn = torch.isfinite(rings).all(dim=(2, 3)).float()
+            if config.turned:
+                drawn = drawn * (turns == TURNS.index(UPRIGHT)).float()[:, None]
+            loss = loss + config.outline_weight * outline_error(raw[:, outline_maps(config)], shares, drawn)
+        return loss
+
+    def _loss_of_points(self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        config = self.config
         places = (points + 0.5) / config.map_stride - 0.5
         targets = encode(places, config.map_size, config.sigma)
         count = points.shape[1]
@@ -141,10 +234,12 @@ class LandmarkTraining(UnetTraining, PointTraining):
             loss = least_over_swaps(squared_error, maps, targets, self.pairs, torch.ones_like(seen))
         else:
             loss = least_over_swaps(cross_entropy, maps, targets, self.pairs, seen)
-        if config.coordinate_weight:
-            loss = loss + config.coordinate_weight * position_error(maps, places, seen)
-        if config.angle_weight:
-            loss = loss + config.angle_weight * angle_error(maps, places, seen)
+        for weight, error in (
+            (config.coordinate_weight, position_error), (config.angle_weight, angle_error),
+            (config.axis_weight, axis_error),
+        ):  # fmt: skip
+            if weight:
+                loss = loss + weight * error(maps, places, seen)
         if config.region != "none":
             region = region_of(places, config.map_size, config.region)
             loss = loss + config.region_weight * functional.binary_cross_entropy_with_logits(raw[:, count], region)
