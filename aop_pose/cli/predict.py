@@ -40,6 +40,10 @@ def predict(
         ),
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture of each frame or volume.")] = True,
+    outlines: Annotated[
+        bool,
+        typer.Option("--outlines", help="Write contours of symphysis and head, and the head's direction, as JSON."),
+    ] = False,
     batch: Annotated[
         int | None,
         typer.Option("--batch", min=1, max=256, help="Frames per pass of the network (default 8); not for volumes."),
@@ -112,6 +116,7 @@ def predict(
             pixel_size=pixel_size,
             region=region,
             overlay=overlay,
+            outlines=outlines,
             batch=batch,
             device=device,
             coverage=coverage,
@@ -178,6 +183,7 @@ def measure_to(
     pixel_size: str | None = None,
     region: str | None = None,
     overlay: bool = True,
+    outlines: bool = False,
     batch: int | None = None,
     device: str = "cpu",
     coverage: float | None = None,
@@ -214,7 +220,7 @@ def measure_to(
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
-            region=region, looks=looks, selection=Selection(1 if every is None else every, start, end),
+            region=region, looks=looks, outlines=outlines, selection=Selection(1 if every is None else every, start, end),
             keep_identifiers=keep_identifiers, overwrite=overwrite, facts=facts, on_start=progress.start,
             on_row=progress.row,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from aop_pose import geometry
 from aop_pose.core.region import Region
+from aop_pose.core.turns import Turn
 
 MIN_SIDE = 32
 """Pixels; below it three points cannot be told apart."""
@@ -112,6 +113,14 @@ class Frame:
         """Points (..., 2), x and y in pixels, in millimetres; NaN where the spacing is unknown."""
         row, column = self.spacing or (math.nan, math.nan)
         return np.asarray(points, np.float64) * (column, row)
+
+    def turned_back(self, turn: Turn) -> Frame:
+        """The same frame as it should stand, given how it stands."""
+        row, column = self.spacing or (math.nan, math.nan)
+        spacing, aspect = self.spacing, self.aspect
+        if turn.quarters % 2:
+            spacing, aspect = spacing and (column, row), aspect and 1 / aspect
+        return attrs.evolve(self, pixels=turn.undo(self.pixels), spacing=spacing, aspect=aspect, region=None)
 
     def cut_to(self, region: Region) -> Frame:
         """The part of it that a region shows, as a frame of its own; itself where that is all of it."""

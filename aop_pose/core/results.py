@@ -51,6 +51,8 @@ class Result:
     """(row, column) millimetres per pixel of the frame."""
     time_s: float | None = None
     sop: str = ""
+    outlines: Mapping[str, np.ndarray] | None = attrs.field(default=None, repr=False)
+    """Structure -> closed contour (m, 2) in pixels of the frame, of a measured one whose network gives them."""
 
     def __attrs_post_init__(self) -> None:
         if self.status == "ok" and not self.measurements:

@@ -35,6 +35,7 @@ _BLUE, _GREEN, _RED = (255, 150, 60), (70, 230, 70), (70, 70, 255)
 _NAMED_COLOURS: dict[str, Colour] = {
     "PS1": _RED, "PS2": _GREEN, "FH1": _BLUE, "OFD1": _BLUE, "OFD2": _BLUE, "BPD1": _GREEN, "BPD2": _GREEN,
 }  # fmt: skip
+_OUTLINES: dict[str, Colour] = {"PS": (120, 180, 120), "FH": (190, 150, 110)}
 _TEXT_SCALE = 0.5
 _HEADLINE_SCALE = 0.65
 _MARK = 5
@@ -83,6 +84,8 @@ def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
     if result.region is not None and result.region.how != "whole":
         _draw_region(picture, result.region, scale)
     picture = cv2.copyMakeBorder(picture, 0, 0, 0, max(0, _NARROWEST - width), cv2.BORDER_CONSTANT, value=_GROUND)
+    for name, contour in (result.outlines or {}).items():
+        polyline(picture, scale.to_overlay(np.vstack([contour, contour[:1]])), _OUTLINES[name])
     if result.keypoints is not None:
         _draw_points(picture, result, scale.to_overlay(result.keypoints.coords), (width, height))
     return np.vstack([picture, _band(picture.shape[1], result)])

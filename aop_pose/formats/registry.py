@@ -20,6 +20,7 @@ from aop_pose.formats.layouts.iugc2024 import IUGC2024
 from aop_pose.formats.layouts.iugc2025 import IUGC2025
 from aop_pose.formats.layouts.jnu_ifm import JNU_IFM
 from aop_pose.formats.layouts.mha_pairs import FH_PS_AOP, PSFHS
+from aop_pose.formats.layouts.outlines import OUTLINES
 from aop_pose.formats.masks import MASKS
 from aop_pose.formats.points3d import POINTS_3D
 from aop_pose.formats.yolo import YOLO_DETECT, YOLO_POSE
@@ -37,7 +38,7 @@ def register(format: Format) -> None:
 
 for _format in (
     IUGC, HEAD_CSV, POINTS_3D, YOLO_POSE, YOLO_DETECT, MASKS,
-    PSFHS, FH_PS_AOP, IUGC2024, IUGC2025, JNU_IFM, HC18, FETAL_MRI,
+    OUTLINES, PSFHS, FH_PS_AOP, IUGC2024, IUGC2025, JNU_IFM, HC18, FETAL_MRI,
 ):  # fmt: skip
     register(_format)
 

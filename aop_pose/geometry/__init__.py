@@ -17,6 +17,7 @@ from aop_pose.geometry.angles import (
 from aop_pose.geometry.head import (
     ellipse_axes,
     head_circumference,
+    head_direction,
     implausible_axes,
     point_distance,
     ramanujan_perimeter,
@@ -59,6 +60,7 @@ __all__ = [
     "from_mm",
     "handedness",
     "head_circumference",
+    "head_direction",
     "head_symphysis_distance",
     "implausible_axes",
     "landmarks_from_masks",

@@ -15,6 +15,10 @@ LEAST_CEPHALIC_INDEX = 0.5
 """BPD / OFD. Heads lie between about 0.65 and 0.98 (HC18: 0.66 to 0.96): below this, one axis is not a head's."""
 LEAST_AXES_ANGLE = 60.0
 """Degrees between the lines of OFD and BPD, which are at right angles on an ellipse."""
+LEAST_LONGER = 1.05
+"""Long over short axis of an ellipse; below it neither is the longest that one would recognise."""
+MOST_OFF_ELLIPSE = 0.1
+"""Share by which the area of an outline may differ from that of the ellipse fitted to it."""
 _CROSSING = 0.25
 """The axes of an ellipse halve each other: they must at least cross in the middle half of each."""
 
@@ -71,6 +75,32 @@ def ellipse_axes(contour: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray
     bpd = bpd if tuple(bpd[::-1]) > (0.0, 0.0) else -bpd
     centre = middle + centre
     return centre - ofd, centre + ofd, centre - bpd, centre + bpd
+
+
+def head_direction(ps1: ArrayLike, ps2: ArrayLike, contour: ArrayLike) -> float:
+    """Angle in degrees between the longest axis of the fetal head and the long axis of the pubic symphysis.
+
+    The axis of the symphysis is followed from PS2 to PS1, that of the head (``ellipse_axes``) to the same side, so that
+    the angle lies between -90 and 90; it is positive where the head's axis turns away from the side of the symphysis'
+    line on which the head lies ("head up"). So that a mirrored or turned picture gives the same.
+
+    NaN where no ellipse fits: where the axes of the ellipse differ by less than ``LEAST_LONGER``, so that none is the
+    longest, or the outline is not one (their areas differ by more than ``MOST_OFF_ELLIPSE``); and where a point is
+    missing or both are one.
+    """
+    start, end = np.asarray(ps2, np.float64).reshape(2), np.asarray(ps1, np.float64).reshape(2)
+    ofd1, ofd2, bpd1, bpd2 = ellipse_axes(contour)
+    along, long, short = end - start, ofd2 - ofd1, bpd2 - bpd1
+    if not (np.isfinite(along).all() and np.isfinite(long).all() and along.any()):
+        return float("nan")
+    area = np.pi / 4 * np.hypot(*long) * np.hypot(*short)
+    drawn = abs(cv2.contourArea(np.asarray(contour, np.float32).reshape(-1, 1, 2)))
+    longer = np.hypot(*long) / np.hypot(*short)
+    if longer < LEAST_LONGER or not abs(drawn / area - 1) <= MOST_OFF_ELLIPSE:
+        return float("nan")
+    long = long if along @ long >= 0 else -long
+    head_side = np.sign(_cross(along, (ofd1 + ofd2) / 2 - end)) or 1.0
+    return float(-head_side * np.degrees(np.arctan2(_cross(along, long), along @ long)))
 
 
 def _is_flat(points: np.ndarray) -> bool:

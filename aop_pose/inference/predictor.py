@@ -93,7 +93,7 @@ class Contract(AnyContract):
     outlines: tuple[Literal["PS", "FH"], ...] = ()
     """Head ``heatmap``: structures whose maps follow those of the points, each pixel the probability to be inside."""
     turns: bool = False
-    """Head ``heatmap``: eight last maps, each everywhere the probability that the picture stands so (``core.turns``)."""
+    """Head ``heatmap``: eight last maps, each everywhere the probability that the picture stands so: ``TURNS``."""
     training_run: dict[str, Any]
     calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""
@@ -178,7 +178,7 @@ def read_outlines(raw: RawOutput, contract: Contract) -> dict[str, np.ndarray]:
     The largest part of the map, brought to the input's size, that is inside with a probability above one half.
     """
     count = len(contract.schema_of_points.points)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, shares in zip(contract.outlines, raw.output[count:], strict=False):
         size = (contract.image_size, contract.image_size)
         fine = cv2.resize(np.ascontiguousarray(shares, np.float32), size, interpolation=cv2.INTER_LINEAR)

@@ -18,6 +18,8 @@ from aop_pose.io.files import remove_leftovers, replacing
 from aop_pose.io.table import read_facts
 
 TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", ".started.json"
+OUTLINES = "outlines"
+"""Contours as JSON, a file a measured frame, where they are asked for."""
 LOCK, STAMPS = ".lock", ".files.jsonl"
 CONTACT_SHEET = "contact_sheet.png"
 MOTION = "motion.csv"
@@ -191,8 +193,9 @@ def _remove_run(out: Path) -> None:
     (out / STAMPS).unlink(missing_ok=True)
     for sheet in contact_sheets_of(out):
         sheet.unlink()
-    if (out / OVERLAYS).exists():
-        shutil.rmtree(out / OVERLAYS)
+    for name in (OVERLAYS, OUTLINES):
+        if (out / name).exists():
+            shutil.rmtree(out / name)
     # Last, since overlays without a table beside them would be taken for frames after a kill.
     (out / TABLE).unlink(missing_ok=True)
 
@@ -221,8 +224,9 @@ def _identity_before(started: Path) -> dict[str, Any]:
 
 def _remove_leftovers(out: Path) -> None:
     remove_leftovers(out)
-    for folder, _, _ in os.walk(out / OVERLAYS):
-        remove_leftovers(folder)
+    for name in (OVERLAYS, OUTLINES):
+        for folder, _, _ in os.walk(out / name):
+            remove_leftovers(folder)
 
 
 DATA_SET = frozenset({"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "train.csv", "val.csv"})

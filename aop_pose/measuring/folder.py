@@ -16,12 +16,13 @@ from aop_pose.core.region import Region
 from aop_pose.core.results import Result
 from aop_pose.draw.frame import overlay_name
 from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.layouts.outlines import write_outlines
 from aop_pose.inference.predictor import usable_cores
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Entry
-from aop_pose.io.folders import DOCUMENT, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
+from aop_pose.io.folders import DOCUMENT, OUTLINES, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
 from aop_pose.io.table import ResultsWriter, write_document
 from aop_pose.measuring.facts import run_facts
 from aop_pose.measuring.images import Frames, Kind, Volumes
@@ -71,6 +72,7 @@ def predict(
     looks: int = 1,
     selection: Selection = ALL,
     keep_identifiers: bool = False,
+    outlines: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
     facts: dict[str, Any] | None = None,
@@ -95,6 +97,7 @@ def predict(
         selection: of the frames of cines, by number and time.
         keep_identifiers: name DICOM files as they are named and state their SOP instance UID. Otherwise ``source`` is
             a hash of that UID with the salt in ``out``, and no path of the input is recorded.
+        outlines: write the contours of symphysis and head of each measured frame to outlines/NAME.json.
         workers: groups of frames that are measured at a time (default: one a core; the predictor is fastest with one
             thread of its own then).
         facts: go into results.json beside those of this run (default: ``run_facts`` of the model).
@@ -114,6 +117,8 @@ def predict(
     kind: Kind = Volumes.of(pixel_size) if of_volumes else Frames.of(pixel_size, selection, keep_identifiers)
     if of_volumes and not selection.everything:
         raise UsageError("--every, --from, --to: they choose frames of cines; volumes are measured all")
+    if outlines and not getattr(model.contract, "outlines", ()):
+        raise UsageError(f"--outlines: {model.model_id} finds no outlines; leave it out, or take other weights")
     if batch is not None and not kind.several:
         raise UsageError("--batch: volumes pass the network one by one; leave it out")
     discovery = kind.discover(sources, out)
@@ -125,6 +130,7 @@ def predict(
         "pixel_size": discovery.said(pixel_size) if pixel_size and Path(pixel_size).exists() else pixel_size,
         "overlay": overlay,
         **selection.facts,
+        "outlines": outlines or None,
         **measurer.facts,
     }
     with locked(out):
@@ -132,7 +138,10 @@ def predict(
         if discovery.salt is not None:
             discovery.salt.keep(out)
         on_start(len(discovery.entries))
-        work = partial(_measure_group, measurer, kind, out / OVERLAYS if overlay else None)
+        work = partial(
+            _measure_group, measurer, kind, overlays=out / OVERLAYS if overlay else None,
+            contours=out / OUTLINES if outlines else None,
+        )  # fmt: skip
         paths, stamps = {entry.source: entry.path for entry in discovery.entries}, Stamps(out)
         with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
             entries, skipped = remaining(discovery.entries, writer)
@@ -274,13 +283,17 @@ def _ahead(groups: Iterable[list[Item]]) -> Iterator[list[Item]]:
         stop.set()
 
 
-def _measure_group(measurer: Measurer, kind: Kind, overlays: Path | None, group: list[Item]) -> Rows:
-    """Rows of a group; a row is given out only when its overlay stands."""
+def _measure_group(
+    measurer: Measurer, kind: Kind, group: list[Item], *, overlays: Path | None, contours: Path | None
+) -> Rows:
+    """Rows of a group; a row is given out only when its overlay and its outlines stand."""
     results = iter(measurer.results([item for item, _ in group if not isinstance(item, Result)]))
     rows = []
     for item, opened in group:
         result = item if isinstance(item, Result) else next(results)
         if overlays is not None and not isinstance(item, Result):
             kind.draw(item, result, overlays / overlay_name(item.source, item.index))
+        if contours is not None and result.outlines:
+            write_outlines(contours / overlay_name(item.source, item.index).with_suffix(".json"), result)
         rows.append((result, opened))
     return rows

@@ -14,6 +14,7 @@ from aop_pose.core.keypoints import Prediction
 from aop_pose.core.measure import measure_in
 from aop_pose.core.region import AUTO, WHOLE, Region, Wanted, wanted_region
 from aop_pose.core.results import Result
+from aop_pose.core.turns import UPRIGHT, Turn
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.region import find_region
@@ -22,12 +23,20 @@ from aop_pose.inference.weights import AnyPredictor
 from aop_pose.stats.conformal import check_coverage
 from aop_pose.trust.gate import Gate, gather
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, Calibration, Intervals
-from aop_pose.trust.passes import MOST_LOOKS, TURNS, Passes, mean_look, turn, widen
+from aop_pose.trust.passes import MOST_LOOKS, TURNS, Passes, mean_look, sure_stance, turn, widen
 
 
 def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: bool = True) -> list[Passes]:
-    """Predictions on gray pictures (H, W) uint8, and where something is found those of a second pass."""
+    """Predictions on gray pictures (H, W) uint8, and where something is found those of a second pass.
+
+    A picture of which the network is sure that it is mirrored or turned is turned back and looked at again.
+    """
     first = predictor.find(pictures)
+    turns = [sure_turn(prediction) for prediction in first]
+    turned = [i for i, turn in enumerate(turns) if turn is not UPRIGHT]
+    pictures = [turn.undo(picture) for turn, picture in zip(turns, pictures, strict=True)]
+    for i, found in zip(turned, predictor.find([pictures[i] for i in turned]), strict=True):
+        first[i] = found
     again = [i for i, prediction in enumerate(first) if second and prediction.keypoints is not None]
     widened = [widen(pictures[i]) for i in again]
     seconds: dict[int, Prediction] = {}
@@ -38,8 +47,8 @@ def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: boo
             shifted = attrs.evolve(found.keypoints, coords=found.keypoints.coords - origin)
             seconds[i] = attrs.evolve(found, keypoints=shifted)
     return [
-        Passes(prediction, seconds.get(i), max(picture.shape))
-        for i, (prediction, picture) in enumerate(zip(first, pictures, strict=True))
+        Passes(prediction, seconds.get(i), max(picture.shape), turn)
+        for i, (prediction, picture, turn) in enumerate(zip(first, pictures, turns, strict=True))
     ]
 
 
@@ -81,16 +90,30 @@ class View:
     """The place of ``seen`` in a frame; None in a volume, which is measured whole, and where none is known."""
     reason: str = ""
     """Why nothing may be measured, or what a reader of the row should know."""
+    turn: Turn = UPRIGHT
+    """How the part was given: ``seen`` is turned back."""
+
+    def turned_back(self, turn: Turn) -> View:
+        """The same view of a part that was given turned."""
+        if turn is UPRIGHT or not isinstance(self.seen, Frame):
+            return self
+        told = "; ".join(filter(None, (self.reason, f"the picture is {turn.words}")))
+        return attrs.evolve(self, seen=self.seen.turned_back(turn), reason=told, turn=turn)
 
     def in_image(self, prediction: Prediction) -> Prediction:
         """A prediction on ``seen``, in pixels of the image as it was given."""
-        if self.region is None or self.seen is self.image or prediction.keypoints is None:
+        if self.region is None or self.seen is self.image or self.seen is None or prediction.keypoints is None:
             return prediction
-        moved = attrs.evolve(prediction.keypoints, coords=self.region.to_frame(prediction.keypoints.coords))
+        moved = attrs.evolve(prediction.keypoints, coords=self._to_image(prediction.keypoints.coords))
         outlines = prediction.outlines
         if outlines is not None:
-            outlines = {name: self.region.to_frame(contour) for name, contour in outlines.items()}
+            outlines = {name: self._to_image(contour) for name, contour in outlines.items()}
         return attrs.evolve(prediction, keypoints=moved, outlines=outlines)
+
+    def _to_image(self, points: np.ndarray) -> np.ndarray:
+        assert self.region is not None
+        shape = self.region.height, self.region.width
+        return self.region.to_frame(self.turn.points_back(points, shape))
 
 
 def the_one(results: Sequence[Result]) -> Result:
@@ -240,6 +263,7 @@ class Measurer:
 
     def _result(self, view: View, passes: Passes) -> Result:
         image, model = view.image, self.predictor.model_id
+        view = view.turned_back(passes.turn)
         prediction = view.in_image(passes.measured)
         keypoints = prediction.keypoints
         row: dict[str, Any] = {
@@ -249,6 +273,7 @@ class Measurer:
         if isinstance(image, Frame):
             row |= {"width": image.width, "height": image.height}
             row |= {"spacing": image.spacing, "time_s": image.time_s, "sop": image.sop}
+            row["mirrored"] = None if passes.first.turns is None else passes.turn.mirrored
         if view.seen is None or keypoints is None:
             return Result(status="abstained", reason=prediction.reason, **row)
         if reason := self._why_withheld(view, passes):
@@ -261,7 +286,7 @@ class Measurer:
             doubt = intervals.doubt(measurements, passes)
             measurements = intervals.add_to(measurements, passes)
         told = "; ".join(filter(None, (view.reason, prediction.reason, doubt)))
-        return Result(status="ok", reason=told, measurements=measurements, **row)
+        return Result(status="ok", reason=told, measurements=measurements, outlines=prediction.outlines, **row)
 
     def _why_withheld(self, view: View, passes: Passes) -> str:
         keypoints, seen = passes.measured.found, view.seen
@@ -271,6 +296,8 @@ class Measurer:
             return f"outside the {what}: {', '.join(outside)}; what cannot be seen is not measured"
         if self._gate is None or not self._judges or not keypoints.complete or not isinstance(seen, Frame):
             return ""
+        if passes.doubtful:
+            return "withheld: the picture may be mirrored or turned; turn it as it should stand and measure again"
         if passes.second is None or not passes.second.found.complete:
             return "withheld: disagreement between passes: nothing is found on a second look"
         return self._gate.judge(gather(seen.pixels, passes.first, passes.second)).reason

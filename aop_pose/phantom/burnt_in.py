@@ -1,8 +1,8 @@
 """Things that scanners and people leave on a frame: calipers, lines, text, traces, boxes; on real and made-up frames.
 
 Every kind takes gray pixels (H, W) uint8 and the points PS1, PS2, FH1 (3, 2) on them, or of anything else (n, 2), and
-gives a new picture; the points say where people draw, and one that is unknown or outside is no error. Lengths follow the
-picture's shorter side. What is drawn lies beside the true points: nobody may learn to read the answer from a drawn line.
+gives a new picture; the points say where people draw, and one that is unknown or outside is no error. Lengths follow
+the picture's shorter side. What is drawn lies beside the true points: nobody may learn to read the answer from a line.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _near(point: np.ndarray, pixels: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def _whole(place: np.ndarray) -> tuple[int, int]:
-    return int(round(float(place[0]))), int(round(float(place[1])))
+    return round(float(place[0])), round(float(place[1]))
 
 
 def _cross(picture: np.ndarray, place: np.ndarray, ink: int, rng: Rng) -> None:
@@ -135,7 +135,7 @@ def text(pixels: np.ndarray, points: np.ndarray, rng: Rng) -> np.ndarray:
     for _ in range(int(rng.integers(1, 4))):
         place = rng.uniform(0.02, 0.85, 2) * (width, height)
         for line in range(int(rng.integers(1, 4))):
-            _write(picture, str(rng.choice(_WORDS)), place + (0, line * _side(pixels) * 0.06), ink, rng)
+            _write(picture, str(rng.choice(_WORDS)), place + np.array([0, line * _side(pixels) * 0.06]), ink, rng)
     return picture
 
 
@@ -203,7 +203,8 @@ def guide(pixels: np.ndarray, points: np.ndarray, rng: Rng) -> np.ndarray:
     start = np.array([rng.choice([0.0, width - 1.0]), rng.uniform(0.1, 0.4) * height])
     end = np.array([width - 1 - start[0], rng.uniform(0.6, 1.0) * height])
     for shift in (0.0, rng.uniform(0.03, 0.06) * side):
-        _dotted(picture, start + (0, shift), end + (0, shift), ink, side / 50)
+        down = np.array([0, shift])
+        _dotted(picture, start + down, end + down, ink, side / 50)
     return picture
 
 

@@ -79,7 +79,8 @@ def photograph(pixels: np.ndarray, points: np.ndarray, rng: Rng) -> Looked:
     drawn = cv2.warpPerspective(pixels, moved, (width, height), borderValue=ground).astype(np.float32)
     x, y = np.arange(width, dtype=np.float32) / side, np.arange(height, dtype=np.float32)[:, None] / side
     turn, pitch = rng.uniform(0, np.pi), rng.uniform(60, 400)
-    slope_x, slope_y, weak, strong, loud = rng.uniform((-0.3, -0.3, 0.7, 0, 0), (0.3, 0.3, 1.0, 6, 5)).astype(np.float32)
+    strengths = rng.uniform((-0.3, -0.3, 0.7, 0, 0), (0.3, 0.3, 1.0, 6, 5)).astype(np.float32)
+    slope_x, slope_y, weak, strong, loud = strengths
     waves = np.array([pitch * np.cos(turn), pitch * np.sin(turn)], np.float32)
     drawn *= weak * (1 + slope_x * (x - 0.5) + slope_y * (y - 0.5))
     drawn += strong * np.sin(waves[0] * x + waves[1] * y)

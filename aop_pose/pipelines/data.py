@@ -105,7 +105,7 @@ def read_examples(frames: Sequence[Label]) -> list[Example]:
 
 
 def rings(mask: np.ndarray) -> np.ndarray:
-    """Outlines (2, ``RING``, 2) of symphysis and head in a mask (H, W) of 0, 1, 2; NaN where a structure is not there."""
+    """Outlines (2, ``RING``, 2) of symphysis and head in a mask (H, W) of 0, 1, 2; NaN where one is not there."""
     found = np.full((len(CLASSES), RING, 2), np.nan)
     for number in range(len(CLASSES)):
         contour = largest_contour(mask == number + 1)
@@ -188,8 +188,9 @@ def points_of(example: Example) -> np.ndarray:
 class FrameDataset(Dataset):
     """(gray (1, S, S) float32 in [0, 1], points (n, 2) float32 in its pixels, index) of each example.
 
-    ``rows`` gives the points of an example; all that moves with the picture may stand behind them. With ``epoch`` the frames are augmented, and every draw follows from (seed, epoch, index) alone: not from the order,
-    the number of workers, or what was drawn before.
+    ``rows`` gives the points of an example; all that moves with the picture may stand behind them. With ``epoch`` the
+    frames are augmented, and every draw follows from (seed, epoch, index) alone: not from the order, the number of
+    workers, or what was drawn before.
     """
 
     def __init__(

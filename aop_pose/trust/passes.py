@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints, Prediction
+from aop_pose.core.turns import TURNS, UPRIGHT, Turn
 
 MARGINS = (0.02, 0.10, 0.10, 0.02)
 """Black added above, below, to the left and to the right in the second pass, as shares of the longer side.
@@ -23,9 +24,28 @@ TURNS = (
 MOST_LOOKS = 2 + len(TURNS)
 
 
+SURE = 0.95
+"""Probability from which a picture is taken to be mirrored or turned, and turned back."""
+LIKELY = 0.5
+"""Probability of standing as it should, below which a picture that is not turned back is doubtful."""
+
+
+def sure_turn(prediction: Prediction) -> Turn:
+    """How a picture stands, where the network tells and is sure; else as it should."""
+    if prediction.turns is None:
+        return UPRIGHT
+    best = int(np.argmax(prediction.turns))
+    return TURNS[best] if prediction.turns[best] >= SURE else UPRIGHT
+
+
+def upright(turns: np.ndarray) -> float:
+    """Of the probabilities of a prediction, that of standing as it should."""
+    return float(turns[TURNS.index(UPRIGHT)])
+
+
 @attrs.frozen(eq=False)
 class Passes:
-    """All predictions on one picture, in its pixels."""
+    """All predictions on one picture, in its pixels as it should stand."""
 
     first: Prediction
     second: Prediction | None
@@ -34,6 +54,8 @@ class Passes:
     """The longer side of the picture in pixels."""
     field: float | None = None
     """The longer side of the picture in millimetres; None = not known."""
+    turn: Turn = UPRIGHT
+    """How the picture was given, where the network is sure."""
     measured: Prediction = attrs.field()
     """The prediction that numbers are taken from: the first, or the mean of several looks (``mean_look``)."""
 
@@ -45,6 +67,12 @@ class Passes:
     def points(self) -> np.ndarray:
         """(points, 2) of the first pass in shares of the longer side; ValueError where nothing was found."""
         return self.first.found.coords / self.side
+
+    @property
+    def doubtful(self) -> bool:
+        """True where the network does not think that the picture, turned back, stands as it should."""
+        looks = [self.first] if self.turn is UPRIGHT or self.second is None else [self.first, self.second]
+        return any(look.turns is not None and upright(look.turns) < LIKELY for look in looks)
 
     @property
     def points_again(self) -> np.ndarray | None:

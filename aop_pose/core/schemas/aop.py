@@ -23,8 +23,12 @@ AOP = Schema(
                 ("Human readers, sagittal", "Frick 2020", 0.74),
             ),
         ),
-        Quantity("hsd", "px", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),
-        Quantity("hsd", "mm", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True),
+        Quantity(
+            "hsd", "px", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True, interval="hsd_px"
+        ),
+        Quantity(
+            "hsd", "mm", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True, interval="hsd_mm"
+        ),
     ),
     further=(*REGION, "mirrored", "hsd_px_low", "hsd_px_high", "hsd_mm_low", "hsd_mm_high", *ORIGIN),
 )  # fmt: skip

@@ -150,7 +150,9 @@ class UnetConfig(FrameConfig):
             raise ValueError(f"region {self.region} does not belong to points {self.points}")
         wanted = self.outlines or self.turned or self.axis_weight or self.burnt_in or self.looks or self.cut
         if wanted and (self.points != "aop" or self.head != "heatmap"):
-            raise ValueError("outlines, turned, axis_weight, burnt_in, looks and cut go with points aop and head heatmap")
+            raise ValueError(
+                "outlines, turned, axis_weight, burnt_in, looks and cut go with points aop and head heatmap"
+            )
         if self.axis_weight and self.activation != "softmax":
             raise ValueError("axis_weight goes with activation softmax")
         if self.turned and (self.flip or self.flip_vertical):

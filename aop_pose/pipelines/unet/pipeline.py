@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import CLASSES, Label
+from aop_pose.formats.label import Label
 from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.pipeline import LabelledOptions, LightningPipeline, Stage, StageData, UnlabelledOptions
@@ -86,5 +86,5 @@ class Unet(LightningPipeline):
         return Contract(
             name=name, schema=settings.points, head=settings.head, image_size=settings.image_size,
             threshold=settings.threshold, decode=rule, training_run=run,
-            outlines=CLASSES if settings.outlines else (), turns=bool(settings.turned),
+            outlines=("PS", "FH") if settings.outlines else (), turns=bool(settings.turned),
         )  # fmt: skip

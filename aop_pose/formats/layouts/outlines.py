@@ -1,0 +1,118 @@
+"""Outlines of a run of ``predict --outlines``: a JSON file a measured frame, written, and read again as masks.
+
+``outlines/NAME.json`` holds ``source``, ``index``, ``width``, ``height``, the closed contours ``PS`` and ``FH`` as
+``[x, y]`` in pixels of the frame, the ``ellipse`` of the head (ends of its axes) and ``head_direction_deg``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cv2
+import numpy as np
+
+from aop_pose.core.results import Result
+from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.format import Format, Reading
+from aop_pose.formats.label import CLASSES, Label, Mask, Skipped
+from aop_pose.geometry import ellipse_axes, head_direction
+from aop_pose.io import folders
+from aop_pose.io.files import replacing
+
+_AXES = ("OFD1", "OFD2", "BPD1", "BPD2")
+
+
+def write_outlines(path: Path, result: Result) -> None:
+    """Write the outlines of a measured frame; the file appears when it is complete. What does not exist is left out."""
+    assert result.outlines is not None
+    assert result.keypoints is not None
+    said: dict[str, Any] = {
+        "source": result.source, "index": result.index, "width": result.width, "height": result.height,
+        **{name: np.round(contour, 3).tolist() for name, contour in result.outlines.items()},
+    }  # fmt: skip
+    head = result.outlines.get("FH")
+    if head is not None:
+        axes = np.stack(ellipse_axes(head))
+        if np.isfinite(axes).all():
+            said["ellipse"] = {name: np.round(end, 3).tolist() for name, end in zip(_AXES, axes, strict=True)}
+        direction = head_direction(result.keypoints["PS1"], result.keypoints["PS2"], head)
+        if np.isfinite(direction):
+            said["head_direction_deg"] = round(direction, 3)
+    with replacing(path) as part:
+        part.write_text(json.dumps(said) + "\n", encoding="utf-8")
+
+
+@attrs.frozen(eq=False)
+class DrawnMask(Mask):
+    """A mask that is drawn from the contours in a JSON file."""
+
+    def read(self) -> np.ndarray:
+        """uint8 (H, W) of 0, 1, 2, the symphysis over the head; UnreadableError where the file is none of ours."""
+        said = read_outlines(self.path)
+        drawn = np.zeros((said["height"], said["width"]), np.uint8)
+        for number in reversed(range(len(CLASSES))):
+            if CLASSES[number] in said:
+                ring = np.rint(np.array(said[CLASSES[number]])).astype(np.int32)
+                cv2.fillPoly(drawn, [ring], number + 1)
+        return drawn
+
+
+def read_outlines(path: Path) -> dict[str, Any]:
+    """All that a file says; UnreadableError where it is none of ours."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        sizes = [said["width"], said["height"]]
+        shapes = [np.array(said[name], np.float64).shape for name in CLASSES if name in said]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UnreadableError(
+            f"{path}: expected outlines of aop-pose predict, found none ({type(error).__name__})"
+        ) from None
+    whole = all(isinstance(size, int) and 0 < size < 2**15 for size in sizes)
+    if not whole or not all(len(shape) == 2 and shape[1] == 2 and shape[0] for shape in shapes):
+        raise UnreadableError(f"{path}: expected width, height and contours of [x, y], found something else")
+    return dict(said)
+
+
+class Outlines(Format):
+    """The outlines of a results folder, as masks of its frames."""
+
+    name = "outlines"
+    kind = "masks"
+    looks_for = "results.csv and outlines/"
+
+    def fits(self, source: Path) -> bool:
+        """True for the folder of a run that wrote outlines."""
+        return (source / folders.TABLE).is_file() and (source / folders.OUTLINES).is_dir()
+
+    def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
+        """A mask for each file of ``outlines/``; its frame lies below ``--data`` or where the run found it."""
+        places = [how.data] if how.data is not None else [Path(one) for one in folders.sources_of_run(source)]
+        if not (source / folders.OUTLINES).is_dir():
+            raise UsageError(f"{source}: expected {self.looks_for}, found none")
+        for path in sorted((source / folders.OUTLINES).rglob("*.json")):
+            try:
+                said = read_outlines(path)
+            except UnreadableError as error:
+                yield Skipped(path.name, str(error))
+                continue
+            name, index = str(said.get("source", "")), int(said.get("index", 0))
+            frame = _frame(places, name)
+            if frame is None:
+                yield Skipped(name, "its frame is not where the run found it; say where with --data")
+            else:
+                yield Label(name, frame, mask=DrawnMask(path), index=index)
+
+
+def _frame(places: Sequence[Path], name: str) -> Path | None:
+    for place in places:
+        found = place if place.is_file() and place.name == name else place / name
+        if found.is_file():
+            return found
+    return None
+
+
+OUTLINES = Outlines()
