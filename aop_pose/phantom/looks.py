@@ -90,8 +90,9 @@ def photograph(pixels: np.ndarray, points: np.ndarray, rng: Rng) -> Looked:
         stroke = np.cumsum(rng.normal(0, 0.04, (8, 2)), axis=0) * side + rng.uniform(0.1, 0.9, 2) * (width, height)
         ink, thick = int(rng.choice([20, 90, 245])), max(1, round(side * rng.uniform(0.004, 0.012)))
         cv2.polylines(picture, [np.round(stroke).astype(np.int32)], False, ink, thick, cv2.LINE_AA)
-    finite = np.asarray(points, np.float64).reshape(1, -1, 2)
-    return picture, cv2.perspectiveTransform(finite, moved)[0] if finite.size else points
+    # OpenCV's own function takes an unknown point for 0.
+    places = np.column_stack([points, np.ones(len(points))]) @ moved.T
+    return picture, places[:, :2] / places[:, 2:]
 
 
 _DARK = 10.0

@@ -169,3 +169,32 @@ def test_real_heads_are_plausible(shared_data):
     names = [f"{axis}_{end}_{along}" for axis in ("ofd", "bpd") for end in (1, 2) for along in "xy"]
     points = np.array([[float(row[name]) for name in names] for row in rows]).reshape(-1, 4, 2)
     assert not any(map(geometry.implausible_axes, points))
+
+
+# --- the direction of the head ---
+
+
+def ellipse_at(centre, long, short, degrees):
+    turn = np.radians(degrees)
+    steps = np.linspace(0, 2 * np.pi, 120, endpoint=False)[:, None]
+    along, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    return np.array(centre) + long * np.cos(steps) * along + short * np.sin(steps) * across
+
+
+@pytest.mark.parametrize("degrees", [-60, -20, 0, 35, 80])
+def test_head_direction_is_the_angle_between_the_long_axes(degrees):
+    """A level symphysis above the head: an axis that rises to the right, towards the mother's front, counts above 0."""
+    head = ellipse_at((150, 150), 80, 60, -degrees)
+    assert geometry.head_direction((140, 40), (60, 40), head) == pytest.approx(degrees, abs=0.1)
+    mirrored = head * [-1, 1]
+    assert geometry.head_direction((-140, 40), (-60, 40), mirrored) == pytest.approx(degrees, abs=0.1)
+    turned = head[:, ::-1] * [1, -1]
+    assert geometry.head_direction((40, -140), (40, -60), turned) == pytest.approx(degrees, abs=0.1)
+
+
+def test_a_head_without_a_longest_axis_or_that_is_no_ellipse_has_no_direction():
+    assert np.isnan(geometry.head_direction((140, 40), (60, 40), ellipse_at((150, 150), 80, 78, 0)))
+    star = ellipse_at((150, 150), 80, 60, 0)
+    star[::2] = 150 + (star[::2] - 150) * 0.3
+    assert np.isnan(geometry.head_direction((140, 40), (60, 40), star))
+    assert np.isnan(geometry.head_direction((60, 40), (60, 40), ellipse_at((150, 150), 80, 60, 0)))

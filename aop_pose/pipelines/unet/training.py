@@ -206,23 +206,24 @@ class LandmarkTraining(UnetTraining, PointTraining):
         if config.head == "coordinates":
             shares = (points + 0.5) / config.image_size
             return least_over_swaps(coordinate_error, raw, shares, self.pairs, seen)
-        loss = torch.zeros((), device=raw.device)
+        loss, taught = torch.zeros((), device=raw.device), torch.ones_like(seen[:, 0])
         if config.turned:
             turns = turn_of(rows[:, -AXES:])
             loss = loss + config.turn_weight * functional.cross_entropy(raw[:, -len(TURNS) :, 0, 0], turns)
             # Of a frame that stands otherwise only that is learned.
-            seen = seen * (turns == TURNS.index(UPRIGHT)).float()[:, None]
-        loss = loss + self._loss_of_points(raw, points, seen)
+            taught = (turns == TURNS.index(UPRIGHT)).float()
+        loss = loss + self._loss_of_points(raw, points, seen * taught[:, None], taught)
         if config.outlines:
             rings = rows[:, points.shape[1] :][:, : len(CLASSES) * RING].unflatten(1, (len(CLASSES), RING))
             shares = inside_rings(rings, config.image_size, config.map_stride)
-            drawn = torch.isfinite(rings).all(dim=(2, 3)).float()
-            if config.turned:
-                drawn = drawn * (turns == TURNS.index(UPRIGHT)).float()[:, None]
+            drawn = torch.isfinite(rings).all(dim=(2, 3)).float() * taught[:, None]
             loss = loss + config.outline_weight * outline_error(raw[:, outline_maps(config)], shares, drawn)
         return loss
 
-    def _loss_of_points(self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    def _loss_of_points(
+        self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor, taught: torch.Tensor
+    ) -> torch.Tensor:
+        """``seen`` (B, n) is 0 for a point outside the input, ``taught`` (B,) for a frame that stands otherwise."""
         config = self.config
         places = (points + 0.5) / config.map_stride - 0.5
         targets = encode(places, config.map_size, config.sigma)
@@ -231,7 +232,7 @@ class LandmarkTraining(UnetTraining, PointTraining):
         if config.loss == "mse":
             maps = torch.sigmoid(maps) if config.activation == "sigmoid" else maps
             # A point that augmentation moved out of the picture has an empty map, which is right to learn.
-            loss = least_over_swaps(squared_error, maps, targets, self.pairs, torch.ones_like(seen))
+            loss = least_over_swaps(squared_error, maps, targets, self.pairs, taught[:, None].expand_as(seen))
         else:
             loss = least_over_swaps(cross_entropy, maps, targets, self.pairs, seen)
         for weight, error in (
@@ -242,7 +243,9 @@ class LandmarkTraining(UnetTraining, PointTraining):
                 loss = loss + weight * error(maps, places, seen)
         if config.region != "none":
             region = region_of(places, config.map_size, config.region)
-            loss = loss + config.region_weight * functional.binary_cross_entropy_with_logits(raw[:, count], region)
+            weights = taught[:, None, None].expand_as(region)
+            off = functional.binary_cross_entropy_with_logits(raw[:, count], region, weights)
+            loss = loss + config.region_weight * off
         return loss
 
 
