@@ -34,7 +34,8 @@ def convert(
         typer.Option(
             "--from",
             help="One of the formats of --to, or a data set's own layout: psfhs, fh-ps-aop, iugc2024, "
-            "iugc2025, jnu-ifm, hc18, fetal-mri. Default: found by what the folder holds.",
+            "iugc2025, jnu-ifm, hc18, fetal-mri; or outlines, of predict --outlines. Default: found by what the folder "
+            "holds.",
         ),
     ] = "",
     val: Annotated[

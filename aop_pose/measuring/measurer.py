@@ -91,7 +91,7 @@ class View:
     reason: str = ""
     """Why nothing may be measured, or what a reader of the row should know."""
     turn: Turn = UPRIGHT
-    """How the part was given: ``seen`` is turned back."""
+    """The way the part was given; ``seen`` is turned back."""
 
     def turned_back(self, turn: Turn) -> View:
         """The same view of a part that was given turned."""

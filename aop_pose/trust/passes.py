@@ -31,7 +31,7 @@ LIKELY = 0.5
 
 
 def sure_turn(prediction: Prediction) -> Turn:
-    """How a picture stands, where the network tells and is sure; else as it should."""
+    """The way a picture stands where the network tells and is sure; else as it should."""
     if prediction.turns is None:
         return UPRIGHT
     best = int(np.argmax(prediction.turns))
@@ -55,7 +55,7 @@ class Passes:
     field: float | None = None
     """The longer side of the picture in millimetres; None = not known."""
     turn: Turn = UPRIGHT
-    """How the picture was given, where the network is sure."""
+    """The way the picture was given, where the network is sure."""
     measured: Prediction = attrs.field()
     """The prediction that numbers are taken from: the first, or the mean of several looks (``mean_look``)."""
 
