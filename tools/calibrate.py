@@ -118,7 +118,9 @@ def shown(share: Estimate) -> str:
 def report(frames: Frames, quantity: Quantity, difficulty: str, coverage: float) -> tuple[list[str], Scores]:
     """Lines of Markdown, and what is stored with the most important of them."""
     own, errors = errors_of(frames.own, quantity, difficulty)
-    others = [errors_of(one, quantity, difficulty)[1] for one in frames.others]
+    # A network without outlines says nothing of what needs them.
+    told = [one for one in frames.others if quantity.column in one.predicted]
+    others = [errors_of(one, quantity, difficulty)[1] for one in told]
     pool = joined([errors, *others])
     scores = scores_of(pool, difficulty, "side" if quantity.unit == "px" else "")
     crossed = stated(own, errors, quantity, cross_conformal_radii(errors, coverage, others))
@@ -205,7 +207,7 @@ def run(given: argparse.Namespace) -> None:
             "population are not, and for them nothing is promised.\n"
         )
         quantities[looks] = {}
-        for quantity in calibrated(predictor.schema):
+        for quantity in calibrated(predictor):
             if np.isfinite(own.residuals(quantity)).any():
                 difficulty = given.difficulty if given.difficulty and quantity.unit == "deg" else FIXED[quantity.unit]
                 lines, scores = report(frames, quantity, difficulty, given.coverage)

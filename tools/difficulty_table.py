@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> None:
     for network, labels in given.on:
         predictor = load(network, threads=1)
         parts.append(measure_all(predictor, Path(labels), given.data, given.group_regex))
-    angle = main_quantity(calibrated(predictor.schema))
+    angle = main_quantity(calibrated(predictor))
     assert angle is not None
     names = [name for name in parts[0].difficulties if all(np.isfinite(one.difficulties[name]).any() for one in parts)]
     parts = [one.of(np.isfinite(np.stack([one.difficulties[name] for name in names])).all(axis=0)) for one in parts]

@@ -18,7 +18,7 @@ from lib.measured import calibrated, measure_all
 
 def run(given: argparse.Namespace) -> None:
     predictor = load(given.artefact, threads=1)
-    quantity = main_quantity(calibrated(predictor.schema))
+    quantity = main_quantity(calibrated(predictor))
     assert quantity is not None
     print(f"| looks | n | {quantity.title} mean absolute error | median | 90th percentile | 95th | seconds |")
     print("| ---: | ---: | --- | ---: | --- | ---: | ---: |")

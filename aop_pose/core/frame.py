@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from aop_pose import geometry
 from aop_pose.core.region import Region
-from aop_pose.core.turns import Turn
+from aop_pose.core.stances import Stance
 
 MIN_SIDE = 32
 """Pixels; below it three points cannot be told apart."""
@@ -114,13 +114,13 @@ class Frame:
         row, column = self.spacing or (math.nan, math.nan)
         return np.asarray(points, np.float64) * (column, row)
 
-    def turned_back(self, turn: Turn) -> Frame:
+    def turned_back(self, stance: Stance) -> Frame:
         """The same frame as it should stand, given how it stands."""
         row, column = self.spacing or (math.nan, math.nan)
         spacing, aspect = self.spacing, self.aspect
-        if turn.quarters % 2:
+        if stance.quarters % 2:
             spacing, aspect = spacing and (column, row), aspect and 1 / aspect
-        return attrs.evolve(self, pixels=turn.undo(self.pixels), spacing=spacing, aspect=aspect, region=None)
+        return attrs.evolve(self, pixels=stance.undo(self.pixels), spacing=spacing, aspect=aspect, region=None)
 
     def cut_to(self, region: Region) -> Frame:
         """The part of it that a region shows, as a frame of its own; itself where that is all of it."""

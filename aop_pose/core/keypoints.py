@@ -74,8 +74,8 @@ class Prediction:
     """(points,) width of each point's map (``inference.decode.spreads``); None for a head without maps."""
     outlines: Mapping[str, np.ndarray] | None = None
     """Structure (``PS``, ``FH``) -> closed contour (m, 2) in pixels of the original; None for a head without any."""
-    turns: np.ndarray | None = None
-    """(8,) probabilities that the picture stands in each way of ``core.turns.TURNS``; None where nobody asked."""
+    stances: np.ndarray | None = None
+    """(8,) probabilities that the picture stands in each way of ``core.stances.STANCES``; None where nobody asked."""
 
     @property
     def found(self) -> Keypoints:

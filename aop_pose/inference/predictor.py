@@ -19,7 +19,7 @@ from typing_extensions import Self
 from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.core.schema import SCHEMAS, Schema
-from aop_pose.core.turns import TURNS
+from aop_pose.core.stances import STANCES
 from aop_pose.errors import UsageError
 from aop_pose.geometry import largest_contour
 from aop_pose.inference.decode import RULES, decode_pose, read_maps, spreads
@@ -79,7 +79,7 @@ class Contract(AnyContract):
 
     ``pose``: (B, 5 + 2 n, anchors): box centre, size, score, points, in pixels of the input.
     ``heatmap``: (B, n, h, h): a map a point, whose peak is 1 where the network is as sure as it was taught to be; then
-    the maps of ``outlines`` and ``turns``.
+    the maps of ``outlines`` and ``stances``.
     ``coordinates``: (B, n, 2): x, y of the points in pixels of the input, and nothing that could be a score.
     """
     image_size: int = Field(gt=0, le=4096)
@@ -92,8 +92,8 @@ class Contract(AnyContract):
     """One of ``DECODE_RULES`` of the head: see ``decode_pose`` and ``decode`` of ``inference.decode``."""
     outlines: tuple[Literal["PS", "FH"], ...] = ()
     """Head ``heatmap``: structures whose maps follow those of the points, each pixel the probability to be inside."""
-    turns: bool = False
-    """Head ``heatmap``: eight last maps, each everywhere the probability that the picture stands so: ``TURNS``."""
+    stances: bool = False
+    """Head ``heatmap``: eight last maps, each everywhere the probability that the picture stands so: ``STANCES``."""
     training_run: dict[str, Any]
     calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""
@@ -106,14 +106,14 @@ class Contract(AnyContract):
         rules = DECODE_RULES[self.head]
         if self.decode not in rules:
             raise ValueError(f"decode: expected one of {', '.join(rules)} for head {self.head}, found {self.decode!r}")
-        if (self.outlines or self.turns) and self.head != "heatmap":
-            raise ValueError(f"outlines, turns: expected the head heatmap, found {self.head}")
+        if (self.outlines or self.stances) and self.head != "heatmap":
+            raise ValueError(f"outlines, stances: expected the head heatmap, found {self.head}")
         return self
 
     @property
     def maps(self) -> int:
-        """Maps of a ``heatmap`` head: of the points, the outlines and the turns."""
-        return len(self.schema_of_points.points) + len(self.outlines) + (len(TURNS) if self.turns else 0)
+        """Maps of a ``heatmap`` head: of the points, the outlines and the stances."""
+        return len(self.schema_of_points.points) + len(self.outlines) + (len(STANCES) if self.stances else 0)
 
 
 class Network(Protocol):
@@ -162,14 +162,14 @@ class Predictor:
         contract = self.contract
         points, scores = read_output(raw.output, contract)
         score = float(scores.min())
-        turns = raw.output[-len(TURNS) :].mean(axis=(1, 2)) if contract.turns else None
+        stances = raw.output[-len(STANCES) :].mean(axis=(1, 2)) if contract.stances else None
         if not score >= contract.threshold:
             reason = f"no anatomy found (best score {score:.3f}, needed {contract.threshold:g})"
-            return Prediction(None, score, reason, turns=turns)
+            return Prediction(None, score, reason, stances=stances)
         spread = spreads(raw.output[: len(points)]) if contract.head == "heatmap" else None
         outlines = read_outlines(raw, contract) if contract.outlines else None
         found = Keypoints(self.schema, raw.box.backward(points), scores)
-        return Prediction(found, score, spread=spread, outlines=outlines, turns=turns)
+        return Prediction(found, score, spread=spread, outlines=outlines, stances=stances)
 
 
 def read_outlines(raw: RawOutput, contract: Contract) -> dict[str, np.ndarray]:

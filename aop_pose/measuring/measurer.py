@@ -14,7 +14,7 @@ from aop_pose.core.keypoints import Prediction
 from aop_pose.core.measure import measure_in
 from aop_pose.core.region import AUTO, WHOLE, Region, Wanted, wanted_region
 from aop_pose.core.results import Result
-from aop_pose.core.turns import UPRIGHT, Turn
+from aop_pose.core.stances import UPRIGHT, Stance
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.region import find_region
@@ -32,9 +32,9 @@ def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: boo
     A picture of which the network is sure that it is mirrored or turned is turned back and looked at again.
     """
     first = predictor.find(pictures)
-    turns = [sure_turn(prediction) for prediction in first]
-    turned = [i for i, turn in enumerate(turns) if turn is not UPRIGHT]
-    pictures = [turn.undo(picture) for turn, picture in zip(turns, pictures, strict=True)]
+    stances = [sure_stance(prediction) for prediction in first]
+    turned = [i for i, stance in enumerate(stances) if stance is not UPRIGHT]
+    pictures = [stance.undo(picture) for stance, picture in zip(stances, pictures, strict=True)]
     for i, found in zip(turned, predictor.find([pictures[i] for i in turned]), strict=True):
         first[i] = found
     again = [i for i, prediction in enumerate(first) if second and prediction.keypoints is not None]
@@ -47,8 +47,8 @@ def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: boo
             shifted = attrs.evolve(found.keypoints, coords=found.keypoints.coords - origin)
             seconds[i] = attrs.evolve(found, keypoints=shifted)
     return [
-        Passes(prediction, seconds.get(i), max(picture.shape), turn)
-        for i, (prediction, picture, turn) in enumerate(zip(first, pictures, turns, strict=True))
+        Passes(prediction, seconds.get(i), max(picture.shape), stance=stance)
+        for i, (prediction, picture, stance) in enumerate(zip(first, pictures, stances, strict=True))
     ]
 
 
@@ -58,6 +58,7 @@ def looks_at(predictor: Predictor, pictures: Sequence[np.ndarray], looks: int, s
     The first two looks are those of ``two_passes``, each further one sees the picture turned (``trust.passes.TURNS``).
     """
     passes = two_passes(predictor, pictures, second or looks > 1)
+    pictures = [one.stance.undo(picture) for one, picture in zip(passes, pictures, strict=True)]
     found = [i for i, one in enumerate(passes) if one.first.keypoints is not None]
     seen = {i: [passes[i].first] for i in found}
     for i in found if looks > 1 else ():
@@ -90,15 +91,15 @@ class View:
     """The place of ``seen`` in a frame; None in a volume, which is measured whole, and where none is known."""
     reason: str = ""
     """Why nothing may be measured, or what a reader of the row should know."""
-    turn: Turn = UPRIGHT
+    stance: Stance = UPRIGHT
     """The way the part was given; ``seen`` is turned back."""
 
-    def turned_back(self, turn: Turn) -> View:
+    def turned_back(self, stance: Stance) -> View:
         """The same view of a part that was given turned."""
-        if turn is UPRIGHT or not isinstance(self.seen, Frame):
+        if stance is UPRIGHT or not isinstance(self.seen, Frame):
             return self
-        told = "; ".join(filter(None, (self.reason, f"the picture is {turn.words}")))
-        return attrs.evolve(self, seen=self.seen.turned_back(turn), reason=told, turn=turn)
+        told = "; ".join(filter(None, (self.reason, f"the picture is {stance.words}")))
+        return attrs.evolve(self, seen=self.seen.turned_back(stance), reason=told, stance=stance)
 
     def in_image(self, prediction: Prediction) -> Prediction:
         """A prediction on ``seen``, in pixels of the image as it was given."""
@@ -113,7 +114,7 @@ class View:
     def _to_image(self, points: np.ndarray) -> np.ndarray:
         assert self.region is not None
         shape = self.region.height, self.region.width
-        return self.region.to_frame(self.turn.points_back(points, shape))
+        return self.region.to_frame(self.stance.points_back(points, shape))
 
 
 def the_one(results: Sequence[Result]) -> Result:
@@ -263,7 +264,7 @@ class Measurer:
 
     def _result(self, view: View, passes: Passes) -> Result:
         image, model = view.image, self.predictor.model_id
-        view = view.turned_back(passes.turn)
+        view = view.turned_back(passes.stance)
         prediction = view.in_image(passes.measured)
         keypoints = prediction.keypoints
         row: dict[str, Any] = {
@@ -273,7 +274,7 @@ class Measurer:
         if isinstance(image, Frame):
             row |= {"width": image.width, "height": image.height}
             row |= {"spacing": image.spacing, "time_s": image.time_s, "sop": image.sop}
-            row["mirrored"] = None if passes.first.turns is None else passes.turn.mirrored
+            row["mirrored"] = None if passes.first.stances is None else passes.stance.mirrored
         if view.seen is None or keypoints is None:
             return Result(status="abstained", reason=prediction.reason, **row)
         if reason := self._why_withheld(view, passes):

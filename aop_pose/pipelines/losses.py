@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from aop_pose.core.turns import TURNS
+from aop_pose.core.stances import STANCES
 from aop_pose.geometry import aop_gradient
 
 HUBER = 6.0
@@ -127,13 +127,13 @@ def inside_rings(rings: torch.Tensor, size: int, stride: int) -> torch.Tensor:
     return functional.avg_pool2d(torch.from_numpy(drawn).float(), stride).to(rings.device)
 
 
-def turn_of(axes: torch.Tensor) -> torch.Tensor:
-    """Index into ``TURNS`` (B,) of a picture in which its origin and two places, right and down of it, lie at ``axes``.
+def stance_of(axes: torch.Tensor) -> torch.Tensor:
+    """Index into ``STANCES`` (B,) of pictures whose middle and the places right and down of it lie at ``axes``.
 
-    (B, 3, 2) in pixels; the nearest of the eight turns.
+    (B, 3, 2) in pixels; the nearest of the eight.
     """
     measured = (axes[:, 1:] - axes[:, :1]).transpose(1, 2)
-    linear = torch.from_numpy(np.stack([turn.linear for turn in TURNS])).to(measured)
+    linear = torch.from_numpy(np.stack([stance.linear for stance in STANCES])).to(measured)
     return torch.einsum("kij,bij->bk", linear, measured).argmax(dim=1)
 
 

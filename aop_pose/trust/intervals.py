@@ -200,7 +200,8 @@ class Intervals:
     def add_to(self, measurements: Mapping[str, Measurement], passes: Passes) -> dict[str, Measurement]:
         """The same measurements, each with its interval where one is calibrated.
 
-        A length has one interval: where it is known in millimetres, that in pixels is the same.
+        A length has one interval: where it is known in millimetres, that in pixels is the same; where it is calibrated
+        in pixels alone, that in millimetres is.
         """
         found = {name: self._interval(one, passes) for name, one in measurements.items()}
         for name, one in measurements.items():
@@ -208,6 +209,11 @@ class Intervals:
             in_mm = None if one.unit != "px" or twin is None else found[twin.name]
             if twin is not None and in_mm is not None:
                 found[name] = in_mm[0] * one.value / twin.value, in_mm[1] * one.value / twin.value
+            elif twin is not None and one.unit == "px" and one.value > 0:
+                # A length of 0 does not say how large a pixel is.
+                in_px = found[name]
+                scale = twin.value / one.value
+                found[twin.name] = in_px and (in_px[0] * scale, in_px[1] * scale)
         return {name: attrs.evolve(one, interval=found[name]) for name, one in measurements.items()}
 
     def doubt(self, measurements: Mapping[str, Measurement], passes: Passes) -> str:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from aop_pose.core.keypoints import Keypoints, Prediction
-from aop_pose.core.turns import TURNS, UPRIGHT, Turn
+from aop_pose.core.stances import STANCES, UPRIGHT, Stance
 
 MARGINS = (0.02, 0.10, 0.10, 0.02)
 """Black added above, below, to the left and to the right in the second pass, as shares of the longer side.
@@ -30,17 +30,17 @@ LIKELY = 0.5
 """Probability of standing as it should, below which a picture that is not turned back is doubtful."""
 
 
-def sure_turn(prediction: Prediction) -> Turn:
+def sure_stance(prediction: Prediction) -> Stance:
     """The way a picture stands where the network tells and is sure; else as it should."""
-    if prediction.turns is None:
+    if prediction.stances is None:
         return UPRIGHT
-    best = int(np.argmax(prediction.turns))
-    return TURNS[best] if prediction.turns[best] >= SURE else UPRIGHT
+    best = int(np.argmax(prediction.stances))
+    return STANCES[best] if prediction.stances[best] >= SURE else UPRIGHT
 
 
-def upright(turns: np.ndarray) -> float:
+def upright(stances: np.ndarray) -> float:
     """Of the probabilities of a prediction, that of standing as it should."""
-    return float(turns[TURNS.index(UPRIGHT)])
+    return float(stances[STANCES.index(UPRIGHT)])
 
 
 @attrs.frozen(eq=False)
@@ -54,7 +54,7 @@ class Passes:
     """The longer side of the picture in pixels."""
     field: float | None = None
     """The longer side of the picture in millimetres; None = not known."""
-    turn: Turn = UPRIGHT
+    stance: Stance = UPRIGHT
     """The way the picture was given, where the network is sure."""
     measured: Prediction = attrs.field()
     """The prediction that numbers are taken from: the first, or the mean of several looks (``mean_look``)."""
@@ -71,8 +71,8 @@ class Passes:
     @property
     def doubtful(self) -> bool:
         """True where the network does not think that the picture, turned back, stands as it should."""
-        looks = [self.first] if self.turn is UPRIGHT or self.second is None else [self.first, self.second]
-        return any(look.turns is not None and upright(look.turns) < LIKELY for look in looks)
+        looks = [self.first] if self.stance is UPRIGHT or self.second is None else [self.first, self.second]
+        return any(look.stances is not None and upright(look.stances) < LIKELY for look in looks)
 
     @property
     def points_again(self) -> np.ndarray | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aop_pose.cli.main import run
-from aop_pose.core.turns import TURNS
+from aop_pose.core.stances import STANCES
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
 from aop_pose.inference.predictor import Predictor
@@ -33,14 +33,14 @@ def model(turns: bool = True, outlines: tuple[str, ...] = ("PS", "FH"), sure: fl
         for gray in inputs[:, 0]:
             parts = [points.astype(np.float32), SHOWN[: len(outlines)]]
             if turns:
-                bright = [turn.undo((gray * 255).astype(np.uint8))[MARK] for turn in TURNS]
-                shares = np.full(len(TURNS), (1 - sure) / 7, np.float32)
+                bright = [stance.undo((gray * 255).astype(np.uint8))[MARK] for stance in STANCES]
+                shares = np.full(len(STANCES), (1 - sure) / 7, np.float32)
                 shares[int(np.argmax(bright))] = sure
-                parts.append(np.broadcast_to(shares[:, None, None], (len(TURNS), 64, 64)))
+                parts.append(np.broadcast_to(shares[:, None, None], (len(STANCES), 64, 64)))
             answers.append(np.concatenate(parts))
         return np.stack(answers)
 
-    promised = contract(head="heatmap", decode="subpixel", outlines=outlines, turns=turns)
+    promised = contract(head="heatmap", decode="subpixel", outlines=outlines, stances=turns)
     return Predictor(promised, network, "fake@1")
 
 
@@ -56,7 +56,7 @@ def test_contours_are_those_of_the_maps():
     drawn = cv2.fillPoly(np.zeros((256, 256), np.uint8), [np.rint(found.outlines["FH"]).astype(np.int32)], 1)
     true = cv2.resize(HEAD.astype(np.float32), (256, 256), interpolation=cv2.INTER_LINEAR) > 0.5
     assert 2 * (drawn & true).sum() / (drawn.sum() + true.sum()) > 0.99
-    assert found.turns.argmax() == 0
+    assert found.stances.argmax() == 0
 
 
 def test_contours_lie_in_pixels_of_the_original():
@@ -79,35 +79,35 @@ def test_hsd_is_the_shortest_way_to_the_contour_in_pixels_and_millimetres():
     assert result.measurements["hsd_mm"].value == pytest.approx(0.2 * result.measurements["hsd_px"].value)
 
 
-@pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.words or "upright")
+@pytest.mark.parametrize("stance", STANCES, ids=lambda stance: stance.words or "upright")
 @pytest.mark.parametrize("region", ["whole", "30,20,256,256"])
-def test_a_turned_picture_is_measured_as_it_should_stand_with_points_as_it_was_given(turn, region):
+def test_a_turned_picture_is_measured_as_it_should_stand_with_points_as_it_was_given(stance, region):
     upright = measure_array(model(), picture())
-    given = turn.apply(picture())
+    given = stance.apply(picture())
     if region != "whole":
         given = np.pad(given, ((20, 30), (30, 40)))
     result = measure_array(model(), given, region=region)
-    assert (result.status, result.mirrored) == ("ok", turn.mirrored)
-    assert result.reason == (f"the picture is {turn.words}" if turn.words else "")
+    assert (result.status, result.mirrored) == ("ok", stance.mirrored)
+    assert result.reason == (f"the picture is {stance.words}" if stance.words else "")
     for name in ("aop_deg", "hsd_px"):
         assert result.measurements[name].value == pytest.approx(upright.measurements[name].value)
-    moved = turn.points_back(upright.keypoints.coords, (256, 256))
+    moved = stance.points_back(upright.keypoints.coords, (256, 256))
     shift = 0 if region == "whole" else np.array([30, 20])
     np.testing.assert_allclose(result.keypoints.coords, moved + shift, atol=1e-9)
     np.testing.assert_allclose(
-        result.outlines["FH"], turn.points_back(upright.outlines["FH"], (256, 256)) + shift, atol=1e-9
+        result.outlines["FH"], stance.points_back(upright.outlines["FH"], (256, 256)) + shift, atol=1e-9
     )
 
 
 def test_millimetres_of_a_picture_turned_by_a_quarter_are_those_of_its_axes():
     flat = measure_array(model(), picture(), spacing=(0.2, 0.3))
-    given = measure_array(model(), TURNS[1].apply(picture()), spacing=(0.3, 0.2))
+    given = measure_array(model(), STANCES[1].apply(picture()), spacing=(0.3, 0.2))
     assert given.measurements["hsd_mm"].value == pytest.approx(flat.measurements["hsd_mm"].value)
     assert given.measurements["aop_deg"].value == pytest.approx(flat.measurements["aop_deg"].value)
 
 
-def test_a_network_that_is_not_sure_turns_nothing():
-    result = measure_array(model(sure=0.6), TURNS[4].apply(picture()))
+def test_a_network_that_is_not_sure_stances_nothing():
+    result = measure_array(model(sure=0.6), STANCES[4].apply(picture()))
     assert (result.mirrored, result.reason) == (False, "")
 
 
@@ -127,7 +127,7 @@ def test_upright_pictures_cost_no_further_look():
     Measurer(counted, gate=False).results([])
     measure_array(counted, picture())
     assert sum(seen) == 1
-    measure_array(counted, TURNS[4].apply(picture()))
+    measure_array(counted, STANCES[4].apply(picture()))
     assert sum(seen) == 3
 
 

@@ -7,13 +7,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
-from aop_pose.core.turns import TURNS  # noqa: E402
+from aop_pose.core.stances import STANCES  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.phantom import make_phantom  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.data import RING, phantom_examples, rings  # noqa: E402
-from aop_pose.pipelines.losses import axis_error, inside_rings, outline_error, turn_of  # noqa: E402
+from aop_pose.pipelines.losses import axis_error, inside_rings, outline_error, stance_of  # noqa: E402
 from aop_pose.pipelines.unet.training import AXES, frames_of  # noqa: E402
 from tests.pipelines.unet_tiny import OFF, config_of, train_unet  # noqa: E402
 
@@ -64,11 +64,11 @@ def test_axis_error_counts_degrees_and_no_shift():
     assert error([(30, 20), (10, 21), (0, 0)]) == pytest.approx((np.degrees(1 / 20)) ** 2 / 6, rel=1e-3)
 
 
-@pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.words or "upright")
-def test_the_turn_is_read_from_the_axes_of_the_picture(turn):
+@pytest.mark.parametrize("stance", STANCES, ids=lambda stance: stance.words or "upright")
+def test_the_turn_is_read_from_the_axes_of_the_picture(stance):
     axes = np.array([[50.0, 50.0], [70.0, 53.0], [47.0, 70.0]])
-    given = turn.points_back(axes, (100, 100))
-    assert TURNS[int(turn_of(torch.from_numpy(given)[None]))] == turn
+    given = stance.points_back(axes, (100, 100))
+    assert STANCES[int(stance_of(torch.from_numpy(given)[None]))] == stance
 
 
 def test_picture_points_and_outlines_move_together():
@@ -77,7 +77,7 @@ def test_picture_points_and_outlines_move_together():
     frames.epoch = 0
     turned = set()
     for gray, rows, _ in (frames[i] for i in range(6)):
-        turned.add(int(turn_of(rows[None, -AXES:])))
+        turned.add(int(stance_of(rows[None, -AXES:])))
         assert rows.shape == (3 + 2 * RING + AXES, 2)
         assert gray.shape == (1, 256, 256)
         symphysis = rows[3 : 3 + RING].numpy()
@@ -97,7 +97,7 @@ def test_of_a_turned_frame_only_the_turn_is_learned():
     contract = Unet().contract(config, "x", {})
     training = LandmarkTraining(config, build(config), 0, examples, examples, contract)
     rows = training.frames[0][1][None]
-    maps = torch.randn(1, 3 + 2 + len(TURNS), 16, 16)
+    maps = torch.randn(1, 3 + 2 + len(STANCES), 16, 16)
     mirrored = rows * torch.tensor([-1.0, 1.0]) + torch.tensor([63.0, 0.0])
     for given, learned in ((rows, True), (mirrored, False)):
         raw = maps.clone().requires_grad_()
@@ -109,12 +109,12 @@ def test_of_a_turned_frame_only_the_turn_is_learned():
 def test_it_trains_exports_and_measures_with_everything_on(phantom_set, tmp_path):
     train_unet(phantom_set, tmp_path / "run", "epochs=1", *EVERYTHING)
     exported = pipeline("unet").export(tmp_path / "run", tmp_path / "made.onnx")
-    assert (exported.contract.outlines, exported.contract.turns) == (("PS", "FH"), True)
+    assert (exported.contract.outlines, exported.contract.stances) == (("PS", "FH"), True)
     pictures = [read_frame(path).pixels for path in sorted((phantom_set / "images").iterdir())]
     for one, other in zip(load_weights(str(tmp_path / "run")).find(pictures), exported.find(pictures), strict=True):
         np.testing.assert_allclose(one.keypoints.coords, other.keypoints.coords, atol=0.05)
-        np.testing.assert_allclose(one.turns, other.turns, atol=1e-3)
-        assert one.turns.sum() == pytest.approx(1, abs=1e-3)
+        np.testing.assert_allclose(one.stances, other.stances, atol=1e-3)
+        assert one.stances.sum() == pytest.approx(1, abs=1e-3)
 
 
 def test_a_mask_that_is_missing_or_of_another_size_is_named_before_a_step(phantom_set, tmp_path):

@@ -16,8 +16,11 @@ from aop_pose.errors import UsageError
 from aop_pose.evaluation.rows import Millimetres, millimetres_of
 from aop_pose.evaluation.sources import read_truth
 from aop_pose.formats.label import find_picture, resolve
+from aop_pose.formats.masks import with_masks
 from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thumbnail
+from aop_pose.geometry import FETAL_HEAD, largest_contour
 from aop_pose.inference.predictor import Predictor, usable_cores
 from aop_pose.measuring.folder import in_order
 from aop_pose.measuring.measurer import Measurer
@@ -67,9 +70,21 @@ class Measured:
         )
 
 
-def calibrated(schema: Schema) -> list[Quantity]:
-    """Quantities that have intervals, without those that need an outline."""
-    return [one for one in schema.quantities if one.interval and not one.needs_outline]
+def calibrated(predictor: Predictor) -> list[Quantity]:
+    """Quantities that get intervals; those that need an outline where the network gives one, in pixels alone.
+
+    Their millimetres follow from the pixels: masks say nothing of sizes.
+    """
+    outlined = bool(predictor.contract.outlines)
+    return [
+        one for one in predictor.schema.quantities
+        if one.interval and (not one.needs_outline or (outlined and one.unit == "px"))
+    ]  # fmt: skip
+
+
+def suits(difficulty: str, quantity: Quantity) -> bool:
+    """False for what only makes angles difficult, asked of a length."""
+    return quantity.unit == "deg" or difficulty not in OF_AN_ANGLE
 
 
 def names_for(points: int, maps: bool) -> tuple[str, ...]:
@@ -102,14 +117,22 @@ def measure_all(predictor: Predictor, file: Path, data: Path, pattern: str | Non
     kept = [i for i, (result, _, _) in enumerate(done) if result.status == "ok"]
     if not kept:
         raise UsageError(f"{file}: expected frames that the artefact measures, found none of {len(done)}")
-    quantities, true_points = calibrated(schema), np.array(truth.coords)
+    quantities, true_points = calibrated(predictor), np.array(truth.coords)
+    of_points = [one for one in quantities if not one.needs_outline]
+    of_outlines = [one for one in quantities if one.needs_outline]
+    heads = heads_of(file, data, predictor) if of_outlines else {}
     # A row that is measured has all its points.
     found = np.array([done[i][0].keypoints.coords for i in kept])  # type: ignore[union-attr]
     return Measured(
         [truth.names[i] for i in kept],
         groups[kept],
-        {one.column: schema.unfolded(one, found) * sizes.of(one)[kept] for one in quantities},
-        {one.column: sizes.stated(one, schema.unfolded(one, true_points))[kept] for one in quantities},
+        {one.column: schema.unfolded(one, found) * sizes.of(one)[kept] for one in of_points}
+        | {one.column: np.array([_value(done[i][0], one) for i in kept]) for one in of_outlines},
+        {one.column: sizes.stated(one, schema.unfolded(one, true_points))[kept] for one in of_points}
+        | {
+            one.column: np.array([float(schema.values(one, true_points[i], heads[truth.names[i]])) for i in kept])
+            for one in of_outlines
+        },
         {
             name: np.array([DIFFICULTIES[name](done[i][1]) for i in kept])
             for name in names_for(len(schema.points), predictor.contract.head == "heatmap")
@@ -118,6 +141,16 @@ def measure_all(predictor: Predictor, file: Path, data: Path, pattern: str | Non
         {name: [texts[i] for i in kept] for name, texts in truth.columns.items()},
         len(done) - len(kept),
     )
+
+
+def heads_of(file: Path, data: Path, predictor: Predictor) -> dict[str, np.ndarray]:
+    """Contour of the head in the mask of each frame of a label file, by name."""
+    labels = with_masks(read_labels(file, data, predictor.schema), data)
+    return {one.name: largest_contour(one.mask.read() == FETAL_HEAD) for one in labels if one.mask is not None}
+
+
+def _value(result: Result, quantity: Quantity) -> float:
+    return result.measurements[quantity.column].value if quantity.column in result.measurements else np.nan
 
 
 @attrs.frozen(eq=False)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from aop_pose.core.turns import TURNS
+from aop_pose.core.stances import STANCES
 from aop_pose.errors import UsageError
 from aop_pose.formats.label import CLASSES
 from aop_pose.pipelines.isolation import isolate
@@ -219,7 +219,7 @@ class HeatmapNetwork(nn.Module):
         self.body = Body(config) if config.encoder == "unet" else YoloBody(config.encoder, width)
         self.outlined = outline_maps(config)
         self.out = nn.Conv2d(width, self.outlined.stop, 1)
-        self.turn = nn.Linear(self.body.depth, len(TURNS)) if config.turned else None
+        self.turn = nn.Linear(self.body.depth, len(STANCES)) if config.turned else None
         self.shrink = config.map_stride // config.stem
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:

@@ -86,5 +86,5 @@ class Unet(LightningPipeline):
         return Contract(
             name=name, schema=settings.points, head=settings.head, image_size=settings.image_size,
             threshold=settings.threshold, decode=rule, training_run=run,
-            outlines=("PS", "FH") if settings.outlines else (), turns=bool(settings.turned),
+            outlines=("PS", "FH") if settings.outlines else (), stances=bool(settings.turned),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from aop_pose.core.keypoints import to_centres, to_edges
 from aop_pose.core.letterbox import PAD_VALUE, fit
-from aop_pose.core.turns import TURNS, UPRIGHT
+from aop_pose.core.stances import STANCES, UPRIGHT
 from aop_pose.formats.label import CLASSES
 from aop_pose.inference.predictor import Contract
 from aop_pose.phantom.burnt_in import BURNT_IN
@@ -35,7 +35,7 @@ from aop_pose.pipelines.losses import (
     outline_error,
     position_error,
     squared_error,
-    turn_of,
+    stance_of,
 )
 from aop_pose.pipelines.unet.config import UnetConfig
 from aop_pose.pipelines.unet.network import MaskedNetwork, outline_maps, region_of
@@ -113,9 +113,9 @@ class Augmentation:
             pixels = _marked(pixels, places, marks, rng)
             marks = []
         if turned:
-            turn = TURNS[int(rng.integers(1, len(TURNS)))]
-            pixels = turn.apply(pixels)
-            places = turn.points_back(places, pixels.shape)
+            stance = STANCES[int(rng.integers(1, len(STANCES)))]
+            pixels = stance.apply(pixels)
+            places = stance.points_back(places, pixels.shape)
         pixels = _marked(pixels, places, marks, rng)
         if cut_out:
             pixels, places = cut(pixels, places, rng)
@@ -208,10 +208,10 @@ class LandmarkTraining(UnetTraining, PointTraining):
             return least_over_swaps(coordinate_error, raw, shares, self.pairs, seen)
         loss, taught = torch.zeros((), device=raw.device), torch.ones_like(seen[:, 0])
         if config.turned:
-            turns = turn_of(rows[:, -AXES:])
-            loss = loss + config.turn_weight * functional.cross_entropy(raw[:, -len(TURNS) :, 0, 0], turns)
+            stances = stance_of(rows[:, -AXES:])
+            loss = loss + config.turn_weight * functional.cross_entropy(raw[:, -len(STANCES) :, 0, 0], stances)
             # Of a frame that stands otherwise only that is learned.
-            taught = (turns == TURNS.index(UPRIGHT)).float()
+            taught = (stances == STANCES.index(UPRIGHT)).float()
         loss = loss + self._loss_of_points(raw, points, seen * taught[:, None], taught)
         if config.outlines:
             rings = rows[:, points.shape[1] :][:, : len(CLASSES) * RING].unflatten(1, (len(CLASSES), RING))

@@ -7,7 +7,7 @@ import numpy as np
 
 
 @attrs.frozen
-class Turn:
+class Stance:
     """A picture that stands as it should is mirrored left to right where ``mirrored``, then turned by quarters."""
 
     quarters: int
@@ -42,6 +42,6 @@ class Turn:
         return " and ".join(filter(None, ["mirrored" if self.mirrored else "", turned]))
 
 
-TURNS = tuple(Turn(quarters, mirrored) for mirrored in (False, True) for quarters in range(4))
+STANCES = tuple(Stance(quarters, mirrored) for mirrored in (False, True) for quarters in range(4))
 """In the order in which a network tells them; the first is no turn."""
-UPRIGHT = TURNS[0]
+UPRIGHT = STANCES[0]
