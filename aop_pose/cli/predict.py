@@ -220,7 +220,8 @@ def measure_to(
     with FrameProgress() as progress:
         summary = measure_sources(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
-            region=region, looks=looks, outlines=outlines, selection=Selection(1 if every is None else every, start, end),
+            region=region, looks=looks, outlines=outlines,
+            selection=Selection(1 if every is None else every, start, end),
             keep_identifiers=keep_identifiers, overwrite=overwrite, facts=facts, on_start=progress.start,
             on_row=progress.row,
         )  # fmt: skip
