@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +86,10 @@ def predict(
     ] = None,
     start: Annotated[float | None, typer.Option("--from", metavar="S", help="Of a cine, from this second on.")] = None,
     end: Annotated[float | None, typer.Option("--to", metavar="S", help="Of a cine, up to this second.")] = None,
+    smooth: Annotated[
+        int | None,
+        typer.Option("--smooth", metavar="N", help="Of a cine, a running median of N frames beside its trace."),
+    ] = None,
     keep_identifiers: Annotated[
         bool,
         typer.Option(
@@ -98,7 +103,7 @@ def predict(
     """Measure every frame or volume of files, folders and globs; one row each, whatever happens.
 
     Weights that find points in volumes (train --method fetusmap) take volumes: NIfTI, MetaImage, NRRD, NumPy.
-    A 4-D file has a row a time point.
+    A 4-D file has a row a time point. A cine has a row a frame, and its trace in cine/.
     Running the same command again after an interruption goes on where it stopped.
     Exit code 0: all measured or abstained; 3: some file was unreadable.
 
@@ -126,6 +131,7 @@ def predict(
             every=every,
             start=start,
             end=end,
+            smooth=smooth,
             keep_identifiers=keep_identifiers,
             as_json=as_json,
             overwrite=overwrite,
@@ -193,6 +199,7 @@ def measure_to(
     every: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    smooth: int | None = None,
     keep_identifiers: bool = False,
     as_json: bool = False,
     overwrite: bool = False,
@@ -203,6 +210,7 @@ def measure_to(
     """
     from aop_pose.cli.terminal.progress import FrameProgress
     from aop_pose.cli.terminal.summary import as_document, in_words
+    from aop_pose.clinic.cine import check_width, write_cines
     from aop_pose.core.schema import SCHEMAS
     from aop_pose.io.clinic.video import Selection
     from aop_pose.measuring.facts import run_facts
@@ -213,6 +221,8 @@ def measure_to(
         raise UsageError(f"--device: expected cpu or cuda, found {device!r}")
     if schema is not None and schema not in SCHEMAS:
         raise UsageError(f"--schema: expected one of {', '.join(SCHEMAS)}, found {schema!r}")
+    if smooth is not None:
+        check_width(smooth)
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
     predictor = open_weights(weights, schema, device, threads=1, refine=refine)
     facts = run_facts(predictor, device)
@@ -223,7 +233,7 @@ def measure_to(
             region=region, looks=looks, outlines=outlines,
             selection=Selection(1 if every is None else every, start, end),
             keep_identifiers=keep_identifiers, overwrite=overwrite, facts=facts, on_start=progress.start,
-            on_row=progress.row,
+            on_row=progress.row, finish=partial(write_cines, smooth=smooth),
         )  # fmt: skip
     for note in summary.notes:
         speech.note(note)

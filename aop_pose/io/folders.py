@@ -24,6 +24,8 @@ LOCK, STAMPS = ".lock", ".files.jsonl"
 CONTACT_SHEET = "contact_sheet.png"
 MOTION = "motion.csv"
 """Beside the table where a 4-D file was measured."""
+CINE = "cine"
+"""Folder beside the table where cines were measured."""
 _DRAWN = re.compile(r"overlays|contact_sheet(-\d+)?\.png")
 
 
@@ -193,7 +195,7 @@ def _remove_run(out: Path) -> None:
     (out / STAMPS).unlink(missing_ok=True)
     for sheet in contact_sheets_of(out):
         sheet.unlink()
-    for name in (OVERLAYS, OUTLINES):
+    for name in (OVERLAYS, OUTLINES, CINE):
         if (out / name).exists():
             shutil.rmtree(out / name)
     # Last, since overlays without a table beside them would be taken for frames after a kill.

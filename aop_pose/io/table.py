@@ -237,7 +237,7 @@ def _typed(column: str, text: str) -> str | int | float | None:
     return number if math.isfinite(number) else None
 
 
-def as_csv(rows: Sequence[dict[str, object]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, object]]) -> str:
     """A table whose columns are those of the first row."""
     stream = io.StringIO()
     writer = DictWriter(stream, list(rows[0]))

@@ -78,6 +78,7 @@ def predict(
     facts: dict[str, Any] | None = None,
     on_start: Callable[[int], None] = lambda files: None,
     on_row: Callable[[Result, int], None] = lambda result, files_done: None,
+    finish: Callable[[Path], object] = lambda out: None,
 ) -> Summary:
     """Measure files, folders and globs into ``out``.
 
@@ -101,6 +102,7 @@ def predict(
         workers: groups of frames that are measured at a time (default: one a core; the predictor is fastest with one
             thread of its own then).
         facts: go into results.json beside those of this run (default: ``run_facts`` of the model).
+        finish: is called with ``out`` when all rows stand, before the run counts as finished.
 
     Raises:
         UsageError: no images, or ``out`` cannot be written, or it holds a finished run, or one started otherwise,
@@ -153,6 +155,7 @@ def predict(
                     writer.write(result)
                     on_row(result, skipped + opened)
         kind.finish(out, discovery.entries, model.schema)
+        finish(out)
         notes = tuple(filter(None, (writer.damaged, _told(changed))))
         summary = summarise(out, model.schema, discovery.ignored, kind.word, notes, drawn=overlay)
         about = {
