@@ -128,7 +128,7 @@ class Push:
 
 
 def find_push(time: np.ndarray, aop: np.ndarray) -> Push:
-    """Where the angle rises from rest and stays up.
+    """The rise of the angle from rest that stays up, or that there is none.
 
     Over every ``HELD`` measured frames in a row the least angle is reached for certain: the largest of these is the
     maximum; the least of the largest is the bottom. Where they are ``PUSH_DEG`` apart, a push is a run of measured
