@@ -76,23 +76,23 @@ def layers_of(network: Any, gray: torch.Tensor) -> list[tuple[nn.Module, nn.Batc
 def unfold(network: Any, tensors: list[list[np.ndarray]], frames: torch.Tensor) -> None:
     """Fill a network in evaluation mode; UsageError where the tensors are those of another one."""
     layers = layers_of(network, frames[:1])
-    if len(layers) != len(tensors):
+    if len(layers) < len(tensors):
         raise UsageError(f"expected the {len(layers)} layers of its settings, found {len(tensors)} in the artefact")
     folded: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-    for (layer, norm), values in zip(layers, tensors, strict=True):
+    # Layers of further maps come last and stay as they begin.
+    for (layer, norm), values in zip(layers, tensors, strict=False):
         given = [torch.from_numpy(value.copy()) for value in values]
         if isinstance(layer, nn.BatchNorm2d):
             for name, value in zip(("weight", "bias", "running_mean", "running_var"), given, strict=True):
                 getattr(layer, name).copy_(value)
             continue
         assert isinstance(layer, nn.Conv2d)
-        if layer.weight.shape[1:] != given[0].shape[1:] or len(layer.weight) < len(given[0]):
+        if layer.weight.shape != given[0].shape:
             raise UsageError(f"expected a layer {tuple(layer.weight.shape)}, found {tuple(given[0].shape)}")
-        # Further maps of the last layer stay as they begin.
-        layer.weight[: len(given[0])] = given[0]
+        layer.weight.copy_(given[0])
         if norm is None:
             assert layer.bias is not None
-            layer.bias[: len(given[1])] = given[1]
+            layer.bias.copy_(given[1])
         else:
             norm.weight.fill_(float(np.sqrt(1 + norm.eps)))
             norm.bias.copy_(given[1])

@@ -218,13 +218,19 @@ class HeatmapNetwork(nn.Module):
         width = config.widths[0]
         self.body = Body(config) if config.encoder == "unet" else YoloBody(config.encoder, width)
         self.outlined = outline_maps(config)
-        self.out = nn.Conv2d(width, self.outlined.stop, 1)
+        self.out = nn.Conv2d(width, self.outlined.start, 1)
+        # A branch of its own: edges need other features than points do.
+        self.outline = (
+            nn.Sequential(*_yolo_convolution(width), nn.Conv2d(width, len(CLASSES), 1)) if config.outlines else None
+        )
         self.turn = nn.Linear(self.body.depth, len(STANCES)) if config.turned else None
         self.shrink = config.map_stride // config.stem
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:
         deepest, features = self.body(gray)
         maps = self.out(features)
+        if self.outline is not None:
+            maps = torch.cat([maps, self.outline(features)], dim=1)
         maps = functional.avg_pool2d(maps, self.shrink) if self.shrink > 1 else maps
         if self.turn is None:
             return maps
