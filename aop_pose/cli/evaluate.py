@@ -62,6 +62,9 @@ def evaluate(
             help="A further angle at which agreement is given, beside 110, 120 and 140; repeatable.",
         ),
     ] = None,
+    decision_curve: Annotated[
+        bool, typer.Option("--decision-curve", help="Add a decision curve for each threshold to the page.")
+    ] = False,
     with_missing: Annotated[
         bool,
         typer.Option(
@@ -98,7 +101,7 @@ def evaluate(
     compared = comparison.evaluate(
         results, truth, scale=scale, group=group, group_regex=group_regex, images=images, at=at or (), label_sd=label_sd
     )
-    written = [str(path) for path in compared.write(out)]
+    written = [str(path) for path in compared.write(out, decision_curve)]
     for sentence in (*cautions(compared), *compared.notes):
         speech.note(sentence)
     speech.show(summary_table(compared, with_missing))

@@ -16,6 +16,18 @@ SIGNS: dict[Unit, str] = {"deg": "°", "px": " px", "mm": " mm"}
 
 
 @attrs.frozen
+class Readers:
+    """The agreement of human readers as somebody published it."""
+
+    what: str
+    source: str
+    icc: float | None = None
+    """Intraclass correlation. It grows with the range of what was measured."""
+    limits: tuple[float, float] | None = None
+    """Limits of agreement of two of them, in the unit of the quantity."""
+
+
+@attrs.frozen
 class Quantity:
     """A number measured on the points of a schema, and all that tables, overlays, evaluation and reports say of it.
 
@@ -63,8 +75,8 @@ class Quantity:
     """Errors of which an evaluation gives the share of images within; none = it gives that under 2.5 % of the truth."""
     thresholds: Mapping[float, str] = attrs.field(factory=dict)
     """Values at which the literature decides, and whose they are: an evaluation gives the agreement at each."""
-    readers: tuple[tuple[str, str, float], ...] = ()
-    """Human readers (what, source, intraclass correlation), which a report shows beside its own."""
+    readers: tuple[Readers, ...] = ()
+    """Human readers, which a report shows beside its own figures."""
     how: str = ""
     """The formula in words, where a report says it."""
 

@@ -24,7 +24,9 @@ from aop_pose.evaluation.figures import (
     estimates_of,
     figures_of,
     limits_of,
+    slope_tests,
     table_at,
+    trends_of,
     twins_of,
 )
 from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping
@@ -104,6 +106,8 @@ class Comparison:
     """Of the labels, where it is known."""
     examinations: Examinations | None = None
     """Of groups that are examinations, one of them with several images; else None."""
+    slope_tests: Mapping[str, float] = attrs.field(factory=dict)
+    """By ``Quantity.key``: p-value that differences do not grow with the mean of the two (``stats.trend``)."""
 
     @classmethod
     def of(
@@ -135,7 +139,11 @@ class Comparison:
                 matched.predicted, matched.truth, matched.sizes, scale, matched.schema, matched.millimetres,
                 matched.read,
             )  # fmt: skip
-        computed = (*figures_of(errors, matched.intervals, at), *(() if noise is None else noise.figures(errors)))
+        computed = (
+            *figures_of(errors, matched.intervals, at),
+            *trends_of(errors),
+            *(() if noise is None else noise.figures(errors)),
+        )
         measured = Resampling(grouping.ids[errors.measured])
         return cls(
             sides=sides or Sides("results", "reference"),
@@ -158,6 +166,7 @@ class Comparison:
             tables=_tables(errors, matched, at),
             noise=noise,
             examinations=examinations_of(errors, grouping),
+            slope_tests=slope_tests(errors, grouping.ids),
         )
 
     @property
@@ -180,6 +189,7 @@ class Comparison:
         entries: dict[str, Any] = {**promised, **(beside if promised else {})}
         for name, estimate in self.estimates.items():
             entries |= _entries(name, estimate, self.n_measured)
+        entries |= {f"{key}_slope_p": rounded(value) for key, value in self.slope_tests.items()}
         for quantity in self.errors.quantities:
             for limit, table in self.tables.get(quantity.key, {}).items():
                 entries[at_limit(quantity, limit, "counts")] = attrs.asdict(table)
@@ -206,10 +216,11 @@ class Comparison:
         """Images that a figure is over where nothing else is said."""
         return int(self.errors.measured.sum())
 
-    def write(self, out: str | Path) -> list[Path]:
+    def write(self, out: str | Path, decision_curve: bool = False) -> list[Path]:
         """Write what ``aop-pose evaluate`` writes into a folder: ``metrics.json``, ``per_frame.csv``, ``report.html``.
 
-        Volumes of a sequence give ``motion.csv`` too. Each file appears only when complete, in the place of an earlier
+        ``decision_curve`` adds one for each threshold to the page. Volumes of a sequence give ``motion.csv`` too. Each
+        file appears only when complete, in the place of an earlier
         one; returns what was written.
 
         Raises:
@@ -218,7 +229,7 @@ class Comparison:
         """
         from aop_pose.evaluation.report.files import write_report
 
-        return write_report(Path(out), self)
+        return write_report(Path(out), self, decision_curve)
 
 
 def evaluate(

@@ -77,6 +77,10 @@ class Errors:
         """The quantity that is plotted and that the images are cut by; None where none is known."""
         return main_quantity(self.quantities)
 
+    def middles(self, quantity: Quantity) -> np.ndarray:
+        """Means of the predicted and the true value, shape (images,)."""
+        return self.true_values[quantity.key] + self.differences[quantity.key] / 2
+
     @property
     def missing_points(self) -> np.ndarray:
         """Shape (images, points), bool: labelled, but not predicted."""
@@ -271,6 +275,34 @@ def align_interchangeable(predicted: np.ndarray, truth: np.ndarray, schema: Sche
         nearer = swapped < straight
         aligned[np.ix_(nearer, pair)] = predicted[np.ix_(nearer, pair[::-1])]
     return aligned
+
+
+def to_blame(
+    predicted: np.ndarray, truth: np.ndarray, schema: Schema, quantity: Quantity
+) -> tuple[np.ndarray, np.ndarray]:
+    """The point of each image that the error of a quantity comes from: the one without whose own error least is left.
+
+    Args:
+        predicted, truth: (images, points, axes).
+
+    Returns:
+        Positions (images,), -1 where nothing is known, and the error that is left with the true point in its place,
+        (images,), in the unit of the points.
+    """
+    aligned = align_interchangeable(predicted, truth, schema)
+    true = schema.unfolded(quantity, truth)
+    left = []
+    for index in range(len(schema.points)):
+        mended = aligned.copy()
+        mended[:, index] = truth[:, index]
+        left.append(schema.unfolded(quantity, mended, like=truth) - true)
+    errors = np.column_stack(left)
+    sizes = np.where(np.isfinite(errors), np.abs(errors), np.inf)
+    # A point that the quantity does not need mends nothing.
+    needed = np.isin(np.arange(len(schema.points)), schema.indices(quantity.points))
+    best = np.argmin(np.where(needed, sizes, np.inf), axis=1)
+    known = np.isfinite(sizes).all(axis=1)
+    return np.where(known, best, -1), np.where(known, errors[np.arange(len(best)), best], np.nan)
 
 
 def is_close(errors: np.ndarray, true: np.ndarray) -> np.ndarray:

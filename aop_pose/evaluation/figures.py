@@ -28,7 +28,7 @@ from aop_pose.evaluation.errors import (
     whole_body,
 )
 from aop_pose.evaluation.rows import Millimetres
-from aop_pose.stats import agreement
+from aop_pose.stats import agreement, trend
 from aop_pose.stats.bootstrap import Estimate, Resampling, Statistic, Sums
 
 Entries = dict[str, Any]
@@ -154,6 +154,26 @@ def agreement_of(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
     yield from _sizes(errors, quantity)
     yield _bias(errors, quantity)
     yield from _agreement(errors, quantity, ())
+
+
+def trends_of(errors: Errors) -> Iterator[Figure]:
+    """The slope of the differences on the means of both sides, of each quantity in pictures: 0.1 = a tenth more."""
+    for quantity in errors.quantities if errors.schema.dimensions == 2 else ():
+        both = np.column_stack([errors.middles(quantity), errors.differences[quantity.key]])
+        how = Summed(lambda values: trend.slope_columns(values[:, 0], values[:, 1]), trend.slope)
+        yield Figure(f"{quantity.key}_slope", both, how)
+
+
+def slope_tests(errors: Errors, groups: np.ndarray) -> dict[str, float]:
+    """By ``Quantity.key``, the p-value that this slope is 0, over groups (images,)."""
+    found = {}
+    for quantity in errors.quantities if errors.schema.dimensions == 2 else ():
+        difference = errors.differences[quantity.key]
+        known = np.isfinite(difference)
+        if known.any():
+            middles = errors.middles(quantity)[known]
+            found[quantity.key] = trend.slope_test(middles, difference[known], groups[known])
+    return found
 
 
 def limits_of(errors: Errors, quantity: Quantity, at: Sequence[float] = ()) -> tuple[float, ...]:

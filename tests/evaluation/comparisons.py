@@ -35,7 +35,7 @@ def comparison_of_angles(found, true, intervals=None, **settings):
 
 def comparison(
     n=90, groups=None, half_width=None, shuffled=False, columns=None, missing=(), quality=None, seed=0, pixels=None,
-    **sides,
+    noise=None, examinations=False, **sides,
 ):  # fmt: skip
     """A comparison of n frames with 2 pixels of noise; ``half_width`` states intervals about the predicted angle."""
     rng = np.random.default_rng(seed)
@@ -49,6 +49,6 @@ def comparison(
         intervals = {"aop_deg": np.column_stack([middle - half_width, middle + half_width])}
     sizes = np.full((n, 2), 256.0)
     matched = matched_of(predicted, truth, sizes, intervals=intervals, columns=columns or {}, models=("m@1",))
-    grouping = Grouping(np.arange(n) if groups is None else groups, "made-up groups")
+    grouping = Grouping(np.arange(n) if groups is None else groups, "made-up groups", examinations=examinations)
     named = Sides("mine <b>", "truth.csv", **sides)
-    return Comparison.of(matched, grouping, quality=quality, sides=named, pixels=pixels)
+    return Comparison.of(matched, grouping, quality=quality, sides=named, pixels=pixels, noise=noise)

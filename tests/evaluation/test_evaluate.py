@@ -183,7 +183,7 @@ def test_a_new_quantity_is_in_figures_table_and_report_without_any_other_edit(fi
     assert "PS width mean abs. error" in shown(compared)
     assert "PS width within 3 px" in shown(compared)
     html = page(compared, "research")
-    for words in ("Agreement in pixels", ">PS width<", "PS width at or above", "Within 3 px", "Stated intervals hold"):
+    for words in ("Agreement in pixels", ">PS width<", "PS width at or above", "Within 3 px", "True value inside"):
         assert words in html, words
     # The angle stays the one that is plotted and that frames are cut by.
     assert compared.errors.main.name == "aop"

@@ -3,16 +3,20 @@
 import re
 import shutil
 import subprocess
+from datetime import date
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from aop_pose.core.schemas import AOP
+from aop_pose.evaluation.errors import to_blame
 from aop_pose.evaluation.grouping import contrast
+from aop_pose.evaluation.noise import Noise
 from aop_pose.evaluation.report.html import Axis, escape
 from aop_pose.evaluation.report.page import page
-from aop_pose.evaluation.report.plots import worst_frames
-from tests.evaluation.comparisons import comparison
+from aop_pose.evaluation.report.pictures import worst_frames
+from tests.evaluation.comparisons import comparison, reading
 
 NOTICE = "Not a medical device; research use only."
 VOID = {"meta", "br", "img"}
@@ -59,20 +63,29 @@ def full(n=90, **settings):
 def test_the_page_needs_nothing_but_itself():
     html = page_of(full(half_width=5.0, pixels=lambda position: np.full((256, 256), 90, np.uint8)))
     checker, _ = checked(html)
-    assert len(checker.addresses) == 12
-    assert all(address.startswith("data:image/jpeg;base64,") for address in checker.addresses)
+    pictures = [address for address in checker.addresses if address.startswith("data:image/jpeg;base64,")]
+    assert len(pictures) == 12 + 1
+    links = {address for address in checker.addresses if address.startswith("#")}
+    assert len(checker.addresses) == len(pictures) + sum(map(checker.addresses.count, links))
+    # A picture is enlarged by the address of its own place, and closed by that of its section.
+    assert all(f'id="{link[1:]}"' in html for link in links)
     assert not re.search(r"https?:|url\(|@import|<script|<link", html)
     assert 'name="viewport" content="width=device-width' in html
-    assert html.count("<svg") == 4 + 12
+    assert html.count("<svg") == 4 + 12 + 1
 
 
 def test_what_must_stand_on_it():
     _, text = checked(page_of(full(half_width=5.0)))
     for words in (
         "mine <b>", "truth.csv", "m@1", NOTICE, "made-up groups", "1 of 90 frames were not measured", "000.png",
-        "Dückelmann 2010): 0.72", "Frick 2020): 0.74", "ICC(2,1)", "ICC(3,1)", "Pearson r", "Within 5°", "Within 10°",
+        "0.72, nine readers of stored images (Dückelmann 2010)", "0.74, two readers, sagittal (Frick 2020)",
+        "ICC(2,1)", "ICC(3,1)", "Pearson r", "Within 5°", "Within 10°",
         "110°", "120°", "140°", "Sensitivity", "Specificity", "Kappa", "Limit of agreement", "Bland-Altman",
         "SDR 20 px", "device", "contrast: standard deviation of the gray values", "Shrout and Fleiss 1979",
+        "Positive predictive value", "Likelihood ratio +", "Kalache 2009", "Torkildsen 2011", "ISUOG 2018",
+        "Stated interval on both sides of it", "An ICC grows with the range of the values", "Slope: ", "LOESS",
+        "Youssef 2021", "inside the stated interval", "Not measured: 1 of 90", "abstained: 1", "AoP, true",
+        "89 of 90 measured", str(date.today()),
     ):  # fmt: skip
         assert words.lower() in text.lower(), words
 
@@ -89,6 +102,61 @@ def test_intervals_that_do_not_hold_are_said_at_the_top():
     assert warning in page_of(comparison(n=300, half_width=5.0, shuffled=True))
     assert warning not in page_of(comparison(n=300, half_width=8.0))
     assert warning not in page_of(comparison(n=300, half_width=8.0, shuffled=True, second_is_a_result=True))
+
+
+def test_a_coverage_below_the_target_is_marked_and_one_that_chance_explains_is_not_bold():
+    low = page_of(comparison(n=300, half_width=5.0, shuffled=True))
+    assert '<tr class="below sure"><th scope="row">True value inside the stated interval</th>' in low
+    assert '<div class="tile below sure">' in low
+    assert 'class="below' not in page_of(comparison(n=300, half_width=30.0))
+
+
+def test_tables_scroll_by_hand_and_by_key():
+    html = page_of(full())
+    assert html.count("<table>") == html.count('<div class="scroll" tabindex="0" role="region" aria-label=')
+
+
+def test_the_noise_of_the_labels_stands_beside_the_errors():
+    compared = full(noise=Noise.stated(AOP.quantity("aop_deg"), 3.0, np.ones(90)))
+    _, text = checked(page_of(compared))
+    for words in (
+        "a perfect reader would show 2.39°",
+        "one more reader against these labels",
+        "reading (--label-sd 3)",
+    ):
+        assert words in text, words
+    assert "Against the noise" not in page_of(full())
+
+
+def test_examinations_stand_beside_frames():
+    _, text = checked(page_of(comparison(n=90, groups=np.arange(90) // 2, examinations=True)))
+    assert "AoP per examination" in text
+    assert "45 examinations (made-up groups), 45 of them with 2 to 2 measured frames" in text
+    assert "Patients 45" in text
+
+
+def test_a_decision_curve_is_drawn_when_asked_for():
+    compared = full(half_width=5.0)
+    assert "Decision curve" not in page_of(compared)
+    html = page(compared, NOTICE, decision_curve=True)
+    assert html.count('aria-label="Decision curve at ') == 3
+    assert "Vickers and Elkin 2006" in html
+    checked(html)
+
+
+def test_a_smooth_line_needs_frames():
+    assert 'class="loess"' in page_of(comparison(n=90))
+    assert 'class="loess"' not in page_of(comparison(n=50))
+
+
+def test_the_point_to_blame_is_the_one_whose_true_place_mends_the_angle():
+    truth = reading([100.0, 120.0])
+    predicted = truth.copy()
+    predicted[0, 1] += [0, 20]
+    predicted[1, 2] += [15, 0]
+    points, left = to_blame(predicted, truth, AOP, AOP.quantity("aop_deg"))
+    assert points.tolist() == [1, 2]
+    assert left == pytest.approx([0, 0], abs=1e-9)
 
 
 def test_too_few_groups_and_two_methods_are_said():

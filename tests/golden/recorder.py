@@ -40,6 +40,7 @@ _REPLACED = (
     (re.compile(r"\b[0-9.]+ min\b"), "<time>"),
     (re.compile(r"(  | in |after )[0-9.]+ s\b"), r"\1<time>"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT[0-9:.+Z]+"), "<date>"),
+    (re.compile(r"\b20\d\d-\d\d-\d\d\b"), "<day>"),
     (re.compile(r"\b[0-9.]+ MB\b"), "<size>"),
     (re.compile(r"\baop-pose \d+\.\d+\.\d+\S*"), "aop-pose <version>"),
 )

@@ -1,7 +1,7 @@
 """Schema ``aop``: both ends of the pubic symphysis, and where the tangent from its inferior end touches the head."""
 
 from aop_pose import geometry
-from aop_pose.core.schema import ORIGIN, REGION, Quantity, Schema
+from aop_pose.core.schema import ORIGIN, REGION, Quantity, Readers, Schema
 
 AOP = Schema(
     name="aop",
@@ -19,8 +19,10 @@ AOP = Schema(
                 140: "ISUOG 2018: head station of about +2 cm (138° in its table)",
             },
             readers=(
-                ("Human readers, inter-observer", "Dückelmann 2010", 0.72),
-                ("Human readers, sagittal", "Frick 2020", 0.74),
+                Readers("nine readers of stored images", "Dückelmann 2010", icc=0.72),
+                Readers("two readers, sagittal", "Frick 2020", icc=0.74),
+                Readers("PSFHS pictures labelled twice, 4 pairs", "docs/results.md", limits=(-14.0, 14.0)),
+                Readers("two readers of the breech progression angle", "Youssef 2021", limits=(-14.4, 13.6)),
             ),
         ),
         Quantity(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aop_pose import geometry
-from aop_pose.core.schema import ORIGIN, REGION, Quantity, Schema, length
+from aop_pose.core.schema import ORIGIN, REGION, Quantity, Readers, Schema, length
 
 _OFD, _BPD = ("OFD1", "OFD2"), ("BPD1", "BPD2")
 
@@ -26,6 +26,7 @@ def _implausible(points: np.ndarray) -> str:
 
 
 _EXPERT, _EXPERTS = "the expert's circumference", "head_circumference_mm"
+_SONOGRAPHERS = (Readers("two sonographers, at most", "Napolitano 2016", limits=(-14.45, 14.45)),)
 _HC = "HC: π (BPD + OFD) / 2"
 
 HEAD = Schema(
@@ -43,12 +44,12 @@ HEAD = Schema(
         Quantity("bpd", "mm", "BPD", length, _BPD, interval="bpd_mm"),
         Quantity(
             "hc", "mm", "HC", _circumference, (*_OFD, *_BPD), interval="hc_mm", mark="ellipse", how=_HC,
-            stated=_EXPERT, label_column=_EXPERTS,
+            stated=_EXPERT, label_column=_EXPERTS, readers=_SONOGRAPHERS,
         ),
         Quantity(
             "hc_ramanujan", "mm", "HC (Ramanujan)", _perimeter, (*_OFD, *_BPD), headline=False, reference="HC",
             main=True, how="HC (Ramanujan): perimeter of the ellipse with these axes (Ramanujan 1914)",
-            stated=_EXPERT, label_column=_EXPERTS,
+            stated=_EXPERT, label_column=_EXPERTS, readers=_SONOGRAPHERS,
         ),
     ),
     implausible=_implausible,

@@ -28,14 +28,15 @@ PER_FRAME_FILE = "per_frame.csv"
 REPORT_FILE = "report.html"
 
 
-def write_report(out: Path, comparison: Comparison) -> list[Path]:
+def write_report(out: Path, comparison: Comparison, decision_curve: bool = False) -> list[Path]:
     """Write the files into ``out``, each only when complete, in the place of an earlier one; returns what was written.
 
-    ``motion.csv`` (``Motion.rows`` of what was predicted) is written where there is a sequence of volumes.
+    ``decision_curve`` adds one for each threshold to the page. ``motion.csv`` (``Motion.rows`` of what was predicted)
+    is written where there is a sequence of volumes.
     """
     texts = {
         PER_FRAME_FILE: as_csv(per_frame(comparison)),
-        REPORT_FILE: page(comparison, RESEARCH_USE),
+        REPORT_FILE: page(comparison, RESEARCH_USE, decision_curve),
         METRICS_FILE: json.dumps({**comparison.figures, "manifest": comparison.manifest}, indent=2) + "\n",
     }
     if comparison.motions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 import attrs
@@ -76,6 +76,13 @@ class Chart:
             pen = "L" if known else "M"
         self._marks.append(f'<path class="{style}" d="{"".join(steps)}"/>')
 
+    def area(self, xs: np.ndarray, low: np.ndarray, high: np.ndarray, style: str) -> None:
+        """The area between two lines over the same places, cut at the axes."""
+        inside = (np.clip(side, self.y.low, self.y.high) for side in (low, high))
+        below, above = ([(self.across(x), self.down(y)) for x, y in zip(xs, side, strict=True)] for side in inside)
+        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in (*below, *reversed(above)))
+        self._marks.append(f'<polygon class="{style}" points="{places}"/>')
+
     def line(self, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
         ends = self.across(x1), self.down(y1), self.across(x2), self.down(y2)
         x1, y1, x2, y2 = ends
@@ -141,11 +148,29 @@ def document(title: str, body: Iterable[str]) -> str:
     )
 
 
-def table(title: str, heads: Iterable[str], rows: Sequence[Sequence[str]], style: str = "table") -> str:
-    """A section with a table; cells are HTML already, the first of a row heads it."""
-    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = "".join(f"<tr><th>{row[0]}</th>{''.join(f'<td>{text}</td>' for text in row[1:])}</tr>" for row in rows)
+def table(
+    title: str,
+    heads: Iterable[str],
+    rows: Sequence[Sequence[str]],
+    style: str = "table",
+    marked: Mapping[int, str] | None = None,
+    note: str = "",
+) -> str:
+    """A section with a table that scrolls where it is too wide; cells are HTML already, the first of a row heads it.
+
+    ``marked``: classes of rows that stand out, by position. ``note``: HTML below the table.
+    """
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    styles = marked or {}
+    body = "".join(
+        f'<tr class="{styles.get(place, "")}"><th scope="row">{row[0]}</th>'
+        f"{''.join(f'<td>{text}</td>' for text in row[1:])}</tr>"
+        for place, row in enumerate(rows)
+    ).replace('<tr class="">', "<tr>")
+    below = f'<p class="under">{note}</p>' if note else ""
+    # A region that scrolls has to be reached by the keyboard too.
     return (
-        f'<section class="{style}"><h2>{escape(title)}</h2><div class="scroll"><table><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div></section>"
+        f'<section class="{style}"><h2>{escape(title)}</h2><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{escape(title)}"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{below}'
+        "</section>"
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from datetime import date
+
 import numpy as np
 
 from aop_pose import __version__
@@ -9,8 +13,8 @@ from aop_pose.core.schema import Quantity
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.errors import PCK_LIMIT_MM
 from aop_pose.evaluation.grouping import QUALITY_WORDS
-from aop_pose.evaluation.report import plots, tables
-from aop_pose.evaluation.report.cautions import cautions
+from aop_pose.evaluation.report import pictures, plots, tables
+from aop_pose.evaluation.report.cautions import cautions, inside
 from aop_pose.evaluation.report.html import document, escape
 from aop_pose.evaluation.report.tables import in_unit
 from aop_pose.evaluation.subsets import reference_words
@@ -20,7 +24,7 @@ _MOST_NAMES = 6
 _UNITS = ("deg", "mm", "px")
 
 
-def page(comparison: Comparison, notice: str) -> str:
+def page(comparison: Comparison, notice: str, decision_curve: bool = False) -> str:
     """The whole page as HTML; ``notice`` are the words that must stand on it."""
     footer = f"<footer><b>{escape(notice)}</b> Made by aop-pose {__version__} evaluate.</footer>"
     head = [_head(comparison, notice), _tiles(comparison)]
@@ -32,12 +36,15 @@ def page(comparison: Comparison, notice: str) -> str:
         _first_plots(comparison),
         tables.landmarks(comparison),
         first,
-        _how(comparison),
+        f'<div class="even">{tables.noise(comparison)}{tables.examinations(comparison)}</div>',
         '<section class="second">',
-        _error_plots(comparison),
         *rest,
+        _decisions(comparison) if decision_curve else "",
+        _error_plots(comparison),
         tables.subsets(comparison),
         _worst(comparison),
+        _withheld(comparison),
+        _how(comparison),
         footer,
         "</section>",
     ]
@@ -48,7 +55,9 @@ def _volumes(comparison: Comparison) -> list[str]:
     return [
         f'<div class="pair">{_pck(comparison)}{tables.summary(comparison)}</div>',
         tables.points(comparison),
+        tables.examinations(comparison),
         tables.motions(comparison),
+        _withheld(comparison),
         _how(comparison),
     ]
 
@@ -68,25 +77,53 @@ def _agreement(comparison: Comparison) -> list[str]:
 
 
 def _head(comparison: Comparison, notice: str) -> str:
-    matched, errors, sides = comparison.matched, comparison.errors, comparison.sides
-    models = f" (model {escape(', '.join(matched.models))})" if matched.models else ""
-    against = "another results table" if sides.second_is_a_result else "reference"
-    count, missing = len(errors.measured), int((~errors.measured).sum())
-    if errors.schema.dimensions == 2:
-        title, counts = "Agreement report", f"{count} frames, {missing} missing"
-    else:
-        points = f"{int(errors.missing_points.sum())} of {int(errors.labelled.sum())} points missing"
-        title = "Points in volumes"
-        counts = f"Schema {errors.schema.name}: {count} volumes, {missing} missing, {points}"
-    warnings = [*cautions(comparison), *_left_out(comparison)]
+    sides, flat = comparison.sides, comparison.errors.schema.dimensions == 2
+    against = "another results table" if sides.second_is_a_result else "the reference"
+    said = [f'<p class="warn">{escape(words)}</p>' for words in cautions(comparison)]
+    said += [f'<p class="warn">{escape(words)}</p>' for words in _left_out(comparison)]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
+    facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in _facts(comparison))
     return (
-        f"<header><h1>{title}</h1><p><b>{escape(sides.results)}</b>{models} against {against} "
-        f"<b>{escape(sides.reference)}</b></p><p>{counts}, "
-        f"{comparison.n_groups} groups: {escape(comparison.grouping.words)}.</p>"
-        f'<p class="notice">{escape(notice)}</p>'
-        + "".join(f'<p class="warn">{escape(warning)}</p>' for warning in warnings)
-        + "</header>"
+        f"<header><h1>{'Agreement report' if flat else 'Points in volumes'}</h1><p><b>{escape(sides.results)}</b> "
+        f'against {against} <b>{escape(sides.reference)}</b></p><p class="notice">{escape(notice)}</p>'
+        f'<dl class="facts">{facts}</dl>'
+        f"{''.join(said)}{f'<ul class={chr(34)}notes{chr(34)}>{notes}</ul>' if notes else ''}</header>"
     )
+
+
+def _facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Date, model, gate, how many images of how many patients, and the range of what is measured."""
+    matched, errors, main = comparison.matched, comparison.errors, comparison.errors.main
+    run = comparison.manifest.get("results_run") or {}
+    flat = errors.schema.dimensions == 2
+    measured, count = int(errors.measured.sum()), len(errors.measured)
+    facts = [("Date", str(date.today()))]
+    if started := str(run.get("started", "")).partition("T")[0]:
+        facts.append(("Predicted", started))
+    facts.append(("Model", ", ".join(matched.models) or "not named by the results"))
+    facts.append(("Gate", _gate(run)))
+    facts.append(("Frames" if flat else "Volumes", f"{measured} of {count} measured, {count - measured} missing"))
+    if not flat:
+        facts.append(
+            (
+                "Points",
+                f"{int(errors.missing_points.sum())} of {int(errors.labelled.sum())} missing, {errors.schema.name}",
+            )
+        )
+    groups = len(np.unique(comparison.grouping.ids))
+    named = "Patients" if comparison.grouping.examinations else "Groups"
+    facts.append((named, f"{groups}, {comparison.n_groups} with a measured image: {comparison.grouping.words}"))
+    if main is not None and (true := errors.true_values[main.key][np.isfinite(errors.true_values[main.key])]).size:
+        sign = main.sign
+        spread = f", SD {true.std(ddof=1):.1f}{sign}" if len(true) > 1 else ""
+        facts.append((f"{main.reference_title}, true", f"{true.min():.1f} to {true.max():.1f}{sign}{spread}"))
+    return facts
+
+
+def _gate(run: dict[str, object]) -> str:
+    if "gate" not in run:
+        return "unknown"
+    return "on: doubtful frames are withheld" if run["gate"] else "off, or the model has none"
 
 
 def _left_out(comparison: Comparison) -> list[str]:
@@ -113,20 +150,35 @@ def _tiles(comparison: Comparison) -> str:
     elif main is not None:
         tiles = [
             (f"{main.title} mean absolute error", main.figure("mae"), main.unit),
+            ("a perfect reader would show", main.figure("perfect_mae"), main.unit),
             (f"{main.title} bias", main.figure("bias"), main.unit),
-            ("ICC(2,1)", f"{main.key}_icc_2_1", ""),
             *(
                 (f"{main.title} {'' if main.within else 'error '}{words}", name, "%")
                 for words, name in tables.shares(main)
             ),
             ("Mean radial error", "mre_px", "px"),
-            ("Stated intervals hold", f"{main.key}_interval_coverage", "%"),
+            ("ICC(2,1)", f"{main.key}_icc_2_1", ""),
         ]
     cells = [
         f'<div class="tile"><span>{label}</span><strong>{tables.value(comparison, key, in_unit(unit))}</strong></div>'
         for label, key, unit in tiles
         if key in comparison.estimates
     ]
+    for quantity in comparison.errors.quantities:
+        if counted := inside(comparison, quantity.key):
+            show = f"true {escape(quantity.reference_title)} inside the stated interval"
+            key = f"{quantity.key}_interval_coverage"
+            coverage = comparison.estimates[key]
+            ends = (
+                ""
+                if coverage.interval is None
+                else " [{:.0f}, {:.0f}]".format(*(100 * end for end in coverage.interval))
+            )
+            cells.append(
+                f'<div class="tile {tables.below_target(comparison, coverage, key)}"><span>{show}</span><strong>'
+                f"{counted}<small>{100 * coverage.value:.0f}{ends} %, aim {100 * comparison.sides.coverage:.0f} %"
+                "</small></strong></div>"
+            )
     return f'<section class="tiles">{"".join(cells)}</section>'
 
 
@@ -144,7 +196,6 @@ def _first_plots(comparison: Comparison) -> str:
     main = comparison.errors.main
     if main is None or f"{main.key}_icc_2_1" not in comparison.estimates:
         return '<p class="warn">No frame was measured: there is nothing to plot.</p>'
-    altman = "Bland-Altman{of}: line = bias, dashed = limits of agreement, bands = their intervals."
     # Several formulas of one reference are each plotted.
     alike = [
         one
@@ -152,14 +203,47 @@ def _first_plots(comparison: Comparison) -> str:
         if (one.reference_title, one.unit) == (main.reference_title, main.unit)
     ]
     drawn = "".join(
-        _plot(plots.bland_altman(comparison, one), altman.format(of="" if one.readers else f" of {one.title}"))
-        for one in alike
+        _plot(plots.bland_altman(comparison, one), _altman(comparison, one, len(alike) > 1)) for one in alike
     )
-    if main.readers:
-        readers = "Intraclass correlation with its interval."
-        readers += " Readers' figures are of other frames and other readers: an orientation, not a test."
-        drawn += _plot(plots.icc_beside_readers(comparison, main), readers)
+    if limits := plots.limits_beside_readers(comparison, main):
+        words = "Bars from limit to limit of agreement, thin lines their intervals."
+        if any(one.limits for one in main.readers):
+            words += " Published readers saw other frames: an orientation, not a test."
+        drawn += _plot(limits, words)
     return f'<section class="plots">{drawn}</section>'
+
+
+def _altman(comparison: Comparison, quantity: Quantity, named: bool) -> str:
+    of = f" of {escape(quantity.title)}" if named else ""
+    low, high = (comparison.estimates[quantity.figure(name)].value for name in ("loa_low", "loa_high"))
+    plain = (
+        f"In 95 of 100 frames the result lies between {plots.signed(low)} and {plots.signed(high)}{quantity.sign} of "
+        "the reference, if differences are normal."
+        if np.isfinite(low + high)
+        else ""
+    )
+    return (
+        f"Bland-Altman{of}. Line: bias; dashed: limits of agreement; bands: their intervals; dotted: slope; green: "
+        f"smooth line (LOESS), where frames are enough. {plain} {escape(plots.slope_words(comparison, quantity))}"
+    )
+
+
+def _decisions(comparison: Comparison) -> str:
+    """A decision curve for each threshold of each quantity."""
+    drawn = "".join(
+        _plot(plots.decision_curve(comparison, one, limit), f"{escape(one.title)} at or above {limit:g}{one.sign}")
+        for one in comparison.errors.quantities
+        for limit in comparison.tables.get(one.key, {})
+        if np.isfinite(comparison.errors.differences[one.key]).any()
+    )
+    words = (
+        "Net benefit of calling a frame at or above the threshold, for one who acts from some chance on: blue = by the "
+        "stated interval, dotted = by the measured value alone, dashed = every frame is called, 0 = none is. The truth "
+        "is the reference value, not an outcome of labour (Vickers and Elkin 2006)."
+    )
+    return (
+        f'<section><h2>Decision curves</h2><p class="under">{words}</p><div class="plots four">{drawn}</div></section>'
+    )
 
 
 def _error_plots(comparison: Comparison) -> str:
@@ -193,19 +277,42 @@ def _worst(comparison: Comparison) -> str:
     main = comparison.errors.main
     if comparison.pixels is None or main is None:
         return ""
-    pictures = plots.drawn_worst(comparison, main, comparison.pixels)
-    if not pictures:
+    shots = pictures.drawn_worst(comparison, main, comparison.pixels)
+    if not shots:
         return ""
-    cells = [
-        f"<figure>{picture.svg}<figcaption>{escape(picture.error)}<br><small>{escape(picture.name)}</small>"
-        "</figcaption></figure>"
-        for picture in pictures
-    ]
-    return (
-        f'<section><h2>The {len(pictures)} frames with the largest errors</h2><p class="key">'
-        '<i class="result"></i> results <i class="reference"></i> reference; under each its error and the '
-        f'value of the reference</p><div class="worst">{"".join(cells)}</div></section>'
+    key = (
+        '<i class="result"></i> results, shaded: their stated interval <i class="reference"></i> reference. To blame: '
+        "the point without whose own error least of the error is left. A picture grows when it is chosen."
     )
+    return _shots(f"The {len(shots)} frames with the largest errors", "worst", key, shots)
+
+
+def _withheld(comparison: Comparison) -> str:
+    """Frames that were not measured: the reasons, and pictures of some."""
+    missing = np.flatnonzero(~comparison.errors.measured).tolist()
+    if not missing:
+        return ""
+    # What stands in brackets is of one frame: the same reason has other numbers in the next.
+    reasons = Counter(re.sub(r" *\([^()]*\)", "", pictures.reason_of(comparison, position)) for position in missing)
+    listed = "; ".join(f"{escape(reason)}: {count}" for reason, count in reasons.most_common())
+    title = f"Not measured: {len(missing)} of {len(comparison.errors.measured)}"
+    if comparison.pixels is None:
+        return f'<section><h2>{title}</h2><p class="under">{listed}</p></section>'
+    shots = pictures.drawn_withheld(comparison, comparison.pixels)
+    more = "" if len(shots) == len(missing) else f" The first {len(shots)} are shown."
+    return _shots(title, "withheld", f"{listed}.{more}", shots)
+
+
+def _shots(title: str, anchor: str, key: str, shots: list[pictures.Shot]) -> str:
+    """Pictures that fill the window when they are the target of a link, without a script."""
+    cells = "".join(
+        f'<figure id="{anchor}-{number}"><a class="grow" href="#{anchor}-{number}" aria-label="enlarge">{shot.svg}</a>'
+        f'<figcaption><a class="back" href="#{anchor}">back</a> {"<br>".join(escape(line) for line in shot.lines)}<br>'
+        f"<small>{escape(shot.name)}</small></figcaption></figure>"
+        for number, shot in enumerate(shots, start=1)
+    )
+    grid = f'<div class="shots {anchor}">{cells}</div>'
+    return f'<section id="{anchor}"><h2>{title}</h2><p class="key">{key}</p>{grid}</section>'
 
 
 def _how(comparison: Comparison) -> str:
@@ -213,8 +320,7 @@ def _how(comparison: Comparison) -> str:
     words = _how_in_pictures(comparison) if flat else _how_in_volumes(comparison)
     if tables.some_over_fewer(comparison):
         words.append("n: so many images have a value, where they are not all measured ones (with missing: not all).")
-    listed = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
-    return f"<aside><p>{' '.join(map(escape, words))}</p>{f'<ul>{listed}</ul>' if listed else ''}</aside>"
+    return f"<aside><p>{' '.join(map(escape, words))}</p></aside>"
 
 
 _NEITHER = "The reference is another method or reader: neither side is the truth."

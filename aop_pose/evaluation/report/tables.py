@@ -11,7 +11,7 @@ import numpy as np
 from aop_pose.core.schema import SIGNS, Quantity
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.errors import CLOSE_PERCENT, PCK_LIMIT_MM
-from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5, at_limit
+from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5, Table, at_limit
 from aop_pose.evaluation.report.html import escape, table
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
 
@@ -218,15 +218,40 @@ def agreement(comparison: Comparison, unit: str) -> str:
         ("ICC(2,1), absolute agreement", lambda one: f"{one.key}_icc_2_1", thousandths),
         ("ICC(3,1), consistency", lambda one: f"{one.key}_icc_3_1", thousandths),
         ("Pearson r", lambda one: f"{one.key}_pearson_r", thousandths),
-        ("Stated intervals hold", lambda one: f"{one.key}_interval_coverage", percent),
+        ("True value inside the stated interval", lambda one: f"{one.key}_interval_coverage", percent),
         ("Stated intervals, mean width", lambda one: one.figure("interval_width"), show),
     ]
-    rows = []
+    rows: list[list[str]] = []
+    marked: dict[int, str] = {}
     for label, key, how in lines:
         names = [key(one) for one in quantities]
         if any(name in comparison.estimates for name in names):
+            marked[len(rows)] = max(
+                below_target(comparison, comparison.estimates.get(name, NO_IMAGE), name) for name in names
+            )
             rows.append([label, *(value(comparison, name, how) for name in names)])
-    return table(title, ["", *(one.title for one in quantities)], rows)
+    return table(title, ["", *(one.title for one in quantities)], rows, marked=marked, note=_icc_words(quantities))
+
+
+def below_target(comparison: Comparison, estimate: Estimate, name: str) -> str:
+    """Of a coverage of stated intervals: ``below`` what calibration aims at, ``below sure`` by more than chance, ""."""
+    is_coverage = name.endswith("_interval_coverage") and not comparison.sides.second_is_a_result
+    if not is_coverage or not estimate.value < comparison.sides.coverage:
+        return ""
+    sure = estimate.interval is not None and estimate.interval[1] < comparison.sides.coverage
+    return "below sure" if sure else "below"
+
+
+def _icc_words(quantities: Sequence[Quantity]) -> str:
+    """Correlations of human readers, and what they are worth."""
+    known = [one for quantity in quantities for one in quantity.readers if one.icc is not None]
+    if not known:
+        return ""
+    human = "; ".join(f"{one.icc:.2f}, {one.what} ({one.source})" for one in known)
+    return (
+        f"ICC of human readers: {escape(human)}. An ICC grows with the range of the values, so figures of other frames "
+        "do not compare; limits of agreement do."
+    )
 
 
 def _share_lines(quantities: Iterable[Quantity]) -> list[tuple[str, Callable[[Quantity], str], Show]]:
@@ -244,21 +269,98 @@ def thresholds(comparison: Comparison) -> str:
 
 
 def _thresholds(comparison: Comparison, quantity: Quantity) -> str:
-    errors, limits = comparison.errors, tuple(comparison.tables[quantity.key])
+    limits = tuple(comparison.tables[quantity.key])
     if at_limit(quantity, limits[0], "accuracy") not in comparison.estimates:
         return ""
-    statistics = {"accuracy": percent, "sensitivity": percent, "specificity": percent, "kappa": plain}
+    statistics: dict[str, tuple[str, Show]] = {
+        "accuracy": ("Accuracy", percent),
+        "sensitivity": ("Sensitivity", percent),
+        "specificity": ("Specificity", percent),
+        "ppv": ("Positive predictive value", percent),
+        "npv": ("Negative predictive value", percent),
+        "lr_positive": ("Likelihood ratio +", plain),
+        "lr_negative": ("Likelihood ratio \N{MINUS SIGN}", plain),
+        "kappa": ("Kappa", plain),
+    }
+    known = comparison.tables[quantity.key]
+    counts: dict[str, Callable[[Table], int | None]] = {
+        "Results and reference at or above": lambda one: one.both,
+        "Results only": lambda one: one.only_results,
+        "Reference only": lambda one: one.only_reference,
+        "Both below": lambda one: one.neither,
+        "Stated interval on both sides of it": lambda one: one.straddled,
+    }
     rows = [
-        [
-            label.capitalize(),
-            # The first row says over how many.
-            *(cell(comparison.estimates[at_limit(quantity, limit, label)], show) for limit in limits),
-        ]
-        for label, show in statistics.items()
+        [words, *(NOTHING if (count := of(known[limit])) is None else str(count) for limit in limits)]
+        for words, of in counts.items()
+        if any(of(one) is not None for one in known.values())
     ]
-    true = errors.true_values[quantity.key][np.isfinite(errors.differences[quantity.key])]
-    rows.insert(0, ["Frames at or above", *(f"{int((true >= limit).sum())} of {len(true)}" for limit in limits)])
-    return table(f"{quantity.title} at or above", ["", *(f"{limit:g}{quantity.sign}" for limit in limits)], rows)
+    rows += [
+        # The first rows say over how many.
+        [words, *(cell(comparison.estimates[at_limit(quantity, limit, name)], show) for limit in limits)]
+        for name, (words, show) in statistics.items()
+    ]
+    sources = "; ".join(
+        f"{limit:g}{quantity.sign} {escape(quantity.thresholds.get(limit, 'asked for with --at'))}" for limit in limits
+    )
+    heads = ["", *(f"{limit:g}{quantity.sign}" for limit in limits)]
+    style = "table wide" if len(limits) > 3 else "table"
+    return table(f"{quantity.title} at or above", heads, rows, style, note=f"{sources}.")
+
+
+def noise(comparison: Comparison) -> str:
+    """The errors beside those of a perfect reader; "" where the noise of the labels is unknown."""
+    known = comparison.noise
+    if known is None:
+        return ""
+    quantity, show = known.quantity, in_unit(known.quantity.unit)
+    lines = [
+        ("Mean absolute error", "mae", show),
+        ("Mean absolute error of a perfect reader", "perfect_mae", show),
+        ("Root mean square error", "rms", show),
+        ("\N{EM DASH} without the labels' noise", "own_rms", show),
+    ]
+    rows = [[words, value(comparison, quantity.figure(name), how)] for words, name, how in lines]
+    rows.append(["Share of the squared error that is left", value(comparison, f"{quantity.key}_own_share", percent)])
+    for words, name in (
+        ("Limits of agreement of a perfect reader", "perfect_loa"),
+        ("\N{EM DASH} of one more reader", "reader_loa"),
+        ("\N{EM DASH} of two readers with each other", "two_readers_loa"),
+    ):
+        rows.append([words, f"\N{PLUS-MINUS SIGN}{value(comparison, quantity.figure(name), show)}"])
+    note = (
+        f"Labels scatter with a standard deviation of {known.single:.2f}{quantity.sign} a reading "
+        f"({escape(known.words)}). A perfect reader always gives the true value, and still differs from noisy labels "
+        "by this."
+    )
+    return table("Against the noise of the labels", ["", quantity.title], rows, note=note)
+
+
+def examinations(comparison: Comparison) -> str:
+    """Means of repeated frames, and how far frames of one examination lie apart; "" without examinations."""
+    exams, main = comparison.examinations, comparison.errors.main
+    if exams is None or main is None:
+        return ""
+    show = in_unit(main.unit)
+    rows = []
+    for words, name, frames in (
+        ("Mean absolute error", "mae", "mae"),
+        ("Bias", "bias", "bias"),
+        ("Limit of agreement, lower", "loa_low", "loa_low"),
+        ("Limit of agreement, upper", "loa_high", "loa_high"),
+        ("Within-patient SD, results", "within_sd", ""),
+        ("Within-patient SD, reference", "reference_within_sd", ""),
+        ("Repeatability coefficient, results", "repeatability", ""),
+        ("Repeatability coefficient, reference", "reference_repeatability", ""),
+    ):
+        mean = cell(exams.estimates.get(main.figure(name), NO_IMAGE), show)
+        rows.append([words, mean, value(comparison, main.figure(frames), show) if frames else ""])
+    note = (
+        f"{exams.n} examinations ({escape(comparison.grouping.words)}), {exams.n_repeated} of them with 2 to "
+        f"{exams.most} measured frames. Two frames of one patient differ by less than the repeatability coefficient "
+        "(2.77 SD) in 95 % of pairs; movement of the head between them counts too, so compare with the reference."
+    )
+    return table(f"{main.title} per examination", ["", "means", "frames"], rows, note=note)
 
 
 def subsets(comparison: Comparison) -> str:
@@ -271,16 +373,25 @@ def subsets(comparison: Comparison) -> str:
         columns |= {f"{main.title} error": (main.figure("mae"), show), "bias": (main.figure("bias"), show)}
     columns["MRE"] = "mre_px", in_unit("px")
     if main is not None and f"{main.key}_interval_coverage" in comparison.estimates:
-        columns["intervals hold"] = f"{main.key}_interval_coverage", percent
-    rows, before = [], ""
+        columns["inside interval"] = f"{main.key}_interval_coverage", percent
+    rows: list[list[str]] = []
+    before, marked = "", {}
     for subset in comparison.subsets:
         usual = subset.n - subset.n_missing
-        cells = [cell(subset.estimates.get(key, NO_IMAGE), how, usual) for key, how in columns.values()]
+        found = {key: subset.estimates.get(key, NO_IMAGE) for key, _ in columns.values()}
+        cells = [cell(found[key], how, usual) for key, how in columns.values()]
+        marked[len(rows)] = max(below_target(comparison, estimate, key) for key, estimate in found.items())
         by = f"<b>{escape(subset.by)}</b> " if subset.by != before else ""
         before = subset.by
         rows.append([f"{by}{escape(subset.label)}", str(subset.n), str(subset.n_missing), str(subset.n_groups), *cells])
     heads = ["", "frames", "missing", "groups", *columns]
-    return table("Where the errors sit", heads, rows, _style(rows, _MOST_ROWS))
+    target = f"{comparison.sides.coverage:.0%}".replace("%", " %")
+    note = (
+        f"\N{BLACK DOWN-POINTING TRIANGLE} fewer intervals hold than the {target} aimed at; bold: by more than chance."
+        if any(marked.values())
+        else ""
+    )
+    return table("Where the errors sit", heads, rows, _style(rows, _MOST_ROWS), marked, note)
 
 
 def motions(comparison: Comparison) -> str:
