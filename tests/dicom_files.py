@@ -115,3 +115,40 @@ def save_jpeg(path: Path, made: Dataset, streams: Sequence[bytes], syntax: str =
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
     made.save_as(path, implicit_vr=False, little_endian=True)
     return path
+
+
+MARK, DATE, UID_ROOT, PIXEL = "XMARKX", "19120304", "1.2.826.0.1.3680043.8.4242.", 137
+_TEXT_OF = {
+    "PN": f"{MARK}^NAME", "LO": f"{MARK} LO", "SH": f"{MARK}SH", "LT": f"{MARK} LT", "ST": f"{MARK} ST",
+    "UT": f"{MARK} UT", "UC": f"{MARK} UC", "AE": f"{MARK}AE", "CS": MARK, "DA": DATE, "TM": "112233",
+    "DT": f"{DATE}112233", "AS": "042Y", "UI": UID_ROOT + "1",
+}  # fmt: skip
+
+
+def marked(made: Dataset) -> Dataset:
+    """Every element with text that the dictionary knows for a patient, a study, an institution, filled in."""
+    from pydicom.datadict import DicomDictionary
+
+    groups = (0x0008, 0x0010, 0x0018, 0x0020, 0x0032, 0x0038, 0x0040)
+    kept = {"SOPClassUID", "PhotometricInterpretation", "Modality", "SpecificCharacterSet", "VOILUTFunction"}
+    for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
+        if tag >> 16 in groups and vr in _TEXT_OF and keyword and keyword not in kept:
+            made.add_new(tag, vr, _TEXT_OF[vr])
+    nested = Dataset()
+    nested.PatientName, nested.InstitutionName = f"{MARK}^NESTED", f"{MARK} NESTED"
+    made.ReferencedPatientSequence = [nested]
+    block = made.private_block(0x0011, f"{MARK} PRIVATE", create=True)
+    block.add_new(1, "LO", f"{MARK} PRIVATE")
+    made.SOPInstanceUID = UID_ROOT + "99" + str(made.SOPInstanceUID)[-1]
+    return made
+
+
+def everything_in(folder: Path) -> list[tuple[str, bytes]]:
+    return [(str(path.relative_to(folder)), path.read_bytes()) for path in folder.rglob("*") if path.is_file()]
+
+
+def marked_leaks(folder: Path) -> list[str]:
+    """Files of a folder whose name or bytes hold a marker."""
+    words = [MARK, DATE, UID_ROOT]
+    return [name for name, content in everything_in(folder)
+            if any(word in name or word.encode() in content for word in words)]  # fmt: skip

@@ -35,6 +35,7 @@ COMMANDS = {
     "dataset": "dataset:app",
     "scribbles": "scribbles:scribbles",
     "weights": "weights:app",
+    "deidentify": "clinic.records:deidentify",
     "info": "info:info",
 }
 

@@ -14,7 +14,7 @@ from aop_pose.io.clinic.study import SALT, Salt
 from aop_pose.io.clinic.video import Selection
 from aop_pose.io.table import read_results
 from aop_pose.measuring.folder import predict
-from tests.dicom_files import PREFIX, dataset, pydicom, region, save
+from tests.dicom_files import DATE, MARK, PIXEL, PREFIX, UID_ROOT, dataset, marked, marked_leaks, region, save
 from tests.fakes import POINTS, fake_predictor, textured
 from tests.video_files import save_video
 
@@ -125,42 +125,6 @@ def test_options_of_cines_are_refused_for_volumes(tmp_path: Path, capsys: pytest
 
 # --- nothing of the patient -------------------------------------------------------------------------------------------
 
-MARK, DATE, UID_ROOT, PIXEL = "XMARKX", "19120304", "1.2.826.0.1.3680043.8.4242.", 137
-_TEXT_OF = {
-    "PN": f"{MARK}^NAME", "LO": f"{MARK} LO", "SH": f"{MARK}SH", "LT": f"{MARK} LT", "ST": f"{MARK} ST",
-    "UT": f"{MARK} UT", "UC": f"{MARK} UC", "AE": f"{MARK}AE", "CS": MARK, "DA": DATE, "TM": "112233",
-    "DT": f"{DATE}112233", "AS": "042Y", "UI": UID_ROOT + "1",
-}  # fmt: skip
-
-
-def marked(made: pydicom.Dataset) -> pydicom.Dataset:
-    """Every element with text that the dictionary knows for a patient, a study, an institution, filled in."""
-    from pydicom.datadict import DicomDictionary
-
-    groups = (0x0008, 0x0010, 0x0018, 0x0020, 0x0032, 0x0038, 0x0040)
-    kept = {"SOPClassUID", "PhotometricInterpretation", "Modality", "SpecificCharacterSet", "VOILUTFunction"}
-    for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
-        if tag >> 16 in groups and vr in _TEXT_OF and keyword and keyword not in kept:
-            made.add_new(tag, vr, _TEXT_OF[vr])
-    nested = pydicom.Dataset()
-    nested.PatientName, nested.InstitutionName = f"{MARK}^NESTED", f"{MARK} NESTED"
-    made.ReferencedPatientSequence = [nested]
-    block = made.private_block(0x0011, f"{MARK} PRIVATE", create=True)
-    block.add_new(1, "LO", f"{MARK} PRIVATE")
-    made.SOPInstanceUID = UID_ROOT + "99"
-    return made
-
-
-def everything_in(folder: Path) -> list[tuple[str, bytes]]:
-    return [(str(path.relative_to(folder)), path.read_bytes()) for path in folder.rglob("*") if path.is_file()]
-
-
-def leaks(folder: Path) -> list[str]:
-    """Files of a folder whose name or bytes hold a marker."""
-    words = [MARK, DATE, UID_ROOT]
-    return [name for name, content in everything_in(folder)
-            if any(word in name or word.encode() in content for word in words)]  # fmt: skip
-
 
 def test_nothing_of_the_patient_is_in_what_a_run_writes_or_says(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -183,7 +147,7 @@ def test_nothing_of_the_patient_is_in_what_a_run_writes_or_says(
     printed = capfd.readouterr()
     assert MARK not in printed.out + printed.err
     assert [row["status"] for row in read_results(out / "results.csv")].count("unreadable") == 2
-    assert leaks(out) == []
+    assert marked_leaks(out) == []
     pictures = list((out / "overlays").rglob("*.png"))
     assert len(pictures) == 3
     for path in pictures:
@@ -197,7 +161,7 @@ def test_nothing_of_the_patient_is_in_what_a_run_writes_or_says(
 def test_identifiers_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
     save(tmp_path / "in" / "Miller.dcm", marked(dataset(screen(around=PIXEL), regions=[region(BOX)])))
     (row,) = rows_of(tmp_path / "in", tmp_path / "out", keep_identifiers=True)
-    assert (row["source"], row["sop"]) == ("Miller.dcm", UID_ROOT + "99")
+    assert (row["source"], row["sop"]) == ("Miller.dcm", UID_ROOT + "991")
     assert json.loads((tmp_path / "out" / "results.json").read_text())["run"]["sources"] == [str(tmp_path / "in")]
     assert not (tmp_path / "out" / SALT).exists()
     drawn = cv2.imread(str(tmp_path / "out" / "overlays" / "Miller@dcm.png"))

@@ -160,6 +160,11 @@ class Salt:
             value = (folder / SALT).read_bytes()
             if len(value) == _SALT_BYTES:
                 return cls(value)
+        return cls.new()
+
+    @classmethod
+    def new(cls) -> Salt:
+        """One that nobody knows."""
         return cls(secrets.token_bytes(_SALT_BYTES))
 
     def keep(self, folder: Path) -> None:
