@@ -1,8 +1,10 @@
 """Fit the gate that withholds numbers, and write it into a copy of an artefact; prints its table as Markdown.
 
-It learns from frames without their labels, from the same frames turned upside down, cut, or with a structure painted
-out (masks say where it was), from half of the patients of HC18, noise and made-up pictures of everyday. MRI slices and
-phantoms without anatomy are kept out of the fit. The table counts pictures that were in no fit.
+It learns from frames without their labels, as they are and with things burnt in, in other looks and cut; from the same
+frames mirrored and turned where the network does not turn them back, with the sector cut, or with a structure painted
+out (masks say where it was); from half of the patients of HC18, noise and made-up pictures of everyday. MRI slices and
+phantoms without anatomy are kept out of the fit. The table counts pictures that were in no fit; frames that stand
+otherwise are right where they are turned back and their angle is that of the frame as it stands, within 5 degrees.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import attrs
 import cv2
 import gate_pictures as pictures
 import numpy as np
-from gate_pictures import UNSEEN, Picture
+from gate_pictures import STOOD, UNSEEN, Picture
 
 from aop_pose.core.frame import Frame
 from aop_pose.core.results import Result
@@ -31,15 +33,17 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.predictor import Predictor, load, usable_cores
 from aop_pose.inference.weights import rewrite
 from aop_pose.measuring.folder import in_order
-from aop_pose.measuring.measurer import Measurer, two_passes
+from aop_pose.measuring.measurer import Measurer, View, two_passes
 from aop_pose.trust.gate import Gate, gather
 from aop_pose.trust.passes import Passes
-from lib.fitting import FRAMES, RISK, Sample, fit_gate
+from lib.fitting import FRAMES, GOOD, RISK, Sample, fit_gate
 from lib.ranking import risk_coverage
 
 MADE_OF = 626
 """At most so many frames that pictures of the fit are made of by turning, cutting and painting out."""
 BATCH = 8
+SAME = 5.0
+"""Degrees within which a turned frame gives the angle of the frame as it should stand."""
 
 
 @attrs.frozen(eq=False)
@@ -52,12 +56,17 @@ class Checked:
     """0 where no points were found, or where the picture was unfit."""
 
 
-def samples_of(predictor: Predictor, given: Iterable[Picture]) -> Iterator[Sample | None]:
+def samples_of(measurer: Measurer, given: Iterable[Picture]) -> Iterator[Sample | None]:
     """What the gate may learn from; None for a picture that is withheld without it."""
 
     def several(group: Sequence[Picture]) -> list[Sample | None]:
-        seen = two_passes(predictor, [picture.pixels for picture in group])
-        return [_sample(picture, one) for picture, one in zip(group, seen, strict=True)]
+        views = [measurer.view(Frame(picture.pixels, source=picture.name)) for picture in group]
+        seen = [view.seen.pixels for view in views if isinstance(view.seen, Frame)]
+        passes = iter(two_passes(measurer.predictor, seen))
+        return [
+            _sample(picture, view, next(passes)) if isinstance(view.seen, Frame) else None
+            for picture, view in zip(group, views, strict=True)
+        ]
 
     yield from itertools.chain.from_iterable(in_order(several, _grouped(given), usable_cores()))
 
@@ -68,27 +77,27 @@ def _grouped(given: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield group
 
 
-def _sample(picture: Picture, passes: Passes) -> Sample | None:
+def _sample(picture: Picture, view: View, passes: Passes) -> Sample | None:
     keypoints, second = passes.first.keypoints, passes.second
-    height, width = picture.pixels.shape
-    if keypoints is None or not keypoints.complete or keypoints.outside(width, height):
+    seen = view.turned_back(passes.stance).seen
+    if not isinstance(seen, Frame) or keypoints is None or not keypoints.complete or keypoints.outside(*seen.shape):
         return None
-    if second is None or not second.found.complete:
+    if second is None or not second.found.complete or passes.doubtful:
         return None
-    if Frame(picture.pixels, source=picture.name).unfit_reason():
-        return None
-    return Sample(picture.kind, picture.group, gather(picture.pixels, passes.first, second))
+    return Sample(picture.kind, picture.group, gather(seen.pixels, passes.first, second), passes.stance)
 
 
 def fit(predictor: Predictor, given: Sequence[Picture], risk: float) -> Gate:
-    samples = [sample for sample in samples_of(predictor, given) if sample is not None]
+    found = zip(given, samples_of(Measurer(predictor), given), strict=True)
+    # A frame that is turned back as it should be is one that may be measured, and nothing to withhold.
+    samples = [one for picture, one in found if one and not (picture.kind in STOOD and one.stance == picture.stance)]
     return fit_gate(samples, dict(Counter(picture.kind for picture in given)), risk)
 
 
 def check(predictor: Predictor, given: Sequence[Picture]) -> list[Checked]:
     """Measure as ``aop-pose predict`` does."""
     measurer, gate = Measurer(predictor), predictor.contract.gate
-    samples = samples_of(predictor, given)
+    samples = samples_of(measurer, given)
 
     def several(group: Sequence[Picture]) -> list[Result]:
         return measurer.results([Frame(picture.pixels, source=picture.name) for picture in group])
@@ -101,24 +110,36 @@ def check(predictor: Predictor, given: Sequence[Picture]) -> list[Checked]:
 
 
 def table(checked: Sequence[Checked]) -> list[str]:
-    """Share of each kind that is measured or withheld."""
-    lines = ["| pictures | number | measured | withheld |", "| --- | ---: | ---: | ---: |"]
+    """Share of each kind that is measured or withheld; of frames that stand otherwise, how many are right."""
+    lines = ["| pictures | number | measured | right | withheld |", "| --- | ---: | ---: | ---: | ---: |"]
     kinds = list(dict.fromkeys(one.picture.kind for one in checked))
-    fitted = [kind for kind in kinds if kind not in (FRAMES, *UNSEEN)]
-    rows = [(kind, [kind]) for kind in (FRAMES, *fitted)]
+    good = [kind for kind in GOOD if kind in kinds]
+    stood = [kind for kind in STOOD if kind in kinds]
+    fitted = [kind for kind in kinds if kind not in (*good, *stood, *UNSEEN)]
+    rows = [(kind, [kind]) for kind in (*good, *stood, *fitted)]
     rows += [("**all fitted kinds**", fitted), *((kind, [kind]) for kind in UNSEEN), ("**all unseen kinds**", UNSEEN)]
+    as_given = {one.picture.name: one.result for one in checked if one.picture.kind == FRAMES}
     for words, of in rows:
         those = [one for one in checked if one.picture.kind in of]
         measured = sum(one.result.status == "ok" for one in those)
         share = measured / len(those)
-        lines.append(f"| {words} | {len(those)} | {measured} ({share:.1%}) | {1 - share:.1%} |")
+        right = str(sum(_is_right(one, as_given[one.picture.name]) for one in those)) if set(of) <= set(stood) else ""
+        lines.append(f"| {words} | {len(those)} | {measured} ({share:.1%}) | {right} | {1 - share:.1%} |")
     return lines
+
+
+def _is_right(one: Checked, as_given: Result) -> bool:
+    """True for a turned frame that is measured as the same frame as it should stand is."""
+    if one.result.status != "ok" or as_given.keypoints is None or one.result.keypoints is None:
+        return False
+    angles = [angle_of_progression(*result.keypoints.coords) for result in (one.result, as_given)]
+    return one.result.mirrored == one.picture.stance.mirrored and abs(angles[0] - angles[1]) <= SAME
 
 
 def curve(checked: Sequence[Checked], truth: dict[str, np.ndarray]) -> list[str]:
     """Over thresholds: share of frames measured, their angle error, share of the other pictures measured."""
     good = [one for one in checked if one.picture.kind == FRAMES and one.result.keypoints is not None]
-    others = np.array([one.trust for one in checked if one.picture.kind != FRAMES])
+    others = np.array([one.trust for one in checked if one.picture.kind not in (*GOOD, *STOOD)])
     trust = np.array([one.trust for one in good])
     errors = np.array([
         abs(angle_of_progression(*one.result.keypoints.coords) - angle_of_progression(*truth[one.picture.name]))
@@ -137,7 +158,7 @@ def wrong_ones(checked: Sequence[Checked], folder: Path) -> list[str]:
     """Pictures written to look at, frames withheld and others measured; and a line for each."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    wrong = [one for one in checked if (one.picture.kind == FRAMES) != (one.result.status == "ok")]
+    wrong = [one for one in checked if (one.picture.kind in (*GOOD, *STOOD)) != (one.result.status == "ok")]
     for number, one in enumerate(sorted(wrong, key=lambda one: one.picture.kind)):
         shown = cv2.cvtColor(one.picture.pixels, cv2.COLOR_GRAY2BGR)
         for x, y in [] if one.result.keypoints is None else one.result.keypoints.coords:

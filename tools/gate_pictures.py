@@ -1,4 +1,4 @@
-"""The pictures that fit and check a gate: frames, and eight kinds of pictures that must not be measured."""
+"""The pictures that fit and check a gate: frames as they are, marked or turned, and kinds that must not be measured."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from aop_pose.core.stances import STANCES, UPRIGHT, Stance
 from aop_pose.errors import UsageError
 from aop_pose.formats.label import find_picture
 from aop_pose.formats.pictures import read_gray, read_mask
@@ -16,11 +17,16 @@ from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thu
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
 from aop_pose.inference.predictor import Predictor, usable_cores
 from aop_pose.measuring.folder import in_order
+from aop_pose.phantom.burnt_in import BURNT_IN
 from aop_pose.phantom.frame import make_empty
+from aop_pose.phantom.looks import LOOKS, cut
 from lib import negatives
-from lib.fitting import FRAMES
+from lib.fitting import FRAMES, MARKED
 
-UPSIDE_DOWN, NO_SYMPHYSIS, NO_HEAD, CUT = "upside down", "symphysis painted out", "head painted out", "sector cut"
+NO_SYMPHYSIS, NO_HEAD, CUT = "symphysis painted out", "head painted out", "sector cut"
+MIRRORED, TURNED = "mirrored", "turned by quarters"
+STOOD = (MIRRORED, TURNED)
+"""Kinds that may be measured where they are turned back."""
 HEAD_PLANE, NOISE, EVERYDAY = "head plane (HC18)", "noise", "everyday pictures"
 MRI, EMPTY = "MRI slices", "phantoms without anatomy"
 UNSEEN = (MRI, EMPTY)
@@ -39,6 +45,8 @@ class Picture:
     group: int
     name: str
     pixels: np.ndarray
+    stance: Stance = UPRIGHT
+    """The way a frame was turned."""
 
 
 def of_frames(
@@ -55,16 +63,32 @@ def of_frames(
             return [frame]
         rng, mask = np.random.default_rng([seed, i]), read_mask(data / "masks" / Path(names[i]).name)
         made = {
-            UPSIDE_DOWN: negatives.upside_down(pixels[i], rng),
             NO_SYMPHYSIS: negatives.paint_out(pixels[i], mask == SYMPHYSIS, rng),
             NO_HEAD: negatives.paint_out(pixels[i], mask == FETAL_HEAD, rng),
         }
         found = predictor.find([pixels[i]])[0].keypoints
         if found is not None:
             made[CUT] = negatives.cut_sector(pixels[i], np.stack([found["PS1"], found["PS2"]]))
-        return [frame, *(Picture(kind, int(groups[i]), names[i], one) for kind, one in made.items())]
+            made[MARKED] = marked(pixels[i], found.coords, rng)
+        mirrored = next(one for one in STANCES if one.mirrored and not one.quarters)
+        turned = [one for one in STANCES if one.quarters]
+        stood = {MIRRORED: mirrored, TURNED: turned[int(rng.integers(len(turned)))]}
+        group = int(groups[i])
+        return [
+            frame, *(Picture(kind, group, names[i], one) for kind, one in made.items()),
+            *(Picture(kind, group, names[i], one.apply(pixels[i]), one) for kind, one in stood.items()),
+        ]  # fmt: skip
 
     return list(itertools.chain.from_iterable(in_order(made_of, range(len(names)), usable_cores())))
+
+
+def marked(pixels: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A frame as people hand them on: with one or two things burnt in, in another look, cut to its ultrasound."""
+    if rng.random() < 0.5:
+        pixels, points = list(LOOKS.values())[int(rng.integers(len(LOOKS)))](pixels, points, rng)
+    for _ in range(int(rng.integers(0, 3))):
+        pixels = list(BURNT_IN.values())[int(rng.integers(len(BURNT_IN)))](pixels, points, rng)
+    return cut(pixels, points, rng)[0] if rng.random() < 0.5 else pixels
 
 
 def head_planes(folder: Path, half: int) -> Iterator[Picture]:

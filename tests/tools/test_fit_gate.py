@@ -47,15 +47,18 @@ def test_the_artefact_has_a_gate_and_every_kind_a_row(monkeypatch, capsys, rehea
     assert code == 0
     rows = {cells[0]: cells[1:] for line in said.splitlines() if line[0:2] == "| " and (cells := line[2:].split(" | "))}
     assert rows["frames"][0] == "4"
-    assert [rows[kind][0] for kind in ("upside down", "symphysis painted out", "head plane (HC18)")] == ["4", "4", "3"]
+    assert [rows[kind][0] for kind in ("mirrored", "symphysis painted out", "head plane (HC18)")] == ["4", "4", "3"]
+    # A network that does not tell how a frame stands turns none back.
+    assert rows["turned by quarters"][2] == "0"
     assert (rows["MRI slices"][0], rows["phantoms without anatomy"][0], rows["noise"][0]) == ("9", "5", "5")
     assert rows["**all unseen kinds**"][0] == "14"
     assert "AURC of the angle error" in said
     gate = load(out).contract.gate
     # Of what the fit saw; frames and five kinds of them, the other half of HC18, and what is made up.
     assert gate.fitted["pictures"] == {
-        "frames": 8, "upside down": 8, "symphysis painted out": 8, "head painted out": 8, "sector cut": 8,
-        "head plane (HC18)": 3, "noise": 5, "everyday pictures": 5,
+        "frames": 8, "frames with marks, looks and cuts": 8, "mirrored": 8, "turned by quarters": 8,
+        "symphysis painted out": 8, "head painted out": 8, "sector cut": 8, "head plane (HC18)": 3,
+        "noise": 5, "everyday pictures": 5,
     }  # fmt: skip
     assert load(artefact).contract.gate is None
     listed = (wrong / "list.txt").read_text().splitlines()

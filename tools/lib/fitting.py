@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
+from aop_pose.core.stances import UPRIGHT, Stance
 from aop_pose.errors import UsageError
 from aop_pose.trust.gate import (
     FARTHEST,
@@ -23,10 +24,12 @@ from aop_pose.trust.gate import (
 )
 from lib.conformal import folds_of
 
-FRAMES = "frames"
-"""The kind of pictures that may be measured."""
+FRAMES, MARKED = "frames", "frames with marks, looks and cuts"
+GOOD = (FRAMES, MARKED)
+"""The kinds of pictures that may be measured."""
 SHOWS: dict[str, frozenset[Structure]] = {
     FRAMES: frozenset(STRUCTURES),
+    MARKED: frozenset(STRUCTURES),
     "symphysis painted out": frozenset({"head"}),
     "head painted out": frozenset({"symphysis"}),
     "sector cut": frozenset({"head"}),
@@ -48,6 +51,8 @@ class Sample:
     group: int
     """Equal for pictures made of the same or nearly the same frame."""
     evidence: Evidence
+    stance: Stance = UPRIGHT
+    """As the network tells how it was given."""
 
 
 @attrs.frozen(eq=False)
@@ -67,7 +72,7 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
     """A gate that lets through a share ``risk`` of the pictures that may not be measured, each kind counting alike.
 
     Args:
-        samples: pictures of the kind ``FRAMES`` and of others, on which points were found.
+        samples: pictures of the kinds ``GOOD`` and of others, on which points were found.
         asked: kind -> how many pictures of it the network was given, those without points included.
 
     Raises:
@@ -79,7 +84,7 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
     """
     kinds = np.array([sample.kind for sample in samples])
     groups = np.array([sample.group for sample in samples])
-    good = kinds == FRAMES
+    good = np.isin(kinds, GOOD)
     if len(np.unique(groups[good])) < FOLDS or good.all():
         raise UsageError(
             f"gate: expected points found on frames of at least {FOLDS} groups and on other pictures, found points on "
@@ -97,7 +102,8 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
     coefficients, intercept = _logistic(columns, good, _balanced(kinds))
     trust = _crossed(columns, good, kinds, fold)
     # A picture without points has got nothing through; the cut is made over all that were given.
-    share = np.array([0.0 if kind == FRAMES else 1 / asked[kind] for kind in kinds]) / (len(asked) - (FRAMES in asked))
+    others = len(set(asked) - set(GOOD))
+    share = np.array([0.0 if kind in GOOD else 1 / asked[kind] for kind in kinds]) / others
     threshold = _cut(trust, share, risk)
     learned = _learn(samples)
     through = {kind: float(((kinds == kind) & (trust >= threshold)).sum() / count) for kind, count in asked.items()}
@@ -125,7 +131,7 @@ def _named(values: np.ndarray) -> dict[str, float]:
 def _balanced(kinds: np.ndarray) -> np.ndarray:
     """Weights (n,): one half for what may be measured, the other shared evenly by the other kinds."""
     _, index, counts = np.unique(kinds, return_inverse=True, return_counts=True)
-    weights, good = 1.0 / counts[index], kinds == FRAMES
+    weights, good = 1.0 / counts[index], np.isin(kinds, GOOD)
     weights[good] /= 2 * weights[good].sum()
     weights[~good] /= 2 * weights[~good].sum()
     return weights
@@ -145,10 +151,10 @@ def _least_squares(samples: Sequence[Sample], structure: Structure) -> Linear:
     Ridge regression of the two labels (Fisher's discriminant with a shrunk covariance). Pictures that show this
     structure but not the other one are left out.
     """
-    used = [one for one in samples if one.kind == FRAMES or structure not in SHOWS.get(one.kind, frozenset())]
+    used = [one for one in samples if one.kind in GOOD or structure not in SHOWS.get(one.kind, frozenset())]
     vectors = np.stack([one.evidence.appearance[structure] for one in used])
     kinds = np.array([one.kind for one in used])
-    target, weights = np.where(kinds == FRAMES, 1.0, -1.0), _balanced(kinds)
+    target, weights = np.where(np.isin(kinds, GOOD), 1.0, -1.0), _balanced(kinds)
     mean = weights @ vectors
     centred = vectors - mean
     spread = (centred * weights[:, None]).T @ centred

@@ -11,7 +11,11 @@ import cv2
 import numpy as np
 
 from aop_pose.core.region import Region
+from aop_pose.core.stances import STANCES, UPRIGHT, Stance
 from aop_pose.phantom import screen
+from aop_pose.phantom.burnt_in import BURNT_IN, UNSEEN_BURNT_IN
+from aop_pose.phantom.burnt_in import Kind as Mark
+from aop_pose.phantom.looks import LOOKS, Look, cut
 
 Wanted = Literal["measured", "withheld", "either"]
 """A good answer: a number like that of the bare frame; no number; or one of the two."""
@@ -99,3 +103,28 @@ register(Kind("screen, 1920 x 1080", _on_screen("one", None, (1920, 1080))))
 for layout in screen.LAYOUTS[1:]:
     expected: Wanted = "either" if layout in screen.SEVERAL else "measured"
     register(Kind(layout, _on_screen(layout), expected, layout in screen.KEPT_LAYOUTS))
+
+
+def _marked(mark: Mark) -> Callable[[Bare, np.random.Generator], Made]:
+    return lambda bare, rng: Made(mark(bare.pixels, bare.points, rng), bare.points)
+
+
+def _looked(look: Look) -> Callable[[Bare, np.random.Generator], Made]:
+    return lambda bare, rng: Made(*look(bare.pixels, bare.points, rng))
+
+
+def _stood(stance: Stance) -> Callable[[Bare, np.random.Generator], Made]:
+    def make(bare: Bare, rng: np.random.Generator) -> Made:
+        pixels = stance.apply(bare.pixels)
+        return Made(pixels, stance.points_back(bare.points, pixels.shape))
+
+    return make
+
+
+for name, mark in {**BURNT_IN, **UNSEEN_BURNT_IN}.items():
+    register(Kind(f"burnt in: {name}", _marked(mark), kept=name in UNSEEN_BURNT_IN))
+for name, look in {**LOOKS, "cut": cut}.items():
+    register(Kind(f"look: {name}", _looked(look)))
+for stance in STANCES:
+    if stance is not UPRIGHT:
+        register(Kind(stance.words, _stood(stance), "either"))

@@ -66,11 +66,6 @@ def _copied_texture(pixels: np.ndarray, hole: np.ndarray, rng: np.random.Generat
     return np.clip(np.roll(_ratio(pixels), turn, axis=(0, 1)), 0.2, 2.5)
 
 
-def upside_down(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turned by half a turn, or mirrored top to bottom."""
-    return pixels[::-1, ::-1].copy() if rng.random() < 0.5 else pixels[::-1].copy()
-
-
 def cut_sector(pixels: np.ndarray, symphysis: np.ndarray) -> np.ndarray:
     """The frame moved to the left until half of its symphysis, with ends (2, 2) in pixels, is outside."""
     left = int(np.clip(np.ceil(symphysis[:, 0].mean()), 0, pixels.shape[1] - 1))
