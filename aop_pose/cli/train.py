@@ -169,12 +169,13 @@ def _show_config(method: str, stage: str, settings: dict[str, Any], **options: A
 
 def _run(method: str, stage: str, data: Path, out: Path, settings: dict[str, Any], **options: Any) -> None:
     from aop_pose.cli.terminal.progress import EpochProgress
-    from aop_pose.pipelines import pipeline
-    from aop_pose.pipelines.job import Job
 
-    chosen = pipeline(method)
-    work = chosen.train if stage == "train" else chosen.pretrain
     with EpochProgress() as bar:
+        from aop_pose.pipelines import pipeline
+        from aop_pose.pipelines.job import Job
+
+        chosen = pipeline(method)
+        work = chosen.train if stage == "train" else chosen.pretrain
         job = Job(data, out, say=bar.say, on_epoch=bar.epoch, on_batch=bar.batch, on_frames=bar.frames, **settings)
         record = work(job, **options)
     speech.say(f"{out}: finished in {record['wall_seconds'] / 60:.1f} min")

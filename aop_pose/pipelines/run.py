@@ -107,7 +107,8 @@ class RunFolder:
 
     def finish(self, **facts: Any) -> None:
         """Draw the curves and mark the run finished."""
-        draw_curves(self.path / METRICS, self.path / CURVES)
+        kept = facts.get("best", {}).get("epoch")
+        draw_curves(self.path / METRICS, self.path / CURVES, kept)
         self.save(finished=True, **facts)
 
     def _write_text(self, name: str, text: str) -> None:
@@ -215,8 +216,18 @@ def git_commit() -> str | None:
     return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
-def draw_curves(table: Path, picture: Path) -> None:
-    """Losses and checked errors over epochs, from metrics.csv; losses of both kinds of frames in one panel."""
+_TITLES = {
+    "val/mre_px": "mean radial error, px", "val/error_mm": "mean radial error, mm",
+    "val/aop_mae_deg": "error of the angle, degrees", "val/missing": "frames or volumes not found",
+    "val/box_iou": "overlap of boxes (IoU)", "val/exchanged": "share of left and right exchanged",
+}  # fmt: skip
+
+
+def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
+    """Losses and checked errors over epochs, from metrics.csv; losses of both kinds of frames in one panel.
+
+    ``kept``: the epoch whose weights were kept, marked by a line. Losses that fall more than tenfold are logarithmic.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -233,10 +244,18 @@ def draw_curves(table: Path, picture: Path) -> None:
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), layout="constrained", squeeze=False)
     for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
         for name in names:
-            axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=name)
-        axis.set(title=title.removeprefix("val/"), xlabel="epoch")
-        axis.set_ylim(0, axis.get_ylim()[1] * 1.05)
+            what = {"train": "in training", "val": "on frames set aside"}.get(name.partition("/")[0], name)
+            axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=f"{name} ({what})")
+        axis.set(title=_TITLES.get(title, title.removeprefix("val/")), xlabel="epoch")
+        values = np.concatenate([columns[name] for name in names])
+        values = values[np.isfinite(values)]
+        if title == "loss" and len(values) and values.min() > 0 and values.max() > 10 * values.min():
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(min(0, axis.get_ylim()[0]), axis.get_ylim()[1] * 1.05)
         axis.xaxis.get_major_locator().set_params(integer=True)
+        if kept is not None:
+            axis.axvline(kept, color="gray", linestyle=":", label=f"kept: epoch {kept:.0f}")
         if title == "loss":
             axis.legend(fontsize=8)
     part = picture.with_suffix(".part.png")

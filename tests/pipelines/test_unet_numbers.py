@@ -54,9 +54,23 @@ def test_losses_of_training_and_validation_share_a_panel(tmp_path, monkeypatch, 
     numbers = np.arange(1, 4)[:, None] * np.ones(header.count(",") + 1)
     lines = [",".join(map(str, row)) for row in numbers]
     (tmp_path / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
-    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
-    assert [[line.get_label() for line in axis.lines] for axis in drawn[0].axes] == titles
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png", kept=2.0)
+    lines = [[line.get_label() for line in axis.lines] for axis in drawn[0].axes]
+    assert [[label.split(" (")[0] for label in labels[:-1]] for labels in lines] == titles
+    assert {labels[-1] for labels in lines} == {"kept: epoch 2"}
+    assert [axis.get_title() for axis in drawn[0].axes] == ["loss", "mean radial error, px"]
     assert all(axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > 3 for axis in drawn[0].axes)
+
+
+def test_losses_that_fall_far_are_drawn_by_their_logarithm(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    kept = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), kept(self, *a, **k))[1])
+    (tmp_path / "metrics.csv").write_text("epoch,train/loss,val/mre_px\n1,100,50\n2,5,1\n")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert [axis.get_yscale() for axis in drawn[0].axes] == ["log", "linear"]
 
 
 @pytest.mark.parametrize(

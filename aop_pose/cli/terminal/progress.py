@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,17 @@ class FrameProgress(_Bar):
         super().__init__(TextColumn(word), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
 
     def start(self, files: int) -> None:
-        self.task = self.bar.add_task("measuring", total=files, rows=0)
+        self.rows = 0
+        self.task = self.bar.add_task("", total=files, rows=0)
 
     def row(self, result: object, files_done: int) -> None:
-        self.bar.update(self.task, completed=files_done, rows=self.bar.tasks[0].fields["rows"] + 1)
+        if not self.rows:
+            # What an earlier run had done is no speed of this one.
+            total = self.bar.tasks[0].total
+            self.bar.remove_task(self.task)
+            self.task = self.bar.add_task("", total=total, completed=files_done - 1, rows=0)
+        self.rows += 1
+        self.bar.update(self.task, completed=files_done, rows=self.rows)
 
 
 class EpochProgress(_Bar):
@@ -68,6 +76,13 @@ class EpochProgress(_Bar):
         super().__init__(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         )  # fmt: skip
+        self.best = math.inf
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        # Importing what trains takes seconds, in which nothing else would be seen.
+        self._show("loading", 0, None, "")
+        return self
 
     def say(self, line: str) -> None:
         speech.log(line)
@@ -82,20 +97,43 @@ class EpochProgress(_Bar):
     def frames(self, done: int, total: int) -> None:
         self._show("labelling", done, total, f"{done} of {total} frames")
 
-    def _show(self, words: str, done: int, total: int, beside: str) -> None:
+    def _show(self, words: str, done: int, total: int | None, beside: str) -> None:
         task = self.bar.tasks[0] if self.bar.tasks else None
-        # Less than before: another stage has begun, and the time left is told by its own speed.
-        if task is not None and done < task.completed:
+        # Less than before, or a work of unknown length before: the time left is told by the new work's own speed.
+        if task is not None and (done < task.completed or (task.total is None and total is not None)):
             self.bar.remove_task(task.id)
             task = None
         number = self.bar.add_task(words, total=total, loss="") if task is None else task.id
         self.bar.update(number, description=words, completed=done, total=total, loss=beside)
 
     def epoch(self, row: dict[str, float]) -> None:
-        checked = "".join(
-            f"  {'val loss' if name == 'val/loss' else name.removeprefix('val/')} {value:.3g}"
-            for name, value in row.items()
-            if name.startswith("val/") and math.isfinite(value)
-        )
         loss = sum(value for key, value in row.items() if key.startswith("train/"))
-        self.say(f"epoch {row['epoch']:.0f}  loss {loss:.3f}{checked}  {row['seconds']:.0f} s")
+        checked = {name: value for name, value in row.items() if name.startswith("val/") and math.isfinite(value)}
+        words = [f"epoch {row['epoch']:.0f}", f"loss {loss:.3f}", *in_words(checked), f"{row['seconds']:.0f} s"]
+        if checked and self._is_best(*next(iter(checked.items()))):
+            words.append("best so far")
+        self.say("  ".join(words))
+
+    def _is_best(self, name: str, value: float) -> bool:
+        """The rule of ``pipelines.run.best_row``; the first epoch of a new stage begins anew with another number."""
+        value = -value if name.endswith("iou") else value
+        if value > self.best:
+            return False
+        self.best = value
+        return True
+
+
+_SPOKEN = {
+    "mre_px": "MRE {:.3g} px", "aop_mae_deg": "AoP off by {:.3g}°",
+    "error_mm": "error {:.3g} mm", "missing": "{:.0f} not found", "loss": "loss there {:.3g}", "box_iou": "IoU {:.3g}",
+}  # fmt: skip
+NOTHING = 179.999
+"""Mean error of the angle, in degrees, where no frame shows anything: each counts as the largest there can be."""
+
+
+def in_words(checked: Mapping[str, float]) -> list[str]:
+    """The checked numbers of an epoch with their units; that nothing is found, instead of errors of nothing."""
+    if checked.get("val/aop_mae_deg", 0.0) > NOTHING:
+        return ["finds nothing yet"]
+    named = {name.removeprefix("val/"): value for name, value in checked.items()}
+    return [_SPOKEN.get(name, f"{name} {{:.3g}}").format(value) for name, value in named.items()]

@@ -1,0 +1,59 @@
+"""Progress bars: lines of epochs in words, and rates that an earlier run does not change."""
+
+import pytest
+
+from aop_pose.cli.terminal import speech
+from aop_pose.cli.terminal.progress import EpochProgress, FrameProgress, in_words
+
+
+@pytest.fixture(autouse=True)
+def plain():
+    speech.reset()
+
+
+def epoch(number, **checked):
+    return {"epoch": number, "seconds": 2.0, "train/loss": 1.5} | {f"val/{k}": v for k, v in checked.items()}
+
+
+def test_an_epoch_is_said_in_words_with_units_and_the_best_is_marked(capsys):
+    with EpochProgress() as bar:
+        bar.epoch(epoch(1, mre_px=30.04, aop_mae_deg=12.0, missing=3.0, loss=2.5))
+        bar.epoch(epoch(2, mre_px=31.0, aop_mae_deg=9.0, missing=0.0, loss=2.0))
+        bar.epoch(epoch(3, mre_px=30.04, aop_mae_deg=9.0, missing=0.0, loss=2.0))
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "epoch 1  loss 1.500  MRE 30 px  AoP off by 12°  3 not found  loss there 2.5  2 s  best so far"
+    assert "best" not in second
+    # Of equal epochs the last is kept.
+    assert third.endswith("best so far")
+
+
+def test_a_greater_overlap_is_the_better_one(capsys):
+    with EpochProgress() as bar:
+        bar.epoch(epoch(1, box_iou=0.5))
+        bar.epoch(epoch(2, box_iou=0.4))
+        bar.epoch(epoch(3, box_iou=0.6))
+    assert ["best so far" in line for line in capsys.readouterr().err.splitlines()] == [True, False, True]
+
+
+def test_a_network_that_finds_nothing_is_said_to_find_nothing():
+    assert in_words({"val/mre_px": 362.0, "val/aop_mae_deg": 180.0, "val/missing": 30.0}) == ["finds nothing yet"]
+    assert in_words({"val/error_mm": 4.25}) == ["error 4.25 mm"]
+
+
+def test_files_of_an_earlier_run_are_no_speed_of_this_one():
+    with FrameProgress() as bar:
+        bar.start(100)
+        bar.row(None, 91)
+        task = bar.bar.tasks[0]
+        assert (task.completed, task.total, task.fields["rows"]) == (91, 100, 1)
+        # rich's own speed is made of the advances after the bar began: of one file, not of 91.
+        assert sum(sample.completed for sample in task._progress) == 1
+
+
+def test_the_bar_of_a_training_begins_anew_with_each_work():
+    with EpochProgress() as bar:
+        assert (bar.bar.tasks[0].description, bar.bar.tasks[0].total) == ("loading", None)
+        bar.frames(50, 60)
+        assert (bar.bar.tasks[0].completed, bar.bar.tasks[0].total) == (50, 60)
+        bar.frames(1, 90)
+        assert [(task.completed, task.total) for task in bar.bar.tasks] == [(1, 90)]
