@@ -30,7 +30,7 @@ RECORDING = os.environ.get("AOP_POSE_RECORD") == "1"
 
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d+\.\d+(?:e[-+]?\d+)?(?![\w.]*\d)")
 _LEARNED = re.compile(r"(?<= )-?(?:\d[\d.]*(?:e[-+]?\d+)?|nan|inf)(?=%? |$)")
-_OF_TRAINING = ("epoch ", "spread of ", "memory plan")
+_OF_TRAINING = ("spread of ", "memory plan")
 _BOX = re.compile("[─-╿]+")
 # What differs from machine to machine, or from one training to the next, and what stands in its place.
 _REPLACED = (
@@ -180,6 +180,8 @@ class Recorder:
         lines = [" ".join(_BOX.sub(" ", line).split()) for line in text.splitlines()]
         if self.learned:
             lines = [_LEARNED.sub("<number>", line) if line.startswith(_OF_TRAINING) else line for line in lines]
+            # Where nothing is found yet, or an epoch is the best, an epoch has other words.
+            lines = ["epoch <what it learned>" if line.startswith("epoch ") else line for line in lines]
         return [line for line in lines if line]
 
     def _add(self, title: str, *lines: str) -> None:
