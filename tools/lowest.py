@@ -1,6 +1,6 @@
 """Print the lowest stated version of every dependency, a line each, as pip takes constraints.
 
-    python tools/lowest.py > lowest.txt && pip install . -c lowest.txt
+python tools/lowest.py > lowest.txt && pip install . -c lowest.txt
 """
 
 from __future__ import annotations
