@@ -35,6 +35,7 @@ COMMANDS = {
     "dataset": "dataset:app",
     "scribbles": "scribbles:scribbles",
     "weights": "weights:app",
+    "report": "clinic.records:report",
     "deidentify": "clinic.records:deidentify",
     "info": "info:info",
 }

@@ -35,8 +35,10 @@ _REGION_NUMBERS = (
     "RegionLocationMaxX1", "RegionLocationMaxY1", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection",
     "PhysicalDeltaX", "PhysicalDeltaY", "ReferencePixelX0", "ReferencePixelY0",
 )  # fmt: skip
-_EMPTY = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
-          "ReferringPhysicianName", "Manufacturer", "ContentDate", "ContentTime", "PatientOrientation")  # fmt: skip
+_EMPTY = (
+    "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
+    "Manufacturer", "ContentDate", "ContentTime", "PatientOrientation", "Laterality",
+)  # fmt: skip
 METHOD = "aop-pose: new header, pixels of the ultrasound region only"
 _CODES = (("113100", "Basic Application Confidentiality Profile"), ("113101", "Clean Pixel Data Option"))
 

@@ -38,3 +38,28 @@ def deidentify(
         speech.note(f"file {number} left out: {reason}")
     speech.say(f"{dst}: {done.written} copies, {len(done.left_out)} left out")
     raise typer.Exit(3 if done.left_out else 0)
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of a run of predict.")],
+    frames: Annotated[Path, typer.Option("--frames", help="The DICOM files that were measured; a folder or a zip.")],
+    dicom: Annotated[Path, typer.Option("--dicom", help="New folder for the reports.")],
+    deidentified: Annotated[
+        bool, typer.Option("--deidentify", help="Say nothing of the patient (PS3.15, basic profile).")
+    ] = False,
+) -> None:
+    """Write measurements as DICOM: a structured report and a picture for each file that was measured.
+
+    NAME_sr.dcm is a Comprehensive SR (TID 1500) with the angle, its interval and its points on the frame it was
+    measured on; NAME_sc.dcm is the overlay of the best frame. Both belong to the patient's study, as a PACS needs it;
+    --deidentify leaves the patient out.
+
+    Example: aop-pose report results/ --frames study/ --dicom reports/
+    """
+    from aop_pose.clinic.report import write_reports
+
+    done = write_reports(results, frames, dicom, deidentified)
+    for line in done.notes:
+        speech.note(line)
+    whose = "nothing of the patient is in them" if deidentified else "they belong to the patient's record: name and ids"
+    speech.say(f"{dicom}: {done.reports} reports, {done.captures} pictures; {whose}")

@@ -179,6 +179,19 @@ class Salt:
         return hmac.new(self.value, identifier.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:_DIGITS]
 
 
+def find_again(entries: Sequence[Entry], folder: Path) -> dict[str, Entry]:
+    """DICOM files by the source that they have in the rows of a run: by its salt, else by what its rows state of them.
+
+    A run that kept identifiers has no salt: there a source is a path, and the SOP instance UID stands beside it.
+    """
+    files = [entry for entry in entries if holds_dicom(entry)]
+    facts = [about(entry) for entry in files]
+    if not (folder / SALT).is_file():
+        return {fact.sop: entry for entry, fact in zip(files, facts, strict=True) if fact.sop}
+    names = renamed(files, facts, Salt.of(folder))
+    return {name.source: entry for name, entry in zip(names, files, strict=True)}
+
+
 def renamed(entries: Sequence[Entry], facts: Sequence[About], salt: Salt) -> list[Entry]:
     """Entries whose sources say nothing of a patient: DICOM files are named by their SOP instance UID and the salt.
 
