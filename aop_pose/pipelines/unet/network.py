@@ -51,6 +51,8 @@ def _ellipse(points: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return shares[0] ** 2 + shares[1] ** 2 <= 1
 
 
+POOL = 4
+"""What is told of a whole picture is told from its coarsest features at most POOL x POOL places."""
 FINE = 2
 """Ultralytics' number of the backbone's last layer at 4 input pixels per pixel."""
 
@@ -75,7 +77,7 @@ class YoloBody(nn.Module):
         self.width = width
         with torch.no_grad():
             outputs = self._outputs(torch.zeros(1, 1, 64, 64))
-        self.depth = outputs[-1].shape[1]
+        self.depth, self.stride = outputs[-1].shape[1], 64 // outputs[-1].shape[2]
         self.lateral = nn.ModuleList(nn.Conv2d(output.shape[1], width, 1) for output in outputs)
         self.refine = nn.Sequential(
             nn.BatchNorm2d(width), nn.SiLU(inplace=True), *_yolo_convolution(width), *_yolo_convolution(width)
@@ -123,8 +125,6 @@ def _yolo_convolution(width: int) -> list[nn.Module]:
     return [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.SiLU(inplace=True)]
 
 
-POOL = 4
-"""The coordinate head sees the bottleneck as at most POOL x POOL places."""
 HIDDEN = 128
 
 
@@ -175,7 +175,7 @@ class Body(nn.Module):
             self.encoder.append(Block(given, width, bias))
             given = width
         self.bottleneck = Block(given, config.bottleneck, bias)
-        self.depth = config.bottleneck
+        self.depth, self.stride = config.bottleneck, config.stem * 2 ** len(config.widths)
         self.up, self.gates, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         given = config.bottleneck
         for width in reversed(widths) if decoder else ():
@@ -223,7 +223,11 @@ class HeatmapNetwork(nn.Module):
         self.outline = (
             nn.Sequential(*_yolo_convolution(width), nn.Conv2d(width, len(CLASSES), 1)) if config.outlines else None
         )
-        self.turn = nn.Linear(self.body.depth, len(STANCES)) if config.turned else None
+        # Where things lie tells how a picture stands: the coarsest features are kept apart by place.
+        side = config.image_size // self.body.stride
+        self.cell = max(1, side // POOL)
+        places = (side // self.cell) ** 2
+        self.turn = nn.Linear(self.body.depth * places, len(STANCES)) if config.turned else None
         self.shrink = config.map_stride // config.stem
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:
@@ -234,7 +238,8 @@ class HeatmapNetwork(nn.Module):
         maps = functional.avg_pool2d(maps, self.shrink) if self.shrink > 1 else maps
         if self.turn is None:
             return maps
-        turns = self.turn(deepest.mean(dim=(2, 3)))[:, :, None, None].to(maps.dtype)
+        pooled = functional.avg_pool2d(deepest, self.cell).flatten(1)
+        turns = self.turn(pooled)[:, :, None, None].to(maps.dtype)
         return torch.cat([maps, turns.expand(-1, -1, maps.shape[2], maps.shape[3])], dim=1)
 
     def answer(self, gray: torch.Tensor) -> torch.Tensor:
