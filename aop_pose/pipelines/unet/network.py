@@ -52,7 +52,7 @@ def _ellipse(points: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 POOL = 4
-"""What is told of a whole picture is told from its coarsest features at most POOL x POOL places."""
+"""Answers about a whole picture see its coarsest features as at most POOL x POOL places."""
 FINE = 2
 """Ultralytics' number of the backbone's last layer at 4 input pixels per pixel."""
 
