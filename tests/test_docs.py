@@ -1,6 +1,7 @@
 """What a reader follows works: links, command lines, error messages and Python of README, docs and cards."""
 
 import ast
+import json
 import re
 import shlex
 import shutil
@@ -176,6 +177,19 @@ def test_the_python_of_the_docs_runs_as_it_stands(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "144.58" in run.stdout
     assert (tmp_path / "results" / "results.csv").is_file()
+    assert (tmp_path / "evaluation" / "report.html").is_file()
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
+    notebook = json.loads((ROOT / "docs" / "first_frames.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in notebook["cells"]), "cells are kept without their outputs"
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(cells)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert "abstained - " in run.stdout
+    assert (tmp_path / "results" / "contact_sheet.png").is_file()
     assert (tmp_path / "evaluation" / "report.html").is_file()
 
 
