@@ -16,6 +16,8 @@ from aop_pose.errors import UsageError
 # What has to be typed to go on after Ctrl-C, for the commands that can go on.
 _RESUME = {
     "predict": "the same command again continues where this one stopped",
+    "watch": "the same command again continues where this one stopped",
+    "listen": "the same command again continues where this one stopped",
     "pseudo-label": "the same command again continues where this one stopped",
     "train": "the same command with --resume continues from the last finished epoch",
     "pretrain": "the same command with --resume continues from the last finished epoch",

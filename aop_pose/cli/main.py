@@ -37,6 +37,8 @@ COMMANDS = {
     "weights": "weights:app",
     "report": "clinic.records:report",
     "deidentify": "clinic.records:deidentify",
+    "watch": "clinic.incoming:watch",
+    "listen": "clinic.incoming:listen",
     "info": "info:info",
 }
 

@@ -140,20 +140,18 @@ def predict(
         if discovery.salt is not None:
             discovery.salt.keep(out)
         on_start(len(discovery.entries))
-        work = partial(
-            _measure_group, measurer, kind, overlays=out / OVERLAYS if overlay else None,
-            contours=out / OUTLINES if outlines else None,
-        )  # fmt: skip
         paths, stamps = {entry.source: entry.path for entry in discovery.entries}, Stamps(out)
         with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
             entries, skipped = remaining(discovery.entries, writer)
             changed = stamps.changed(paths, (source for source, _ in writer.done))
-            items = _items(entries, frozenset(writer.done), kind)
-            for rows in _worked(work, items, (batch or BATCH, workers or usable_cores()) if kind.several else None):
-                for result, opened in rows:
-                    stamps.write(result.source, paths[result.source])
-                    writer.write(result)
-                    on_row(result, skipped + opened)
+            rows = measured_rows(
+                measurer, kind, entries, out, frozenset(writer.done), overlay=overlay, outlines=outlines, batch=batch,
+                workers=workers,
+            )  # fmt: skip
+            for result, opened in rows:
+                stamps.write(result.source, paths[result.source])
+                writer.write(result)
+                on_row(result, skipped + opened)
         kind.finish(out, discovery.entries, model.schema)
         finish(out)
         notes = tuple(filter(None, (writer.damaged, _told(changed))))
@@ -169,6 +167,31 @@ def predict(
         for name in (STARTED, STAMPS):
             (out / name).unlink(missing_ok=True)
     return summary
+
+
+def measured_rows(
+    measurer: Measurer,
+    kind: Kind,
+    entries: Sequence[Entry],
+    out: Path,
+    done: frozenset[tuple[str, int]],
+    *,
+    overlay: bool = True,
+    outlines: bool = False,
+    batch: int | None = None,
+    workers: int | None = None,
+) -> Iterator[tuple[Result, int]]:
+    """Rows of files in order, each with how many files were opened up to it; images in ``done`` are passed over.
+
+    A row is given out when its pictures stand in ``out``. Arguments as ``predict`` takes them.
+    """
+    work = partial(
+        _measure_group, measurer, kind, overlays=out / OVERLAYS if overlay else None,
+        contours=out / OUTLINES if outlines else None,
+    )  # fmt: skip
+    several = (batch or BATCH, workers or usable_cores()) if kind.several else None
+    for rows in _worked(work, _items(entries, done, kind), several):
+        yield from rows
 
 
 def _check_region(region: Region, entries: Sequence[Entry], kind: Kind) -> None:

@@ -75,6 +75,10 @@ class Frames:
             raise UsageError(f"no frames found in {', '.join(map(str, sources))}: {others}")
         if self.pixel_sizes is not None:
             self.pixel_sizes.check_names([entry.source for entry in found.entries])
+        return self.named(found, Salt.of(out))
+
+    def named(self, found: Discovery, salt: Salt) -> Discovery:
+        """The same files; those of patients under names that say nothing, unless identifiers are kept."""
         if not any(map(holds_dicom, found.entries)):
             return found
         facts = [about(entry) if holds_dicom(entry) else About() for entry in found.entries]
@@ -83,7 +87,6 @@ class Frames:
         if self.keep_identifiers:
             return attrs.evolve(found, entries=[attrs.evolve(entry, sop=fact.sop)
                                                 for entry, fact in zip(found.entries, facts, strict=True)])  # fmt: skip
-        salt = Salt.of(out)
         return attrs.evolve(found, entries=renamed(found.entries, facts, salt), salt=salt)
 
     def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:

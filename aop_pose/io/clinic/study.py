@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -190,6 +191,11 @@ def find_again(entries: Sequence[Entry], folder: Path) -> dict[str, Entry]:
         return {fact.sop: entry for entry, fact in zip(files, facts, strict=True) if fact.sop}
     names = renamed(files, facts, Salt.of(folder))
     return {name.source: entry for name, entry in zip(names, files, strict=True)}
+
+
+def is_copy(entry: Entry) -> bool:
+    """True for a file with the SOP instance UID of another one, as ``renamed`` names it."""
+    return re.fullmatch(rf"[0-9a-f]{{{_DIGITS}}}~\d+", entry.source) is not None
 
 
 def renamed(entries: Sequence[Entry], facts: Sequence[About], salt: Salt) -> list[Entry]:

@@ -1,0 +1,89 @@
+"""``aop-pose watch`` and ``aop-pose listen``: frames as they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aop_pose.cli.terminal import speech
+from aop_pose.errors import RESEARCH_USE, UsageError
+
+if TYPE_CHECKING:
+    from aop_pose.clinic.watching import Watcher
+    from aop_pose.core.results import Result
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Folder that an export drops files into.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for results.csv and overlays/.")],
+    weights: Annotated[str | None, typer.Option("--weights", help="Artefact, or its name.")] = None,
+    settle: Annotated[
+        float, typer.Option("--settle", metavar="S", help="Seconds without a change after which a file is written.")
+    ] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Measure what is there, then stop.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Draw a picture of each frame.")] = True,
+    keep_identifiers: Annotated[bool, typer.Option("--keep-identifiers", help="As predict takes it.")] = False,
+) -> None:
+    """Measure every file that is dropped into a folder, once it is written; a row a frame in results.csv.
+
+    The same command goes on where an earlier one stopped, however it was stopped. One process writes to --out.
+    A full disk is said and waited for. Stop it with Ctrl-C.
+
+    Example: aop-pose watch inbox/ --out results/
+    """
+    watcher = _watcher(folder, out, weights, settle, overlay, keep_identifiers)
+    speech.say(f"watching {folder}; rows go to {out}. {RESEARCH_USE}")
+    watcher.run(once=once)
+
+
+def listen(
+    out: Annotated[Path, typer.Option("--out", help="Folder for incoming/ and results/.")],
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 11112,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; any but a loopback one opens it to others.")
+    ] = "127.0.0.1",
+    aet: Annotated[str, typer.Option("--aet", help="AE title that senders must call.")] = "AOPPOSE",
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", metavar="AET", help="AE title that may send (repeat); default any.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="Artefact, or its name.")] = None,
+) -> None:
+    """Receive DICOM files (C-STORE, C-ECHO) and measure them; on this machine alone unless --host says otherwise.
+
+    Files are kept in OUT/incoming as they came, names and all, readable by their owner alone; rows and overlays are in
+    OUT/results and say nothing of the patient. Nothing is encrypted: other machines should come through a tunnel.
+
+    Example: aop-pose listen --out ward/
+    """
+    from aop_pose.clinic.listening import MEASURED, Listener, is_loopback
+
+    listener = Listener(out, host, port, aet, allow or (), on_file=lambda name: speech.say(f"received {name}"))
+    watcher = _watcher(listener.incoming, out / MEASURED, weights, 0.5, True, False)
+    with listener.serving() as at:
+        if not is_loopback(host):
+            who = f"from {', '.join(allow)}" if allow else "from ANY title"
+            speech.note(f"OPEN TO OTHER MACHINES: {host}:{at} takes files {who}, without encryption or password")
+        speech.say(f"listening as {aet} on {host}:{at}; rows go to {out / MEASURED}. {RESEARCH_USE}")
+        watcher.run()
+
+
+def _watcher(
+    folder: Path, out: Path, weights: str | None, settle: float, overlay: bool, keep_identifiers: bool
+) -> Watcher:
+    from aop_pose.clinic.watching import Watcher
+    from aop_pose.pipelines import open_weights
+
+    if not settle > 0:
+        raise UsageError(f"--settle: expected seconds above 0, found {settle:g}")
+    return Watcher(
+        open_weights(weights, None, "cpu", threads=1), folder, out, settle=settle, overlay=overlay,
+        keep_identifiers=keep_identifiers, on_row=_say_row, on_trouble=speech.note,
+    )  # fmt: skip
+
+
+def _say_row(result: Result) -> None:
+    angle = result.measurements.get("aop_deg")
+    said = f"AoP {angle.value:.1f}" if angle is not None else result.reason
+    speech.say(f"{result.source} {result.index}: {result.status}, {said}")

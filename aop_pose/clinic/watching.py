@@ -1,0 +1,136 @@
+"""A folder that is watched: whatever an export drops there is measured once, when it has settled."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from aop_pose.core.results import Result
+from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.inference.volume_predictor import VolumePredictor
+from aop_pose.inference.weights import AnyPredictor
+from aop_pose.io.clinic.study import SALT, Salt, expand, is_copy
+from aop_pose.io.discover import discover
+from aop_pose.io.folders import TABLE, claim, locked
+from aop_pose.io.table import ResultsWriter
+from aop_pose.measuring.folder import measured_rows
+from aop_pose.measuring.images import Frames
+from aop_pose.measuring.measurer import Measurer
+
+SETTLE_S = 5.0
+"""Seconds without a change after which a file counts as written."""
+PATIENCE = 10
+"""Times as long is waited before a file that cannot be read gets its row: a slow copy may still be under way."""
+
+Stamp = tuple[int, int]
+
+
+@attrs.define
+class Watcher:
+    """A folder and the table that its files go into; a row a frame, whatever happens in between.
+
+    What stands in the table is not measured again, after an interruption, a kill or a restart; nor is a DICOM file that
+    comes again under another name. One process at a time writes to ``out``.
+    """
+
+    model: AnyPredictor
+    folder: Path
+    out: Path
+    settle: float = SETTLE_S
+    overlay: bool = True
+    keep_identifiers: bool = False
+    on_row: Callable[[Result], None] = lambda result: None
+    on_trouble: Callable[[str], None] = lambda reason: None
+    """Is told in one line what keeps it from writing, once until it writes again."""
+    _seen: dict[Path, Stamp] = attrs.field(factory=dict, init=False)
+    """Size and time of each file at the last look."""
+    _finished: dict[Path, Stamp] = attrs.field(factory=dict, init=False)
+
+    def run(self, once: bool = False, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Watch until ``stopped``; ``once``: until every file that is there has settled and has its rows.
+
+        UsageError where the folder is none, ``out`` lies in it, or ``out`` holds another run or is in use.
+        """
+        if not self.folder.is_dir():
+            raise UsageError(f"expected a folder to watch, found none at {self.folder}")
+        if self.out.resolve().is_relative_to(self.folder.resolve()):
+            raise UsageError(f"--out: {self.out} lies in the watched folder; choose another one")
+        if isinstance(self.model, VolumePredictor):
+            raise UsageError("watch measures frames; the artefact measures volumes: name another one")
+        measurer, salt = Measurer(self.model), Salt.of(self.out)
+        watched = str(self.folder) if self.keep_identifiers else salt.name(os.path.abspath(self.folder))
+        identity = {"model": self.model.model_id, "watched": watched, "overlay": self.overlay, **measurer.facts}
+        with locked(self.out):
+            resume = claim(self.out, identity, overwrite=False)
+            if not self.keep_identifiers and not (self.out / SALT).is_file():
+                salt.keep(self.out)
+            with ResultsWriter(self.out / TABLE, self.model.schema, resume=resume) as writer:
+                troubled = False
+                while not stopped():
+                    try:
+                        idle = self._look(measurer, writer, salt)
+                        troubled = False
+                    except (AopPoseError, OSError) as error:
+                        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                            raise
+                        if not troubled:
+                            self.on_trouble(f"{error}; trying again")
+                        troubled, idle = True, False
+                    if once and idle:
+                        return
+                    _pause(self.settle, stopped)
+
+    def _look(self, measurer: Measurer, writer: ResultsWriter, salt: Salt) -> bool:
+        """Measure what has settled since the last look; True where nothing is left to wait for."""
+        kind = Frames.of(None, keep_identifiers=self.keep_identifiers)
+        found = discover([self.folder])
+        stamps = {entry.path: stamp for entry in found.entries if (stamp := _stamp(entry.path)) is not None}
+        new = [entry for entry in found.entries if stamps.get(entry.path) not in (None, self._finished.get(entry.path))]
+        settled = [entry for entry in new if self._has_settled(entry.path, stamps[entry.path])]
+        self._seen = stamps
+        waiting = len(settled) < len(new)
+        if settled:
+            young = {entry.path for entry in settled if _age(stamps[entry.path]) < PATIENCE * self.settle}
+            named = kind.named(attrs.evolve(found, entries=expand(settled)), salt)
+            entries = [entry for entry in named.entries if not is_copy(entry)]
+            paths = {entry.source: entry.path for entry in entries}
+            too_early: set[Path] = set()
+            done = frozenset(writer.done)
+            for result, _ in measured_rows(measurer, kind, entries, self.out, done, overlay=self.overlay):
+                path = paths[result.source]
+                if result.status == "unreadable" and path in young:
+                    too_early.add(path)
+                    continue
+                writer.write(result)
+                self.on_row(result)
+            self._finished |= {entry.path: stamps[entry.path] for entry in settled if entry.path not in too_early}
+            waiting = waiting or bool(too_early)
+        return not waiting
+
+    def _has_settled(self, path: Path, stamp: Stamp) -> bool:
+        return self._seen.get(path) == stamp and _age(stamp) >= self.settle
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+def _age(stamp: Stamp) -> float:
+    """Seconds since a file was changed; a time in the future counts as long ago."""
+    passed = time.time() - stamp[1] / 1e9
+    return passed if passed >= 0 else float("inf")
+
+
+def _pause(seconds: float, stopped: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while not stopped() and (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, 0.2))
