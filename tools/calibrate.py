@@ -41,8 +41,8 @@ from lib.conformal import (
 )
 from lib.measured import Measured, calibrated, measure_all
 
-FIXED: dict[Unit, str] = {"deg": "geometry-looks", "mm": "field", "px": PLAIN}
-"""The difficulty of each unit."""
+FIXED: dict[Unit, tuple[str, ...]] = {"deg": ("propagated-spread", "geometry-looks"), "mm": ("field",), "px": (PLAIN,)}
+"""The difficulty of each unit; the second where a head has no maps."""
 
 
 @attrs.frozen(eq=False)
@@ -209,7 +209,9 @@ def run(given: argparse.Namespace) -> None:
         quantities[looks] = {}
         for quantity in calibrated(predictor):
             if np.isfinite(own.residuals(quantity)).any():
-                difficulty = given.difficulty if given.difficulty and quantity.unit == "deg" else FIXED[quantity.unit]
+                difficulty = next(name for name in FIXED[quantity.unit] if name in own.difficulties)
+                if given.difficulty and quantity.unit == "deg":
+                    difficulty = given.difficulty
                 lines, scores = report(frames, quantity, difficulty, given.coverage)
                 quantities[looks][quantity.column] = scores
                 print("\n".join(lines) + "\n")
@@ -242,7 +244,7 @@ def main() -> int:
     parser.add_argument("--group-regex", metavar="REGEX", help="patient in a file name; default: near-duplicates")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="at which the report is made")
     parser.add_argument("--looks", type=int, nargs="*", default=[], metavar="N", help="calibrate for N looks as well")
-    parser.add_argument("--difficulty", choices=sorted(DIFFICULTIES), help=f"of angles (default {FIXED['deg']})")
+    parser.add_argument("--difficulty", choices=sorted(DIFFICULTIES), help="of angles (default propagated-spread)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="the calibrated artefact")
     given = parser.parse_args()
     started = time.monotonic()

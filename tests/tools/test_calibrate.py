@@ -51,7 +51,7 @@ def test_the_report_and_what_is_stored(monkeypatch, capsys, phantoms, tmp_path):
     assert (calibration.frames, calibration.groups, calibration.data) == (60, 60, "data/labels.csv")
     assert calibration.looks == (1, 3)
     for stored in (calibration.quantities["aop_deg"], calibration.of_looks[3]["aop_deg"]):
-        assert (stored.difficulty, stored.share_of, stored.groups) == ("geometry-looks", "", 60)
+        assert (stored.difficulty, stored.share_of, stored.groups) == ("propagated-spread", "", 60)
         low, high = stored.measured["achieved_ci"]
         assert low <= 0.9 <= high
         assert stored.measured["target"] == 0.9
