@@ -67,7 +67,7 @@ def predict(
         typer.Option(
             "--looks",
             min=1,
-            max=16,
+            max=12,
             help="Look so many times at each frame, turned and scaled a little, and measure the mean.",
         ),
     ] = 1,

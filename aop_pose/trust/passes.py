@@ -17,8 +17,8 @@ MARGINS = (0.02, 0.10, 0.10, 0.02)
 The picture comes out a ninth smaller and moved: what is really there is found again in the same place.
 """
 TURNS = (
-    (-6.0, 0.95), (6.0, 0.95), (-3.0, 1.05), (3.0, 1.05), (-10.0, 0.9), (10.0, 0.9), (0.0, 0.85), (-8.0, 1.0),
-    (8.0, 1.0), (-4.0, 0.88), (4.0, 0.88), (-12.0, 0.95), (12.0, 0.95), (0.0, 1.08),
+    (-5.0, 1.0), (5.0, 1.0), (-6.0, 1.08), (6.0, 1.08), (0.0, 0.9), (0.0, 1.1), (-6.0, 0.9), (6.0, 0.9), (-10.0, 1.0),
+    (10.0, 1.0),
 )  # fmt: skip
 """Degrees and scale, about the centre of the picture, of each pass after the second."""
 MOST_LOOKS = 2 + len(TURNS)
