@@ -51,3 +51,16 @@ def fit(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Letterbox]:
     canvas = np.full((size, size), PAD_VALUE, dtype=np.uint8)
     canvas[pad_y : pad_y + new_height, pad_x : pad_x + new_width] = pixels
     return canvas, box
+
+
+def on_black(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gray (H, W) uint8 made square with black, and the place (2,) of its old origin in it: x, y in pixels.
+
+    A fan is cut to its edges, and frames that networks were trained on show it below the upper edge of a black square:
+    so black is added at both sides, or below.
+    """
+    height, width = pixels.shape
+    left, below = max(0, height - width) // 2, max(0, width - height)
+    right = max(0, height - width) - left
+    square = cv2.copyMakeBorder(pixels, 0, below, left, right, cv2.BORDER_CONSTANT)
+    return square, np.array([left, 0], np.float64)

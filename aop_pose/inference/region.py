@@ -1,23 +1,316 @@
-"""The ultrasound region of a frame, found in its pixels."""
+"""The ultrasound of a frame, found in its pixels: the fan, trapezoid or box among bars, writing, panels and paper.
+
+Ultrasound is grain: neighbouring pixels differ a little nearly everywhere. Grounds, panels and bars are flat; writing
+and lines are thin. So the grain that is left when flat and thin things are taken away is the picture, in one or a few
+parts. A fan is the same on both sides of its middle beam, so a dark side is completed by the other one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
+import cv2
 import numpy as np
 
 from aop_pose.core.region import Region
 
+_SIDE = 384
+"""Pixels of the longer side at which a frame is looked at; lengths below are pixels of that size."""
+_BLACK = 40
+"""Gray values; a ground that is brighter is a panel or paper, no black around a fan."""
+_FLAT, _EVERYWHERE = 0.02, 0.4
+"""A picture with less than this share of flat pixels is nothing but grain, where its weakest places have as much as
+this of the grain in its strongest."""
+_PAPER = 10
+"""Gray values that a line of paper differs in."""
+_PANELS = ((12, 0.002), (60, 0.0005))
+"""Gray values above black, and the share of the frame from which on a flat area as bright is a panel or a button."""
+_GAP, _THIN, _WORD = 5, 11, 13
+"""Grain this near is joined, parts as thin as this are none, and writing on a panel is as high as this at most."""
+_FIRM, _LEAST_FIRM = 7, 0.25
+"""Grain of this width and more is none of writing, and this share of a part is."""
+_VALLEY = 0.2
+"""Share of the height that the upper edge of two fans falls between them."""
+_WIDEST = 2.2
+"""Width over height of a fan, at most."""
+_RECTANGLE = 0.93
+"""Share of its box that a rectangle fills; a fan takes about three quarters."""
+_SCRAP = 0.003
+"""Share of the frame below which a part is nothing."""
+_LEAST = 0.03
+"""Share of the frame that a picture takes at least."""
+_NEAR, _AROUND = 0.04, 0.3
+"""Shares of the height of a picture: so far may a part of it lie from the rest, and reach."""
+_FILLS = 0.82
+"""Of the longer side of a frame: a picture that is as long fills it, and all of the frame is looked at."""
+_APART = 0.2
+"""Of the smaller box: two pictures share no more than this."""
+_EVEN = 0.04
+"""Share of the width: a middle this near to that of the face of the probe is the middle beam, and both sides show."""
+_ALIKE = 0.3
+"""Share of the area of the largest picture from which on another one is a picture too."""
 
-@attrs.frozen
+
+@attrs.frozen(eq=False)
 class Sight:
     """The place of the ultrasound in a picture, and what a reader of its row should know."""
 
-    region: Region | None
-    """None = nothing that could be measured, ``reason`` says why."""
+    regions: tuple[Region, ...]
+    """One for each picture, the largest first; none = ``reason`` says why."""
     reason: str = ""
+    outline: np.ndarray | None = None
+    """(n, 2) convex outline of the largest in pixels, its dark parts included; None where none can be told."""
+
+
+@attrs.frozen(eq=False)
+class _Part:
+    """Grain that hangs together."""
+
+    hull: np.ndarray
+    """(n, 2) float, convex, clockwise as it is seen."""
+    area: float
+    """Pixels of grain."""
+
+    @property
+    def box(self) -> np.ndarray:
+        """left, top, right, bottom."""
+        return np.concatenate([self.hull.min(axis=0), self.hull.max(axis=0)])
+
+    @property
+    def size(self) -> float:
+        """Area of the hull."""
+        return float(cv2.contourArea(self.hull.astype(np.float32)))
+
+    @property
+    def weight(self) -> float:
+        """Its area; less where it is ragged, as what lies around a picture is."""
+        return self.area * min(1.0, self.area / max(self.size, 1.0))
+
+    @property
+    def is_box(self) -> bool:
+        """True for a rectangle or a strip, as M-mode and Doppler are, or the picture of a linear probe."""
+        width, height = self.box[2:] - self.box[:2]
+        return bool(self.size >= _RECTANGLE * width * height or width > _WIDEST * height)
+
+    def outside(self, points: np.ndarray) -> np.ndarray:
+        """Distance of points (m, 2) from the hull, negative inside."""
+        ends = np.roll(self.hull, -1, axis=0) - self.hull
+        normals = np.stack([ends[:, 1], -ends[:, 0]], axis=1)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+        return np.asarray(((points[:, None] - self.hull) * normals).sum(axis=2).max(axis=1))
+
+    def overlaps(self, other: _Part) -> bool:
+        """True where much of the smaller one's box lies in that of the other."""
+        sizes = np.minimum(self.box[2:], other.box[2:]) - np.maximum(self.box[:2], other.box[:2])
+        smaller = min(np.prod(one.box[2:] - one.box[:2]) for one in (self, other))
+        return bool((sizes > 0).all() and np.prod(sizes) > _APART * smaller)
+
+    def joined(self, other: _Part) -> _Part:
+        return _Part(_hull(np.concatenate([self.hull, other.hull])), self.area + other.area)
+
+    def completed(self, width: int) -> _Part:
+        """With each side mirrored at the middle beam, within a frame of that width."""
+        left, top, right, bottom = self.box
+        face = self.hull[self.hull[:, 1] <= top + 0.06 * (bottom - top), 0]
+        middle = (face.min() + face.max()) / 2
+        if abs((left + right) / 2 - middle) <= _EVEN * (right - left):
+            return self
+        mirrored = np.stack([2 * middle - self.hull[:, 0], self.hull[:, 1]], axis=1)
+        both = np.concatenate([self.hull, mirrored])
+        both[:, 0] = both[:, 0].clip(0, width - 1)
+        return _Part(_hull(both), self.area)
 
 
 def find_region(pixels: np.ndarray) -> Sight:
-    """The ultrasound region of a gray picture (H, W) uint8."""
+    """The ultrasound region of a gray picture (H, W) uint8.
+
+    All of it where the ultrasound fills it. Several where pictures stand side by side; a strip of M-mode or Doppler
+    beside a fan is none.
+    """
     height, width = pixels.shape
-    return Sight(Region.whole(width, height))
+    small, zoom = _shrunk(pixels)
+    left, top, right, bottom = _inside_paper(small)
+    inner = small[top:bottom, left:right]
+    if _is_grain(inner):
+        return Sight((Region.whole(width, height),))
+    parts = _parts(_grain(inner))
+    pictures = _pictures(parts, inner.shape)
+    if not pictures:
+        return Sight((), "no ultrasound picture is found in the frame: give --region X,Y,W,H, or --region whole")
+    fans = [picture for picture in pictures if not picture.is_box]
+    strips, pictures = (len(pictures) - 1, fans) if len(fans) == 1 else (0, pictures)
+    places = tuple(_region(one, inner.shape, (left, top), zoom, (width, height)) for one in pictures)
+    outline = (pictures[0].hull + (left, top) + 0.5) / zoom - 0.5
+    return Sight(places, "a strip beside the picture (M-mode, Doppler) is not looked at" if strips else "", outline)
+
+
+def _shrunk(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The picture at ``_SIDE`` pixels, as it is where smaller; and pixels of it in one of the picture, x and y."""
+    height, width = pixels.shape
+    scale = min(1.0, _SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else np.ascontiguousarray(pixels)
+    return small, np.array([size[0] / width, size[1] / height])
+
+
+def _inside_paper(small: np.ndarray) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of what is left when bright flat lines at the sides are taken away."""
+    left, top, right, bottom = 0, 0, small.shape[1], small.shape[0]
+
+    def paper(line: np.ndarray) -> bool:
+        darkest, brightest = int(line.min()), int(line.max())
+        return brightest - darkest <= _PAPER and darkest > _BLACK
+
+    before = None
+    while before != (left, top, right, bottom):
+        before = (left, top, right, bottom)
+        while bottom - top > 2 and paper(small[top, left:right]):
+            top += 1
+        while bottom - top > 2 and paper(small[bottom - 1, left:right]):
+            bottom -= 1
+        while right - left > 2 and paper(small[top:bottom, left]):
+            left += 1
+        while right - left > 2 and paper(small[top:bottom, right - 1]):
+            right -= 1
+    return left, top, right, bottom
+
+
+def _disc(size: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
+def _differences(small: np.ndarray) -> np.ndarray:
+    """Range of gray values in 3 x 3 pixels."""
+    around = np.ones((3, 3), np.uint8)
+    return np.asarray(cv2.subtract(cv2.dilate(small, around), cv2.erode(small, around)))
+
+
+def _is_grain(small: np.ndarray) -> bool:
+    """True for grain everywhere: there is no ground to tell a picture from."""
+    differences = _differences(small)
+    least, most = np.percentile(cv2.resize(differences, (8, 8), interpolation=cv2.INTER_AREA), (10, 90))
+    return bool(np.mean(differences <= 1) < _FLAT and least >= _EVERYWHERE * most)
+
+
+def _grain(small: np.ndarray) -> np.ndarray:
+    """1 where there is grain, 0 where it is black or flat, or a panel with its writing; uint8 (H, W)."""
+    darkest = float(np.percentile(small, 3))
+    black = darkest if darkest < _BLACK else 0.0
+    differences = _differences(small)
+    noise = float(np.percentile(differences, 20))
+    if noise >= 2:
+        # A photograph, or a picture without any ground: the dark of it says what is no ultrasound.
+        small = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.5))
+        differences = _differences(small)
+        noise = 1.5 * float(differences[small <= np.percentile(small, 10)].mean())
+    grain = ((small >= black + 2 + noise) & (differences >= 2 + noise)).astype(np.uint8)
+    panels = np.zeros_like(small, bool)
+    for level, least in _PANELS:
+        flat = ((small >= black + level) & (differences <= 1)).astype(np.uint8)
+        _, labels, about, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
+        large = about[:, cv2.CC_STAT_AREA] >= least * small.size
+        large[0] = False
+        panels |= large[labels]
+    if panels.any():
+        written = cv2.morphologyEx(panels.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((_WORD, _WORD), np.uint8))
+        grain[cv2.dilate(written, np.ones((7, 7), np.uint8)) > 0] = 0
+    return grain
+
+
+def _hull(points: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.convexHull(points.astype(np.float32), clockwise=False)[:, 0], np.float64)
+
+
+def _parts(grain: np.ndarray) -> list[_Part]:
+    """Parts that are neither thin nor writing, the heaviest first; two fans that touch are two."""
+    thick = cv2.morphologyEx(grain, cv2.MORPH_CLOSE, _disc(_GAP))
+    thick = cv2.morphologyEx(thick, cv2.MORPH_OPEN, _disc(_THIN))
+    firm = cv2.morphologyEx(grain, cv2.MORPH_OPEN, _disc(_FIRM))
+    count, labels, about, _ = cv2.connectedComponentsWithStats(thick, connectivity=8)
+    parts: list[_Part] = []
+    for label in range(1, count):
+        x, y, width, height, area = about[label].tolist()
+        if area < _SCRAP * grain.size:
+            continue
+        mask = labels[y : y + height, x : x + width] == label
+        if np.count_nonzero(firm[y : y + height, x : x + width][mask]) < _LEAST_FIRM * area:
+            continue
+        middle = _between_fans(mask)
+        for begin, end in ((0, middle), (middle, width)):
+            if end > begin:
+                rows, columns = np.nonzero(mask[:, begin:end])
+                parts.append(_Part(_hull(np.stack([columns + x + begin, rows + y], axis=1)), float(len(rows))))
+    return sorted(parts, key=lambda part: -part.weight)
+
+
+def _between_fans(mask: np.ndarray) -> int:
+    """The column where two fans side by side touch, 0 where there is one: its upper edge has one summit, not two."""
+    height, width = mask.shape
+    edge = np.where(mask.any(axis=0), mask.argmax(axis=0), height).astype(np.float32)
+    edge = cv2.blur(edge[None], (5, 1))[0]
+    inner = slice(round(0.35 * width), round(0.65 * width))
+    middle = inner.start + int(edge[inner].argmax())
+    sides = edge[:middle], edge[middle:]
+    if min(len(side) for side in sides) < 2 or width > 2 * _WIDEST * height:
+        return 0
+    summits = [float(side.min()) for side in sides]
+    centres = [float(np.flatnonzero(side <= side.min() + 0.08 * height).mean()) for side in sides]
+    deep = edge[middle] - max(summits) >= _VALLEY * height
+    level = abs(summits[0] - summits[1]) <= 0.1 * height
+    return middle if deep and level and middle + centres[1] - centres[0] >= 0.4 * width else 0
+
+
+def _pictures(parts: Sequence[_Part], shape: tuple[int, ...]) -> list[_Part]:
+    """The pictures that parts make up, each completed, the heaviest first."""
+    rest = list(parts)
+    pictures: list[_Part] = []
+    while rest:
+        picture = _gathered(rest.pop(0), rest, shape[1])
+        if picture.size >= _LEAST * shape[0] * shape[1]:
+            pictures.append(picture)
+    fans = [picture for picture in pictures if not picture.is_box]
+    main = max(fans or pictures, key=lambda picture: picture.size, default=None)
+    alike = [picture for picture in pictures if main is not None and picture.size >= _ALIKE * main.size]
+    return [one for number, one in enumerate(alike) if not any(one.overlaps(other) for other in alike[:number])]
+
+
+def _gathered(main: _Part, rest: list[_Part], width: int) -> _Part:
+    """A part with those that belong to the same picture, which leave ``rest``; completed."""
+    whole = main.completed(width)
+    found = True
+    while found:
+        found = False
+        for part in list(rest):
+            if part.area < 0.5 * main.area and _belongs(part, whole):
+                rest.remove(part)
+                main = main.joined(part)
+                whole = main.completed(width)
+                found = True
+    return whole
+
+
+def _belongs(part: _Part, whole: _Part) -> bool:
+    """True for a part in the dark of a picture: most of it inside, or close below the face of the probe."""
+    _, top, _, bottom = whole.box
+    outside = whole.outside(part.hull)
+    if part.box[1] < top + 0.15 * (bottom - top):
+        return float(np.mean(outside < 3)) > 0.6
+    high = bottom - top
+    return bool(outside.min() < _NEAR * high and outside.max() < _AROUND * high)
+
+
+def _region(
+    picture: _Part, shape: tuple[int, ...], corner: tuple[int, int], zoom: np.ndarray, size: tuple[int, int]
+) -> Region:
+    """The box of a picture in pixels of the frame; what is inside the paper where it fills that."""
+    left, top, right, bottom = picture.box
+    high, wide = shape
+    if max(right - left, bottom - top) + 1 >= _FILLS * max(high, wide):
+        left, top, right, bottom = 0.0, 0.0, wide - 1.0, high - 1.0
+    x, y = np.round(np.array([left + corner[0], top + corner[1]]) / zoom).astype(int).tolist()
+    end_x, end_y = np.round(np.array([right + corner[0] + 1, bottom + corner[1] + 1]) / zoom).astype(int).tolist()
+    x, y, end_x, end_y = max(x, 0), max(y, 0), min(end_x, size[0]), min(end_y, size[1])
+    if (x, y, end_x, end_y) == (0, 0, *size):
+        return Region.whole(*size)
+    return Region(x, y, end_x - x, end_y - y, "found")

@@ -10,7 +10,8 @@ import attrs
 import numpy as np
 
 from aop_pose.core.frame import Frame, Volume
-from aop_pose.core.keypoints import Prediction
+from aop_pose.core.keypoints import Keypoints, Prediction
+from aop_pose.core.letterbox import on_black
 from aop_pose.core.measure import measure_in
 from aop_pose.core.region import AUTO, WHOLE, Region, Wanted, wanted_region
 from aop_pose.core.results import Result
@@ -86,13 +87,15 @@ class View:
     image: Frame | Volume
     """As it was given; rows are of it."""
     seen: Frame | Volume | None
-    """None = nothing may be measured, ``reason`` says why."""
+    """The image itself, or its region on black; None = nothing may be measured, ``reason`` says why."""
     region: Region | None = None
     """The place of ``seen`` in a frame; None in a volume, which is measured whole, and where none is known."""
     reason: str = ""
     """Why nothing may be measured, or what a reader of the row should know."""
     stance: Stance = UPRIGHT
     """The way the part was given; ``seen`` is turned back."""
+    origin: np.ndarray | None = None
+    """(2,) place in ``image`` of the first pixel of ``seen`` as it was given, where that is another image; x, y."""
 
     def turned_back(self, stance: Stance) -> View:
         """The same view of a part that was given turned."""
@@ -103,7 +106,7 @@ class View:
 
     def in_image(self, prediction: Prediction) -> Prediction:
         """A prediction on ``seen``, in pixels of the image as it was given."""
-        if self.region is None or self.seen is self.image or self.seen is None or prediction.keypoints is None:
+        if (self.stance is UPRIGHT and self.origin is None) or prediction.keypoints is None:
             return prediction
         moved = attrs.evolve(prediction.keypoints, coords=self._to_image(prediction.keypoints.coords))
         outlines = prediction.outlines
@@ -112,20 +115,38 @@ class View:
         return attrs.evolve(prediction, keypoints=moved, outlines=outlines)
 
     def _to_image(self, points: np.ndarray) -> np.ndarray:
-        assert self.region is not None
-        shape = self.region.height, self.region.width
-        return self.region.to_frame(self.stance.points_back(points, shape))
+        if self.origin is None or self.region is None:
+            width, height = self.image.shape
+            return self.stance.points_back(points, (height, width))
+        side = max(self.region.width, self.region.height)
+        return self.stance.points_back(points, (side, side)) + self.origin
+
+    def outside(self, keypoints: Keypoints) -> str:
+        """Why points in pixels of the image as it was given are not measured: some lie outside what was looked at."""
+        if self.region is None or self.origin is None:
+            what, names = "picture", keypoints.outside(*self.image.shape)
+        else:
+            inside = attrs.evolve(keypoints, coords=self.region.to_region(keypoints.coords))
+            what, names = "region", inside.outside(self.region.width, self.region.height)
+        return f"outside the {what}: {', '.join(names)}; what cannot be seen is not measured" if names else ""
+
+
+_WORDS = {2: "two", 3: "three", 4: "four"}
 
 
 def the_one(results: Sequence[Result]) -> Result:
     """Of the results in several regions of one frame the measured one; abstained where several are, or none is."""
+    if len(results) == 1:
+        return results[0]
     measured = [result for result in results if result.status == "ok"]
-    if len(measured) == 1:
-        return measured[0]
     if not measured:
         return max(results, key=lambda result: result.score or 0.0)
+    if len(measured) == 1:
+        told = f"{_WORDS.get(len(results), len(results))} images: the one at {measured[0].region} is measured"
+        return attrs.evolve(measured[0], reason="; ".join(filter(None, (told, measured[0].reason))))
     boxes = " or ".join(str(result.region) for result in measured)
-    reason = f"two images, give --region: {boxes} could each be measured"
+    many = _WORDS.get(len(measured), len(measured))
+    reason = f"{many} images, give --region: {boxes} could each be measured"
     return attrs.evolve(
         measured[0], status="abstained", reason=reason, keypoints=None, score=None, measurements={}, region=None,
         spacing=None, mirrored=None,
@@ -199,17 +220,17 @@ class Measurer:
     def results(self, images: Sequence[Frame | Volume]) -> list[Result]:
         """A result per image, ``ok`` or ``abstained`` with its reason."""
         second = self._judges or (self.intervals is not None and self.intervals.needs_two_passes)
-        several = [self._in_regions(image) for image in images]
-        found = iter(self.seen([image for each in several for image in each], second))
+        several = [self._views(image) for image in images]
+        found = iter(self._measured([view for each in several for view in each], second))
         return [the_one([next(found)[0] for _ in each]) for each in several]
 
-    def _in_regions(self, image: Frame | Volume) -> Sequence[Frame | Volume]:
+    def _in_regions(self, image: Frame) -> Sequence[Frame]:
         """The image as it is looked at, once for each region that its file names; of these the one that was asked for.
 
         The file's millimetres are those of its region: what lies beyond it has none.
         """
-        if not isinstance(image, Frame) or (self.region or AUTO) == AUTO:
-            return getattr(image, "choices", ()) or (image,)
+        if (self.region or AUTO) == AUTO:
+            return image.choices or (image,)
         named = [one for one in image.choices or (image,) if one.region is not None and one.region.how == "file"]
         if not named:
             return (image,)
@@ -218,41 +239,41 @@ class Measurer:
         return (around[0] if around else attrs.evolve(image, spacing=None, choices=()),)
 
     def seen(self, images: Sequence[Frame | Volume], second: bool = True) -> list[tuple[Result, Passes]]:
-        """A result per image, and the passes over it; ``second``: two at least, else as many as ``looks``."""
-        views = [self.view(image) for image in images]
+        """A result per image, and the passes over it; ``second``: two at least, else as many as ``looks``.
+
+        Of several regions of a frame the first one is looked at.
+        """
+        return self._measured([self._views(image)[0] for image in images], second)
+
+    def _measured(self, views: Sequence[View], second: bool) -> list[tuple[Result, Passes]]:
         passes = iter(self._passes([view.seen for view in views if view.seen is not None], second))
         nothing = [Passes(Prediction(None, 0.0, view.reason), None, max(view.image.shape)) if view.seen is None
                    else next(passes) for view in views]  # fmt: skip
         return [(self._result(view, each), each) for view, each in zip(views, nothing, strict=True)]
 
-    def view(self, image: Frame | Volume) -> View:
-        """The part of an image that is measured, or why none is."""
+    def _views(self, image: Frame | Volume) -> list[View]:
+        """The parts of an image that may be measured, or one that says why none is."""
         if reason := image.unfit_reason():
-            return View(image, None, None, reason)
+            return [View(image, None, None, reason)]
         if not isinstance(image, Frame):
-            return View(image, image)
-        region, reason = self._region(image)
-        if region is None:
-            return View(image, None, None, reason)
-        seen = image.cut_to(region)
-        if seen is not image and (unfit := seen.unfit_reason()):
-            return View(image, None, region, f"{unfit} (region {region})")
-        return View(image, seen, region, reason)
+            return [View(image, image)]
+        return [view for frame in self._in_regions(image) for view in self._views_of(frame)]
 
-    def _region(self, frame: Frame) -> tuple[Region | None, str]:
-        """The place in a frame that is looked at, and what there is to say of it."""
-        whole = Region.whole(*frame.shape)
+    def _views_of(self, frame: Frame) -> list[View]:
         if isinstance(self.region, Region):
             if self.region.lies_in(*frame.shape):
-                return self.region, ""
+                return [_view(frame, self.region)]
             size = f"{frame.width} x {frame.height} pixels"
-            return None, f"the region {self.region} (x, y, width, height) does not lie inside the frame of {size}"
-        if self.region == WHOLE:
-            return whole, ""
-        if frame.region is not None:
-            return frame.region, ""
+            reason = f"the region {self.region} (x, y, width, height) does not lie inside the frame of {size}"
+            return [View(frame, None, None, reason)]
+        if frame.region is not None and self.region != WHOLE:
+            return [_view(frame, frame.region)]
+        if self.region == WHOLE or not self.predictor.schema.finds_region:
+            return [_view(frame, Region.whole(*frame.shape))]
         found = find_region(frame.pixels)
-        return found.region, found.reason
+        return [_view(frame, region, found.reason) for region in found.regions] or [
+            View(frame, None, None, found.reason)
+        ]
 
     def _passes(self, images: Sequence[Frame | Volume], second: bool) -> list[Passes]:
         if isinstance(self.predictor, VolumePredictor):
@@ -277,7 +298,7 @@ class Measurer:
             row["mirrored"] = None if passes.first.stances is None else passes.stance.mirrored
         if view.seen is None or keypoints is None:
             return Result(status="abstained", reason=prediction.reason, **row)
-        if reason := self._why_withheld(view, passes):
+        if reason := self._why_withheld(view, passes, keypoints):
             return Result(status="abstained", reason=reason, **row)
         measured = measure_in(view.seen, passes.measured, produced_by=model)
         if measured.reason:
@@ -289,19 +310,28 @@ class Measurer:
         told = "; ".join(filter(None, (view.reason, prediction.reason, doubt)))
         return Result(status="ok", reason=told, measurements=measurements, outlines=prediction.outlines, **row)
 
-    def _why_withheld(self, view: View, passes: Passes) -> str:
-        keypoints, seen = passes.measured.found, view.seen
-        assert seen is not None
-        if outside := keypoints.outside(*seen.shape):
-            what = "picture" if seen is view.image else "region"
-            return f"outside the {what}: {', '.join(outside)}; what cannot be seen is not measured"
-        if self._gate is None or not self._judges or not keypoints.complete or not isinstance(seen, Frame):
+    def _why_withheld(self, view: View, passes: Passes, placed: Keypoints) -> str:
+        """``placed``: the points in pixels of the image as it was given."""
+        if reason := view.outside(placed):
+            return reason
+        if self._gate is None or not self._judges or not placed.complete or not isinstance(view.seen, Frame):
             return ""
         if passes.doubtful:
             return "withheld: the picture may be mirrored or turned; turn it as it should stand and measure again"
         if passes.second is None or not passes.second.found.complete:
             return "withheld: disagreement between passes: nothing is found on a second look"
-        return self._gate.judge(gather(seen.pixels, passes.first, passes.second)).reason
+        return self._gate.judge(gather(view.seen.pixels, passes.first, passes.second)).reason
+
+
+def _view(frame: Frame, region: Region, reason: str = "") -> View:
+    """A region of a frame on black, or why it must not be measured."""
+    cut = frame.cut_to(region)
+    if cut is frame:
+        return View(frame, frame, region, reason)
+    if unfit := cut.unfit_reason():
+        return View(frame, None, region, f"{unfit} (region {region})")
+    square, place = on_black(cut.pixels)
+    return View(frame, attrs.evolve(cut, pixels=square), region, reason, region.to_frame(-place))
 
 
 def _field_of(frame: Frame) -> float | None:

@@ -362,6 +362,9 @@ def _surrounded(frame: np.ndarray, fan: Region, rng: np.random.Generator, layout
         edge = round(rng.uniform(0.03, 0.15) * min(size))
         place = (edge, edge, width - 2 * edge, height - 2 * edge)
     matrix = _put(canvas, frame, place)
+    if layout != "side bars":
+        # On paper the frame's own edges show, so all of it is the picture.
+        fan = Region.whole(frame.shape[1], frame.shape[0])
     return Screen(canvas, (_moved(fan, matrix),), matrix)
 
 

@@ -75,12 +75,14 @@ def test_the_mean_of_several_looks_finds_what_one_look_finds():
         cv2.circle(picture, (int(x), int(y)), 9, 200, -1)
     picture = cv2.GaussianBlur(picture, (0, 0), 6)
     predictor = attrs.evolve(fake_predictor(), network=bright_spots)
-    once, (often, passes) = (Measurer(predictor, looks=looks).seen([Frame(picture)])[0] for looks in (1, 9))
+    once, (often, passes) = (
+        Measurer(predictor, region="whole", looks=looks).seen([Frame(picture)])[0] for looks in (1, 9)
+    )
     assert often.keypoints.coords == pytest.approx(once[0].keypoints.coords, abs=1.5)
     assert not np.array_equal(often.keypoints.coords, once[0].keypoints.coords)
     assert np.array_equal(passes.first.found.coords, once[1].first.found.coords)
     assert np.array_equal(passes.second.found.coords, once[1].second.found.coords)
-    assert measure_array(predictor, picture, looks=9).measurements == often.measurements
+    assert measure_array(predictor, picture, region="whole", looks=9).measurements == often.measurements
 
 
 @pytest.mark.parametrize("looks", [0, -1, 13])

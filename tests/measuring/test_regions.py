@@ -39,10 +39,10 @@ def test_points_and_widths_of_a_region_are_those_of_the_bare_frame():
 
 
 def test_a_point_outside_the_region_is_not_measured_though_the_frame_has_pixels_there():
-    # 256 x 100 pixels lie in the middle of the network's input, whose points PS1 and FH1 are 18 above and 42 below.
+    # Below the 100 rows the network sees black, and its point FH1 is in row 120.
     result = measure_array(fake_predictor(), np.pad(textured(0), 200), region="200,200,256,100")
-    assert result.reason == "outside the region: PS1; what cannot be seen is not measured"
-    assert result.keypoints["PS1"].tolist() == [350, 182]
+    assert result.reason == "outside the region: FH1; what cannot be seen is not measured"
+    assert result.keypoints["FH1"].tolist() == [370, 320]
 
 
 def test_the_region_of_a_file_is_used_unless_another_is_typed():
@@ -85,14 +85,42 @@ def test_a_region_inside_no_frame_writes_nothing(tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
+def two_up(first_row=200):
+    pixels = np.zeros((300, 640), np.uint8)
+    pixels[20:276, 20:276], pixels[20:276, 350:606] = textured(1, first_row=first_row), textured(2)
+    return pixels
+
+
+def test_of_two_images_on_a_screen_the_one_that_holds_the_anatomy_is_measured():
+    """The fake network finds nothing where the first row is dark."""
+    result = measure_array(fake_predictor(), two_up(first_row=10))
+    assert (result.status, result.region.how) == ("ok", "found")
+    assert np.abs(np.subtract(result.region.box, (350, 20, 256, 256))).max() <= 3
+    assert result.reason == f"two images: the one at {result.region} is measured"
+
+
+def test_of_two_images_that_could_both_be_it_none_is_measured_until_one_is_named():
+    result = measure_array(fake_predictor(), two_up())
+    assert (result.status, result.keypoints, result.region) == ("abstained", None, None)
+    assert result.reason.startswith("two images, give --region: ")
+    assert measure_array(fake_predictor(), two_up(), region="350,20,256,256").status == "ok"
+
+
+def test_a_picture_without_ultrasound_says_what_to_do():
+    page = np.full((300, 400), 250, np.uint8)
+    cv2.putText(page, "Report of 3 March", (20, 80), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 0, 2)
+    result = measure_array(fake_predictor(), page)
+    assert result.status == "abstained"
+    assert result.reason == "no ultrasound picture is found in the frame: give --region X,Y,W,H, or --region whole"
+    assert measure_array(fake_predictor(), page, region="whole").reason != result.reason
+
+
 def test_a_run_is_not_continued_with_another_region(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), screen())
     predict(fake_predictor(), tmp_path / "a.png", tmp_path / "out")
+    begun = json.loads((tmp_path / "out/results.json").read_text())["run"]
     (tmp_path / "out/results.json").unlink()
-    (tmp_path / "out/.started.json").write_text(
-        json.dumps({"model": "fake@00000000", "sources": [str(tmp_path / "a.png")], "pixel_size": None,
-                    "overlay": True, "coverage": None, "gate": False, "region": "auto"})
-    )  # fmt: skip
+    (tmp_path / "out/.started.json").write_text(json.dumps(begun))
     with pytest.raises(UsageError, match="region was auto"):
         predict(fake_predictor(), tmp_path / "a.png", tmp_path / "out", region="whole")
     assert predict(fake_predictor(), tmp_path / "a.png", tmp_path / "out").counts == {"ok": 1}

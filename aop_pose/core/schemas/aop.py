@@ -32,5 +32,6 @@ AOP = Schema(
             "hsd", "mm", "HSD", geometry.head_symphysis_distance, ("PS1",), needs_outline=True, interval="hsd_mm"
         ),
     ),
+    finds_region=True,
     further=(*REGION, "mirrored", "hsd_px_low", "hsd_px_high", "hsd_mm_low", "hsd_mm_high", *ORIGIN),
 )  # fmt: skip
