@@ -60,7 +60,7 @@ def samples_of(measurer: Measurer, given: Iterable[Picture]) -> Iterator[Sample 
     """What the gate may learn from; None for a picture that is withheld without it."""
 
     def several(group: Sequence[Picture]) -> list[Sample | None]:
-        views = [measurer.view(Frame(picture.pixels, source=picture.name)) for picture in group]
+        views = [measurer.views(Frame(picture.pixels, source=picture.name))[0] for picture in group]
         seen = [view.seen.pixels for view in views if isinstance(view.seen, Frame)]
         passes = iter(two_passes(measurer.predictor, seen))
         return [

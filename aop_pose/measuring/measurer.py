@@ -116,8 +116,7 @@ class View:
 
     def _to_image(self, points: np.ndarray) -> np.ndarray:
         if self.origin is None or self.region is None:
-            width, height = self.image.shape
-            return self.stance.points_back(points, (height, width))
+            return self.stance.points_back(points, self.image.shape[::-1])
         side = max(self.region.width, self.region.height)
         return self.stance.points_back(points, (side, side)) + self.origin
 
@@ -220,7 +219,7 @@ class Measurer:
     def results(self, images: Sequence[Frame | Volume]) -> list[Result]:
         """A result per image, ``ok`` or ``abstained`` with its reason."""
         second = self._judges or (self.intervals is not None and self.intervals.needs_two_passes)
-        several = [self._views(image) for image in images]
+        several = [self.views(image) for image in images]
         found = iter(self._measured([view for each in several for view in each], second))
         return [the_one([next(found)[0] for _ in each]) for each in several]
 
@@ -243,7 +242,7 @@ class Measurer:
 
         Of several regions of a frame the first one is looked at.
         """
-        return self._measured([self._views(image)[0] for image in images], second)
+        return self._measured([self.views(image)[0] for image in images], second)
 
     def _measured(self, views: Sequence[View], second: bool) -> list[tuple[Result, Passes]]:
         passes = iter(self._passes([view.seen for view in views if view.seen is not None], second))
@@ -251,7 +250,7 @@ class Measurer:
                    else next(passes) for view in views]  # fmt: skip
         return [(self._result(view, each), each) for view, each in zip(views, nothing, strict=True)]
 
-    def _views(self, image: Frame | Volume) -> list[View]:
+    def views(self, image: Frame | Volume) -> list[View]:
         """The parts of an image that may be measured, or one that says why none is."""
         if reason := image.unfit_reason():
             return [View(image, None, None, reason)]
@@ -331,7 +330,7 @@ def _view(frame: Frame, region: Region, reason: str = "") -> View:
     if unfit := cut.unfit_reason():
         return View(frame, None, region, f"{unfit} (region {region})")
     square, place = on_black(cut.pixels)
-    return View(frame, attrs.evolve(cut, pixels=square), region, reason, region.to_frame(-place))
+    return View(frame, attrs.evolve(cut, pixels=square), region, reason, origin=region.to_frame(-place))
 
 
 def _field_of(frame: Frame) -> float | None:
