@@ -153,7 +153,7 @@ class Schema:
     midsagittal: Callable[[np.ndarray], geometry.Plane] | None = attrs.field(default=None, eq=False)
     """Points (points, 3) in mm -> the plane between left and right. None = these points have none."""
     finds_region: bool = False
-    """Where no file states the region of a frame it is found in the pixels; else the frame is looked at whole."""
+    """The region of a frame is found in its pixels where no file states it; else the frame is looked at whole."""
     further: tuple[str, ...] = ()
     """Columns of ``results.csv`` at its end, which say where a row comes from (``core.results``); intervals' columns
     among them stand there."""
