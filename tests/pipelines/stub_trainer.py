@@ -1,7 +1,7 @@
 """A trainer of YOLO that trains nothing, for promises about the order of stages: what lies around it is real.
 
-Each epoch moves the weights by noise that follows from the stage and the epoch, so that stages and rounds differ, and
-a run that is resumed has what a straight one has.
+Each epoch moves the weights by noise that follows from the seed, the frames with their labels and weights, and the
+epoch: stages and rounds differ, runs on the same frames are equal, and a resumed run has what a straight one has.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import zlib
 from contextlib import contextmanager
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,13 @@ from aop_pose.pipelines.job import Step
 from aop_pose.pipelines.run import METRICS, append_row, best_row, keep_rows
 
 BATCHES = 2
+
+
+def digest(examples):
+    """A number of all that the examples hold."""
+    values = [value for example in examples for value in attrs.astuple(example, recurse=False)]
+    parts = (value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode() for value in values)
+    return zlib.crc32(b";".join(parts))
 
 
 def fit(trainer, run, **facts):
@@ -29,8 +37,9 @@ def fit(trainer, run, **facts):
     keep_rows(table, done)
     trainer.data = trainer.get_dataset()
     trainer.setup_model()
+    learned = digest(trainer.examples)
     for epoch in range(config.epochs):
-        draw = np.random.default_rng([job.seed, zlib.crc32(job.out.name.encode()), epoch])
+        draw = np.random.default_rng([job.seed, learned, epoch])
         torch.manual_seed(int(draw.integers(2**31)))
         with torch.no_grad():
             for value in trainer.model.parameters():

@@ -1,4 +1,7 @@
-"""Detection pre-training: boxes on disk, restart, hand-corrected boxes, and the step into the pose network."""
+"""Detection pre-training: boxes on disk, restart, hand-corrected boxes, and the step into the pose network.
+
+The trainings are stubs but for one: what is promised of the others is what they read and what they hand on.
+"""
 
 import csv
 import json
@@ -26,6 +29,13 @@ from aop_pose.pipelines import pipeline  # noqa: E402
 from aop_pose.pipelines.yolo.trainers import SquaredBoxLoss, centre_size  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
+from tests.pipelines.stub_trainer import stubbed  # noqa: E402
+
+
+@pytest.fixture
+def stubs():
+    with stubbed():
+        yield
 
 
 def pretrain_tiny(data, out, *changes, segmenter="geometry", boxes=None, **settings):
@@ -36,7 +46,8 @@ def pretrain_tiny(data, out, *changes, segmenter="geometry", boxes=None, **setti
 @pytest.fixture(scope="module")
 def box_run(phantom_set, tmp_path_factory):
     out = tmp_path_factory.mktemp("boxes") / "run"
-    pretrain_tiny(phantom_set, out)
+    with stubbed():
+        pretrain_tiny(phantom_set, out)
     return out
 
 
@@ -70,6 +81,7 @@ def test_boxes_enclose_the_landmarks(box_run, phantom_set):
             assert top - 2 <= y <= bottom + 2
 
 
+@pytest.mark.usefixtures("stubs")
 def test_the_pose_network_takes_backbone_and_neck(box_run, phantom_set, tmp_path):
     said = []
     record = train_tiny(phantom_set, tmp_path / "pose", "epochs=1", init=str(box_run), say=said.append)
@@ -103,6 +115,7 @@ def test_the_count_is_what_ultralytics_moves():
         assert transfer(Start(given, "detector"), "yolo11n") == (moved, len(tensors))
 
 
+@pytest.mark.usefixtures("stubs")
 def test_corrected_boxes_are_trained_on(box_run, phantom_set, tmp_path):
     shutil.copytree(box_run / "boxes", tmp_path / "corrected")
     said = []
@@ -133,6 +146,7 @@ def test_boxes_that_do_not_fit_leave_nothing_behind(box_run, phantom_set, tmp_pa
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.usefixtures("stubs")
 def test_a_resumed_run_keeps_its_segmenter(phantom_set, tmp_path):
     def kill(*_):
         raise Killed
@@ -170,6 +184,7 @@ def test_without_frames_nothing_is_written(phantom_set, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("stubs")
 def test_the_command_tells_the_next_one(phantom_set, tmp_path, capsys):
     """Ready to be pasted also where a name has a space; ``train --boxes`` takes what ``pretrain`` wrote."""
     out, common = tmp_path / "my run", ["--data", str(phantom_set), "--init", "scratch"]
@@ -186,6 +201,7 @@ def test_the_command_tells_the_next_one(phantom_set, tmp_path, capsys):
     assert "auxiliary boxes: on " in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("stubs")
 def test_a_resumed_run_keeps_its_boxes(phantom_set, tmp_path):
     def kill(*_):
         raise Killed

@@ -1,4 +1,7 @@
-"""Rounds of pseudo-labels without a recipe: what trains on what, which round is kept, how frames are weighed."""
+"""Rounds of pseudo-labels without a recipe: what trains on what, which round is kept, how frames are weighed.
+
+The trainings are stubs: what is promised here is their order and what they hand on.
+"""
 
 import csv
 import json
@@ -20,6 +23,7 @@ from aop_pose.pseudo.run import Cut, read_origin  # noqa: E402
 from aop_pose.pseudo.signals import Noise  # noqa: E402
 from tests.pipelines.conftest import train_tiny, weights_of  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
+from tests.pipelines.stub_trainer import stubbed  # noqa: E402
 
 LABELLED = 7
 
@@ -46,7 +50,8 @@ def pseudo_set(phantom_set, tmp_path_factory):
 
 def in_rounds(data, out, rounds, **settings):
     options = {"pseudo": "pseudo.csv", "rounds": rounds}
-    return train_tiny(data, out, "epochs=1", options=options, **settings)
+    with stubbed():
+        return train_tiny(data, out, "epochs=1", options=options, **settings)
 
 
 def names_in(table):

@@ -54,22 +54,32 @@ def killed_in_epoch_two(step):
         raise Killed
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_a_resumed_run_equals_a_straight_one(phantom_set, semi_set, tmp_path, dynamic, monkeypatch):
-    seen = []
+@pytest.fixture
+def seen(monkeypatch):
+    """Names and weights of each batch that the loss is given."""
+    batches = []
 
     def spy(loss, preds, batch, plain=WeightedPoseLoss.loss):
-        seen.append((list(batch["im_file"]), dict(loss.table)))
+        batches.append((list(batch["im_file"]), dict(loss.table)))
         return plain(loss, preds, batch)
 
     monkeypatch.setattr(WeightedPoseLoss, "loss", spy)
-    record = train_semi(phantom_set, semi_set, tmp_path / "straight", "epochs=2", dynamic=dynamic)
+    return batches
+
+
+def test_the_weights_of_the_table_are_trained_with(phantom_set, semi_set, tmp_path, seen):
+    record = train_semi(phantom_set, semi_set, tmp_path / "straight", "epochs=2")
+    _check_batches(seen)
+    _check_weights(seen, dynamic=False)
+    _check_record(record, dynamic=False)
+
+
+def test_a_resumed_run_with_weights_anew_equals_a_straight_one(phantom_set, semi_set, tmp_path, seen):
+    record = train_semi(phantom_set, semi_set, tmp_path / "straight", "epochs=2", dynamic=True)
     straight_seen, seen[:] = list(seen), []
     with pytest.raises(Killed):
-        train_semi(
-            phantom_set, semi_set, tmp_path / "broken", "epochs=2", dynamic=dynamic, on_batch=killed_in_epoch_two
-        )
-    train_semi(phantom_set, semi_set, tmp_path / "broken", "epochs=2", dynamic=dynamic, resume=True)
+        train_semi(phantom_set, semi_set, tmp_path / "broken", "epochs=2", dynamic=True, on_batch=killed_in_epoch_two)
+    train_semi(phantom_set, semi_set, tmp_path / "broken", "epochs=2", dynamic=True, resume=True)
     straight, resumed = weights_of(tmp_path / "straight"), weights_of(tmp_path / "broken")
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
     assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "straight")
@@ -77,8 +87,8 @@ def test_a_resumed_run_equals_a_straight_one(phantom_set, semi_set, tmp_path, dy
     assert len(straight_seen) == 6
     assert [names for names, _ in straight_seen[3:]] == [names for names, _ in seen[4:]]
     _check_batches(straight_seen)
-    _check_weights(straight_seen, dynamic)
-    _check_record(record, dynamic)
+    _check_weights(straight_seen, dynamic=True)
+    _check_record(record, dynamic=True)
 
 
 def _check_batches(seen):

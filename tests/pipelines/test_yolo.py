@@ -48,7 +48,7 @@ def test_of_equal_epochs_the_last_is_kept(tmp_path):
 
 
 def test_a_run_killed_after_its_last_epoch_is_only_finished(phantom_set, tmp_path, tiny_run, monkeypatch):
-    """It trains no epoch more, and none again."""
+    """It trains no epoch more, and none again; what it holds is what a run of the same seed holds."""
     from aop_pose.pipelines.run import RunFolder
 
     def kill(*_, **__):
@@ -66,12 +66,10 @@ def test_a_run_killed_after_its_last_epoch_is_only_finished(phantom_set, tmp_pat
     assert {file.name for file in (tmp_path / "run" / "weights").iterdir()} == {"best.pt", "last.pt"}
 
 
-def test_the_seed_decides_the_run(phantom_set, tmp_path, tiny_run):
-    train_tiny(phantom_set, tmp_path / "same", "epochs=2")
-    train_tiny(phantom_set, tmp_path / "other", "epochs=2", seed=1)
-    same, other, first = (weights_of(run) for run in (tmp_path / "same", tmp_path / "other", tiny_run))
-    assert all(torch.equal(same[key], first[key]) for key in first)
-    assert any(not torch.equal(other[key], first[key]) for key in first)
+def test_another_seed_is_another_run(phantom_set, tmp_path, tiny_run):
+    """Its first epoch differs already; that the same seed is the same run is seen above."""
+    train_tiny(phantom_set, tmp_path / "other", "epochs=1", seed=1)
+    assert rows_of(tmp_path / "other")[0]["train/pose_loss"] != rows_of(tiny_run)[0]["train/pose_loss"]
 
 
 def test_export_and_native_prediction_agree(tiny_run, phantom_set, tmp_path):

@@ -1,6 +1,7 @@
 """A planned network gives what the plain one gives, bit for bit, and takes the memory that was said."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -34,6 +35,13 @@ def network_and_input(name):
     return NETWORKS[name](), picture()
 
 
+@cache
+def plan_of(name, method, slowdown):
+    """The plan of one of the networks: the same whatever its weights are."""
+    module, given = network_and_input(name)
+    return plan_memory(module, [given], method, slowdown)
+
+
 def stepped(module, inputs, seed=11):
     """Outputs, gradients, buffers and the random state after one training step."""
     module.zero_grad()
@@ -51,7 +59,7 @@ ALL = ["3-D U-Net", "3-D U-Net with a stem", *NETWORKS]
 @pytest.mark.parametrize("slowdown", [1.05, 1.15, 1.4])
 def test_checkpointing_changes_no_bit(name, slowdown):
     module, given = network_and_input(name)
-    planned = plan_memory(module, [given], "gcp", slowdown).apply(copy.deepcopy(module))
+    planned = plan_of(name, "gcp", slowdown).apply(copy.deepcopy(module))
     for _ in range(2):  # twice, so that running statistics of the first step would show
         expected, found = stepped(module, [given]), stepped(planned, [given])
         assert len(expected) == len(found)
@@ -80,7 +88,7 @@ def test_a_pass_that_is_given_a_learned_tensor_stays_as_it_is(method):
 @pytest.mark.parametrize("name", ALL)
 def test_checkpointing_saves_memory_and_the_estimate_is_within_a_tenth(name):
     module, given = network_and_input(name)
-    plan = plan_memory(module, [given], "gcp", 1.4)
+    plan = plan_of(name, "gcp", 1.4)
     assert "recompute" in {segment.action for segment in plan.segments}
     measured_plain, measured = step_peak(module, [given]), step_peak(plan.apply(module), [given])
     assert measured < 0.9 * measured_plain
@@ -91,9 +99,7 @@ def test_checkpointing_saves_memory_and_the_estimate_is_within_a_tenth(name):
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("method", ["gcp", "gcp+rev"])
 def test_every_segment_is_valid_and_each_unit_runs_once(name, method):
-    module, given = network_and_input(name)
-    plan = plan_memory(module, [given], method, 1.4)
-    planned = plan.apply(module)
+    planned = plan_of(name, method, 1.4).apply(network_and_input(name)[0])
     graph = planned.graph
     run = [label for stage in planned.stages for label in stage.labels]
     assert sorted(run) == list(range(len(graph.units)))
@@ -110,7 +116,7 @@ def close(one, other):
 @pytest.mark.parametrize("name", ["chain of passes", "residual chain", "3-D U-Net"])
 def test_reversible_blocks_give_the_gradients_of_the_same_network_without_recomputation(name):
     module, given = network_and_input(name)
-    plan = plan_memory(module, [given], "rev", 1.5)
+    plan = plan_of(name, "rev", 1.5)
     assert plan.reversed_passes
     planned = plan.apply(module)
     plain = copy.deepcopy(planned.network)  # its blocks called as modules keep everything
@@ -139,15 +145,15 @@ def test_reversing_saves_where_checkpoints_are_done():
 
 
 def test_parameters_are_the_modules_own_unless_passes_are_reversed():
-    module, given = Shared(), picture()
-    planned = plan_memory(module, [given], "gcp", 1.4).apply(module)
+    module = Shared()
+    planned = plan_of("shared modules", "gcp", 1.4).apply(module)
     assert all(one is other for one, other in zip(planned.parameters(), module.parameters(), strict=True))
     assert planned.network.state_dict().keys() == module.state_dict().keys()
 
 
 def test_a_plan_survives_being_stored_and_refuses_another_network(tmp_path):
     module, given = PlainChain(), picture()
-    plan = plan_memory(module, [given], "rev", 1.5)
+    plan = plan_of("chain of passes", "rev", 1.5)
     planned = plan.apply(module)
     torch.save({"plan": plan.to_json(), "weights": planned.network.state_dict()}, tmp_path / "last.pt")
     stored = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -160,8 +166,8 @@ def test_a_plan_survives_being_stored_and_refuses_another_network(tmp_path):
 
 
 def test_a_planned_network_measures_without_gradients_and_at_other_sizes():
-    module, given = UNet3d(1, 3, SMALL), torch.randn(1, 1, 8, 16, 16)
-    planned = plan_memory(module, [given], "gcp", 1.4).apply(module)
+    module = UNet3d(1, 3, SMALL)
+    planned = plan_of("3-D U-Net", "gcp", 1.4).apply(module)
     other = torch.randn(2, 1, 24, 16, 16)
     with torch.no_grad():
         assert torch.equal(planned(other), module(other))
@@ -170,7 +176,7 @@ def test_a_planned_network_measures_without_gradients_and_at_other_sizes():
 
 def test_frozen_parameters_get_no_gradient():
     module, given = PlainChain(), picture()
-    planned = plan_memory(module, [given], "rev", 1.5).apply(module)
+    planned = plan_of("chain of passes", "rev", 1.5).apply(module)
     frozen = next(part for part in planned.modules() if isinstance(part, nn.BatchNorm2d))
     frozen.weight.requires_grad_(False)
     mean_square(planned(given)).backward()

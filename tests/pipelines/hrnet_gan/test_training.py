@@ -41,10 +41,10 @@ def test_a_resumed_run_equals_a_straight_one(phantom_set, tmp_path, monkeypatch,
         ended(self)
 
     monkeypatch.setattr(training_module.AdversarialTraining, "on_fit_end", keep)
-    train_hrnet(phantom_set, tmp_path / "straight", "epochs=4", *changes)
+    train_hrnet(phantom_set, tmp_path / "straight", "epochs=2", *changes)
     with pytest.raises(Killed):
-        train_hrnet(phantom_set, tmp_path / "broken", "epochs=4", *changes, on_batch=kill_at(3, 2))
-    train_hrnet(phantom_set, tmp_path / "broken", "epochs=4", *changes, resume=True)
+        train_hrnet(phantom_set, tmp_path / "broken", "epochs=2", *changes, on_batch=kill_at(2, 2))
+    train_hrnet(phantom_set, tmp_path / "broken", "epochs=2", *changes, resume=True)
     assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "straight")
     for name in ("best.pt", "last.pt"):
         one, other = weights_of(tmp_path / "straight", name), weights_of(tmp_path / "broken", name)
@@ -96,7 +96,7 @@ def test_it_learns_what_it_is_shown(phantom_set, tmp_path):
     """Overfitted to a few phantoms, the points are found, by maps that peak near 1."""
     few = few_often(phantom_set, tmp_path / "few", 4, 12)
     changes = (
-        "epochs=15", "holdout=0", "lr_generator=0.003", "weight_decay=0", "lambda_h=100", "decoder=[32,32,24,16,16]",
+        "epochs=10", "holdout=0", "lr_generator=0.003", "weight_decay=0", "lambda_h=100", "decoder=[32,32,24,16,16]",
         "sigma=4", "averaging=0.7", "attention=true", "clip=1",
     )  # fmt: skip
     record = train_hrnet(few, tmp_path / "run", *changes, *NO_CHANGE)
