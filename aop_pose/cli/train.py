@@ -183,7 +183,11 @@ def _run(method: str, stage: str, data: Path, out: Path, settings: dict[str, Any
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder or checkpoint.", exists=True)],
-    out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="The .onnx file to write; a .zip for codabench-2025.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="onnx (default), or codabench-2025: a submission to IUGC 2025 for that site."),
+    ] = "onnx",
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", min=0, max=1, help="Score below which a frame shows no anatomy; else the run's."),
@@ -195,13 +199,25 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a trained network as one ONNX file that carries its whole contract.
+    """Write a trained network as one ONNX file that carries its whole contract, or as a submission to a challenge.
 
     Example: aop-pose export runs/first --out first.onnx
     """
     from aop_pose.inference.predictor import DECODE_RULES
     from aop_pose.pipelines import method_of, pipeline
 
+    if form == "codabench-2025":
+        if (threshold, decode) != (None, None):
+            raise UsageError("--threshold, --decode: a submission answers for every picture by the run's rule")
+        if out.suffix != ".zip":
+            raise UsageError(f"--out: expected a name that ends in .zip, found {out}")
+        from aop_pose.pipelines.codabench import write_submission
+
+        write_submission(pipeline(method_of(run)).predictor(run, "cpu"), out)
+        speech.say(f"{out}: a submission of {out.stat().st_size / 1e6:.1f} MB for Codabench, competition 7105")
+        return
+    if form != "onnx":
+        raise UsageError(f"--format: expected onnx or codabench-2025, found {form!r}")
     if out.suffix != ".onnx":
         raise UsageError(f"--out: expected a name that ends in .onnx, found {out}")
     known = [rule for rules in DECODE_RULES.values() for rule in rules]
