@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from aop_pose.cli.main import run
-from aop_pose.clinic.listening import Listener, is_loopback
-from aop_pose.clinic.watching import Watcher
+from aop_pose.clinic.incoming import Listener, Watcher, is_loopback
 from aop_pose.errors import UsageError
 from aop_pose.io.table import read_results
 from tests.dicom_files import dataset, marked, marked_leaks, save

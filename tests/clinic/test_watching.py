@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aop_pose.clinic.watching import Watcher
+from aop_pose.clinic.incoming import Watcher
 from aop_pose.core.results import Result
 from aop_pose.errors import UsageError
 from aop_pose.io.table import read_results

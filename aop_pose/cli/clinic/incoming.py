@@ -11,7 +11,7 @@ from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE, UsageError
 
 if TYPE_CHECKING:
-    from aop_pose.clinic.watching import Watcher
+    from aop_pose.clinic.incoming import Watcher
     from aop_pose.core.results import Result
 
 
@@ -57,7 +57,7 @@ def listen(
 
     Example: aop-pose listen --out ward/
     """
-    from aop_pose.clinic.listening import MEASURED, Listener, is_loopback
+    from aop_pose.clinic.incoming import MEASURED, Listener, is_loopback
 
     listener = Listener(out, host, port, aet, allow or (), on_file=lambda name: speech.say(f"received {name}"))
     watcher = _watcher(listener.incoming, out / MEASURED, weights, 0.5, True, False)
@@ -72,7 +72,7 @@ def listen(
 def _watcher(
     folder: Path, out: Path, weights: str | None, settle: float, overlay: bool, keep_identifiers: bool
 ) -> Watcher:
-    from aop_pose.clinic.watching import Watcher
+    from aop_pose.clinic.incoming import Watcher
     from aop_pose.pipelines import open_weights
 
     if not settle > 0:
