@@ -39,16 +39,17 @@ class Examinations:
 
 
 def examinations_of(errors: Errors, grouping: Grouping) -> Examinations | None:
-    """The figures where groups are examinations and one of them has several measured images; else None."""
-    if not grouping.examinations:
+    """The figures where examinations are named and one of them has several measured images; else None."""
+    if grouping.examinations is None:
         return None
-    index = np.unique(grouping.ids, return_inverse=True)[1]
+    _, first, index = np.unique(grouping.examinations, return_index=True, return_inverse=True)
     sizes = np.bincount(index[errors.measured], minlength=index.max() + 1)
     if sizes.max() < 2:
         return None
     figures = [figure for quantity in errors.quantities for figure in _of(errors, quantity, index)]
-    alone = np.arange(len(sizes))
-    return Examinations(int((sizes > 0).sum()), int((sizes > 1).sum()), int(sizes.max()), estimates_of(figures, alone))
+    # Examinations whose pictures are nearly the same are drawn together.
+    estimates = estimates_of(figures, grouping.ids[first])
+    return Examinations(int((sizes > 0).sum()), int((sizes > 1).sum()), int(sizes.max()), estimates)
 
 
 def _of(errors: Errors, quantity: Quantity, index: np.ndarray) -> Iterator[Figure]:

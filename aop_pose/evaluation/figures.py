@@ -176,6 +176,12 @@ def slope_tests(errors: Errors, groups: np.ndarray) -> dict[str, float]:
     return found
 
 
+def told(quantities: Sequence[Quantity]) -> list[Quantity]:
+    """Those of a summary: a length in the unit that says most; ``metrics.json`` and the page have both."""
+    in_mm = {one.name for one in quantities if one.unit == "mm"}
+    return [one for one in quantities if one.unit != "px" or one.name not in in_mm]
+
+
 def limits_of(errors: Errors, quantity: Quantity, at: Sequence[float] = ()) -> tuple[float, ...]:
     """The values at which a quantity is cut in two, rising: those of the literature, and ``at`` of the main one."""
     return tuple(sorted({*quantity.thresholds, *(at if quantity is errors.main else ())}))

@@ -27,8 +27,9 @@ class Grouping:
     words: str
     note: str = ""
     """A doubt that a reader should know of, "" where there is none."""
-    examinations: bool = False
-    """A group is what somebody named as one: a patient, an examination."""
+    examinations: np.ndarray | None = None
+    """Shape (frames,): what somebody named as one patient or examination; None where nobody did. A group may hold
+    several, where their pictures are nearly the same."""
 
 
 def every_frame_alone(count: int, asked: str = "neither --images nor --group says") -> Grouping:
@@ -58,7 +59,8 @@ def grouped_by(columns: Mapping[str, Sequence[str]], name: str) -> Grouping:
     note = f"frames without a value of {name}, each its own group: {empty}" if empty else ""
     ids = [(text, -1) if text else ("", position) for position, text in enumerate(texts)]
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(ids))}
-    return Grouping(np.array([numbers[pair] for pair in ids]), f"frames with the same {name}", note, examinations=True)
+    found = np.array([numbers[pair] for pair in ids])
+    return Grouping(found, f"frames with the same {name}", note, examinations=found)
 
 
 def subset_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

@@ -74,9 +74,9 @@ def grouping_of(group: str, regex: str, truth: Truth, pictures: Pictures | None)
         patients = groups_by_name(truth.names, regex)
         words = f"frames of one patient, by name ({regex})"
         if pictures is None:
-            return Grouping(patients, words, examinations=True)
+            return Grouping(patients, words, examinations=patients)
         words = f"{words}, and pictures that are nearly the same"
-        return Grouping(merge_groups(patients, pictures.groups), words, examinations=True)
+        return Grouping(merge_groups(patients, pictures.groups), words, examinations=patients)
     if pictures is None:
         return every_frame_alone(len(truth.names)) if truth.coords.shape[-1] == 2 else _by_file(truth)
     return Grouping(pictures.groups, "pictures that are nearly the same")

@@ -49,6 +49,7 @@ def comparison(
         intervals = {"aop_deg": np.column_stack([middle - half_width, middle + half_width])}
     sizes = np.full((n, 2), 256.0)
     matched = matched_of(predicted, truth, sizes, intervals=intervals, columns=columns or {}, models=("m@1",))
-    grouping = Grouping(np.arange(n) if groups is None else groups, "made-up groups", examinations=examinations)
+    ids = np.arange(n) if groups is None else groups
+    grouping = Grouping(ids, "made-up groups", examinations=ids if examinations else None)
     named = Sides("mine <b>", "truth.csv", **sides)
     return Comparison.of(matched, grouping, quality=quality, sides=named, pixels=pixels, noise=noise)

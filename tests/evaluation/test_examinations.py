@@ -12,7 +12,8 @@ from tests.evaluation.comparisons import comparison_of_angles, matched_of, readi
 
 def by_patient(found, true, patients, **settings):
     compared = comparison_of_angles(found, true)
-    grouping = Grouping(np.array(list(patients)), "frames with the same patient", examinations=True)
+    ids = np.array(list(patients))
+    grouping = Grouping(ids, "frames with the same patient", examinations=ids)
     matched = attrs.evolve(compared.matched, **settings)
     return Comparison.of(matched, grouping)
 
@@ -35,7 +36,8 @@ def test_a_missing_frame_is_in_no_mean_and_a_lone_one_in_no_spread():
     points = reading([100, 104, 120, 90])
     points[1] = np.nan
     matched = matched_of(points, reading([100, 100, 110, 100]), np.full((4, 2), 256.0))
-    found = Comparison.of(matched, Grouping(np.array([0, 0, 1, 1]), "g", examinations=True)).figures["examinations"]
+    ids = np.array([0, 0, 1, 1])
+    found = Comparison.of(matched, Grouping(ids, "g", examinations=ids)).figures["examinations"]
     assert (found["n"], found["n_repeated"]) == (2, 1)
     assert found["aop_within_sd_deg"] == pytest.approx(np.std([120, 90], ddof=1), abs=1e-6)
     assert found["aop_bias_deg"] == pytest.approx(0, abs=1e-6)
@@ -55,6 +57,13 @@ def test_figures_are_those_of_a_slow_reference_and_have_intervals():
     assert figures["aop_within_sd_deg"] == pytest.approx(np.sqrt(squares / (150 - len(each))), abs=1e-5)
     low, high = figures["aop_within_sd_deg_ci"]
     assert low < figures["aop_within_sd_deg"] < high
+
+
+def test_examinations_are_those_that_were_named_where_a_group_holds_several():
+    ids = np.array([0, 0, 1, 1])
+    matched = comparison_of_angles([100, 104, 120, 130], [101, 101, 119, 121]).matched
+    found = Comparison.of(matched, Grouping(np.zeros(4, int), "alike", examinations=ids)).figures["examinations"]
+    assert (found["n"], found["aop_within_sd_deg"]) == (2, pytest.approx(np.sqrt(29), abs=1e-6))
 
 
 def test_groups_that_nobody_named_are_no_examinations():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aop_pose.evaluation.comparison import Comparison
-from aop_pose.evaluation.figures import stated_intervals
+from aop_pose.evaluation.figures import stated_intervals, told
 
 FEW = 0.5
 """A share of the true images below which it is said first that the figures are of these alone."""
@@ -71,22 +71,28 @@ def _alike(comparison: Comparison) -> Iterator[str]:
 
 
 def _intervals(comparison: Comparison) -> Iterator[str]:
-    """Intervals that hold too rarely or too often by more than chance."""
+    """Intervals that hold too rarely or too often by more than chance, each length in one unit."""
     target = comparison.sides.coverage
-    for quantity in comparison.errors.quantities:
+    low, high = [], []
+    for quantity in told(comparison.errors.quantities):
         coverage = comparison.estimates.get(f"{quantity.key}_interval_coverage")
         if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
             continue
-        low, high = coverage.interval
-        hold = (
-            f"True {quantity.reference_title} inside the stated interval: {inside(comparison, quantity.key)} "
-            f"({coverage.value:.0%} [{low:.0%}, {high:.0%}])"
+        ends = f"{100 * coverage.interval[0]:.0f}, {100 * coverage.interval[1]:.0f}"
+        (low if coverage.value < target else high).append(
+            f"{quantity.reference_title} {inside(comparison, quantity.key)} ({100 * coverage.value:.0f} % [{ends}])"
         )
-        if high < target:
-            end = f"fewer than the {target:.0%} that calibration aims at: do not rely on them here."
-        else:
-            end = f"more than the {target:.0%} that calibration aims at: they are wider than these images need."
-        yield f"{hold}, {end}"
+    aim = f"the {100 * target:.0f} % that calibration aims at"
+    if low:
+        yield (
+            f"Stated intervals hold too rarely, fewer than {aim}: do not rely on them here. "
+            f"True value inside: {'; '.join(low)}."
+        )
+    if high:
+        yield (
+            f"Stated intervals hold more often than {aim}: they are wider than these need. "
+            f"True value inside: {'; '.join(high)}."
+        )
 
 
 def _noise(comparison: Comparison) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 import attrs
@@ -153,20 +153,16 @@ def table(
     heads: Iterable[str],
     rows: Sequence[Sequence[str]],
     style: str = "table",
-    marked: Mapping[int, str] | None = None,
     note: str = "",
 ) -> str:
     """A section with a table that scrolls where it is too wide; cells are HTML already, the first of a row heads it.
 
-    ``marked``: classes of rows that stand out, by position. ``note``: HTML below the table.
+    ``note``: HTML below the table.
     """
     top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    styles = marked or {}
     body = "".join(
-        f'<tr class="{styles.get(place, "")}"><th scope="row">{row[0]}</th>'
-        f"{''.join(f'<td>{text}</td>' for text in row[1:])}</tr>"
-        for place, row in enumerate(rows)
-    ).replace('<tr class="">', "<tr>")
+        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{text}</td>" for text in row[1:])}</tr>' for row in rows
+    )
     below = f'<p class="under">{note}</p>' if note else ""
     # A region that scrolls has to be reached by the keyboard too.
     return (

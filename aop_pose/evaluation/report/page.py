@@ -12,6 +12,7 @@ from aop_pose import __version__
 from aop_pose.core.schema import Quantity
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.errors import PCK_LIMIT_MM
+from aop_pose.evaluation.figures import told
 from aop_pose.evaluation.grouping import QUALITY_WORDS
 from aop_pose.evaluation.report import pictures, plots, tables
 from aop_pose.evaluation.report.cautions import cautions, inside
@@ -38,7 +39,7 @@ def page(comparison: Comparison, notice: str, decision_curve: bool = False) -> s
         first,
         f'<div class="even">{tables.noise(comparison)}{tables.examinations(comparison)}</div>',
         '<section class="second">',
-        *rest,
+        f'<div class="screen">{"".join(rest)}</div>' if any(rest) else "",
         _decisions(comparison) if decision_curve else "",
         _error_plots(comparison),
         tables.subsets(comparison),
@@ -110,9 +111,11 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
                 f"{int(errors.missing_points.sum())} of {int(errors.labelled.sum())} missing, {errors.schema.name}",
             )
         )
-    groups = len(np.unique(comparison.grouping.ids))
-    named = "Patients" if comparison.grouping.examinations else "Groups"
-    facts.append((named, f"{groups}, {comparison.n_groups} with a measured image: {comparison.grouping.words}"))
+    grouping = comparison.grouping
+    if grouping.examinations is not None:
+        facts.append(("Patients", f"{len(np.unique(grouping.examinations))}"))
+    groups = len(np.unique(grouping.ids))
+    facts.append(("Groups", f"{groups}, {comparison.n_groups} with a measured image: {grouping.words}"))
     if main is not None and (true := errors.true_values[main.key][np.isfinite(errors.true_values[main.key])]).size:
         sign = main.sign
         spread = f", SD {true.std(ddof=1):.1f}{sign}" if len(true) > 1 else ""
@@ -164,7 +167,7 @@ def _tiles(comparison: Comparison) -> str:
         for label, key, unit in tiles
         if key in comparison.estimates
     ]
-    for quantity in comparison.errors.quantities:
+    for quantity in told(comparison.errors.quantities):
         if counted := inside(comparison, quantity.key):
             show = f"true {escape(quantity.reference_title)} inside the stated interval"
             key = f"{quantity.key}_interval_coverage"
@@ -174,11 +177,9 @@ def _tiles(comparison: Comparison) -> str:
                 if coverage.interval is None
                 else " [{:.0f}, {:.0f}]".format(*(100 * end for end in coverage.interval))
             )
-            cells.append(
-                f'<div class="tile {tables.below_target(comparison, coverage, key)}"><span>{show}</span><strong>'
-                f"{counted}<small>{100 * coverage.value:.0f}{ends} %, aim {100 * comparison.sides.coverage:.0f} %"
-                "</small></strong></div>"
-            )
+            words = tables.marked(counted, tables.below_target(comparison, coverage, key))
+            share = f"{100 * coverage.value:.0f}{ends} %, aim {100 * comparison.sides.coverage:.0f} %"
+            cells.append(f'<div class="tile"><span>{show}</span><strong>{words}<small>{share}</small></strong></div>')
     return f'<section class="tiles">{"".join(cells)}</section>'
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from aop_pose.core.schema import SIGNS, Quantity
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.errors import CLOSE_PERCENT, PCK_LIMIT_MM
-from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5, Table, at_limit
+from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5, Table, at_limit, told
 from aop_pose.evaluation.report.html import escape, table
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
 
@@ -64,8 +64,16 @@ def cell(estimate: Estimate, show: Show, usual: int | None = None) -> str:
 
 
 def value(comparison: Comparison, name: str, show: Show) -> str:
-    """A figure of a comparison as a cell."""
-    return cell(comparison.estimates.get(name, NO_IMAGE), show, comparison.n_measured)
+    """A figure of a comparison as a cell; coverage of intervals below its target stands out."""
+    if name not in comparison.estimates:
+        return NOTHING
+    estimate = comparison.estimates[name]
+    return marked(cell(estimate, show, comparison.n_measured), below_target(comparison, estimate, name))
+
+
+def marked(text: str, style: str) -> str:
+    """A cell that stands out in a style, or as it is."""
+    return f'<span class="{style}">{text}</span>' if style else text
 
 
 def minus(text: str) -> str:
@@ -121,12 +129,6 @@ def lines(comparison: Comparison) -> list[tuple[str, str, str]]:
     ]
     names = {one.name for one in comparison.computed} | set(comparison.estimates)
     return [line for line in found if line[1] in names]
-
-
-def told(quantities: Sequence[Quantity]) -> list[Quantity]:
-    """Those of a summary: a length in the unit that says most; ``metrics.json`` and the page have both."""
-    in_mm = {one.name for one in quantities if one.unit == "mm"}
-    return [one for one in quantities if one.unit != "px" or one.name not in in_mm]
 
 
 def _lines_of(quantity: Quantity) -> list[tuple[str, str, str]]:
@@ -221,16 +223,12 @@ def agreement(comparison: Comparison, unit: str) -> str:
         ("True value inside the stated interval", lambda one: f"{one.key}_interval_coverage", percent),
         ("Stated intervals, mean width", lambda one: one.figure("interval_width"), show),
     ]
-    rows: list[list[str]] = []
-    marked: dict[int, str] = {}
+    rows = []
     for label, key, how in lines:
         names = [key(one) for one in quantities]
         if any(name in comparison.estimates for name in names):
-            marked[len(rows)] = max(
-                below_target(comparison, comparison.estimates.get(name, NO_IMAGE), name) for name in names
-            )
             rows.append([label, *(value(comparison, name, how) for name in names)])
-    return table(title, ["", *(one.title for one in quantities)], rows, marked=marked, note=_icc_words(quantities))
+    return table(title, ["", *(one.title for one in quantities)], rows, note=_icc_words(quantities))
 
 
 def below_target(comparison: Comparison, estimate: Estimate, name: str) -> str:
@@ -356,9 +354,9 @@ def examinations(comparison: Comparison) -> str:
         mean = cell(exams.estimates.get(main.figure(name), NO_IMAGE), show)
         rows.append([words, mean, value(comparison, main.figure(frames), show) if frames else ""])
     note = (
-        f"{exams.n} examinations ({escape(comparison.grouping.words)}), {exams.n_repeated} of them with 2 to "
-        f"{exams.most} measured frames. Two frames of one patient differ by less than the repeatability coefficient "
-        "(2.77 SD) in 95 % of pairs; movement of the head between them counts too, so compare with the reference."
+        f"{exams.n} examinations with a measured frame, {exams.n_repeated} of them with 2 to {exams.most}. Two frames "
+        "of one patient differ by less than the repeatability coefficient (2.77 SD) in 95 % of pairs; movement of the "
+        "head between them counts too, so compare with the reference."
     )
     return table(f"{main.title} per examination", ["", "means", "frames"], rows, note=note)
 
@@ -374,13 +372,15 @@ def subsets(comparison: Comparison) -> str:
     columns["MRE"] = "mre_px", in_unit("px")
     if main is not None and f"{main.key}_interval_coverage" in comparison.estimates:
         columns["inside interval"] = f"{main.key}_interval_coverage", percent
-    rows: list[list[str]] = []
-    before, marked = "", {}
+    rows, before, low = [], "", False
     for subset in comparison.subsets:
         usual = subset.n - subset.n_missing
-        found = {key: subset.estimates.get(key, NO_IMAGE) for key, _ in columns.values()}
-        cells = [cell(found[key], how, usual) for key, how in columns.values()]
-        marked[len(rows)] = max(below_target(comparison, estimate, key) for key, estimate in found.items())
+        cells = []
+        for key, how in columns.values():
+            estimate = subset.estimates.get(key, NO_IMAGE)
+            style = below_target(comparison, estimate, key)
+            cells.append(marked(cell(estimate, how, usual), style))
+            low = low or bool(style)
         by = f"<b>{escape(subset.by)}</b> " if subset.by != before else ""
         before = subset.by
         rows.append([f"{by}{escape(subset.label)}", str(subset.n), str(subset.n_missing), str(subset.n_groups), *cells])
@@ -388,10 +388,10 @@ def subsets(comparison: Comparison) -> str:
     target = f"{comparison.sides.coverage:.0%}".replace("%", " %")
     note = (
         f"\N{BLACK DOWN-POINTING TRIANGLE} fewer intervals hold than the {target} aimed at; bold: by more than chance."
-        if any(marked.values())
+        if low
         else ""
     )
-    return table("Where the errors sit", heads, rows, _style(rows, _MOST_ROWS), marked, note)
+    return table("Where the errors sit", heads, rows, _style(rows, _MOST_ROWS), note)
 
 
 def motions(comparison: Comparison) -> str:
