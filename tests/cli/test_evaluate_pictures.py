@@ -21,7 +21,8 @@ def phantoms(tmp_path_factory):
     rng = np.random.default_rng(0)
     with open(folder / "labels.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    lines = [",".join(columns(AOP))]
+    # Columns behind the model may be left out.
+    lines = [",".join(columns(AOP)[: columns(AOP).index("model") + 1])]
     for row in rows:
         points = np.array([ast.literal_eval(row[point]) for point in ("PS1", "PS2", "FH1")])
         noisy = points + rng.normal(0, 1, (3, 2))

@@ -129,7 +129,7 @@ def test_the_same_command_gives_the_same_bytes(capsys, files):
         ({"data/labels.csv": LABELS.replace("a.nii.gz", "x.nii.gz")}, (), "no picture x.nii.gz: looked for"),
         ({"data/labels.csv": LABELS.replace("a.nii.gz", "x.nii.gz")}, (), "give their folder with --images"),
         ({"data/labels.csv": LABELS.replace("p1,5,", "p1,here,")}, (), "labels.csv:2: brain_i: expected a number"),
-        ({"data/labels.csv": LABELS.replace("b.nii.gz", "a.nii.gz")}, (), "found a.nii.gz again"),
+        ({"data/labels.csv": LABELS.replace("b.nii.gz", "a.nii.gz")}, (), "the same row of a.nii.gz twice"),
         ({"data/volumes/a.nii.gz": "nothing"}, (), "a.nii.gz: "),
         ({"results/results.csv": HEADER + ROWS.replace(",6,6,6,", ",six,6,6,")}, (), "results line 2, brain_i: expec"),
         ({"results/results.csv": HEADER + ROWS.replace("b.nii.gz", "a.nii.gz")}, (), "found several for a.nii.gz"),

@@ -98,17 +98,21 @@ def test_figures_stand_with_their_intervals():
 
 
 def test_intervals_that_do_not_hold_are_said_at_the_top():
-    warning = "fewer than the 90% that calibration aims at"
+    warning = "fewer than the 90 % that calibration aims at"
     assert warning in page_of(comparison(n=300, half_width=5.0, shuffled=True))
     assert warning not in page_of(comparison(n=300, half_width=8.0))
     assert warning not in page_of(comparison(n=300, half_width=8.0, shuffled=True, second_is_a_result=True))
 
 
-def test_a_coverage_below_the_target_is_marked_and_one_that_chance_explains_is_not_bold():
+def test_a_coverage_below_the_target_is_marked():
     low = page_of(comparison(n=300, half_width=5.0, shuffled=True))
-    assert '<tr class="below sure"><th scope="row">True value inside the stated interval</th>' in low
-    assert '<div class="tile below sure">' in low
+    # In the tile, in the table, and in each third.
+    assert low.count('<span class="below sure">') == 5
     assert 'class="below' not in page_of(comparison(n=300, half_width=30.0))
+    chance = page_of(comparison(n=90, half_width=3.5, columns={}, coverage=0.9))
+    assert ('class="below"' in chance) == (
+        0.8 < comparison(n=90, half_width=3.5).figures["aop_interval_coverage"] < 0.9
+    )
 
 
 def test_tables_scroll_by_hand_and_by_key():

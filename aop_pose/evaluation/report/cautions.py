@@ -49,7 +49,7 @@ def _few(comparison: Comparison) -> Iterator[str]:
 def _alike(comparison: Comparison) -> Iterator[str]:
     """Truths or errors that are all the same, over which an agreement says nothing."""
     errors, main = comparison.errors, comparison.errors.main
-    if main is None:
+    if main is None or errors.schema.dimensions == 3:
         return
     difference = errors.differences[main.key]
     known = np.isfinite(difference)

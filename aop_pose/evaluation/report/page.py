@@ -242,9 +242,8 @@ def _decisions(comparison: Comparison) -> str:
         "stated interval, dotted = by the measured value alone, dashed = every frame is called, 0 = none is. The truth "
         "is the reference value, not an outcome of labour (Vickers and Elkin 2006)."
     )
-    return (
-        f'<section><h2>Decision curves</h2><p class="under">{words}</p><div class="plots four">{drawn}</div></section>'
-    )
+    drawn = f'<div class="plots four">{drawn}</div>'
+    return f'<section class="decisions"><h2>Decision curves</h2><p class="under">{words}</p>{drawn}</section>'
 
 
 def _error_plots(comparison: Comparison) -> str:

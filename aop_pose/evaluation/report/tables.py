@@ -358,7 +358,7 @@ def examinations(comparison: Comparison) -> str:
         "of one patient differ by less than the repeatability coefficient (2.77 SD) in 95 % of pairs; movement of the "
         "head between them counts too, so compare with the reference."
     )
-    return table(f"{main.title} per examination", ["", "means", "frames"], rows, note=note)
+    return table(f"{main.title} per examination", ["", "means", "frames"], rows, "table wide", note)
 
 
 def subsets(comparison: Comparison) -> str:
