@@ -109,10 +109,6 @@ def test_a_coverage_below_the_target_is_marked():
     # In the tile, in the table, and in each third.
     assert low.count('<span class="below sure">') == 5
     assert 'class="below' not in page_of(comparison(n=300, half_width=30.0))
-    chance = page_of(comparison(n=90, half_width=3.5, columns={}, coverage=0.9))
-    assert ('class="below"' in chance) == (
-        0.8 < comparison(n=90, half_width=3.5).figures["aop_interval_coverage"] < 0.9
-    )
 
 
 def test_tables_scroll_by_hand_and_by_key():
