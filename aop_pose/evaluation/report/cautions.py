@@ -73,7 +73,8 @@ def _alike(comparison: Comparison) -> Iterator[str]:
 def _intervals(comparison: Comparison) -> Iterator[str]:
     """Intervals that hold too rarely or too often by more than chance, each length in one unit."""
     target = comparison.sides.coverage
-    low, high = [], []
+    low: list[str] = []
+    high: list[str] = []
     for quantity in told(comparison.errors.quantities):
         coverage = comparison.estimates.get(f"{quantity.key}_interval_coverage")
         if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
