@@ -22,7 +22,7 @@ from aop_pose.formats.masks import fitting_mask
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import read_labels
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS, largest_contour
-from aop_pose.scribbles.sector import find_sector
+from aop_pose.scribbles.boxes import find_sector
 from aop_pose.scribbles.strokes import (
     CONVEXITY,
     DEFAULT,

@@ -24,9 +24,9 @@ from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.clinic.dicom import open_dicom, parts_of, quiet
 from aop_pose.io.clinic.study import Salt, expand, holds_dicom, opened
 from aop_pose.io.discover import Entry, discover
+from aop_pose.io.files import refusals
 from aop_pose.io.folders import appearing
 from aop_pose.io.images import read_frames
-from aop_pose.io.opening import refusals
 
 _ULTRASOUND, _ULTRASOUND_CINE = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.3.1"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"

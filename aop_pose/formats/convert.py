@@ -9,9 +9,8 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.causes import common_fault
 from aop_pose.formats.format import Format, Reading
-from aop_pose.formats.label import Label, Skipped
+from aop_pose.formats.label import Label, Skipped, common_fault
 from aop_pose.formats.masks import boxes_from_mask, points_from_mask
 from aop_pose.formats.registry import fitting_formats, labels_of, written_formats
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail

@@ -13,9 +13,8 @@ import numpy as np
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
-from aop_pose.formats.causes import common_fault
 from aop_pose.formats.csv_rows import DuplicateError, Row, RowError, Seen, filename, header_of, read_rows, unmarked
-from aop_pose.formats.label import Label, LabelError, Skipped, find_picture, point_problems
+from aop_pose.formats.label import Label, LabelError, Skipped, common_fault, find_picture, point_problems
 from aop_pose.formats.pictures import picture_size, place_picture, read_gray, unique_stems
 from aop_pose.io.csv_text import Writer
 

@@ -12,7 +12,7 @@ from PIL import Image
 from aop_pose.errors import UnreadableError
 from aop_pose.io import images
 from aop_pose.io.discover import METAIMAGE_SUFFIXES
-from aop_pose.io.opening import check_file, refusals
+from aop_pose.io.files import check_file, refusals
 from aop_pose.io.pixels import check_size, rgb_to_gray
 from aop_pose.io.volume_files import metaimage
 from aop_pose.io.volumes import open_volume

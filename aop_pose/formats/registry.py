@@ -9,11 +9,10 @@ from pathlib import Path
 from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.causes import common_fault
 from aop_pose.formats.format import LABELS, Format, Reading, Report, TableFormat, columns_in, label_file
 from aop_pose.formats.head import HEAD_CSV
 from aop_pose.formats.iugc import IUGC
-from aop_pose.formats.label import Label, Skipped
+from aop_pose.formats.label import Label, Skipped, common_fault
 from aop_pose.formats.layouts.fetal_mri import FETAL_MRI
 from aop_pose.formats.layouts.hc18 import HC18
 from aop_pose.formats.layouts.iugc2024 import IUGC2024

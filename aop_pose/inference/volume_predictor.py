@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import attrs
@@ -12,7 +13,9 @@ from pydantic import Field
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.schema import Schema
+from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
+from aop_pose.geometry import first_is_left
 from aop_pose.inference.decode import decode, peaks
 from aop_pose.inference.grid import (
     Placement,
@@ -37,7 +40,38 @@ from aop_pose.inference.predictor import (
     read_contract,
     shape_of_answer,
 )
-from aop_pose.inference.sides import sides_order, sides_unknown
+
+SEEN_FROM = FETUS.indices(("cranial_crest", "nasal_bone", "hind_neck"))
+"""Points 1, 4 and 6 of the paper, whose plane tells left from right."""
+
+
+def sides_order(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = FETUS.sides) -> list[int]:
+    """The order in which the points stand where each pair of sides is named by equation 7 on its first points.
+
+    A side moves as a whole: its points belong together, whichever side it is (section 3.2).
+
+    Args:
+        points: (22, 3), x, y, z in mm, right-handed. Where one that is needed is missing the names stay.
+        pairs: positions of the left and of the right points of each pair.
+    """
+    order = list(range(len(points)))
+    for left, right in pairs:
+        here = _needed(points, left, right)
+        if not np.isnan(here).any() and not first_is_left(*here):
+            for one, other in zip(left, right, strict=True):
+                order[one], order[other] = other, one
+    return order
+
+
+def sides_unknown(points: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]] = FETUS.sides) -> list[int]:
+    """Positions of the points whose side equation 7 cannot tell, because one that it needs is missing."""
+    unknown = [(*left, *right) for left, right in pairs if np.isnan(_needed(points, left, right)).any()]
+    return [index for side in unknown for index in side]
+
+
+def _needed(points: np.ndarray, left: Sequence[int], right: Sequence[int]) -> np.ndarray:
+    return points[[*SEEN_FROM, left[0], right[0]]]
+
 
 HEAD = "volume-heatmap"
 
@@ -73,7 +107,7 @@ class VolumeContract(AnyContract):
     decode: Literal["argmax", "soft-argmax", "subpixel"]
     """See ``inference.decode.decode``."""
     sides: Literal["learned", "equation 7", "unknown"] = "learned"
-    """Source of the names left and right: the network, the rule of ``aop_pose.inference.sides``, or nobody."""
+    """Source of the names left and right: the network, the rule of ``sides_order``, or nobody."""
     turns: Literal[1, 24] = 1
     """24: the maps are the mean of those of the input in each right-angled turn that keeps its shape
     (``grid.turns_of``), which takes as many times as long."""

@@ -23,9 +23,8 @@ from aop_pose.io.clinic.dicom import read_dicom
 from aop_pose.io.clinic.study import ZIP_SUFFIX, holds_dicom, opened
 from aop_pose.io.clinic.video import ALL, VIDEO_SUFFIXES, Wanted, read_video
 from aop_pose.io.discover import METAIMAGE_SUFFIXES, Entry
-from aop_pose.io.files import printable
+from aop_pose.io.files import check_file, printable, refusals
 from aop_pose.io.intact import Png, check_jpeg, check_png, check_zlib, mapped
-from aop_pose.io.opening import check_file, refusals
 from aop_pose.io.pixels import MAX_PIXELS, check_size, check_unpacked, over_black, rgb_to_gray, to_gray8
 from aop_pose.io.volume_files.metaimage import read_metaimage
 

@@ -13,8 +13,7 @@ import numpy as np
 from aop_pose.core.frame import Volume
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.discover import METAIMAGE_SUFFIXES, Discovery, discover
-from aop_pose.io.files import printable, replacing
-from aop_pose.io.opening import check_file, refusals
+from aop_pose.io.files import check_file, printable, refusals, replacing
 from aop_pose.io.volume_files.metaimage import open_metaimage, write_metaimage
 from aop_pose.io.volume_files.nifti import open_nifti, write_nifti
 from aop_pose.io.volume_files.nrrd import open_nrrd, write_nrrd

@@ -19,7 +19,7 @@ from aop_pose.errors import AopPoseError
 from aop_pose.geometry import ramanujan_perimeter
 from aop_pose.phantom.anatomy import Ellipse
 from aop_pose.phantom.frame import check_request
-from aop_pose.phantom.texture import bump, clouds
+from aop_pose.phantom.tissue import bump, clouds
 
 HEIGHT = 0.675
 """Of the picture over its width, as in HC18."""

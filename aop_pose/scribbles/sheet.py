@@ -15,7 +15,7 @@ from aop_pose.formats.label import Label, Skipped
 from aop_pose.formats.pictures import unique_stems
 from aop_pose.io.csv_text import Writer
 from aop_pose.io.files import replacing
-from aop_pose.scribbles.sector import find_sector
+from aop_pose.scribbles.boxes import find_sector
 from aop_pose.scribbles.strokes import NAMES, Strokes, strokes_for
 
 # Okabe and Ito's palette (BGR): told apart also by people who do not see all colours.

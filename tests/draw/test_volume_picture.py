@@ -11,8 +11,7 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.draw.marks import name_point, text_size
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent
-from aop_pose.draw.slices import gray_values
-from aop_pose.draw.volume import draw_midsagittal, draw_volume, volume_sheet
+from aop_pose.draw.volume import draw_midsagittal, draw_volume, gray_values, volume_sheet
 from aop_pose.phantom.fetus import make_fetus
 from tests.fakes import random_volume
 

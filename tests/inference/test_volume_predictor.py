@@ -8,12 +8,12 @@ from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
 from aop_pose.inference.predictor import Opened
-from aop_pose.inference.sides import sides_order
 from aop_pose.inference.volume_predictor import (
     VolumeContract,
     VolumePredictor,
     measures_volumes,
     read_maps,
+    sides_order,
     volume_predictor_of,
 )
 from aop_pose.pipelines import open_weights

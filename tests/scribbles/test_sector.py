@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import shapely
 
-from aop_pose.scribbles.sector import find_sector
+from aop_pose.scribbles.boxes import find_sector
 
 
 def fan(size=256, shadow=False, furniture=False):

@@ -17,7 +17,7 @@ from aop_pose.formats.registry import read_labels
 from aop_pose.geometry import landmarks_from_masks
 from aop_pose.phantom import make_phantom
 from aop_pose.scribbles import strokes as raster
-from aop_pose.scribbles.sector import find_sector
+from aop_pose.scribbles.boxes import find_sector
 from aop_pose.scribbles.segmenters.base import SIDE, network_inputs
 from aop_pose.scribbles.strokes import NAMES, strokes_for
 

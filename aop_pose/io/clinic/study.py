@@ -19,8 +19,7 @@ import attrs
 
 from aop_pose.errors import UnreadableError
 from aop_pose.io.clinic.dicom import DICOM_SUFFIXES, MARK_END, begins_as_dicom, is_dicom, open_dicom, quiet
-from aop_pose.io.files import replacing
-from aop_pose.io.opening import companion
+from aop_pose.io.files import companion, replacing
 from aop_pose.io.pixels import check_unpacked
 
 if TYPE_CHECKING:

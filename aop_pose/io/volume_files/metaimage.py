@@ -20,9 +20,8 @@ import numpy as np
 
 from aop_pose.errors import UnreadableError
 from aop_pose.geometry import voxel_spacing
-from aop_pose.io.files import printable
+from aop_pose.io.files import companion, printable
 from aop_pose.io.intact import check_zlib, pieces_of
-from aop_pose.io.opening import companion
 from aop_pose.io.pixels import check_size, check_unpacked, over_black, rgb_to_gray, to_gray8
 from aop_pose.io.volume_files.stored import LPS_TO_RAS, StoredVolume
 

@@ -20,9 +20,8 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.io.files import printable
+from aop_pose.io.files import companion, printable
 from aop_pose.io.intact import check_gzip
-from aop_pose.io.opening import companion
 from aop_pose.io.pixels import check_unpacked
 from aop_pose.io.volume_files.stored import LPS_TO_RAS, StoredVolume
 

@@ -1,4 +1,4 @@
-"""The losses of FetusMapV2 (equations 3-8). What tells left from right: ``aop_pose.inference.sides``."""
+"""The losses of FetusMapV2 (equations 3-8). What tells left from right: ``inference.volume_predictor.sides_order``."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 
 from aop_pose.errors import UsageError
 from aop_pose.geometry import first_is_left
-from aop_pose.inference.sides import sides_order
+from aop_pose.inference.volume_predictor import sides_order
 from aop_pose.pipelines.fetusmap.losses import PAIRS, TRUNK, fetus_loss, log_probabilities, pair_loss
 
 

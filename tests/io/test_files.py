@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.io.opening import refusals
+from aop_pose.io.files import refusals
 from aop_pose.io.volumes import read_volume
 from tests.picture_files import GRAY, frames, refusal
 from tests.volume_files import VALUES, nrrd
