@@ -97,6 +97,10 @@ def predict(
             help="Rows of DICOM files keep path and SOP instance UID, overlays what is burned in.",
         ),
     ] = False,
+    private_map: Annotated[
+        Path | None,
+        typer.Option("--private-map", metavar="CSV", help="Write which DICOM file has which name, for you alone."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
@@ -133,6 +137,7 @@ def predict(
             end=end,
             smooth=smooth,
             keep_identifiers=keep_identifiers,
+            private_map=private_map,
             as_json=as_json,
             overwrite=overwrite,
         )
@@ -201,6 +206,7 @@ def measure_to(
     end: float | None = None,
     smooth: int | None = None,
     keep_identifiers: bool = False,
+    private_map: Path | None = None,
     as_json: bool = False,
     overwrite: bool = False,
 ) -> int:
@@ -232,8 +238,8 @@ def measure_to(
             predictor, sources, out, pixel_size=pixel_size, overlay=overlay, batch=batch, coverage=coverage, gate=gate,
             region=region, looks=looks, outlines=outlines,
             selection=Selection(1 if every is None else every, start, end),
-            keep_identifiers=keep_identifiers, overwrite=overwrite, facts=facts, on_start=progress.start,
-            on_row=progress.row, finish=partial(write_cines, smooth=smooth),
+            keep_identifiers=keep_identifiers, private_map=private_map, overwrite=overwrite, facts=facts,
+            on_start=progress.start, on_row=progress.row, finish=partial(write_cines, smooth=smooth),
         )  # fmt: skip
     for note in summary.notes:
         speech.note(note)

@@ -20,6 +20,7 @@ from aop_pose.formats.layouts.outlines import write_outlines
 from aop_pose.inference.predictor import usable_cores
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
+from aop_pose.io.clinic.study import write_map
 from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Entry
 from aop_pose.io.folders import DOCUMENT, OUTLINES, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
@@ -72,6 +73,7 @@ def predict(
     looks: int = 1,
     selection: Selection = ALL,
     keep_identifiers: bool = False,
+    private_map: str | Path | None = None,
     outlines: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
@@ -98,6 +100,7 @@ def predict(
         selection: of the frames of cines, by number and time.
         keep_identifiers: name DICOM files as they are named and state their SOP instance UID. Otherwise ``source`` is
             a hash of that UID with the salt in ``out``, and no path of the input is recorded.
+        private_map: a CSV to write that says which file has which hash, readable by its owner alone.
         outlines: write the contours of symphysis and head of each measured frame to outlines/NAME.json.
         workers: groups of frames that are measured at a time (default: one a core; the predictor is fastest with one
             thread of its own then).
@@ -124,6 +127,8 @@ def predict(
     if batch is not None and not kind.several:
         raise UsageError("--batch: volumes pass the network one by one; leave it out")
     discovery = kind.discover(sources, out)
+    if private_map is not None and discovery.salt is None:
+        raise UsageError("--private-map: no file has a hash for a name; leave it out")
     if isinstance(measurer.region, Region):
         _check_region(measurer.region, discovery.entries, kind)
     identity = {
@@ -139,6 +144,8 @@ def predict(
         resume = claim(out, identity, overwrite)
         if discovery.salt is not None:
             discovery.salt.keep(out)
+        if private_map is not None:
+            write_map(Path(private_map), discovery.entries)
         on_start(len(discovery.entries))
         paths, stamps = {entry.source: entry.path for entry in discovery.entries}, Stamps(out)
         with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:

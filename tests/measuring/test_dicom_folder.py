@@ -2,6 +2,7 @@
 
 import json
 import stat
+import sys
 from pathlib import Path
 
 import cv2
@@ -156,6 +157,39 @@ def test_nothing_of_the_patient_is_in_what_a_run_writes_or_says(
         # Rims of letters may have any gray.
         assert (drawn == PIXEL).all(axis=-1).sum() < 20, path
     assert stat.S_IMODE((out / SALT).stat().st_mode) == 0o600
+
+
+def test_a_map_of_names_is_written_on_request_for_its_owner_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "in" / "Miller.dcm", dataset(textured(0)))
+    out, listed = tmp_path / "out", tmp_path / "map.csv"
+    (row,) = rows_of(path, out, private_map=listed)
+    assert stat.S_IMODE(listed.stat().st_mode) == 0o600
+    assert listed.read_text() == f"source,path,member,sop\n{row['source']},{path},,{PREFIX}1\n"
+    cv2.imwrite(str(tmp_path / "a.png"), textured(0))
+    with pytest.raises(UsageError, match="no file has a hash for a name"):
+        rows_of(tmp_path / "a.png", tmp_path / "other", private_map=listed)
+
+
+def test_without_the_extra_dicom_files_have_rows_that_say_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "in" / "IM1", dataset(textured(0)))
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), textured(0))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    rows = rows_of(tmp_path / "in", tmp_path / "out")
+    assert [row["status"] for row in rows] == ["unreadable", "ok"]
+    assert rows[0]["reason"] == "DICOM cannot be read; install what DICOM needs: pip install 'aop-pose[dicom]'"
+    assert "IM1" not in rows[0]["source"]
+
+
+def test_millimetres_are_those_of_each_file(tmp_path: Path) -> None:
+    for number, delta in enumerate((0.02, 0.03, -0.04)):
+        deltas = (delta, delta)
+        made = dataset(textured(0), sop=str(number), regions=[region((0, 0, 255, 255), deltas)])
+        save(tmp_path / "in" / str(number), made)
+    assert [row["spacing_x_mm"] for row in rows_of(tmp_path / "in", tmp_path / "out")] == ["0.2", "0.3", "0.4"]
 
 
 def test_identifiers_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:

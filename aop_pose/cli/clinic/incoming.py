@@ -34,7 +34,7 @@ def watch(
     Example: aop-pose watch inbox/ --out results/
     """
     watcher = _watcher(folder, out, weights, settle, overlay, keep_identifiers)
-    speech.say(f"watching {folder}; rows go to {out}. {RESEARCH_USE}")
+    speech.say(f"watching; rows go to {out}. {RESEARCH_USE}")
     watcher.run(once=once)
 
 

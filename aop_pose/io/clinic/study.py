@@ -21,6 +21,7 @@ from aop_pose.errors import UnreadableError
 from aop_pose.io.clinic.dicom import DICOM_SUFFIXES, MARK_END, begins_as_dicom, is_dicom, open_dicom, quiet
 from aop_pose.io.files import companion, replacing
 from aop_pose.io.pixels import check_unpacked
+from aop_pose.io.table import as_csv
 
 if TYPE_CHECKING:
     from aop_pose.io.discover import Entry
@@ -169,14 +170,28 @@ class Salt:
 
     def keep(self, folder: Path) -> None:
         """Write it into a folder, for its owner alone."""
-        with replacing(folder / SALT) as part:
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "wb") as stream:
-                stream.write(self.value)
+        _write_private(folder / SALT, self.value)
 
     def name(self, identifier: str) -> str:
         """The name of an identifier: 20 hexadecimal digits that say nothing of it without the salt."""
         return hmac.new(self.value, identifier.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:_DIGITS]
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    with replacing(path) as part:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
+
+
+def write_map(path: Path, entries: Sequence[Entry]) -> None:
+    """Write which file has which name in the rows, for its owner alone: ``source,path,member,sop``."""
+    rows = [
+        {"source": entry.source, "path": os.path.abspath(entry.path), "member": entry.member, "sop": about(entry).sop}
+        for entry in entries
+        if holds_dicom(entry)
+    ]
+    _write_private(path, as_csv(rows).encode("utf-8"))
 
 
 def find_again(entries: Sequence[Entry], folder: Path) -> dict[str, Entry]:

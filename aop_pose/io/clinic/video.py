@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ ALL = Selection()
 def read_video(path: Path, source: str, wanted: Wanted = ALL) -> Iterator[Frame]:
     """Yield the wanted frames in order, gray (ITU-R BT.601), turned as the file says, with their seconds.
 
-    One frame at a time is in memory. A frame of another size than the one before is a frame like any other.
+    One frame at a time is in memory. A frame of another size than the one before is a frame like any other in MJPEG;
+    in other codings the video ends there, with the reason.
 
     Raises UnreadableError where it is no such video, and where it ends before its header says, after the frames that
     are there.
@@ -87,36 +89,79 @@ def read_video(path: Path, source: str, wanted: Wanted = ALL) -> Iterator[Frame]
         start = stream.read(_START)
     if not ((start[:4] == b"RIFF" and start[8:12] == b"AVI ") or start[4:8] in _BOXES):
         raise UnreadableError("not an AVI, MP4 or MOV video, or damaged at its beginning")
-    video = _opened(path)
+    video, packets = _opened(path), _opened(path, [cv2.CAP_PROP_FORMAT, -1])
     try:
         if not video.isOpened():
             raise UnreadableError("damaged: a video that the decoder does not open")
-        yield from _frames(video, source, wanted)
+        yield from _frames(video, _Packets(packets), source, wanted)
     finally:
         video.release()
+        packets.release()
 
 
-def _opened(path: Path) -> cv2.VideoCapture:
+def _opened(path: Path, how: Sequence[int] = ()) -> cv2.VideoCapture:
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         # Never a pattern or an address: an absolute path begins with neither.
-        return cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+        return cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG, how)
     finally:
         cv2.utils.logging.setLogLevel(before)
 
 
-def _frames(video: cv2.VideoCapture, source: str, wanted: Wanted) -> Iterator[Frame]:
+# Where a packet states the size of its pictures, by the four characters of its coder: the frame header of a JPEG, the
+# sequence parameters of H.264 and H.265, the object layer of MPEG-4.
+_STATED = {
+    "MJPG": re.compile(rb"\xff[\xc0-\xc2]..\x08(....)", re.DOTALL),
+    "H264": re.compile(rb"\x00\x00\x01([\x07\x27\x47\x67].*?)(?:\x00\x00\x01|\x00\x00\x00|$)", re.DOTALL),
+    "HEVC": re.compile(rb"\x00\x00\x01([\x42\x43].*?)(?:\x00\x00\x01|\x00\x00\x00|$)", re.DOTALL),
+    "FMP4": re.compile(rb"\x00\x00\x01[\x20-\x2f](.*?)(?:\x00\x00\x01|$)", re.DOTALL),
+}
+_OTHER_CODES = {"AVC1": "H264", "X264": "H264", "HVC1": "HEVC", "HEV1": "HEVC", "MP4V": "FMP4", "XVID": "FMP4"}
+_HEAD = 1024
+"""Bytes of a packet that are looked at."""
+
+
+class _Packets:
+    """The packets of a video beside its pictures: the decoder stretches pictures of another size than the first."""
+
+    def __init__(self, packets: cv2.VideoCapture) -> None:
+        self._packets = packets
+        code = int(packets.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("latin-1").upper()
+        self._code = _OTHER_CODES.get(code, code)
+        self._first = b""
+
+    def next(self) -> np.ndarray | None:
+        """Go to the next picture. Its own pixels, BGR, where it has another size than the first; None where it has not.
+
+        UnreadableError where the size may change and the picture cannot be had as it is.
+        """
+        pattern = _STATED.get(self._code)
+        if pattern is None:
+            return None
+        there, packet = self._packets.read()
+        stated = pattern.search(packet.tobytes()[:_HEAD]) if there else None
+        if stated is None or stated[1] == (self._first or stated[1]):
+            self._first = self._first or (stated[1] if stated is not None else b"")
+            return None
+        picture = cv2.imdecode(packet, cv2.IMREAD_COLOR) if self._code == "MJPG" else None
+        if picture is None:
+            raise UnreadableError("the video changes its size or its coding here; split it")
+        return picture
+
+
+def _frames(video: cv2.VideoCapture, packets: _Packets, source: str, wanted: Wanted) -> Iterator[Frame]:
     check_size(int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)), 3)
     promised, rate = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
     index, last = 0, -math.inf
     while video.grab():
         time = _seconds(video.get(cv2.CAP_PROP_POS_MSEC), index, rate, last)
         last = time if time is not None else last
+        own = packets.next()
         asked = wanted(index, time)
         if asked is None:
             return
         if asked:
-            done, picture = video.retrieve()
+            done, picture = (True, own) if own is not None else video.retrieve()
             if not done:
                 raise UnreadableError("damaged: a frame of the video cannot be decoded")
             yield Frame(_gray(picture), source=source, index=index, time_s=time)

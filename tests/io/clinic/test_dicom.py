@@ -3,6 +3,7 @@
 import io
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -380,6 +381,25 @@ def test_dcmtk_sees_the_same_picture(shared_data: Path, tmp_path: Path, name: st
     theirs = cv2.imread(str(tmp_path / "o.pnm"), cv2.IMREAD_UNCHANGED)
     gray = theirs if theirs.ndim == 2 else cv2.cvtColor(theirs, cv2.COLOR_BGR2GRAY)
     assert np.abs(gray.astype(int) - read_frame(path).pixels).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["n1", "n2", "np", "s2", "s4"])
+def test_every_sub_sampling_of_jpeg_is_the_same_picture(kind: str) -> None:
+    folder = Path(pydicom.examples.get_path("ybr_color")).parent
+    names = ("SC_rgb_rle.dcm", f"SC_rgb_dcmtk_+eb+cy+{kind}.dcm")
+    plain, packed = (read_frame(folder / name).pixels.astype(int) for name in names)
+    assert np.abs(plain - packed).mean() < 1.5
+
+
+def test_a_long_cine_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    for syntax in (ExplicitVRLittleEndian, RLELossless):
+        path = save(tmp_path / "a.dcm", dataset(np.stack([GRAY] * 600), frames=600), syntax)
+        tracemalloc.start()
+        assert sum(1 for _ in read_frames(Entry(path, "a"))) == 600
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # The cine has 600 times the bytes of a frame; what the library imports counts too.
+        assert peak < 100 * GRAY.size
 
 
 def test_the_cine_of_the_library_is_read() -> None:

@@ -1,5 +1,6 @@
 """Videos become frames with times, in constant memory; one that ends early says so."""
 
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -80,6 +81,47 @@ def test_what_is_no_video_is_refused_and_nothing_is_printed(tmp_path: Path, capf
         with pytest.raises(UnreadableError, match=said):
             frames_of(tmp_path / "a.avi")
     assert capfd.readouterr().err == ""
+
+
+def test_a_frame_of_another_size_keeps_its_size(tmp_path: Path) -> None:
+    """OpenCV would stretch it to the size of the first, and its angles with it."""
+    rng = np.random.default_rng(0)
+    path = save_video(tmp_path / "a.avi", [rng.integers(0, 255, (48, 64), dtype=np.uint8) for _ in range(5)])
+    content, small = bytearray(path.read_bytes()), cv2.resize(SMOOTH, (40, 40))
+    stream = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes()
+    at = -1
+    for _ in range(3):
+        at = content.index(b"00dc", at + 1)
+    length = int.from_bytes(content[at + 4 : at + 8], "little")
+    content[at + 8 : at + 8 + length] = stream + bytes(length - len(stream))
+    path.write_bytes(bytes(content))
+    frames = frames_of(path)
+    # The index at the end of the file has the same mark in front of each entry; the third chunk is one of the frames.
+    shapes = [frame.shape for frame in frames]
+    assert (shapes.count((40, 40)), shapes.count((64, 48))) == (1, 4)
+    changed = next(frame for frame in frames if frame.shape == (40, 40))
+    assert np.abs(changed.pixels.astype(int) - small).mean() < 6
+
+
+def layers(content: bytes) -> list[tuple[int, int]]:
+    """Where the object layers of an MPEG-4 stream, which state the size of its pictures, begin and end."""
+    return [(found.start(1), found.end(1)) for found in
+            re.finditer(rb"\x00\x00\x01[\x20-\x2f](.*?)\x00\x00\x01", content, re.DOTALL)]  # fmt: skip
+
+
+def test_a_video_whose_coding_changes_ends_there_with_the_reason(tmp_path: Path) -> None:
+    path = save_video(tmp_path / "a.avi", MOVING * 3, code="XVID")
+    wide = save_video(tmp_path / "b.avi", [cv2.resize(frame, (80, 48)) for frame in MOVING * 3], code="XVID")
+    content, other = bytearray(path.read_bytes()), wide.read_bytes()
+    begin, end = layers(bytes(content))[-1]
+    stated = next(other[first:last] for first, last in layers(other) if last - first == end - begin)
+    assert content[begin:end] != stated
+    content[begin:end] = stated
+    path.write_bytes(bytes(content))
+    seen: list[Frame] = []
+    with pytest.raises(UnreadableError, match="changes its size or its coding here; split it"):
+        seen.extend(read_frames(Entry(path, "a.avi")))
+    assert next(read_frames(Entry(path, "a.avi"))).shape == (64, 48)
 
 
 def test_a_long_video_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
