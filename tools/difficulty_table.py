@@ -1,4 +1,4 @@
-"""The difficulty that angles are scaled with, chosen on training frames by networks that have not seen them.
+"""The difficulty that intervals are scaled with, chosen on training frames by networks that have not seen them.
 
 Each network was trained on part of the frames and is asked on the others. Every difficulty is compared by the width and
 the coverage of its intervals across folds of whole groups; a nested cross-validation chooses the narrowest within the
@@ -14,18 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from aop_pose.core.schema import main_quantity
 from aop_pose.errors import AopPoseError
 from aop_pose.inference.predictor import load
 from aop_pose.stats.bootstrap import Resampling
 from aop_pose.stats.conformal import check_coverage
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN
 from lib.conformal import FOLDS, Errors, cross_conformal_radii, folds_of, joined, narrowest, radii_on, scatter_of
-from lib.measured import calibrated, measure_all
+from lib.measured import asked_for, measure_all
 from lib.ranking import spearman
 
 
-def table(by_name: dict[str, Errors], true: np.ndarray, coverage: float) -> list[str]:
+def table(by_name: dict[str, Errors], true: np.ndarray, coverage: float, sign: str) -> list[str]:
     """A row a difficulty, and one of the choice among them."""
     first, second = np.quantile(true, [1 / 3, 2 / 3])
     cuts = (true < first, (first <= true) & (true < second), true >= second)
@@ -41,7 +40,7 @@ def table(by_name: dict[str, Errors], true: np.ndarray, coverage: float) -> list
         nested[out] = radii_on(kept[name], by_name[name].difficulty[out], coverage)
     radii = {name: cross_conformal_radii(one, coverage) for name, one in by_name.items()}
     lines = [
-        "| difficulty | Spearman with the error | coverage | by thirds of the angle | mean width | chosen |",
+        "| difficulty | Spearman with the error | coverage | by thirds of the true value | mean width | chosen |",
         "| --- | ---: | --- | --- | ---: | ---: |",
     ]
     for name, each in {**radii, "the narrowest of the other folds": nested}.items():
@@ -51,7 +50,7 @@ def table(by_name: dict[str, Errors], true: np.ndarray, coverage: float) -> list
         rank = f"{spearman(by_name[name].difficulty, some.residuals):+.3f}" if name in by_name and name != PLAIN else ""
         cut = ", ".join(f"{covered[mask].mean():.3f}" for mask in cuts)
         told = f"{chosen[name]} of {FOLDS}" if name in by_name else ""
-        lines.append(f"| `{name}` | {rank} | {share.value:.3f}{ends} | {cut} | {2 * each.mean():.1f}° | {told} |")
+        lines.append(f"| `{name}` | {rank} | {share.value:.3f}{ends} | {cut} | {2 * each.mean():.1f}{sign} | {told} |")
     return lines
 
 
@@ -61,18 +60,20 @@ def run(given: argparse.Namespace) -> None:
     for network, labels in given.on:
         predictor = load(network, threads=1)
         parts.append(measure_all(predictor, Path(labels), given.data, given.group_regex))
-    angle = main_quantity(calibrated(predictor))
-    assert angle is not None
+    quantity = asked_for(predictor)
     names = [name for name in parts[0].difficulties if all(np.isfinite(one.difficulties[name]).any() for one in parts)]
-    parts = [one.of(np.isfinite(np.stack([one.difficulties[name] for name in names])).all(axis=0)) for one in parts]
+    parts = [
+        one.of(np.isfinite([one.residuals(quantity), *(one.difficulties[name] for name in names)]).all(axis=0))
+        for one in parts
+    ]
     by_name = {
-        name: joined([Errors(one.residuals(angle), one.difficulties[name], one.groups) for one in parts])
+        name: joined([Errors(one.residuals(quantity), one.difficulties[name], one.groups) for one in parts])
         for name in names
     }
-    true = np.concatenate([one.true[angle.column] for one in parts])
+    true = np.concatenate([one.true[quantity.column] for one in parts])
     groups = len(np.unique(by_name[PLAIN].groups))
-    print(f"{len(true)} frames in {groups} groups; mean error {by_name[PLAIN].residuals.mean():.2f}°.\n")
-    print("\n".join(table(by_name, true, given.coverage)))
+    print(f"{len(true)} frames in {groups} groups; mean error {by_name[PLAIN].residuals.mean():.2f}{quantity.sign}.\n")
+    print("\n".join(table(by_name, true, given.coverage, quantity.sign)))
     for name in names:
         for few in given.few:
             low, high = scatter_of(by_name[name], given.coverage, groups=few)

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from aop_pose.core.schema import main_quantity
 from aop_pose.errors import AopPoseError
 from aop_pose.inference.predictor import load
 from aop_pose.stats.bootstrap import Resampling
-from lib.measured import calibrated, measure_all
+from lib.measured import asked_for, measure_all
 
 
 def run(given: argparse.Namespace) -> None:
     predictor = load(given.artefact, threads=1)
-    quantity = main_quantity(calibrated(predictor))
-    assert quantity is not None
+    quantity = asked_for(predictor)
     print(f"| looks | n | {quantity.title} mean absolute error | median | 90th percentile | 95th | seconds |")
     print("| ---: | ---: | --- | ---: | --- | ---: | ---: |")
     for looks in given.looks:

@@ -11,7 +11,7 @@ import numpy as np
 
 from aop_pose.core.frame import Frame
 from aop_pose.core.results import Result
-from aop_pose.core.schema import Quantity, Schema
+from aop_pose.core.schema import Quantity, Schema, main_quantity
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.rows import Millimetres, millimetres_of
 from aop_pose.evaluation.sources import read_truth
@@ -80,6 +80,14 @@ def calibrated(predictor: Predictor) -> list[Quantity]:
         one for one in predictor.schema.quantities
         if one.interval and (not one.needs_outline or (outlined and one.unit == "px"))
     ]  # fmt: skip
+
+
+def asked_for(predictor: Predictor) -> Quantity:
+    """The main quantity that gets intervals; of a length its millimetres."""
+    quantities = calibrated(predictor)
+    main = main_quantity(quantities)
+    assert main is not None
+    return [one for one in quantities if one.name == main.name][-1]
 
 
 def suits(difficulty: str, quantity: Quantity) -> bool:
