@@ -90,11 +90,6 @@ def asked_for(predictor: Predictor) -> Quantity:
     return [one for one in quantities if one.name == main.name][-1]
 
 
-def suits(difficulty: str, quantity: Quantity) -> bool:
-    """False for what only makes angles difficult, asked of a length."""
-    return quantity.unit == "deg" or difficulty not in OF_AN_ANGLE
-
-
 def names_for(points: int, maps: bool) -> tuple[str, ...]:
     """The difficulties that are defined for a schema of that many points, and a head with or without ``maps``."""
     defined = [name for name in DIFFICULTIES if points == 3 or name not in OF_AN_ANGLE]
