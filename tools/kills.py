@@ -23,8 +23,8 @@ from pathlib import Path
 
 import attrs
 
-TIMES = re.compile(rb"seconds|started|wall|_ms\b|peak_memory|minutes")
-"""What of a document or a table differs from run to run."""
+TIMES = re.compile(rb"seconds|started|wall|_ms\b|peak_memory|minutes|date|save_dir")
+"""What of a document, a table or a checkpoint differs from run to run: times, memory, the folder."""
 FINISHED = re.compile(rb"finished|new or empty folder|exists")
 """Words of a command that finds its work done."""
 
@@ -156,6 +156,10 @@ def _without_times(value: object) -> object:
 def _tensors(path: Path) -> object:
     import torch
 
+    from aop_pose.pipelines.isolation import isolate
+
+    # A checkpoint of Ultralytics imports it.
+    isolate()
     content = torch.load(path, map_location="cpu", weights_only=False)
     return _hashed(content)
 

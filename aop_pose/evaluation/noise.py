@@ -20,6 +20,7 @@ from aop_pose.core.schema import Quantity
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import Errors
 from aop_pose.evaluation.figures import Figure, Summed
+from aop_pose.io.csv_text import number_in
 from aop_pose.stats.agreement import LIMIT_SDS
 from aop_pose.stats.bootstrap import Estimate
 
@@ -150,7 +151,7 @@ def _numbers(texts: Sequence[str], column: str, least: float) -> np.ndarray:
     values = []
     for line, text in enumerate(texts, start=1):
         try:
-            value = float(text) if text.strip() else math.nan
+            value = number_in(text) if text.strip() else math.nan
         except ValueError:
             value = -math.inf
         if value < least or math.isinf(value):

@@ -1,15 +1,7 @@
-"""Rows of a CSV label file with their line numbers, as people save it; a bad row is named and never guessed at.
-
-Cells are parted by commas, semicolons or tabs (the header tells), blanks after them are no part of a cell, and a comma
-in a number is a decimal point where commas part nothing and no number of the file has a point.
-"""
+"""Rows of a CSV label file with their line numbers; a bad row is named and never guessed at."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,17 +11,13 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.io.csv_text import NUMBER, restored
+from aop_pose.io.csv_text import SEPARATORS, cells_of, number_in, separator_of
 
 Parsed = TypeVar("Parsed")
 
 _POINT = re.compile(r"^([(\[])\s*([^\s,()\[\]]+)\s*,\s*([^\s,()\[\]]+)\s*([)\]])$")
 _POINT_OF_COMMAS = re.compile(r"^([(\[])\s*([+-]?\d+(?:,\d+)?)\s*;\s*([+-]?\d+(?:,\d+)?)\s*([)\]])$", re.ASCII)
 _CLOSED = {"(": ")", "[": "]"}
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
-_DECIMAL_POINT = re.compile(r"[+-]?\d+\.\d+", re.ASCII)
-_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class RowError(ValueError):
@@ -57,82 +45,23 @@ def read_rows(file: Path, required: Sequence[str]) -> Iterator[Row]:
     UsageError (``file:1``) where the file cannot be read as text or the header lacks or repeats a column.
     """
     header: list[str] | None = None
-    lines = list(_lines(file))
-    separator = _separator(file)
-    # With points and commas for decimals in one file nobody can tell 1,234 from a thousand.
-    commas = separator != "," and not any(_DECIMAL_POINT.fullmatch(cell) for _, cells in lines for cell in cells)
-    for line, values in lines:
+    for line, values in cells_of(file):
         if header is None:
-            header = _header(file, values, required, separator)
+            header = _header(file, values, required)
         elif len(values) != len(header):
             yield Row(line, {}, f"expected {len(header)} cells, found {len(values)}")
         else:
-            cells = (_with_point(value) if commas else value for value in values)
-            yield Row(line, dict(zip(header, map(restored, cells), strict=True)))
+            yield Row(line, dict(zip(header, values, strict=True)))
     if header is None:
         raise UsageError(f"{file}:1: expected the header {','.join(required)}, found an empty file")
 
 
-def _with_point(cell: str) -> str:
-    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
-
-
-def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not blank."""
-    text = _text(file)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(file), strict=True, skipinitialspace=True)
-    while True:
-        try:
-            values = next(reader, None)
-        except csv.Error as error:
-            raise UsageError(f"{file}:{reader.line_num or 1}: expected UTF-8 CSV, found {error}") from error
-        if values is None:
-            return
-        if any(value.strip() for value in values) and not (reader.line_num == 1 and _is_hint(values)):
-            yield reader.line_num, [value.strip() for value in values]
-
-
-def _is_hint(values: Sequence[str]) -> bool:
-    """True for the line ``sep=;`` that spreadsheets write first."""
-    return values[0].strip().lower().startswith("sep=") and not any(values[1:])
-
-
-def _separator(file: Path) -> str:
-    """The separator of the header's cells: that of comma, semicolon and tab which gives most; of equals the first."""
-    for line in _text(file).splitlines():
-        if line.strip().lower().startswith("sep=") and line.strip()[4:5] in _SEPARATORS:
-            return line.strip()[4:5]
-        if line.strip():
-            # Not csv.Sniffer, which takes any character that stands often enough.
-            return max(_SEPARATORS, key=lambda separator: _outside_quotes(line).count(separator))
-    return ","
-
-
-def _outside_quotes(line: str) -> str:
-    return re.sub(r'"[^"]*"', "", line)
-
-
-def _text(file: Path) -> str:
-    try:
-        raw = Path(file).read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{file}: expected a CSV file, found nothing there") from None
-    except OSError as error:
-        raise UsageError(f"{file}: expected a CSV file that can be read: {error.strerror}") from error
-    if raw.startswith(_UTF16) or (len(raw) > 1 and b"\0" in raw[:2]):
-        raise UsageError(f"{file}:1: expected UTF-8 CSV, found UTF-16; save it as CSV UTF-8")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{file}:{line}: expected UTF-8 CSV, found {error}; save it as CSV UTF-8") from error
-
-
-def _header(file: Path, values: Sequence[str], required: Sequence[str], separator: str) -> list[str]:
-    header = list(map(restored, values))
+def _header(file: Path, values: Sequence[str], required: Sequence[str]) -> list[str]:
+    header = list(values)
     missing = [column for column in required if column not in header]
     if missing:
-        parted = "" if separator == "," else f", parted by a {_SEPARATORS[separator]}"
+        separator = separator_of(file)
+        parted = "" if separator == "," else f", parted by a {SEPARATORS[separator]}"
         raise UsageError(
             f"{file}:1: expected the columns {','.join(required)}, found {','.join(header)}{parted}; "
             f"missing {','.join(missing)}"
@@ -174,18 +103,17 @@ def called(cells: Mapping[str, str], column: str) -> str:
 
 def header_of(file: Path) -> list[str]:
     """The columns of a CSV; UsageError where there is no header."""
-    for _, values in _lines(file):
-        return list(map(restored, values))
+    for _, values in cells_of(file):
+        return values
     raise UsageError(f"{file}:1: expected a header with Filename, found an empty file")
 
 
 def number(text: str, column: str) -> float:
     """A finite number in plain digits; RowError names the column."""
-    # float() would take 6_0, and the digits of other scripts.
-    value = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
-    if not math.isfinite(value):
-        raise RowError(f"{column}: expected a number, found {text!r}")
-    return value
+    try:
+        return number_in(text)
+    except ValueError as error:
+        raise RowError(f"{column}: {error}") from None
 
 
 def point(text: str, column: str) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ import attrs
 
 from aop_pose.core.frame import Frame
 from aop_pose.errors import UsageError
-from aop_pose.io.csv_text import restored
+from aop_pose.io.csv_text import cells_of, number_in
 from aop_pose.io.files import printable
 
 _NAME_COLUMNS = ("filename", "file", "source")
@@ -55,14 +54,15 @@ def parse_pixel_size(text: str) -> PixelSizes:
     """Read a number (mm per pixel, square pixels) or the path of a CSV.
 
     The CSV has ``Filename`` and ``pixel_size_mm``, or ``pixel_size_x_mm`` and ``pixel_size_y_mm``; HC18's own
-    header (``filename``, ``pixel size(mm)``) and upper or lower case are fine, further columns are not read.
+    header (``filename``, ``pixel size(mm)``) and upper or lower case are fine, further columns are not read; cells are
+    parted as in label files.
     A Filename is a source (path below the given folder) or a file name alone; a row without a size, as head-csv
     has it where the size is unknown, says nothing.
 
     Raises UsageError that names file and line.
     """
     try:
-        millimetres = float(text)
+        millimetres = number_in(text)
     except ValueError:
         return _read_table(Path(text))
     if not _positive(millimetres):
@@ -89,14 +89,10 @@ def with_pixel_size(frame: Frame, sizes: PixelSizes) -> Frame:
 
 
 def _read_table(path: Path) -> PixelSizes:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = [list(map(restored, row)) for row in csv.reader(stream)]
-    except FileNotFoundError:
-        raise UsageError(f"--pixel-size: expected a number or an existing CSV, found {str(path)!r}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"--pixel-size: {path} cannot be read as a UTF-8 CSV: {error}") from None
-    header = [name.strip().lower() for name in rows[0]] if rows else []
+    if not path.exists():
+        raise UsageError(f"--pixel-size: expected a number or an existing CSV, found {str(path)!r}")
+    rows = list(cells_of(path))
+    header = [name.lower() for name in rows[0][1]] if rows else []
     name_at = _column(header, _NAME_COLUMNS)
     single_at = _column(header, _SIZE_COLUMNS)
     pair_at = [_column(header, (name,)) for name in _SIZE_XY_COLUMNS]
@@ -107,9 +103,7 @@ def _read_table(path: Path) -> PixelSizes:
             f"found {', '.join(header) or 'nothing'}"
         )
     sizes: dict[str, PixelSize] = {}
-    for line, row in enumerate(rows[1:], start=2):
-        if not any(row):
-            continue
+    for line, row in rows[1:]:
         if len(row) != len(header):
             raise UsageError(f"{path}:{line}: expected {len(header)} fields, found {len(row)}")
         name = printable(row[name_at].strip()).replace("\\", "/").removeprefix("./")
@@ -131,7 +125,7 @@ def _column(header: list[str], names: tuple[str, ...]) -> int | None:
 
 def _number(text: str, path: Path, line: int) -> float:
     try:
-        number = float(text)
+        number = number_in(text)
     except ValueError:
         number = math.nan
     if not _positive(number):

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from aop_pose.core.results import STATUSES, Result, as_row, as_text, columns
 from aop_pose.core.schema import REGION, Schema
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.io.csv_text import DictWriter, Writer, restored
+from aop_pose.io.csv_text import DictWriter, Writer, number_in, restored
 from aop_pose.io.files import printable, replacing
 
 
@@ -156,7 +156,7 @@ class ResultsWriter(WholeRows):
 def _is_number(text: str) -> bool:
     """True for nothing, too."""
     try:
-        return not text or math.isfinite(float(text))
+        return not text or math.isfinite(number_in(text))
     except ValueError:
         return False
 
@@ -230,7 +230,7 @@ def _typed(column: str, text: str) -> str | int | float | None:
     if column in _TEXT:
         return text
     try:
-        number = int(text) if column in _WHOLE else float(text)
+        number = int(text) if column in _WHOLE and text.isascii() and text.isdigit() else number_in(text)
     except ValueError:
         # A column that was added at the end may hold words.
         return text

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UnreadableError
 from aop_pose.formats.pictures import picture_size, place_picture, read_mask
 from aop_pose.geometry import angle_of_progression, landmarks_from_masks
 from aop_pose.io.images import read_frame
+from aop_pose.io.table import ResultsWriter, columns
 from aop_pose.io.volumes import read_volume
 from tests.picture_files import frames, refusal
 
@@ -69,3 +71,17 @@ def test_what_is_damaged_or_no_picture_is_refused() -> None:
 def test_volumes_that_cannot_be_trusted_are_refused(name: str, said: str) -> None:
     with pytest.raises(UnreadableError, match=said):
         read_volume(VOLUMES / name)
+
+
+def test_rows_from_a_carriage_return_on_are_made_again(tmp_path: Path) -> None:
+    """The case was written before the last columns were there: they are put behind its rows, empty."""
+    header, *rows = (CASES / "results" / "carriage_return" / "results.csv").read_bytes().rstrip().split(b"\n")
+    today = ",".join(columns(AOP)).encode()
+    assert today.startswith(header)
+    more = b"," * (today.count(b",") - header.count(b","))
+    path = tmp_path / "results.csv"
+    path.write_bytes(b"".join(line + b"\n" for line in (today, *(row + more for row in rows))))
+    with ResultsWriter(path, AOP, resume=True) as writer:
+        assert writer.done == {("03758.png", 0), ("03759.png", 0), ("03823.png", 0)}
+        assert "results.csv:5 is damaged" in writer.damaged
+    assert path.read_bytes().count(b"\n") == 4

@@ -25,15 +25,16 @@ def test_one_number_for_every_frame() -> None:
     assert spacing(parse_pixel_size("0.25"), "any/thing.png") == (0.25, 0.25)
 
 
-@pytest.mark.parametrize("text", ["0", "-0.1", "nan", "inf"])
+@pytest.mark.parametrize("text", ["0", "-0.1", "-1e3"])
 def test_number_that_is_no_size(text: str) -> None:
     with pytest.raises(UsageError, match="expected a positive number of millimetres"):
         parse_pixel_size(text)
 
 
-def test_neither_a_number_nor_a_file() -> None:
-    with pytest.raises(UsageError, match="expected a number or an existing CSV, found '0,25'"):
-        parse_pixel_size("0,25")
+@pytest.mark.parametrize("text", ["0,25", "nan", "inf", "6_0", "\u0660.\u0662", "1e999"])
+def test_neither_a_number_nor_a_file(text: str) -> None:
+    with pytest.raises(UsageError, match=f"expected a number or an existing CSV, found '{text}'"):
+        parse_pixel_size(text)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,19 @@ def test_a_row_without_a_size_says_nothing(tmp_path: Path) -> None:
         table(tmp_path, "Filename,pixel_size_x_mm,pixel_size_y_mm\n1.png,0.1,\n")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Filename;pixel_size_mm\n1.png;0,25\n",
+        "sep=;\nFilename;pixel_size_mm\n1.png;0.25\n",
+        "Filename\tpixel_size_mm\n1.png\t0.25\n",
+        "Filename, pixel_size_mm\n1.png, 0.25\n",
+    ],
+)
+def test_a_table_is_parted_as_a_label_file(tmp_path: Path, text: str) -> None:
+    assert spacing(table(tmp_path, text), "1.png") == (0.25, 0.25)
+
+
 def test_two_axes(tmp_path: Path) -> None:
     sizes = table(tmp_path, "Filename,pixel_size_x_mm,pixel_size_y_mm\n1.png,0.1,0.2\n")
     frame = with_pixel_size(Frame(PIXELS, source="1.png", aspect=3.0), sizes)
@@ -75,6 +89,11 @@ def test_two_axes(tmp_path: Path) -> None:
         ("Filename,pixel_size_mm\n1.png\n", r"sizes.csv:2: expected 2 fields, found 1"),
         ("Filename,pixel_size_mm\n1.png,0.1\n2.png,0\n", r"sizes.csv:3: .*found '0'"),
         ("Filename,pixel_size_mm\n1.png,wide\n", r"sizes.csv:2: .*found 'wide'"),
+        ("Filename,pixel_size_mm\n1.png,6_0\n", r"sizes.csv:2: .*found '6_0'"),
+        ("Filename,pixel_size_mm\n1.png,\u0660.\u0662\n", r"sizes.csv:2: .*found '\u0660.\u0662'"),
+        ("Filename,pixel_size_mm\n1.png,-0.1\n", r"sizes.csv:2: .*found '-0.1'"),
+        ("Filename,pixel_size_mm\n1.png,1e999\n", r"sizes.csv:2: .*found '1e999'"),
+        ("Filename,pixel_size_mm\n1.png,0,25\n", r"sizes.csv:2: expected 2 fields, found 3"),
         ("Filename,pixel_size_mm\n,0.1\n", r"sizes.csv:2: expected a file name"),
         ("Filename,pixel_size_mm\n1.png,0.1\n1.png,0.2\n", r"sizes.csv:3: 1.png stands twice"),
     ],
@@ -86,7 +105,7 @@ def test_bad_tables_name_file_and_line(tmp_path: Path, text: str, said: str) -> 
 
 def test_a_picture_is_not_a_table(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UsageError, match="cannot be read as a UTF-8 CSV"):
+    with pytest.raises(UsageError, match="expected UTF-8 CSV"):
         parse_pixel_size(str(tmp_path / "x.png"))
 
 

@@ -74,3 +74,19 @@ def test_nothing_left_is_an_error(data):
         unlabelled_frames(data / "nowhere", None, [])
     with pytest.raises(UsageError, match=r"no file nowhere\.csv"):
         unlabelled_frames(data, None, ["nowhere.csv"])
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "x/../../secret.png", "/etc/secret.png", "..\\secret.png"])
+def test_a_list_does_not_lead_out_of_the_folder(data, name):
+    (data / "list.txt").write_text(f"{name}\n")
+    with pytest.raises(UsageError, match="which leads out of it"):
+        unlabelled_frames(data, "list.txt", [])
+
+
+def test_a_link_out_of_the_folder_is_refused_by_name(data, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "a.png"
+    outside.write_bytes(b"x")
+    (data / "link.png").symlink_to(outside)
+    (data / "list.txt").write_text("link.png\n")
+    with pytest.raises(UsageError, match=r"found link\.png, a link that leads out of it"):
+        unlabelled_frames(data, "list.txt", [])

@@ -9,15 +9,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import RowError
 from aop_pose.formats.format import FolderFormat, left_out, nested
-from aop_pose.formats.label import Label, LabelError, Skipped, check_below
+from aop_pose.formats.label import Label, LabelError, Skipped, check_below, within
 from aop_pose.formats.pictures import volume_shape
 from aop_pose.formats.points3d import points_schema
+from aop_pose.io.csv_text import number_in
 
 _LOOKS_FOR = "loaddata.m with data/"
 _POINTS = {"brain": "bman", "left_eye": "lman", "right_eye": "rman"}
@@ -33,7 +32,8 @@ def _read(folder: Path) -> Iterator[Label | Skipped]:
     base = nested(folder, _holds)
     if base is None:
         raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
-    script = (base / "loaddata.m").read_text(encoding="utf-8")
+    # Numbers and names of files are ASCII; what else it says, in whatever encoding, is not read.
+    script = (base / "loaddata.m").read_text(encoding="utf-8", errors="replace")
     weeks = dict(_WEEKS.findall(script))
     points = {name: _points(script, variable) for name, variable in _POINTS.items()}
     schema = points_schema(tuple(points))
@@ -46,8 +46,11 @@ def _read(folder: Path) -> Iterator[Label | Skipped]:
                 raise RowError(f"no {', '.join(missing)} in loaddata.m")
             if not path.is_file():
                 raise RowError(f"no volume {given}")
-            shape = volume_shape(path)
-            keypoints = Keypoints.from_points(schema, [points[name][number] for name in points])
+            shape = volume_shape(within(path, base, given))
+            coords = [[number_in(value) for value in points[name][number].split()] for name in points]
+            if any(len(point) != 3 for point in coords):
+                raise RowError(f"expected three indices a point, found {coords}")
+            keypoints = Keypoints.from_points(schema, coords)
             extras = {"ga_weeks": weeks.get(number, "")}
             yield Label(path.name, path, shape, keypoints, index=None, extras=extras)
         except LabelError as error:
@@ -56,9 +59,9 @@ def _read(folder: Path) -> Iterator[Label | Skipped]:
             yield Skipped(path.name, str(error))
 
 
-def _points(script: str, variable: str) -> dict[str, np.ndarray]:
-    entries = re.findall(rf"{variable}\{{\s*(\d+)\}}\s*=\s*\[([^\]]+)\]", script)
-    return {number: np.array([float(value) for value in text.split()]) for number, text in entries}
+def _points(script: str, variable: str) -> dict[str, str]:
+    """Number of the volume -> what stands between the brackets."""
+    return dict(re.findall(rf"{variable}\{{\s*(\d+)\}}\s*=\s*\[([^\]]+)\]", script))
 
 
 FETAL_MRI = FolderFormat("fetal-mri", "volumes", _LOOKS_FOR, lambda folder: nested(folder, _holds) is not None, _read)

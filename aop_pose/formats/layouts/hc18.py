@@ -13,7 +13,7 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, filename, number, read_rows
 from aop_pose.formats.format import FolderFormat, left_out, nested
 from aop_pose.formats.head import OPTIONAL
-from aop_pose.formats.label import Label, LabelError, Skipped, check_below
+from aop_pose.formats.label import Label, LabelError, Skipped, check_below, within
 from aop_pose.formats.pictures import picture_size, read_mask
 from aop_pose.geometry import ellipse_axes, largest_contour
 
@@ -36,14 +36,14 @@ def _read(folder: Path) -> Iterator[Label | Skipped]:
         raise UsageError(f"{folder}: expected {_LOOKS_FOR}, found none")
     for row in read_rows(_table(base), _COLUMNS):
         try:
-            yield _frame(row, base / "training_set")
+            yield _frame(row, base)
         except LabelError as error:
             yield left_out(error)
         except (RowError, AopPoseError) as error:
             yield Skipped(row.cells.get("filename") or f"{_FILE}:{row.line}", str(error))
 
 
-def _frame(row: Row, pictures: Path) -> Label:
+def _frame(row: Row, base: Path) -> Label:
     if row.problem:
         raise RowError(row.problem)
     name = filename(row.cells["filename"])
@@ -51,10 +51,12 @@ def _frame(row: Row, pictures: Path) -> Label:
     for column, text in zip(_COLUMNS[1:], known, strict=True):
         number(text, column)
     check_below(name)
+    pictures = base / "training_set"
     path, outline = pictures / name, pictures / f"{Path(name).stem}_Annotation.png"
     for place in (path, outline):
         if not place.is_file():
             raise RowError(f"no picture {place.name} in {pictures.name}/")
+        within(place, base, place.name)
     keypoints = Keypoints.from_points(HEAD, _axis_ends(outline))
     return Label(name, path, picture_size(path), keypoints, extras=dict(zip(OPTIONAL, known, strict=True)))
 

@@ -157,7 +157,7 @@ class Salt:
     @classmethod
     def of(cls, folder: Path) -> Salt:
         """The one that stands in a folder; a new one where there is none, which ``keep`` writes."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             value = (folder / SALT).read_bytes()
             if len(value) == _SALT_BYTES:
                 return cls(value)

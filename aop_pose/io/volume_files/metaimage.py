@@ -20,6 +20,7 @@ import numpy as np
 
 from aop_pose.errors import UnreadableError
 from aop_pose.geometry import voxel_spacing
+from aop_pose.io.csv_text import number_in
 from aop_pose.io.files import companion, printable
 from aop_pose.io.intact import check_zlib, pieces_of
 from aop_pose.io.pixels import check_size, check_unpacked, over_black, rgb_to_gray, to_gray8
@@ -178,7 +179,7 @@ def _where(fields: dict[str, str], after_header: int) -> tuple[str, int | None]:
 
 def _spacing(fields: dict[str, str]) -> Spacing | None:
     stated = [
-        [float(value) for value in fields[name].split()]
+        [number_in(value) for value in fields[name].split()]
         for name in ("ElementSpacing", "ElementSize")
         if fields.get(name)
     ]

@@ -20,6 +20,7 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.io.csv_text import number_in
 from aop_pose.io.files import companion, printable
 from aop_pose.io.intact import check_gzip
 from aop_pose.io.pixels import check_unpacked
@@ -212,7 +213,7 @@ def _vectors(
 
 def _number(text: str, name: str) -> float:
     try:
-        return float(text)
+        return math.nan if text.lower() == "nan" else number_in(text)
     except ValueError:
         raise UnreadableError(f"damaged NRRD: {name}: expected numbers, found {printable(text)[:40]}") from None
 

@@ -32,7 +32,8 @@ def test_a_metaimage_without_matrix_runs_left_back_up(tmp_path):
     [
         ("Offset = 0 0 0", "found none; store it in the file, or give it"),
         ("ElementSpacing = 0 1 1", "expected positive millimetres along i, j, k, found 0, 1, 1"),
-        ("ElementSpacing = nan 1 1", "found nan, 1, 1"),
+        ("ElementSpacing = nan 1 1", "expected a number, found 'nan'"),
+        ("ElementSpacing = 6_0 1 1", "expected a number, found '6_0'"),
         ("ElementSpacing = 1 2", "expected 3 numbers, found 2"),
         ("ElementSpacing = a b c", "damaged MetaImage header"),
         ("ElementSpacing = 1 2 3\nOffset = x 0 0", "damaged MetaImage header: Offset = x 0 0"),
