@@ -1,7 +1,7 @@
 """Files as they come: a folder that is watched, and a DICOM node that receives into one.
 
 What an export drops there is measured once, when it has settled. The node answers C-ECHO and C-STORE, from this
-machine alone unless told otherwise.
+machine alone unless told otherwise, and may hand reports on to another one.
 """
 
 from __future__ import annotations
@@ -10,24 +10,26 @@ import errno
 import ipaddress
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from aop_pose.clinic.report import write_reports
 from aop_pose.core.results import Result
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
-from aop_pose.io.clinic.dicom import INSTALL
+from aop_pose.io.clinic.dicom import INSTALL, quiet
 from aop_pose.io.clinic.study import SALT, Salt, expand, is_copy
 from aop_pose.io.discover import discover
 from aop_pose.io.files import remove_leftovers, replacing
 from aop_pose.io.folders import TABLE, claim, locked
-from aop_pose.io.table import ResultsWriter
+from aop_pose.io.table import ResultsWriter, iter_results
 from aop_pose.measuring.folder import measured_rows
 from aop_pose.measuring.images import Frames
 from aop_pose.measuring.measurer import Measurer
@@ -57,6 +59,8 @@ class Watcher:
     on_row: Callable[[Result], None] = lambda result: None
     on_trouble: Callable[[str], None] = lambda reason: None
     """Is told in one line what keeps it from writing, once until it writes again."""
+    on_look: Callable[[], None] = lambda: None
+    """Is called after each look at the folder, when the rows of what had settled stand."""
     _seen: dict[Path, Stamp] = attrs.field(factory=dict, init=False)
     """Size and time of each file at the last look."""
     _finished: dict[Path, Stamp] = attrs.field(factory=dict, init=False)
@@ -84,6 +88,7 @@ class Watcher:
                 while not stopped():
                     try:
                         idle = self._look(measurer, writer, salt)
+                        self.on_look()
                         troubled = False
                     except (AopPoseError, OSError) as error:
                         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -160,6 +165,7 @@ _SYNTAXES = [
     "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
     *(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70, 80, 81, 90, 91)),
 ]  # fmt: skip
+_SECONDARY_CAPTURE, _COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.33"
 _SUCCESS, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 
 logging.getLogger("pynetdicom").addHandler(logging.NullHandler())
@@ -171,6 +177,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_title(title: str) -> None:
+    """UsageError for an AE title that no node can have."""
+    plain = title.isascii() and title.isprintable() and "\\" not in title
+    if not (plain and title.strip() and len(title) <= 16):
+        raise UsageError(f"expected an AE title of 1 to 16 characters, found {title!r}")
 
 
 @attrs.frozen
@@ -188,9 +201,7 @@ class Listener:
 
     def __attrs_post_init__(self) -> None:
         for title in (self.title, *self.callers):
-            plain = title.isascii() and title.isprintable() and "\\" not in title
-            if not (plain and title.strip() and len(title) <= 16):
-                raise UsageError(f"expected an AE title of 1 to 16 characters, found {title!r}")
+            check_title(title)
 
     @property
     def incoming(self) -> Path:
@@ -240,3 +251,69 @@ class Listener:
             return _NOT_UNDERSTOOD
         self.on_file(name)
         return _SUCCESS
+
+
+SENT = ".sent"
+"""In the folder of a run: names of the files whose reports another node has taken, one a line."""
+
+
+@attrs.define
+class Sender:
+    """Reports of measured files to another node: a structured report and a picture each, once."""
+
+    frames: Path
+    """The files that were measured."""
+    results: Path
+    """The folder of the run."""
+    title: str
+    host: str
+    port: int
+    calling: str = TITLE
+    _size: int = attrs.field(default=-1, init=False)
+    """Bytes of the table when everything in it had been sent."""
+
+    @classmethod
+    def to(cls, address: str, frames: Path, results: Path, calling: str) -> Sender:
+        """``AET@HOST:PORT``; UsageError for anything else."""
+        title, at, place = address.partition("@")
+        host, colon, port = place.rpartition(":")
+        if not (at and colon and host and port.isdigit() and 0 < int(port) < 65536):
+            raise UsageError(f"--send-to: expected AET@HOST:PORT, found {address!r}")
+        check_title(title)
+        return cls(frames, results, title, host, int(port), calling)
+
+    def send(self) -> int:
+        """Send what has not been sent; the number of files taken. AopPoseError where the node does not answer."""
+        table, sent = self.results / TABLE, self.results / SENT
+        if table.stat().st_size == self._size:
+            return 0
+        size = table.stat().st_size
+        done = set(sent.read_text().split()) if sent.exists() else set()
+        new = {row["source"] for row in iter_results(table) if row["status"] == "ok"} - done
+        if new:
+            # Files without the UIDs of a study, or gone meanwhile, have no report now or later.
+            with tempfile.TemporaryDirectory() as folder, suppress(UsageError):
+                write_reports(self.results, self.frames, Path(folder) / "reports", only=new)
+                self._store(sorted((Path(folder) / "reports").iterdir()))
+            with open(sent, "a", encoding="utf-8") as stream:
+                stream.writelines(f"{source}\n" for source in sorted(new))
+        self._size = size
+        return len(new)
+
+    def _store(self, paths: Sequence[Path]) -> None:
+        with quiet() as pydicom:
+            from pynetdicom import AE
+
+            node = AE(ae_title=self.calling)
+            for kind in (_COMPREHENSIVE_SR, _SECONDARY_CAPTURE):
+                node.add_requested_context(kind, _SYNTAXES[0])
+            peer = node.associate(self.host, self.port, ae_title=self.title)
+            if not peer.is_established:
+                raise AopPoseError(f"--send-to: {self.title}@{self.host}:{self.port} does not answer or refuses")
+            try:
+                for path in paths:
+                    status = peer.send_c_store(pydicom.dcmread(path))
+                    if not status or status.Status != _SUCCESS:
+                        raise AopPoseError(f"--send-to: {self.title} does not take a report")
+            finally:
+                peer.release()

@@ -7,7 +7,7 @@ Obstet Gynecol 2018;52:128).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -55,13 +55,20 @@ class Reported:
     """One line each: rows of which there is no report."""
 
 
-def write_reports(results: str | Path, frames: str | Path, out: str | Path, deidentified: bool = False) -> Reported:
+def write_reports(
+    results: str | Path,
+    frames: str | Path,
+    out: str | Path,
+    deidentified: bool = False,
+    only: Collection[str] | None = None,
+) -> Reported:
     """Write ``NAME_sr.dcm`` and ``NAME_sc.dcm`` into the new folder ``out`` for each DICOM file with measured frames.
 
     Args:
         results: folder of a run of ``predict``; its salt finds the files again.
         frames: the DICOM files that were measured: a folder, a file, a DICOMDIR or a zip.
         deidentified: by the basic profile of PS3.15; else the reports belong to the patient's record, and say so.
+        only: sources of the rows that are wanted; None = all.
 
     Raises:
         UsageError: no results, no file of them found again, or what writing needs is not installed.
@@ -78,6 +85,8 @@ def write_reports(results: str | Path, frames: str | Path, out: str | Path, deid
     done, captures, lost, without, salt, notes = 0, 0, 0, 0, Salt.of(results), list[str]()
     with appearing(Path(out), overwrite=False) as folder:
         for source, rows in _measured(results / TABLE):
+            if only is not None and source not in only:
+                continue
             entry = files.get(source if private else rows[0].get("sop", ""))
             if entry is None:
                 lost += 1

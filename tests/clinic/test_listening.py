@@ -5,15 +5,18 @@ import shutil
 import socket
 import stat
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from aop_pose.cli.main import run
-from aop_pose.clinic.incoming import Listener, Watcher, is_loopback
+from aop_pose.clinic.incoming import Listener, Sender, Watcher, is_loopback
 from aop_pose.errors import UsageError
 from aop_pose.io.table import read_results
-from tests.dicom_files import dataset, marked, marked_leaks, save
+from tests.dicom_files import dataset, marked, marked_leaks, pydicom, save
 from tests.fakes import fake_predictor, textured
 
 pytest.importorskip("pynetdicom", reason="receiving needs the extra dicom")
@@ -79,6 +82,54 @@ def test_a_full_disk_is_answered_as_out_of_resources(tmp_path: Path, monkeypatch
         assert send("storescu", port, source) != 0
         monkeypatch.undo()
     assert list(listener.incoming.iterdir()) == []
+
+
+@contextmanager
+def archive(folder: Path, port: int) -> Iterator[None]:
+    """DCMTK's receiver, which keeps what it gets."""
+    folder.mkdir()
+    command = [dcmtk("storescp"), "-aet", "ARCHIVE", "-od", str(folder), str(port)]
+    peer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        peer.terminate()
+        peer.wait(10)
+
+
+def test_reports_are_handed_on_once_and_again_after_the_other_node_was_away(tmp_path: Path) -> None:
+    study = {"PatientName": "A^B", "PatientID": "1", "StudyDate": "20260102", "StudyTime": "10", "PatientSex": "F"}
+    incoming, results, port = tmp_path / "in", tmp_path / "out", free_port()
+    save(incoming / "a", dataset(textured(0), **study))
+    said: list[str] = []
+    counts: list[int] = []
+
+    def node() -> Sender:
+        return Sender.to(f"ARCHIVE@127.0.0.1:{port}", incoming, results, "WARD")
+
+    sender = node()
+    watcher = Watcher(
+        fake_predictor(), incoming, results, settle=0.05, on_trouble=said.append,
+        on_look=lambda: counts.append(sender.send()),
+    )  # fmt: skip
+    watcher.run(stopped=lambda: bool(said))
+    assert said[0].startswith(f"--send-to: ARCHIVE@127.0.0.1:{port} does not answer")
+    with archive(tmp_path / "archive", port):
+        watcher.run(once=True)
+        assert sum(counts) == 1
+        assert node().send() == 0
+    kinds = {pydicom.dcmread(path).SOPClassUID.name for path in (tmp_path / "archive").iterdir()}
+    assert kinds == {"Comprehensive SR Storage", "Secondary Capture Image Storage"}
+
+
+@pytest.mark.parametrize("address", ["ARCHIVE", "A@host", "A@host:x", "@host:1", "A@:1", "A@host:99999"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"expected (an )?AE"):
+        Sender.to(address, Path("x"), Path("y"), "WARD")
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

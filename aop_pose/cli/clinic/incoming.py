@@ -48,6 +48,10 @@ def listen(
     allow: Annotated[
         list[str] | None, typer.Option("--allow", metavar="AET", help="AE title that may send (repeat); default any.")
     ] = None,
+    send_to: Annotated[
+        str | None,
+        typer.Option("--send-to", metavar="AET@HOST:PORT", help="Node that gets report and picture of each file."),
+    ] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Artefact, or its name.")] = None,
 ) -> None:
     """Receive DICOM files (C-STORE, C-ECHO) and measure them; on this machine alone unless --host says otherwise.
@@ -57,10 +61,15 @@ def listen(
 
     Example: aop-pose listen --out ward/
     """
-    from aop_pose.clinic.incoming import MEASURED, Listener, is_loopback
+    from aop_pose.clinic.incoming import MEASURED, Listener, Sender, is_loopback
 
     listener = Listener(out, host, port, aet, allow or (), on_file=lambda name: speech.say(f"received {name}"))
     watcher = _watcher(listener.incoming, out / MEASURED, weights, 0.5, True, False)
+    if send_to is not None:
+        sender = Sender.to(send_to, listener.incoming, out / MEASURED, aet)
+        watcher.on_look = lambda: speech.say(f"{sent} reports sent") if (sent := sender.send()) else None
+        if not is_loopback(sender.host):
+            speech.note(f"REPORTS LEAVE THIS MACHINE: names and ids go to {sender.host}:{sender.port}, not encrypted")
     with listener.serving() as at:
         if not is_loopback(host):
             who = f"from {', '.join(allow)}" if allow else "from ANY title"
