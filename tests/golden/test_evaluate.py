@@ -78,7 +78,10 @@ def test_points_in_pixels(golden, points):
 
 
 def test_points_on_the_scale_of_the_challenge(golden, points):
-    golden.run("evaluate", "results/results.csv", "truth.csv", "--out", "out", "--scale", "512", "--group", "patient")
+    golden.run(
+        "evaluate", "results/results.csv", "truth.csv", "--out", "out", "--scale", "512", "--group", "patient",
+        "--at", "60", "--label-sd", "4", "--with-missing", "--decision-curve",
+    )  # fmt: skip
     told(golden)
 
 
