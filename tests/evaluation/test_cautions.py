@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from aop_pose.core.schemas import HEAD
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.grouping import every_frame_alone
 from aop_pose.evaluation.report.cautions import cautions, inside
+from aop_pose.evaluation.rows import Millimetres
 from tests.evaluation.comparisons import comparison, comparison_of_angles, matched_of, reading
 
 
@@ -43,3 +45,23 @@ def test_the_count_is_over_stated_intervals():
     compared = comparison_of_angles([100, 110, 90], [101, 130, 90], [[99, 102], [105, 115], [np.nan, np.nan]])
     assert inside(compared, "aop") == "1 of 2"
     assert inside(compared, "hsd") == ""
+
+
+@pytest.mark.parametrize(("times", "said"), [(0.26, True), (2.0, True), (1.3, False), (1.0, False)])
+def test_a_truth_in_another_unit_is_said(times, said):
+    points = reading(np.linspace(90, 120, 10))
+    predicted = points.copy()
+    predicted[0] = np.nan
+    matched = matched_of(predicted, points * times, np.full((10, 2), 256.0))
+    found = " ".join(cautions(Comparison.of(matched, every_frame_alone(10))))
+    assert (f"{times:.2g} times as far apart" in found) == said
+
+
+def test_an_expert_in_centimetres_is_said():
+    points = np.array([[[10.0, 50], [90, 50], [50, 20], [50, 80]]] * 3)
+    hc = np.pi * (80 + 60) / 2 * 0.5
+    for stated, said in ((hc / 10, True), (hc * 1.05, False)):
+        expert = Millimetres(np.full(3, 0.5), {key: np.full(3, stated) for key in ("hc_mm", "hc_ramanujan_mm")})
+        matched = matched_of(points + 0.1, points, np.full((3, 2), 100.0), HEAD, millimetres=expert)
+        found = " ".join(cautions(Comparison.of(matched, every_frame_alone(3))))
+        assert ("The expert's circumference is 0.1 times" in found) == said

@@ -9,6 +9,8 @@ import numpy as np
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.figures import stated_intervals, told
 
+ANOTHER_UNIT = 1.6
+"""Times that one side is as large as the other, in the middle image, from which they are in two units."""
 FEW = 0.5
 """A share of the true images below which it is said first that the figures are of these alone."""
 
@@ -17,6 +19,7 @@ def cautions(comparison: Comparison) -> list[str]:
     """One sentence each, the gravest first; none ends in a line break."""
     return [
         *_few(comparison),
+        *_units(comparison),
         *_alike(comparison),
         # Intervals are calibrated to hold the truth, so against another method they say nothing either way.
         *([] if comparison.sides.second_is_a_result else _intervals(comparison)),
@@ -44,6 +47,50 @@ def _few(comparison: Comparison) -> Iterator[str]:
             f"Only {measured} of {count} true {images} ({measured / count:.0%}) were predicted: every figure is of "
             "these alone, and says nothing of the others."
         )
+
+
+def _units(comparison: Comparison) -> Iterator[str]:
+    """Sides of which one is a multiple of the other: millimetres and pixels, or pictures of another size."""
+    matched, errors = comparison.matched, comparison.errors
+    sizes = [np.nanmean(np.linalg.norm(_centred(side), axis=-1), axis=1) for side in (matched.truth, matched.predicted)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = _usual(sizes[0] / sizes[1])
+    if _is_another(times):
+        yield (
+            f"The true points lie {times:.2g} times as far apart as the results': one side is in another unit, or of "
+            "pictures of another size. Errors between them mean nothing."
+        )
+    millimetres = matched.millimetres
+    for quantity in errors.quantities if millimetres is not None else ():
+        if millimetres is None or quantity.key not in millimetres.stated:
+            continue
+        of_points = matched.schema.values(quantity, matched.truth) * millimetres.per_pixel
+        with np.errstate(divide="ignore", invalid="ignore"):
+            times = _usual(errors.true_values[quantity.key] / of_points)
+        if _is_another(times):
+            yield (
+                f"{quantity.stated[:1].upper()}{quantity.stated[1:]} is {times:.2g} times that of the true points: it "
+                "is in another unit than millimetres, or the size of a pixel is wrong."
+            )
+            return
+
+
+def _centred(points: np.ndarray) -> np.ndarray:
+    """Points (images, points, axes) about the middle of each image's; an image without any stays NaN."""
+    known = np.isfinite(points)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    middle = np.where(known, points, 0).sum(axis=1, keepdims=True) / count
+    # The mean over points that are all missing is NaN without a warning where one stays finite.
+    return np.where(known.any(axis=(1, 2), keepdims=True), points - middle, 0.0)
+
+
+def _usual(ratios: np.ndarray) -> float:
+    known = ratios[np.isfinite(ratios) & (ratios > 0)]
+    return float(np.median(known)) if len(known) else np.nan
+
+
+def _is_another(times: float) -> bool:
+    return bool(times > ANOTHER_UNIT or times < 1 / ANOTHER_UNIT)
 
 
 def _alike(comparison: Comparison) -> Iterator[str]:
