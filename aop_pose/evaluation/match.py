@@ -248,7 +248,15 @@ def _read_by_both(schema: Schema, columns: set[str], truth: Truth) -> dict[str, 
 
 
 def _check_order(ends: tuple[str, str], both: np.ndarray, names: Sequence[str], notes: list[str]) -> None:
-    """An interval whose low end lies above its high one holds nothing: it is taken for none, and said."""
+    """An interval without an end, or whose low end lies above its high one, is taken for none, and said."""
+    endless = np.isinf(both).any(axis=1) | (np.isnan(both).sum(axis=1) == 1)
+    if endless.any():
+        which = [name for name, is_endless in zip(names, endless, strict=True) if is_endless]
+        notes.append(
+            f"rows whose interval lacks an end ({ends[0]}, {ends[1]}), taken as without one: "
+            f"{len(which)} ({some(which)})"
+        )
+        both[endless] = np.nan
     turned = both[:, 0] > both[:, 1]
     if turned.any():
         which = [name for name, is_turned in zip(names, turned, strict=True) if is_turned]

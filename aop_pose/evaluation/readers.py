@@ -65,12 +65,17 @@ def readings_of(
     several = int((counts > 1).sum())
     note = (
         f"images with several readings in the truth file, whose mean is the reference: {several} of {len(counts)} "
-        f"({counts[counts > 1].min()} to {counts.max()} readings each)"
+        f"({from_to(int(counts[counts > 1].min()), int(counts.max()))} readings each)"
     )
     spread = Spread(
         {name: np.array(values) for name, values in singles.items()}, counts, "several readings of an image"
     )
     return Readings(tuple(rows[0] for rows in places.values()), np.array(means), spread, note)
+
+
+def from_to(least: int, most: int) -> str:
+    """``2`` or ``2 to 5``."""
+    return str(most) if least == most else f"{least} to {most}"
 
 
 def _check_apart(name: str, readings: np.ndarray, readers: Sequence[str] | None) -> None:

@@ -232,3 +232,10 @@ def test_a_distance_to_an_outline_is_compared_where_both_tables_state_it():
     assert (figures["hsd_mae_px"], figures["hsd_bias_px"], figures["hsd_interval_coverage"]) == (10, -10, 1)
     assert figures["hsd_mae_px_with_missing"] == (10 + 1000) / 2
     assert match(rows, truth_of("a.png", "b.png"), AOP).read == {}
+
+
+@pytest.mark.parametrize("ends", [("80", ""), ("", "100"), ("-inf", "inf"), ("80", "inf")])
+def test_an_interval_that_lacks_an_end_is_none_and_is_said(ends):
+    matched = match([row("a.png", aop_low=ends[0], aop_high=ends[1])], truth_of("a.png"), AOP)
+    assert np.isnan(matched.intervals["aop_deg"]).all()
+    assert "rows whose interval lacks an end (aop_low, aop_high), taken as without one: 1 (a.png)" in matched.notes

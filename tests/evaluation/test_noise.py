@@ -86,7 +86,7 @@ def test_readings_of_one_frame_become_their_mean_with_its_spread():
     assert rows.spread.single["aop_deg"] == pytest.approx([np.std([100, 104], ddof=1), np.nan], nan_ok=True)
     assert rows.spread.readers.tolist() == [2, 1]
     assert rows.note == (
-        "images with several readings in the truth file, whose mean is the reference: 1 of 2 (2 to 2 readings each)"
+        "images with several readings in the truth file, whose mean is the reference: 1 of 2 (2 readings each)"
     )
 
 
@@ -111,5 +111,5 @@ def test_a_truth_file_with_several_readers_is_a_consensus(tmp_path):
     assert compared.figures["n"] == 3
     assert compared.figures["aop_label_sd_deg"] == pytest.approx(np.sqrt((8 + 2 + 18) / 3), abs=1e-3)
     assert compared.figures["aop_bias_deg"] == pytest.approx((-2 + 1 - 3) / 3, abs=0.01)
-    assert "3 of 3 (2 to 2 readings each)" in compared.notes[0]
+    assert "3 of 3 (2 readings each)" in compared.notes[0]
     assert evaluate(tmp_path / "mine.csv", tmp_path / "truth.csv", label_sd=7).figures["aop_label_sd_deg"] == 7

@@ -131,7 +131,7 @@ def test_the_noise_of_the_labels_stands_beside_the_errors():
 def test_examinations_stand_beside_frames():
     _, text = checked(page_of(comparison(n=90, groups=np.arange(90) // 2, examinations=True)))
     assert "AoP per examination" in text
-    assert "45 examinations with a measured frame, 45 of them with 2 to 2" in text
+    assert "45 examinations with a measured frame, 45 of them with 2." in text
     assert "Patients 45" in text
 
 

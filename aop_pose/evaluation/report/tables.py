@@ -12,6 +12,7 @@ from aop_pose.core.schema import SIGNS, Quantity
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.errors import CLOSE_PERCENT, PCK_LIMIT_MM
 from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5, Table, at_limit, told
+from aop_pose.evaluation.readers import from_to
 from aop_pose.evaluation.report.html import escape, table
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
 
@@ -354,9 +355,9 @@ def examinations(comparison: Comparison) -> str:
         mean = cell(exams.estimates.get(main.figure(name), NO_IMAGE), show)
         rows.append([words, mean, value(comparison, main.figure(frames), show) if frames else ""])
     note = (
-        f"{exams.n} examinations with a measured frame, {exams.n_repeated} of them with 2 to {exams.most}. Two frames "
-        "of one patient differ by less than the repeatability coefficient (2.77 SD) in 95 % of pairs; movement of the "
-        "head between them counts too, so compare with the reference."
+        f"{exams.n} examinations with a measured frame, {exams.n_repeated} of them with {from_to(2, exams.most)}. "
+        "Two frames of one patient differ by less than the repeatability coefficient (2.77 SD) in 95 % of pairs; movement "
+        "of the head between them counts too, so compare with the reference."
     )
     return table(f"{main.title} per examination", ["", "means", "frames"], rows, "table wide", note)
 
