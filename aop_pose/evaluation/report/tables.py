@@ -356,8 +356,8 @@ def examinations(comparison: Comparison) -> str:
         rows.append([words, mean, value(comparison, main.figure(frames), show) if frames else ""])
     note = (
         f"{exams.n} examinations with a measured frame, {exams.n_repeated} of them with {from_to(2, exams.most)}. "
-        "Two frames of one patient differ by less than the repeatability coefficient (2.77 SD) in 95 % of pairs; movement "
-        "of the head between them counts too, so compare with the reference."
+        "Two frames of one patient differ by less than the repeatability coefficient (2.77 SD) in 95 % of pairs; "
+        "movement of the head between them counts too, so compare with the reference."
     )
     return table(f"{main.title} per examination", ["", "means", "frames"], rows, "table wide", note)
 
