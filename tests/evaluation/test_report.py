@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.errors import RESEARCH_USE, AopPoseError, UsageError
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.figures import promised
 from aop_pose.evaluation.grouping import every_frame_alone
-from aop_pose.evaluation.report.files import summary_table
-from tests.evaluation.comparisons import matched_of
+from aop_pose.evaluation.match import Matched
+from aop_pose.evaluation.report.files import per_frame, summary_table
+from tests.evaluation.comparisons import comparison_of_angles, matched_of
 
 TRUTH = np.array([[[100.0, 100.0], [0.0, 100.0], [100.0, 200.0]]] * 2)
 SIZES = np.array([[300.0, 400.0]] * 2)
@@ -105,3 +107,25 @@ def test_figures_with_missing_ones_stand_in_a_column_named_for_what_it_is_when_a
     text = text_of(evaluated, with_missing=True)
     assert "252.50 px" in text
     assert "a missing one" in text
+
+
+def test_intervals_are_judged_in_the_terminal_in_pictures_and_in_volumes():
+    stated = [[95, 105], [100, 108], [80, 85]]
+    angles = comparison_of_angles([100, 104, 90], [101] * 3, stated)
+    assert "AoP inside the stated interval 66.7 %" in plain(text_of(angles))
+    truth = np.repeat([[[0.0, 0, 0], [30, 0, 0], [30, 40, 0]]], 2, axis=0)
+    intervals = {"eye_distance_mm": np.array([[35.0, 45], [20, 30]])}
+    names = ("0.mha", "1.mha")
+    matched = Matched(
+        FETAL_FACE, names, ("ok",) * 2, truth, truth, np.full((2, 3), 9), np.full(2, 100.0), intervals=intervals
+    )
+    compared = Comparison.of(matched, every_frame_alone(2))
+    assert compared.figures["eye_distance_mm_interval_coverage"] == 0.5
+    assert "eye distance inside the stated interval 50.0 %" in plain(text_of(compared))
+    first, second = per_frame(compared)
+    assert (first["eye_distance_mm_covered"], second["eye_distance_mm_covered"]) == (1, 0)
+
+
+def plain(table):
+    """The words of a table without its lines."""
+    return " ".join(table.replace("│", " ").split())

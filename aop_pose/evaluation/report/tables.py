@@ -145,6 +145,7 @@ def _lines_of(quantity: Quantity) -> list[tuple[str, str, str]]:
         (f"{title} ICC(3,1)", f"{key}_icc_3_1", ""),
         (f"{title} Pearson r", f"{key}_pearson_r", ""),
         *((f"{title} {words}", name, "%") for words, name in shares(quantity)),
+        (f"{title} inside the stated interval", f"{key}_interval_coverage", "%"),
         (f"{title} of a perfect reader: mean abs. error", quantity.figure("perfect_mae"), unit),
         (f"{title} of a perfect reader: limits \N{PLUS-MINUS SIGN}", quantity.figure("perfect_loa"), unit),
         (f"{title} of one more reader: limits \N{PLUS-MINUS SIGN}", quantity.figure("reader_loa"), unit),
