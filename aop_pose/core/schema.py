@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -104,6 +105,11 @@ class Quantity:
     def stem(self) -> str:
         """Columns of an interval that a table states are STEM_low and STEM_high, whether or not ours are calibrated."""
         return self.interval or self.column
+
+    @property
+    def fold(self) -> float:
+        """The largest value that is measured: on the scale of ``unfolded`` there are larger ones."""
+        return math.inf if self.unfolded is None else 180.0
 
     def folded(self, values: np.ndarray) -> np.ndarray:
         """Values (...) on the scale of ``unfolded`` as they are measured."""

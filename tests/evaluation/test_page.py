@@ -15,8 +15,8 @@ from aop_pose.evaluation.grouping import contrast
 from aop_pose.evaluation.noise import Noise
 from aop_pose.evaluation.report.html import Axis, escape
 from aop_pose.evaluation.report.page import page
-from aop_pose.evaluation.report.pictures import worst_frames
-from tests.evaluation.comparisons import comparison, reading
+from aop_pose.evaluation.report.pictures import drawn_worst, worst_frames
+from tests.evaluation.comparisons import comparison, comparison_of_angles, reading
 
 NOTICE = "Not a medical device; research use only."
 VOID = {"meta", "br", "img"}
@@ -208,3 +208,10 @@ def test_it_prints_to_two_pages(tmp_path):
 
 def test_a_name_neither_marks_up_a_page_nor_turns_its_writing():
     assert escape("<b>\u202egnp.exe") == "&lt;b&gt;\\u202egnp.exe"
+
+
+def test_a_turn_above_180_degrees_is_said_under_its_picture():
+    low = comparison_of_angles([200, 100], [188, 101], pixels=lambda position: np.full((256, 256), 90, np.uint8))
+    first, second = drawn_worst(low, low.errors.main, low.pixels)
+    assert first.lines[:2] == ("160.0°, true 172.0°: +12.0°", "as a turn 200.0°, true 188.0°")
+    assert not any("turn" in line for line in second.lines)

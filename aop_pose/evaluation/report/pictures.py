@@ -51,6 +51,9 @@ def drawn_worst(comparison: Comparison, main: Quantity, pixels: PixelsOf) -> lis
         true, difference = errors.true_values[main.key][position], errors.differences[main.key][position]
         predicted, sign = main.folded(true + difference), main.sign
         words = [f"{predicted:.1f}{sign}, true {main.folded(true):.1f}{sign}: {difference:+.1f}{sign}"]
+        if max(true, true + difference) > main.fold:
+            # Neither error nor interval is to be understood from the angles alone.
+            words.append(f"as a turn {true + difference:.1f}{sign}, true {true:.1f}{sign}")
         ends = None if intervals is None else tuple(float(end[position]) for end in intervals.ends)
         if ends is not None and np.isfinite(ends).all() and intervals is not None:
             inside = "inside" if intervals.covered[position] == 1 else "outside"

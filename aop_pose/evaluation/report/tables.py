@@ -32,7 +32,8 @@ def plain(value: float) -> str:
 
 
 def thousandths(value: float) -> str:
-    return f"{value:.3f}"
+    # + 0.0 makes a zero of the negative zero that rounding may leave.
+    return f"{round(value, 3) + 0.0:.3f}"
 
 
 def in_unit(unit: str) -> Show:
