@@ -15,6 +15,7 @@ from aop_pose.stats.bootstrap import Resampling
 DRAWS = 9999
 SPAN = 0.75
 """Share of the images that a point of the smooth line looks at."""
+_BLOCK_CELLS = 4_000_000
 LEAST_IMAGES, LEAST_GROUPS = 60, 30
 """A smooth line of fewer shows their accidents."""
 
@@ -45,9 +46,13 @@ def slope_test(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int = 0) 
         return np.nan
     index = np.unique(groups, return_inverse=True)[1]
     sums = np.bincount(index, across * residual)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (DRAWS, len(sums)))
-    reached = np.abs(signs @ sums) >= abs(sums.sum()) * (1 - 1e-9)
-    return float((1 + reached.sum()) / (DRAWS + 1))
+    generator, reached, done = np.random.default_rng(seed), 0, 0
+    while done < DRAWS:
+        rows = min(DRAWS - done, max(1, _BLOCK_CELLS // len(sums)))
+        signs = 2.0 * generator.integers(0, 2, (rows, len(sums)), dtype=np.int8) - 1
+        reached += int((np.abs(signs @ sums) >= abs(sums.sum()) * (1 - 1e-9)).sum())
+        done += rows
+    return (1 + reached) / (DRAWS + 1)
 
 
 def smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
