@@ -44,6 +44,8 @@ _NEAR, _AROUND = 0.04, 0.3
 """Shares of the height of a picture: so far may a part of it lie from the rest, and reach."""
 _FILLS = 0.82
 """Of the longer side of a frame: a picture that is as long fills it, and all of the frame is looked at."""
+_RAGGED = 0.75
+"""Of the solidity of the largest picture: another one has as much."""
 _APART = 0.2
 """Of the smaller box: two pictures share no more than this."""
 _EVEN = 0.04
@@ -71,6 +73,8 @@ class _Part:
     """(n, 2) float, convex, clockwise as it is seen."""
     area: float
     """Pixels of grain."""
+    solid: float
+    """Share of its hull that is grain, before anything was completed."""
 
     @property
     def box(self) -> np.ndarray:
@@ -85,7 +89,7 @@ class _Part:
     @property
     def weight(self) -> float:
         """Its area; less where it is ragged, as what lies around a picture is."""
-        return self.area * min(1.0, self.area / max(self.size, 1.0))
+        return self.area * self.solid
 
     @property
     def is_box(self) -> bool:
@@ -100,6 +104,10 @@ class _Part:
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
         return np.asarray(((points[:, None] - self.hull) * normals).sum(axis=2).max(axis=1))
 
+    def is_like(self, main: _Part) -> bool:
+        """True where it is a picture as the main one is: large enough, and not more ragged."""
+        return self.size >= _ALIKE * main.size and self.solid >= _RAGGED * main.solid
+
     def overlaps(self, other: _Part) -> bool:
         """True where much of the smaller one's box lies in that of the other."""
         sizes = np.minimum(self.box[2:], other.box[2:]) - np.maximum(self.box[:2], other.box[:2])
@@ -107,7 +115,7 @@ class _Part:
         return bool((sizes > 0).all() and np.prod(sizes) > _APART * smaller)
 
     def joined(self, other: _Part) -> _Part:
-        return _Part(_hull(np.concatenate([self.hull, other.hull])), self.area + other.area)
+        return _Part(_hull(np.concatenate([self.hull, other.hull])), self.area + other.area, self.solid)
 
     def completed(self, width: int) -> _Part:
         """With each side mirrored at the middle beam, within a frame of that width."""
@@ -119,7 +127,7 @@ class _Part:
         mirrored = np.stack([2 * middle - self.hull[:, 0], self.hull[:, 1]], axis=1)
         both = np.concatenate([self.hull, mirrored])
         both[:, 0] = both[:, 0].clip(0, width - 1)
-        return _Part(_hull(both), self.area)
+        return _Part(_hull(both), self.area, self.solid)
 
 
 def find_region(pixels: np.ndarray) -> Sight:
@@ -188,9 +196,12 @@ def _differences(small: np.ndarray) -> np.ndarray:
 
 def _is_grain(small: np.ndarray) -> bool:
     """True for grain everywhere: there is no ground to tell a picture from."""
-    differences = _differences(small)
-    least, most = np.percentile(cv2.resize(differences, (8, 8), interpolation=cv2.INTER_AREA), (10, 90))
-    return bool(np.mean(differences <= 1) < _FLAT and least >= _EVERYWHERE * most)
+    if np.mean(_differences(small) <= 1) >= _FLAT:
+        return False
+    # Noise of a camera goes by blurring, grain does not.
+    blurred = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.5))
+    least, most = np.percentile(cv2.resize(_differences(blurred), (8, 8), interpolation=cv2.INTER_AREA), (10, 90))
+    return bool(least >= _EVERYWHERE * most)
 
 
 def _grain(small: np.ndarray) -> np.ndarray:
@@ -240,7 +251,8 @@ def _parts(grain: np.ndarray) -> list[_Part]:
         for begin, end in ((0, middle), (middle, width)):
             if end > begin:
                 rows, columns = np.nonzero(mask[:, begin:end])
-                parts.append(_Part(_hull(np.stack([columns + x + begin, rows + y], axis=1)), float(len(rows))))
+                hull, size = _hull(np.stack([columns + x + begin, rows + y], axis=1)), float(len(rows))
+                parts.append(_Part(hull, size, size / max(size, cv2.contourArea(hull.astype(np.float32)))))
     return sorted(parts, key=lambda part: -part.weight)
 
 
@@ -270,8 +282,8 @@ def _pictures(parts: Sequence[_Part], shape: tuple[int, ...]) -> list[_Part]:
         if picture.size >= _LEAST * shape[0] * shape[1]:
             pictures.append(picture)
     fans = [picture for picture in pictures if not picture.is_box]
-    main = max(fans or pictures, key=lambda picture: picture.size, default=None)
-    alike = [picture for picture in pictures if main is not None and picture.size >= _ALIKE * main.size]
+    main = max(fans or pictures, key=lambda picture: picture.weight, default=None)
+    alike = [picture for picture in pictures if main is not None and picture.is_like(main)]
     return [one for number, one in enumerate(alike) if not any(one.overlaps(other) for other in alike[:number])]
 
 

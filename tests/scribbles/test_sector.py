@@ -44,7 +44,8 @@ def test_fan_is_found(size, options):
 
 def test_trapezoid_is_found():
     corners = np.array([(90, 10), (160, 10), (240, 245), (15, 245)])
-    pixels = cv2.fillConvexPoly(np.zeros((256, 256), np.uint8), corners, 120)
+    grain = np.random.default_rng(0).integers(60, 180, (256, 256), np.uint8)
+    pixels = grain * cv2.fillConvexPoly(np.zeros((256, 256), np.uint8), corners, 1)
     sector = find_sector(pixels)
     assert sector.symmetric_difference(shapely.Polygon(corners)).area < 0.02 * sector.area
 
@@ -63,7 +64,7 @@ def test_scale_beside_the_fan_is_outside():
         cv2.putText(np.zeros((256, 256), np.uint8), "no fan", (20, 120), cv2.FONT_HERSHEY_SIMPLEX, 1, 255, 2),
         np.full((1, 1), 90, np.uint8),
         # Two pictures side by side: which of them is meant cannot be told.
-        np.tile(np.pad(np.full((200, 100), 90, np.uint8), ((28, 28), (14, 14))), 2),
+        np.tile(np.pad(fan(200)[0], 28), 2),
     ],
     ids=["black", "full", "writing", "one pixel", "two pictures"],
 )

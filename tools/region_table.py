@@ -1,0 +1,133 @@
+"""The finder of the ultrasound region on made-up screens whose boxes are known: a row a look and layout, as Markdown.
+
+Frames are phantoms, whose fan is exact, and with --data frames of PSFHS of two layouts, whose fan is the box that all
+frames of the layout fill. On white or gray paper the box is that of the frame. Several pictures count as found where as
+many regions are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from aop_pose.core.region import Region
+from aop_pose.errors import AopPoseError
+from aop_pose.formats.csv_rows import read_list
+from aop_pose.formats.label import find_picture
+from aop_pose.formats.pictures import read_gray
+from aop_pose.inference.region import find_region
+from aop_pose.phantom import screen
+from aop_pose.phantom.devices import DEVICES
+from aop_pose.phantom.frame import make_phantom
+
+LONGEST = (300, 4000)
+"""Pixels of the longer side between which screens are resized, evenly in the logarithm."""
+FAN_WITH_BAR, FAN_WITHOUT = Region(0, 1, 253, 232), Region(16, 3, 235, 237)
+"""The fan of the two layouts of PSFHS, known by the gray bar at the left: where their frames are bright."""
+Known = tuple[np.ndarray, Region]
+
+
+def phantom(seed: int, index: int, size: int = 256) -> Known:
+    """A phantom and the box of its fan."""
+    rng = np.random.default_rng([seed, index])
+    device = str(rng.choice(list(DEVICES)))
+    rng.uniform(60, 180)
+    fan = DEVICES[device].fan(rng)
+    x, y = np.meshgrid(*2 * [(np.arange(size) + 0.5) * fan.width_mm / size])
+    rows, columns = np.nonzero(fan.contains(x, y))
+    left, top = int(columns.min()), int(rows.min())
+    box = Region(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+    return make_phantom(seed, index, size=size).frame.pixels, box
+
+
+def real(data: Path, names: Sequence[str]) -> list[Known]:
+    """Frames of PSFHS with the fan of their layout."""
+    pixels = [read_gray(find_picture(data, name)) for name in names]
+    return [(one, FAN_WITH_BAR if one[4:60, 4:9].mean() > 60 else FAN_WITHOUT) for one in pixels]
+
+
+def overlap(one: Region, other: Region) -> float:
+    """Area of both over area of either."""
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    both = max(width, 0) * max(height, 0)
+    return both / (one.width * one.height + other.width * other.height - both)
+
+
+def of_screen(known: Known, layout: str, look: str, rng: np.random.Generator) -> tuple[float, float]:
+    """IoU and milliseconds on one screen of any size; with several pictures 1 where all are found, else 0."""
+    size = (1080, 1920) if look == "phone" else None
+    made = screen.make_screen(*known, rng, layout, look, size)
+    scale = float(np.exp(rng.uniform(*np.log(LONGEST)))) / max(made.pixels.shape)
+    pixels = cv2.resize(
+        made.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    started = time.perf_counter()
+    found = find_region(pixels).regions
+    taken = 1000 * (time.perf_counter() - started)
+    if len(made.regions) > 1 and layout in screen.SEVERAL:
+        return float(len(found) == len(made.regions)), taken
+    if len(found) != 1:
+        return 0.0, taken
+    x, y, width, height = np.round(np.array(made.regions[0].box) * scale).astype(int).tolist()
+    return overlap(found[0], Region(x, y, max(width, 1), max(height, 1))), taken
+
+
+def table(frames: Sequence[Known], seed: int, count: int) -> str:
+    """A row a look and layout, ``count`` screens each."""
+    lines = [
+        "| layout | look | IoU >= 0.95 | >= 0.90 | 5th percentile | ms, median |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    kinds = [("one", look) for look in screen.LOOKS] + [(layout, "cart") for layout in screen.LAYOUTS[1:]]
+    for kept in (False, True):
+        every = []
+        for layout, look in kinds:
+            if (layout in screen.KEPT_LAYOUTS or look in screen.KEPT_LOOKS) != kept:
+                continue
+            rng = np.random.default_rng([seed, kinds.index((layout, look))])
+            seen = [of_screen(frames[int(rng.integers(len(frames)))], layout, look, rng) for _ in range(count)]
+            shares, taken = np.array(seen).T
+            every += shares.tolist()
+            lines.append(_row(layout, look, shares, f"{np.median(taken):.1f}"))
+        lines.append(_row("**kept for testing**" if kept else "**all of these**", "", np.array(every), ""))
+    return "\n".join(lines)
+
+
+def _row(layout: str, look: str, shares: np.ndarray, taken: str) -> str:
+    return (
+        f"| {layout} | {look} | {np.mean(shares >= 0.95):.0%} | {np.mean(shares >= 0.9):.0%} | "
+        f"{np.percentile(shares, 5):.2f} | {taken} |"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Example: python tools/region_table.py --data psfhs --list val.txt --count 40"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="frames of PSFHS beside the phantoms")
+    parser.add_argument("--list", default="unlabelled.txt", metavar="FILE", help="their names, below DIR")
+    parser.add_argument("--phantoms", type=int, default=40, metavar="N")
+    parser.add_argument("--count", type=int, default=40, metavar="N", help="screens of each look and layout")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    try:
+        frames = [phantom(given.seed, index) for index in range(given.phantoms)]
+        if given.data is not None:
+            names = read_list(given.data / given.list)
+            frames += real(given.data, names[:: max(1, len(names) // max(1, given.phantoms))])
+    except AopPoseError as error:
+        print(f"region_table: error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(table(frames, given.seed, given.count))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
