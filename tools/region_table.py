@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from aop_pose.core.region import Region
+from aop_pose.draw.frame import contact_sheet, write_overlay
 from aop_pose.errors import AopPoseError
 from aop_pose.formats.csv_rows import read_list
 from aop_pose.formats.label import find_picture
@@ -107,6 +108,26 @@ def _row(layout: str, look: str, shares: np.ndarray, taken: str) -> str:
     )
 
 
+def sheet(seed: int) -> np.ndarray:
+    """A phantom on a screen of each look and layout, BGR: the known box is gray, the one that is found yellow."""
+    pictures, yellow = [], (90, 225, 255)
+    kinds = [("one", look) for look in screen.LOOKS] + [(layout, "cart") for layout in screen.LAYOUTS[1:]]
+    for number, (layout, look) in enumerate(kinds):
+        size = (540, 960) if look == "phone" else (960, 720)
+        rng = np.random.default_rng([seed, number])
+        made = screen.make_screen(*phantom(seed, number), rng, layout, look, size)
+        picture = cv2.cvtColor(made.pixels, cv2.COLOR_GRAY2BGR)
+        found = find_region(made.pixels).regions
+        for boxes, colour in ((made.regions, (150, 150, 150)), (found, yellow)):
+            for box in boxes:
+                cv2.rectangle(picture, (box.x, box.y), (box.x + box.width - 1, box.y + box.height - 1), colour, 4)
+        cv2.putText(
+            picture, f"{layout}, {look}", (10, 40), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (90, 225, 255), 2, cv2.LINE_AA
+        )
+        pictures.append(picture)
+    return contact_sheet(pictures, tile=260)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Example: python tools/region_table.py --data psfhs --list val.txt --count 40"
@@ -116,7 +137,11 @@ def main() -> int:
     parser.add_argument("--phantoms", type=int, default=40, metavar="N")
     parser.add_argument("--count", type=int, default=40, metavar="N", help="screens of each look and layout")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw one screen of each, and measure nothing")
     given = parser.parse_args()
+    if given.picture is not None:
+        write_overlay(given.picture, sheet(given.seed))
+        return 0
     try:
         frames = [phantom(given.seed, index) for index in range(given.phantoms)]
         if given.data is not None:

@@ -148,7 +148,7 @@ def find_region(pixels: np.ndarray) -> Sight:
         return Sight((), "no ultrasound picture is found in the frame: give --region X,Y,W,H, or --region whole")
     fans = [picture for picture in pictures if not picture.is_box]
     strips, pictures = (len(pictures) - 1, fans) if len(fans) == 1 else (0, pictures)
-    places = tuple(_region(one, inner.shape, (left, top), zoom, (width, height)) for one in pictures)
+    places = tuple(_region(one, inner.shape, (left, top), zoom, pixels) for one in pictures)
     outline = (pictures[0].hull + (left, top) + 0.5) / zoom - 0.5
     return Sight(places, "a strip beside the picture (M-mode, Doppler) is not looked at" if strips else "", outline)
 
@@ -313,16 +313,22 @@ def _belongs(part: _Part, whole: _Part) -> bool:
 
 
 def _region(
-    picture: _Part, shape: tuple[int, ...], corner: tuple[int, int], zoom: np.ndarray, size: tuple[int, int]
+    picture: _Part, shape: tuple[int, ...], corner: tuple[int, int], zoom: np.ndarray, pixels: np.ndarray
 ) -> Region:
     """The box of a picture in pixels of the frame; what is inside the paper where it fills that."""
     left, top, right, bottom = picture.box
     high, wide = shape
-    if max(right - left, bottom - top) + 1 >= _FILLS * max(high, wide):
+    fills = max(right - left, bottom - top) + 1 >= _FILLS * max(high, wide)
+    if fills:
         left, top, right, bottom = 0.0, 0.0, wide - 1.0, high - 1.0
-    x, y = np.round(np.array([left + corner[0], top + corner[1]]) / zoom).astype(int).tolist()
-    end_x, end_y = np.round(np.array([right + corner[0] + 1, bottom + corner[1] + 1]) / zoom).astype(int).tolist()
-    x, y, end_x, end_y = max(x, 0), max(y, 0), min(end_x, size[0]), min(end_y, size[1])
-    if (x, y, end_x, end_y) == (0, 0, *size):
-        return Region.whole(*size)
+    height, width = pixels.shape
+    x, y = np.round(np.array([left + corner[0], top + corner[1]]) / zoom).astype(int).clip(0).tolist()
+    ends = np.round(np.array([right + corner[0] + 1, bottom + corner[1] + 1]) / zoom).astype(int)
+    end_x, end_y = np.minimum(ends, (width, height)).tolist()
+    if (x, y, end_x, end_y) == (0, 0, width, height):
+        return Region.whole(width, height)
+    if fills:
+        # The edge of paper is sharp: the last of its lines go at the size of the frame.
+        cut = _inside_paper(pixels[y:end_y, x:end_x])
+        x, y, end_x, end_y = x + cut[0], y + cut[1], x + cut[2], y + cut[3]
     return Region(x, y, end_x - x, end_y - y, "found")
