@@ -1,8 +1,8 @@
 """The command as a person meets it: quick to start, one line for an error, the promised exit code."""
 
+import os
 import subprocess
 import sys
-import time
 from importlib import import_module
 
 import pytest
@@ -51,11 +51,12 @@ def test_starting_is_quick_and_imports_nothing_heavy():
     code = f"import sys, aop_pose.cli.main; print([name for name in {heavy} if name in sys.modules])"
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = os.times()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - start)
+        end = os.times()
+        times.append(end.children_user + end.children_system - start.children_user - start.children_system)
         assert done.stdout == "[]\n"
-    # The promise is 0.3 s for the import; the process itself starts within the rest.
+    # The promise is 0.3 s for the import; the process itself starts within the rest. Processor time: others run beside.
     assert min(times) < 0.6
 
 
