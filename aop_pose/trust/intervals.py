@@ -130,7 +130,7 @@ class Scores(BaseModel):
 
     def difficulty_of(self, passes: Passes) -> float:
         """The difficulty of a frame, kept between the easiest and the hardest; NaN where it has none."""
-        return limited(DIFFICULTIES[self.difficulty](passes), self.easiest, self.hardest)
+        return float(limited(DIFFICULTIES[self.difficulty](passes), self.easiest, self.hardest))
 
     def beyond(self, passes: Passes) -> bool:
         """True for a frame that is harder than the hardest."""
