@@ -36,15 +36,21 @@ def write_artefact(file: Path, metadata: Mapping[str, str] | None = None, **chan
     return _write(file, graph, metadata, {"image_size": SIZE, **changes})
 
 
-def write_heatmap_artefact(file: Path, points: np.ndarray, side: int = 64, **changes: object) -> Path:
+def write_heatmap_artefact(
+    file: Path, points: np.ndarray, side: int = 64, further: np.ndarray | None = None, **changes: object
+) -> Path:
     """Write an ONNX file whose maps (n, side, side) show ``points`` (n, 2), in pixels of its input of the same side.
 
+    ``further`` maps (m, side, side) follow, of outlines and stances.
     ``changes`` to its contract, as above; its schema is that of so many points.
     """
     onnx = pytest.importorskip("onnx", reason="onnx comes with the train extra")
     helper, number = onnx.helper, onnx.TensorProto
     maps = encode(points, (side, side), 2.0).astype(np.float32)
-    same = (name for name, schema in SCHEMAS.items() if len(schema.points) == len(maps))
+    count = len(maps)
+    if further is not None:
+        maps = np.concatenate([maps, further.astype(np.float32)])
+    same = (name for name, schema in SCHEMAS.items() if len(schema.points) == count)
     schema = changes.get("schema") or next(same)
     graph = helper.make_graph(
         [

@@ -1,13 +1,15 @@
 """Several heatmap artefacts -> one whose maps are the mean of theirs, with weights stored in half precision.
 
-The members have to promise the same (schema, input size, decoding rule). Weights are stored in 16 bits and
-calculated with in 32; how far that moves the points of a frame is printed. The file is an artefact like any other.
+The members have to promise the same (schema, input size, decoding rule). The maps of the points are the mean over all;
+those of outlines and stances are the first member's, if it has any. Weights are stored in 16 bits and calculated in
+32; how far that moves the points of a frame is printed. The file is an artefact like any other.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,12 @@ LARGE = 256
 """Tensors of fewer numbers stay in 32 bits: they weigh nothing and hold scales."""
 
 
-def merge(members: list[onnx.ModelProto]) -> onnx.ModelProto:
-    """One graph with one input ``gray`` and one output ``maps``, the mean of the members' outputs."""
+def merge(members: list[onnx.ModelProto], points: int, maps: Sequence[int]) -> onnx.ModelProto:
+    """One graph with one input ``gray`` and one output ``maps``.
+
+    Of each member's ``maps`` the first ``points`` are those of the points, whose mean is taken; what the first member
+    has beyond them follows.
+    """
     merged = None
     for number, member in enumerate(members):
         part = compose.add_prefix(member, f"m{number}/")
@@ -41,12 +47,34 @@ def merge(members: list[onnx.ModelProto]) -> onnx.ModelProto:
     inputs = {value.name for value in graph.input}
     for node in graph.node:
         node.input[:] = ["gray" if name in inputs else name for name in node.input]
-    graph.node.append(helper.make_node("Mean", outputs, ["maps"], name="mean"))
+    alike = max(maps) == points
+    if alike:
+        graph.node.append(helper.make_node("Mean", outputs, ["maps"], name="mean"))
+    else:
+        _mean_of_points(graph, outputs, points, maps)
     del graph.input[:]
     del graph.output[:]
     graph.input.append(onnx.ValueInfoProto(name="gray", type=shapes[1]))
     graph.output.append(onnx.ValueInfoProto(name="maps", type=shapes[0]))
     return merged
+
+
+def _mean_of_points(graph: onnx.GraphProto, outputs: Sequence[str], points: int, maps: Sequence[int]) -> None:
+    """The mean of the first maps of each output, and the further ones of the first."""
+
+    def cut(output: str, begin: int, end: int, name: str) -> str:
+        for what, value in (("begin", begin), ("end", end)):
+            graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), f"{name}/{what}"))
+        graph.node.append(
+            helper.make_node("Slice", [output, f"{name}/begin", f"{name}/end", "axis/maps"], [name], name=f"{name}/cut")
+        )
+        return name
+
+    graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis/maps"))
+    parts = [cut(output, 0, points, f"points/{number}") for number, output in enumerate(outputs)]
+    graph.node.append(helper.make_node("Mean", parts, ["points/mean"], name="mean"))
+    rest = cut(outputs[0], points, maps[0], "rest")
+    graph.node.append(helper.make_node("Concat", ["points/mean", rest], ["maps"], axis=1, name="join"))
 
 
 def halve(model: onnx.ModelProto) -> None:
@@ -92,7 +120,11 @@ def main() -> int:
     try:
         predictors = [runtime.load(path) for path in options.members]
         contract = contract_of([predictor.contract for predictor in predictors], options.out.stem)
-        model = merge([onnx.load(path) for path in options.members])
+        points = len(contract.schema_of_points.points)
+        maps = [predictor.contract.maps for predictor in predictors]
+        if max(maps) > maps[0]:
+            raise UsageError(f"{options.members[0].name}: expected the member with most maps first, found {maps[0]}")
+        model = merge([onnx.load(path) for path in options.members], points, maps)
         halve(model)
         helper.set_model_props(model, {runtime.METADATA_KEY: contract.model_dump_json(by_alias=True)})
         onnx.checker.check_model(model)
@@ -111,7 +143,8 @@ def compare(members: list[runtime.Predictor], merged: runtime.Predictor, frames:
     pictures = [frame.pixels for entry in discover([frames]).entries[:count] for frame in read_frames(entry)]
     farthest = 0.0
     for picture in pictures:
-        maps = np.mean([member.raw_outputs([picture])[0].output for member in members], axis=0)
+        points = len(merged.schema.points)
+        maps = np.mean([member.raw_outputs([picture])[0].output[:points] for member in members], axis=0)
         whole = runtime.read_output(maps, merged.contract)[0]
         short = runtime.read_output(merged.raw_outputs([picture])[0].output, merged.contract)[0]
         farthest = max(farthest, float(np.abs(whole - short).max()))

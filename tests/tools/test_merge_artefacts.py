@@ -50,6 +50,23 @@ def test_the_merged_maps_are_the_mean_of_the_members(monkeypatch, tmp_path, fram
     assert "16 bits move a point by 0.0" in capsys.readouterr().out
 
 
+def test_outlines_are_those_of_the_first_member_and_points_of_all(monkeypatch, tmp_path, frames, capsys):
+    shown = np.stack([np.full((64, 64), 0.25), np.full((64, 64), 0.75)])
+    first = write_heatmap_artefact(
+        tmp_path / "a.onnx", POINTS, further=shown, outlines=["PS", "FH"], decode="soft-argmax"
+    )
+    second = write_heatmap_artefact(tmp_path / "b.onnx", np.add(POINTS, (4.0, 0.0)), decode="soft-argmax")
+    out = tmp_path / "all.onnx"
+    assert run(monkeypatch, first, second, "--out", out, "--frames", frames) == 0
+    merged = runtime.load(out)
+    assert merged.contract.outlines == ("PS", "FH")
+    (answer,) = merged.raw_outputs([textured(5, 64, 64)])
+    np.testing.assert_allclose(answer.output[3:], shown, atol=1e-3)
+    np.testing.assert_allclose(merged.read(answer).keypoints.coords, np.add(POINTS, (2.0, 0.0)), atol=0.05)
+    assert run(monkeypatch, second, first, "--out", out, "--frames", frames) == 2
+    assert "expected the member with most maps first" in capsys.readouterr().err
+
+
 def test_sixteen_bits_halve_the_file(monkeypatch, tmp_path, frames):
     member = write_heatmap_artefact(tmp_path / "m.onnx", POINTS)
     out = tmp_path / "short.onnx"
