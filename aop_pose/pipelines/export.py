@@ -59,10 +59,12 @@ def run_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def without_folders(value: Any) -> Any:
-    """Absolute paths cut to names: an artefact is handed on, and says what it was made from, not where that lay."""
+    """Absolute paths, also within a command, cut to names: an artefact says what it was made from, not where that lay."""
     if isinstance(value, dict):
         return {key: without_folders(one) for key, one in value.items()}
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    if not isinstance(value, str):
+        return value
+    return " ".join(Path(word).name if Path(word).is_absolute() else word for word in value.split(" "))
 
 
 def decoded_by(contract: SomeContract, threshold: float | None, decode: str | None) -> SomeContract:

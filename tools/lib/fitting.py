@@ -35,6 +35,8 @@ SHOWS: dict[str, frozenset[Structure]] = {
     "sector cut": frozenset({"head"}),
 }
 """Kind of picture -> the structures it shows; every other kind shows none."""
+MARKED_SHARE = 0.1
+"""Weight of all marked frames over that of the plain ones."""
 RISK = 0.01
 FOLDS = 5
 _RIDGE = 0.03
@@ -132,6 +134,7 @@ def _balanced(kinds: np.ndarray) -> np.ndarray:
     """Weights (n,): one half for what may be measured, the other shared evenly by the other kinds."""
     _, index, counts = np.unique(kinds, return_inverse=True, return_counts=True)
     weights, good = 1.0 / counts[index], np.isin(kinds, GOOD)
+    weights[kinds == MARKED] *= MARKED_SHARE
     weights[good] /= 2 * weights[good].sum()
     weights[~good] /= 2 * weights[~good].sum()
     return weights
