@@ -59,7 +59,7 @@ def run_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def without_folders(value: Any) -> Any:
-    """Absolute paths, also within a command, cut to names: an artefact says what it was made from, not where that lay."""
+    """Absolute paths, also in a command, cut to names: an artefact says what it was made from, not where that lay."""
     if isinstance(value, dict):
         return {key: without_folders(one) for key, one in value.items()}
     if not isinstance(value, str):
