@@ -20,11 +20,13 @@ import numpy as np
 
 from aop_pose.core.schema import Quantity, Unit
 from aop_pose.errors import AopPoseError
+from aop_pose.evaluation.figures import SHARE
 from aop_pose.evaluation.grouping import subset_columns
 from aop_pose.inference.predictor import Predictor, load
 from aop_pose.inference.weights import rewrite
 from aop_pose.stats.bootstrap import Estimate, Resampling
 from aop_pose.stats.conformal import check_coverage
+from aop_pose.stats.intervals import estimates
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores
 from lib.conformal import (
     FOLDS,
@@ -69,7 +71,7 @@ class Stated:
     def of(self, mask: np.ndarray) -> tuple[Estimate, float]:
         """The share of the frames that are covered, and the mean width."""
         covered = (self.errors.residuals <= self.radii)[mask]
-        (share,) = Resampling(self.errors.groups[mask]).means(covered[:, None].astype(float))
+        (share,) = estimates([(covered[:, None].astype(float), SHARE)], Resampling(self.errors.groups[mask]))
         return share, float((2 * self.radii * self.unit)[mask].mean())
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.errors import AopPoseError
+from aop_pose.evaluation.figures import SHARE
 from aop_pose.inference.predictor import load
 from aop_pose.stats.bootstrap import Resampling
 from aop_pose.stats.conformal import check_coverage
+from aop_pose.stats.intervals import estimates
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN
 from lib.conformal import FOLDS, Errors, cross_conformal_radii, folds_of, joined, narrowest, radii_on, scatter_of
 from lib.measured import asked_for, measure_all
@@ -45,7 +47,7 @@ def table(by_name: dict[str, Errors], true: np.ndarray, coverage: float, sign: s
     ]
     for name, each in {**radii, "the narrowest of the other folds": nested}.items():
         covered = some.residuals <= each
-        (share,) = Resampling(some.groups).means(covered[:, None].astype(float))
+        (share,) = estimates([(covered[:, None].astype(float), SHARE)], Resampling(some.groups))
         ends = "" if share.interval is None else f" [{share.interval[0]:.3f}, {share.interval[1]:.3f}]"
         rank = f"{spearman(by_name[name].difficulty, some.residuals):+.3f}" if name in by_name and name != PLAIN else ""
         cut = ", ".join(f"{covered[mask].mean():.3f}" for mask in cuts)

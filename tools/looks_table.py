@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from aop_pose.errors import AopPoseError
+from aop_pose.evaluation.figures import MEAN_SIZE
 from aop_pose.inference.predictor import load
 from aop_pose.stats.bootstrap import Resampling
+from aop_pose.stats.intervals import Quantile, estimates
 from lib.measured import asked_for, measure_all
 
 
@@ -26,9 +28,9 @@ def run(given: argparse.Namespace) -> None:
         seconds = time.monotonic() - started
         errors = np.abs(found.predicted[quantity.column] - found.true[quantity.column])
         found, errors = found.of(np.isfinite(errors)), errors[np.isfinite(errors)]
-        draws = Resampling(found.groups)
         cells = []
-        for estimate in (draws.means(errors[:, None])[0], draws.quantile(errors, 0.9)):
+        parts = [(errors[:, None], how) for how in (MEAN_SIZE, Quantile(0.9))]
+        for estimate in estimates(parts, Resampling(found.groups)):
             ends = "" if estimate.interval is None else f" [{estimate.interval[0]:.2f}, {estimate.interval[1]:.2f}]"
             cells.append(f"{estimate.value:.2f}{quantity.sign}{ends}")
         median, high = np.quantile(errors, [0.5, 0.95])

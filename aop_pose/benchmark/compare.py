@@ -1,7 +1,14 @@
-"""From finished runs to one table: figures of each method with intervals, and paired tests between methods."""
+"""From finished runs to one table: figures of each method with intervals, and paired tests between methods.
+
+A difference between two methods is paired by seed and by frame. Other patients would change it, and so would other
+seeds: its variance is that of the mean over groups plus that of the mean over seeds, with the degrees of freedom of
+Satterthwaite, Biometrics Bulletin 2 (1946) 110-114. The spread over seeds holds some of that over groups already, so
+that the sum is no smaller than it should be. With one seed nothing is known of others, and the table says so.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from statistics import fmean, stdev
@@ -12,8 +19,13 @@ import numpy as np
 
 from aop_pose.benchmark.plan import SCHEMA, Plan
 from aop_pose.core.schema import Quantity, main_quantity
+from aop_pose.evaluation.figures import MEAN, MEAN_SIZE
 from aop_pose.stats.agreement import holm
 from aop_pose.stats.bootstrap import Estimate, Resampling, sign_flip_test
+from aop_pose.stats.distributions import t_quantile, t_tails
+from aop_pose.stats.intervals import estimates
+
+_ROUNDING = 1e-9
 
 
 def _main() -> Quantity:
@@ -24,6 +36,7 @@ def _main() -> Quantity:
 
 MAIN = _main()
 """The quantity that methods are compared by, beside their points."""
+NOTHING = Estimate(math.nan, None, 0, "nothing measured")
 METRICS = ("mre_px", MAIN.figure("mae"))
 """The compared figures, in the order of the two errors that a run keeps of each frame."""
 
@@ -48,6 +61,8 @@ class MethodRow:
     measuring_memory_mb: float | None
     ms_per_frame: float
     artefact_mb: float
+    nothing: bool = False
+    """No frame was measured with any seed: it has no errors, and is compared with nothing."""
 
     def seed_spread(self, metric: str) -> float | None:
         """Standard deviation over the seeds; None for one."""
@@ -65,7 +80,10 @@ class Pair:
     seeds: int
     difference: Estimate
     p: float | None
-    """Sign-flip test over groups; None where there are too few groups."""
+    """The larger of a sign-flip test over groups and, with several seeds, a t test over groups and seeds.
+
+    None where there are too few groups.
+    """
     p_holm: float | None
     """Corrected for all pairs and metrics of the table."""
 
@@ -112,21 +130,30 @@ def _errors(run: dict[str, Any], names: Sequence[str]) -> np.ndarray:
 
 def _row(method: str, runs: list[dict[str, Any]], names: Sequence[str], resampling: Resampling) -> MethodRow:
     errors = np.stack([_errors(run, names) for run in runs])
-    estimates = resampling.means(errors.mean(axis=0))
+    nothing = all(_measured_nothing(run, names) for run in runs)
+    over_seeds = errors.mean(axis=0)
+    found = estimates([(over_seeds[:, [place]], MEAN_SIZE) for place in range(len(METRICS))], resampling)
     return MethodRow(
         method=method,
         seeds=tuple(run["seed"] for run in runs),
         epochs=runs[0]["epochs"],
         start=", ".join(dict.fromkeys(str(run["training"].get("start", "not stated")) for run in runs)),
-        errors=dict(zip(METRICS, estimates, strict=True)),
-        by_seed={metric: errors.mean(axis=1)[:, place].tolist() for place, metric in enumerate(METRICS)},
+        errors=dict.fromkeys(METRICS, NOTHING) if nothing else dict(zip(METRICS, found, strict=True)),
+        by_seed={
+            metric: [] if nothing else errors.mean(axis=1)[:, place].tolist() for place, metric in enumerate(METRICS)
+        },
         missing=fmean(run["figures"]["n_missing"] for run in runs),
         training_minutes=fmean(run["training"]["wall_seconds"] for run in runs) / 60,
         training_memory_mb=_most(run["training"].get("peak_memory_mb") for run in runs),
         measuring_memory_mb=_most(run["measuring"]["peak_memory_mb"] for run in runs),
         ms_per_frame=fmean(run["measuring"]["ms_per_frame"] for run in runs),
         artefact_mb=fmean(run["artefact"]["bytes"] for run in runs) / 1e6,
+        nothing=nothing,
     )
+
+
+def _measured_nothing(run: dict[str, Any], names: Sequence[str]) -> bool:
+    return run["figures"]["n_missing"] == len(names)
 
 
 def _most(values: Iterable[float | None]) -> float | None:
@@ -137,19 +164,42 @@ def _pairs(
     finished: dict[str, list[dict[str, Any]]], names: Sequence[str], groups: np.ndarray, resampling: Resampling
 ) -> tuple[Pair, ...]:
     pairs = []
-    for first, second in combinations(finished, 2):
+    compared = [one for one, runs in finished.items() if not all(_measured_nothing(run, names) for run in runs)]
+    for first, second in combinations(compared, 2):
         ours, theirs = ({run["seed"]: run for run in finished[method]} for method in (first, second))
         shared = sorted(ours.keys() & theirs.keys())
         if not shared:
             continue
-        gap = np.mean([_errors(ours[seed], names) - _errors(theirs[seed], names) for seed in shared], axis=0)
-        for place, (metric, estimate) in enumerate(zip(METRICS, resampling.means(gap), strict=True)):
-            p = None if resampling.withheld else sign_flip_test(gap[:, place], groups)
-            pairs.append(Pair(first, second, metric, len(shared), estimate, p, None))
+        gaps = np.stack([_errors(ours[seed], names) - _errors(theirs[seed], names) for seed in shared])
+        for place, metric in enumerate(METRICS):
+            difference, p = difference_of(gaps[..., place], groups, resampling)
+            pairs.append(Pair(first, second, metric, len(shared), difference, p, None))
     tested = [pair.p for pair in pairs if pair.p is not None]
     if len(tested) < len(pairs):
         return tuple(pairs)
     return tuple(attrs.evolve(pair, p_holm=p) for pair, p in zip(pairs, holm(tested), strict=True))
+
+
+def difference_of(gaps: np.ndarray, groups: np.ndarray, resampling: Resampling) -> tuple[Estimate, float | None]:
+    """The mean of paired differences (seeds, frames), with an interval and a p-value over groups and seeds."""
+    seeds, frames = gaps.shape
+    mean = gaps.mean(axis=0)
+    (over_groups,) = estimates([(mean[:, None], MEAN)], resampling)
+    if resampling.withheld:
+        return over_groups, None
+    p = sign_flip_test(mean, groups)
+    if seeds == 1:
+        return over_groups, p
+    value, n = over_groups.value, resampling.n_groups
+    by_group = resampling.by_group(np.column_stack([mean - value, np.ones(frames)]))
+    of_groups = n / (n - 1) * float((by_group[:, 0] ** 2).sum()) / frames**2
+    of_seeds = float(gaps.mean(axis=1).var(ddof=1)) / seeds
+    error = math.sqrt(of_groups + of_seeds)
+    if error <= _ROUNDING * max(1.0, abs(value)):
+        return over_groups, p
+    freedom = (of_groups + of_seeds) ** 2 / (of_groups**2 / (n - 1) + of_seeds**2 / (seeds - 1))
+    half = error * t_quantile((1 + resampling.coverage) / 2, freedom)
+    return Estimate(value, (value - half, value + half), frames), max(p, t_tails(value / error, freedom))
 
 
 def _notes(plan: Plan, rows: Sequence[MethodRow]) -> list[str]:
@@ -162,6 +212,9 @@ def _notes(plan: Plan, rows: Sequence[MethodRow]) -> list[str]:
     unfinished += [f"{method} 0 of {plan.seeds}" for method in plan.methods if method not in {r.method for r in rows}]
     if unfinished:
         notes.append(f"runs that are not finished: {', '.join(unfinished)}")
+    notes += [
+        f"{row.method} measured nothing with any seed, and is compared with nothing" for row in rows if row.nothing
+    ]
     if plan.budget.seconds is not None:
         notes += [
             f"{row.method} took {row.training_minutes:.1f} min of training, "

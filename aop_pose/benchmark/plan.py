@@ -117,7 +117,7 @@ class Plan:
     val: str | None = None
     """Label file of the frames that are measured; None = a fifth of ``labels``, in whole groups."""
     preset: str | None = None
-    changes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = attrs.field(default=())
     """``key=value`` for every method, ``METHOD.key=value`` for one."""
     init: str = "auto"
     device: str = "cpu"
@@ -129,6 +129,13 @@ class Plan:
             raise UsageError(
                 f"--methods: expected some of {', '.join(PIPELINES)}, found {', '.join(unknown) or 'nothing'}"
             )
+
+    @changes.validator
+    def _check_changes(self, attribute: attrs.Attribute, value: tuple[str, ...]) -> None:
+        for change in value:
+            name, dot, _ = change.partition(".")
+            if dot and name in PIPELINES and name not in self.methods:
+                raise UsageError(f"--set: {change} is for a method that --methods does not name; leave it out")
 
     def changes_of(self, method: str) -> list[str]:
         """The settings that a method is given beside its preset."""

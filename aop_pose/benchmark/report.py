@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,7 +86,9 @@ def _method_cells(row: MethodRow) -> tuple[str, ...]:
 
 
 def _pair_cells(pair: Pair) -> tuple[str, ...]:
-    test = [_probability(p) for p in (pair.p, pair.p_holm)]
+    # Beside the number, because a reader of it reads no remarks.
+    seeds = " (one seed)" if pair.seeds == 1 else ""
+    test = ["-" if p is None else f"{_probability(p)}{seeds}" for p in (pair.p, pair.p_holm)]
     return (
         f"{pair.first} - {pair.second}", METRIC_WORDS[pair.metric], str(pair.seeds), estimate_text(pair.difference),
         *test,
@@ -93,7 +96,9 @@ def _pair_cells(pair: Pair) -> tuple[str, ...]:
 
 
 def estimate_text(estimate: Estimate, show: Callable[[float], str] = "{:.2f}".format) -> str:
-    """``12.34 [11.00, 13.70]``."""
+    """``12.34 [11.00, 13.70]``, or why there is no value."""
+    if not math.isfinite(estimate.value):
+        return estimate.withheld or "-"
     if estimate.interval is None:
         return show(estimate.value)
     return f"{show(estimate.value)} [{', '.join(map(show, estimate.interval))}]"
@@ -124,10 +129,15 @@ def words(benchmark: Benchmark) -> list[str]:
     if benchmark.withheld:
         lines.append(f"Intervals and tests are withheld: {benchmark.withheld}.")
     else:
-        lines.append("Intervals: 95 % bootstrap over groups; they do not hold what another seed would change.")
+        lines.append(
+            "Intervals of methods: 95 %, bootstrap-t over groups; what another seed would change stands beside (SD of "
+            "seeds) and is not in them."
+        )
     if benchmark.pairs and not benchmark.withheld:
         lines.append(
-            "p: paired sign-flip test over groups on errors averaged over shared seeds; Holm: corrected for the "
+            "Differences are paired by seed and frame. With several seeds interval and p count the spread between "
+            "seeds beside that between groups; p is the larger of that t test and a sign-flip test over groups. "
+            "'(one seed)': nothing of other seeds is in it. Holm: corrected for the "
             f"{len(benchmark.pairs)} tests of this table."
         )
     return [*lines, *(f"{note[0].upper()}{note[1:]}." for note in benchmark.notes)]
@@ -171,7 +181,9 @@ def _interval_small(cell: str) -> str:
 
 
 def _chart(benchmark: Benchmark, metric: str, label: str) -> str:
-    rows = list(reversed(benchmark.methods))
+    rows = [row for row in reversed(benchmark.methods) if not row.nothing]
+    if not rows:
+        return ""
     ends = [
         end
         for row in rows

@@ -251,7 +251,9 @@ def benchmark(
         AopPoseError: a run failed; the others were done, and the comparison of those was written.
     """
     for method in plan.methods:
-        pipeline(method)
+        # Before the first training: one that would be refused after hours of others is refused now.
+        job = Job(plan.data, out, preset=plan.preset, changes=[*plan.changes_of(method), f"epochs={PACE_EPOCHS}"])
+        pipeline(method).settings("train", job)
     open_folder(plan, out, resume)
     try:
         return _carry_out(plan, out, notice, say, work)

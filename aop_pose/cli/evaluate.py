@@ -8,22 +8,25 @@ from typing import Annotated
 import typer
 
 from aop_pose.cli.terminal import speech
-from aop_pose.errors import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE, UsageError
 
 
 def evaluate(
-    results: Annotated[Path, typer.Argument(help="results.csv, or the folder it is in; or a label file.")],
+    results: Annotated[
+        Path | None, typer.Argument(help="results.csv, or the folder it is in; or a label file.", show_default=False)
+    ] = None,
     truth: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
+            show_default=False,
             help="Label file (iugc, head-csv for the head, 3-D points for volumes), or another results.csv: two "
-            "methods or two readers."
+            "methods or two readers.",
         ),
-    ],
+    ] = None,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option("--out", help="Folder for metrics.json, per_frame.csv and report.html; replaces earlier ones."),
-    ],
+    ] = None,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -65,6 +68,10 @@ def evaluate(
     decision_curve: Annotated[
         bool, typer.Option("--decision-curve", help="Add a decision curve for each threshold to the page.")
     ] = False,
+    checklist: Annotated[
+        bool,
+        typer.Option("--checklist", help="Add checklist.html: GRRAS and STARD, filled in as far as the files tell."),
+    ] = False,
     with_missing: Annotated[
         bool,
         typer.Option(
@@ -80,6 +87,21 @@ def evaluate(
             "what is left of the error. Default: that of repeated readings in TRUTH, or of its column AoP_sd.",
         ),
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Say how many patients a study needs for limits of agreement of a precision; with --sd and "
+            "--half-width, and nothing else.",
+        ),
+    ] = False,
+    sd: Annotated[
+        float | None, typer.Option("--sd", metavar="DEG", help="Expected standard deviation of the differences.")
+    ] = None,
+    half_width: Annotated[
+        float | None,
+        typer.Option("--half-width", metavar="DEG", help="Half the width of each limit's 95 % interval."),
+    ] = None,
 ) -> None:
     """Compare results with the true points, or two readers with each other, and print the errors.
 
@@ -94,15 +116,49 @@ def evaluate(
 
     Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512 --images frames/
     """
+    if plan:
+        others = (results, truth, out, scale, images, at, label_sd, group_regex or None)
+        if any(one is not None for one in others) or group != "auto" or decision_curve or with_missing or checklist:
+            raise UsageError("--plan: expected --sd and --half-width and nothing else")
+        return _plan(sd, half_width)
+    if sd is not None or half_width is not None:
+        raise UsageError("--sd, --half-width: expected with --plan only; the noise of labels is --label-sd")
+    if results is None or truth is None or out is None:
+        raise UsageError("evaluate: expected RESULTS, TRUTH and --out DIR, as in aop-pose evaluate --help")
     from aop_pose.evaluation import comparison
     from aop_pose.evaluation.report.cautions import cautions
-    from aop_pose.evaluation.report.files import summary_table
+    from aop_pose.evaluation.report.checklist import CHECKLIST_FILE
+    from aop_pose.evaluation.report.checklist import checklist as checklist_page
+    from aop_pose.evaluation.report.files import summary_table, write_texts
 
     compared = comparison.evaluate(
         results, truth, scale=scale, group=group, group_regex=group_regex, images=images, at=at or (), label_sd=label_sd
     )
     written = [str(path) for path in compared.write(out, decision_curve)]
+    if checklist:
+        write_texts(out, {CHECKLIST_FILE: checklist_page(compared, RESEARCH_USE)})
+        written.append(str(out / CHECKLIST_FILE))
     for sentence in (*cautions(compared), *compared.notes):
         speech.note(sentence)
     speech.show(summary_table(compared, with_missing))
     speech.say(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")
+
+
+def _plan(sd: float | None, half_width: float | None) -> None:
+    from aop_pose.evaluation.figures import LEAST_FOR_LIMITS
+    from aop_pose.stats.planning import STUDIES, plan
+
+    if sd is None or half_width is None:
+        raise UsageError("--plan: expected --sd DEG and --half-width DEG, as in --plan --sd 7.4 --half-width 2")
+    found = plan(sd, half_width)
+    speech.say(
+        f"Patients, one frame of each, so that the 95 % interval of each limit of agreement reaches {half_width:g} "
+        f"degrees to either side, with differences of standard deviation {sd:g} degrees:\n"
+        f"  {found.published:6}  Bland and Altman 1986: standard error of a limit about sqrt(3 / n) SD\n"
+        f"  {found.exact:6}  Carkeet 2015: exact interval (noncentral t), the SD as expected\n"
+        f"  {found.simulated:6}  simulation of {STUDIES} studies: spread of their limits\n"
+        f"  {found.nearly_sure:6}  so that nine of ten studies have intervals as narrow; with {found.exact} patients "
+        f"{found.narrow_enough:.0%} have\n"
+        "Normal differences are assumed. Several frames of one patient count for less than so many patients. With "
+        f"fewer than {LEAST_FOR_LIMITS} patients evaluate gives limits without intervals. {RESEARCH_USE}"
+    )

@@ -45,7 +45,7 @@ from aop_pose.evaluation.subsets import Subset, subsets_of
 from aop_pose.io.folders import DOCUMENT, TABLE
 from aop_pose.io.table import read_facts
 from aop_pose.provenance import measuring_versions
-from aop_pose.stats.bootstrap import Estimate, Resampling
+from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate, Resampling, too_few
 
 TARGET_COVERAGE = 0.9
 """The share of stated intervals that calibration aims at where nothing else was asked for."""
@@ -174,6 +174,7 @@ class Comparison:
         """Every entry of ``metrics.json`` but its manifest.
 
         Figures by name, the promised ones first: ``NAME``, ``NAME_with_missing`` and ``NAME_ci`` = [low, high] or null.
+        ``NAME_ci_withheld`` is why there is none, where ``ci_withheld`` does not say it for all figures.
         ``NAME_n`` is how many images a figure is over, where they are not all measured ones, and
         ``NAME_with_missing_n`` where its twin is not over all there are.
         """
@@ -188,7 +189,7 @@ class Comparison:
         beside |= counts(self.errors)
         entries: dict[str, Any] = {**promised, **(beside if promised else {})}
         for name, estimate in self.estimates.items():
-            entries |= _entries(name, estimate, self.n_measured)
+            entries |= _entries(name, estimate, self.n_measured, self.withheld)
         entries |= {f"{key}_slope_p": rounded(value) for key, value in self.slope_tests.items()}
         for quantity in self.errors.quantities:
             for limit, table in self.tables.get(quantity.key, {}).items():
@@ -204,7 +205,7 @@ class Comparison:
         if (exams := self.examinations) is not None:
             found: dict[str, Any] = {"n": exams.n, "n_repeated": exams.n_repeated, "most_images": exams.most}
             for name, estimate in exams.estimates.items():
-                found |= _entries(name, estimate, exams.n)
+                found |= _entries(name, estimate, exams.n, too_few(exams.n, LEAST_GROUPS))
             entries["examinations"] = found
         if self.errors.schema.dimensions == 2:
             entries["quality"] = None if self.quality is None else QUALITY_WORDS
@@ -384,9 +385,11 @@ def _motions(matched: Matched) -> dict[str, tuple[Motion, Motion]]:
     return found
 
 
-def _entries(name: str, estimate: Estimate, usual: int) -> dict[str, Any]:
+def _entries(name: str, estimate: Estimate, usual: int, said: str) -> dict[str, Any]:
+    """``said``: the reason that stands once for all figures."""
     ends = None if estimate.interval is None else [rounded(end) for end in estimate.interval]
-    return {name: rounded(estimate.value), f"{name}_ci": ends, **_n_entry(name, estimate, usual)}
+    reason = {} if estimate.withheld in ("", said) else {f"{name}_ci_withheld": estimate.withheld}
+    return {name: rounded(estimate.value), f"{name}_ci": ends, **reason, **_n_entry(name, estimate, usual)}
 
 
 def _n_entry(name: str, estimate: Estimate, usual: int) -> dict[str, int]:
@@ -398,7 +401,7 @@ def _subset_entry(subset: Subset) -> dict[str, object]:
     entry: dict[str, object] = {"by": subset.by, "label": subset.label, "n": subset.n}
     entry |= {"n_missing": subset.n_missing, "n_groups": subset.n_groups}
     for name, estimate in subset.estimates.items():
-        entry |= _entries(name, estimate, subset.n - subset.n_missing)
+        entry |= _entries(name, estimate, subset.n - subset.n_missing, too_few(subset.n_groups, LEAST_GROUPS))
     return entry
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from aop_pose.core.schema import Quantity
 from aop_pose.evaluation.errors import Errors
-from aop_pose.evaluation.figures import Figure, Summed, agreement_of, estimates_of
+from aop_pose.evaluation.figures import SPREAD, Figure, agreement_of, estimates_of
 from aop_pose.evaluation.grouping import Grouping
 from aop_pose.stats.agreement import LIMIT_SDS
 from aop_pose.stats.bootstrap import Estimate, Statistic
@@ -66,7 +66,8 @@ def _of(errors: Errors, quantity: Quantity, index: np.ndarray) -> Iterator[Figur
     yield from agreement_of(means, quantity)
     for end, side in (("", first), ("reference_", second)):
         for name, times in (("within_sd", 1.0), ("repeatability", REPEATABILITY)):
-            yield Figure(quantity.figure(f"{end}{name}"), side.within, Summed(lambda sums: sums, _pooled(times)))
+            how = attrs.evolve(SPREAD, statistic=_pooled(times))
+            yield Figure(quantity.figure(f"{end}{name}"), side.within, how)
 
 
 @attrs.frozen(eq=False)

@@ -29,7 +29,8 @@ from aop_pose.evaluation.errors import (
 )
 from aop_pose.evaluation.rows import Millimetres
 from aop_pose.stats import agreement, trend
-from aop_pose.stats.bootstrap import Estimate, Resampling, Statistic, Sums
+from aop_pose.stats.bootstrap import FISHER_Z, LOG, LOG_LEFT, PLAIN, Estimate, Resampling
+from aop_pose.stats.intervals import Counted, How, Quantile, Summed, estimates, share_of, value_of
 
 Entries = dict[str, Any]
 """Keys and values of ``metrics.json``."""
@@ -43,29 +44,48 @@ UNDER_2_5 = "under_2_5_percent"
 """The share of lengths whose error is below ``evaluation.errors.CLOSE_PERCENT`` of the true length."""
 
 
-@attrs.frozen
-class Summed:
-    """A statistic of sums over images."""
-
-    columns: Callable[[np.ndarray], np.ndarray]
-    """Values (n, k) of the images that have any -> columns (n, m) to sum, finite."""
-    statistic: Statistic
-
-
-@attrs.frozen
-class Quantile:
-    """The value (n, 1) below which a share of the images lies."""
-
-    share: float
-
-
 def _sum_and_count(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     return np.column_stack([np.where(known, values, 0).sum(axis=1), known.sum(axis=1)])
 
 
-MEAN = Summed(_sum_and_count, lambda sums: sums[..., 0] / sums[..., 1])
-"""Over all values there are; an image weighs as much as it has."""
+def _mean(sums: np.ndarray) -> np.ndarray:
+    return sums[..., 0] / sums[..., 1]
+
+
+# Effective groups from which intervals hold (docs/intervals.md); where errors have tails the data seldom show them, so
+# less than the stated tails is left outside.
+LEAST_FOR_SIZES, LEAST_FOR_CORRELATIONS, LEAST_FOR_LIMITS = 30, 50, 100
+# Over all values there are; an image weighs as much as it has.
+MEAN = Summed(_sum_and_count, _mean, at_least_t=True)
+"""Of values of either sign."""
+MEAN_SIZE = Summed(_sum_and_count, _mean, LOG, LEAST_FOR_SIZES, tail=0.8)
+"""Of errors, which are above 0."""
+MEAN_AREA = attrs.evolve(MEAN_SIZE, scale=LOG_LEFT)
+"""Of shares of an area, near 1."""
+SHARE = Counted(_sum_and_count, _mean, share_of((0,), (1,)))
+"""Of values that are 0 or 1."""
+SPREAD = Summed(
+    lambda values: values, lambda sums: np.sqrt(sums[..., 0] / sums[..., 1]), LOG, LEAST_FOR_LIMITS, tail=0.7
+)
+"""A standard deviation, of squares and how many of them are free."""
+DEVIATION = attrs.evolve(
+    SPREAD, columns=lambda values: agreement.difference_columns(values[:, 0]), statistic=agreement.deviation
+)
+ICC_2_1, ICC_3_1 = (
+    Summed(agreement.rating_columns, icc, FISHER_Z, LEAST_FOR_CORRELATIONS, tail=0.8)
+    for icc in (agreement.icc_2_1, agreement.icc_3_1)
+)
+PEARSON = Summed(
+    lambda values: agreement.moment_columns(values[:, 0], values[:, 1]),
+    agreement.pearson,
+    FISHER_Z,
+    LEAST_FOR_CORRELATIONS,
+    tail=0.8,
+)
+SLOPE = Summed(
+    lambda values: trend.slope_columns(values[:, 0], values[:, 1]), trend.slope, least_groups=LEAST_FOR_CORRELATIONS
+)
 
 
 @attrs.frozen(eq=False)
@@ -76,7 +96,7 @@ class Figure:
     """Key in ``metrics.json``."""
     values: np.ndarray
     """Values that each image adds, shape (images, k); NaN where it adds nothing."""
-    how: Summed | Quantile
+    how: How
     filled: np.ndarray | None = None
     """The same with what is missing counted, infinite where nobody knows as how much; None = it has no twin."""
     promised: bool = False
@@ -98,7 +118,7 @@ class Figure:
         if isinstance(self.how, Quantile):
             value = float(np.quantile(values, self.how.share)) if np.isfinite(values).all() else np.nan
         else:
-            value = float(self.how.statistic(self.how.columns(values).sum(axis=0)))
+            value = value_of(values, self.how)
         return Estimate(value, None, len(values))
 
 
@@ -118,18 +138,9 @@ def estimates_of(figures: Iterable[Figure], groups: np.ndarray, among: np.ndarra
     found: dict[str, Estimate] = {}
     for key, together in by_known.items():
         known = np.frombuffer(key, bool)
-        resampling = Resampling(groups[known])
-        summed = [(one, one.how, one.how.columns(one.values[known])) for one in together if isinstance(one.how, Summed)]
-        if summed:
-            # One product for all of them: it is what takes the time.
-            sums = resampling.sums(np.column_stack([columns for *_, columns in summed]))
-            ends = np.cumsum([0, *(columns.shape[1] for *_, columns in summed)])
-            for (one, how, _), start, end in zip(summed, ends[:-1], ends[1:], strict=True):
-                drawn = None if sums.drawn is None else sums.drawn[:, start:end]
-                found[one.name] = resampling.estimate(Sums(sums.observed[start:end], drawn), how.statistic)
-        for one in together:
-            if isinstance(one.how, Quantile):
-                found[one.name] = resampling.quantile(one.values[known, 0], one.how.share)
+        parts = [(one.values[known], one.how) for one in together]
+        for one, estimate in zip(together, estimates(parts, Resampling(groups[known])), strict=True):
+            found[one.name] = estimate
     return {figure.name: found[figure.name] for figure in figures if figure.name in found}
 
 
@@ -160,8 +171,7 @@ def trends_of(errors: Errors) -> Iterator[Figure]:
     """The slope of the differences on the means of both sides, of each quantity in pictures: 0.1 = a tenth more."""
     for quantity in errors.quantities if errors.schema.dimensions == 2 else ():
         both = np.column_stack([errors.middles(quantity), errors.differences[quantity.key]])
-        how = Summed(lambda values: trend.slope_columns(values[:, 0], values[:, 1]), trend.slope)
-        yield Figure(f"{quantity.key}_slope", both, how)
+        yield Figure(f"{quantity.key}_slope", both, SLOPE)
 
 
 def slope_tests(errors: Errors, groups: np.ndarray) -> dict[str, float]:
@@ -283,16 +293,16 @@ def _in_pictures(errors: Errors, at: Sequence[float]) -> Iterator[Figure]:
     distances, offsets = errors.distances, errors.offsets
     assert offsets is not None  # points in pictures are compared with their axes
     with_missing = filled(errors, distances)
-    yield Figure("mre_px", distances, MEAN, with_missing, promised=True)
+    yield Figure("mre_px", distances, MEAN_SIZE, with_missing, promised=True)
     for i, point in enumerate(errors.schema.points):
-        yield Figure(f"mre_px_{point.lower()}", distances[:, [i]], MEAN, with_missing[:, [i]], promised=True)
+        yield Figure(f"mre_px_{point.lower()}", distances[:, [i]], MEAN_SIZE, with_missing[:, [i]], promised=True)
     flat = (len(offsets), -1)
-    yield Figure("mae_px", offsets.reshape(flat), MEAN, filled(errors, offsets).reshape(flat), promised=True)
+    yield Figure("mae_px", offsets.reshape(flat), MEAN_SIZE, filled(errors, offsets).reshape(flat), promised=True)
     for limit in SDR_THRESHOLDS:
         within = _within(distances, limit)
-        yield Figure(f"sdr_{limit}", within, MEAN, _within(with_missing, limit), promised=True)
+        yield Figure(f"sdr_{limit}", within, SHARE, _within(with_missing, limit), promised=True)
         for i, point in enumerate(errors.schema.points):
-            yield Figure(f"sdr_{limit}_{point.lower()}", within[:, [i]], MEAN)
+            yield Figure(f"sdr_{limit}_{point.lower()}", within[:, [i]], SHARE)
     for quantity in errors.quantities:
         yield from _sizes(errors, quantity)
         yield _bias(errors, quantity)
@@ -308,7 +318,7 @@ def _in_volumes(errors: Errors) -> Iterator[Figure]:
         if schema.points[i] not in grouped:
             yield from _radial(schema.points[i], named[:, [i]], with_missing[:, [i]])
     for limit in PCK_THRESHOLDS_MM:
-        yield Figure(f"pck_{limit}_mm", _within(named, limit), MEAN, _within(with_missing, limit))
+        yield Figure(f"pck_{limit}_mm", _within(named, limit), SHARE, _within(with_missing, limit))
     for end, distances in swapped(errors).items():
         yield from _by_group(errors, distances, f"{end}")
     for quantity in errors.quantities:
@@ -320,11 +330,11 @@ def _in_volumes(errors: Errors) -> Iterator[Figure]:
             ("plane_angle_deg", planes.angles, np.full(len(planes.angles), WORST_ANGLE_DEG)),
         ):
             missing = np.where(planes.true & ~np.isfinite(found), lost, found)
-            yield Figure(name, found[:, None], MEAN, missing[:, None])
+            yield Figure(name, found[:, None], MEAN_SIZE, missing[:, None])
     for quantity in errors.quantities:
         yield attrs.evolve(_bias(errors, quantity), promised=False)
     for name, confused in confusions(errors).items():
-        yield Figure(name, confused[:, None], MEAN)
+        yield Figure(name, confused[:, None], SHARE)
 
 
 def _by_group(errors: Errors, distances: np.ndarray, end: str) -> Iterator[Figure]:
@@ -337,8 +347,8 @@ def _by_group(errors: Errors, distances: np.ndarray, end: str) -> Iterator[Figur
 
 def _radial(of: str, distances: np.ndarray, with_missing: np.ndarray) -> Iterator[Figure]:
     end = f"_{of}" if of else ""
-    yield Figure(f"mre_mm{end}", distances, MEAN, with_missing)
-    yield Figure(f"pck_auc{end}", area_shares(distances), MEAN, area_shares(with_missing))
+    yield Figure(f"mre_mm{end}", distances, MEAN_SIZE, with_missing)
+    yield Figure(f"pck_auc{end}", area_shares(distances), MEAN_AREA, area_shares(with_missing))
 
 
 def swapped(errors: Errors) -> dict[str, np.ndarray]:
@@ -370,11 +380,11 @@ def _sizes(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
     # An image whose truth has no value (coincident points) cannot be wrong, so it is in no twin either.
     counted = np.where(np.isfinite(size), size, _or_infinite(errors.losses[quantity.key]))
     counted = np.where(np.isfinite(true), counted, np.nan)
-    for name, how in (("mae", MEAN), ("median", Quantile(0.5)), ("p95", Quantile(0.95))):
+    for name, how in (("mae", MEAN_SIZE), ("median", Quantile(0.5)), ("p95", Quantile(0.95))):
         yield Figure(quantity.figure(name), size[:, None], how, counted[:, None], promised=True)
     if not quantity.within:
         close, counted_close = (np.where(np.isnan(one), np.nan, is_close(one, true)) for one in (size, counted))
-        yield Figure(f"{quantity.key}_{UNDER_2_5}", close[:, None], MEAN, counted_close[:, None], promised=True)
+        yield Figure(f"{quantity.key}_{UNDER_2_5}", close[:, None], SHARE, counted_close[:, None], promised=True)
 
 
 def _bias(errors: Errors, quantity: Quantity) -> Figure:
@@ -387,21 +397,17 @@ def _agreement(errors: Errors, quantity: Quantity, at: Sequence[float]) -> Itera
     second = errors.true_values[key][:, None]
     both = np.where(np.isfinite(difference), np.hstack([second + difference, second]), np.nan)
     for share in quantity.within:
-        yield Figure(quantity.figure(f"within_{share}"), _within(np.abs(difference), share), MEAN)
-    for name, statistic in (
-        ("sd", agreement.deviation),
-        ("loa_low", agreement.limit(-1)),
-        ("loa_high", agreement.limit(+1)),
-    ):
-        how = Summed(lambda values: agreement.difference_columns(values[:, 0]), statistic)
+        yield Figure(quantity.figure(f"within_{share}"), _within(np.abs(difference), share), SHARE)
+    yield Figure(quantity.figure("sd"), difference, DEVIATION)
+    for name, sign in (("loa_low", -1), ("loa_high", +1)):
+        how = attrs.evolve(DEVIATION, statistic=agreement.limit(sign), scale=PLAIN)
         yield Figure(quantity.figure(name), difference, how)
-    yield Figure(f"{key}_icc_2_1", both, Summed(agreement.rating_columns, agreement.icc_2_1))
-    yield Figure(f"{key}_icc_3_1", both, Summed(agreement.rating_columns, agreement.icc_3_1))
-    moments = Summed(lambda values: agreement.moment_columns(values[:, 0], values[:, 1]), agreement.pearson)
-    yield Figure(f"{key}_pearson_r", both, moments)
+    yield Figure(f"{key}_icc_2_1", both, ICC_2_1)
+    yield Figure(f"{key}_icc_3_1", both, ICC_3_1)
+    yield Figure(f"{key}_pearson_r", both, PEARSON)
     for limit in limits_of(errors, quantity, at):
-        for name, statistic in agreement.TABLE_STATISTICS.items():
-            yield Figure(at_limit(quantity, limit, name), both, Summed(_table(limit), statistic))
+        for name, (statistic, interval) in agreement.TABLE_STATISTICS.items():
+            yield Figure(at_limit(quantity, limit, name), both, Counted(_table(limit), statistic, interval))
 
 
 def _table(threshold: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -442,5 +448,5 @@ def stated_intervals(errors: Errors, intervals: Mapping[str, np.ndarray]) -> dic
 def _of_intervals(errors: Errors, intervals: Mapping[str, np.ndarray]) -> Iterator[Figure]:
     named = {quantity.key: quantity for quantity in errors.quantities}
     for key, stated in stated_intervals(errors, intervals).items():
-        yield Figure(f"{key}_interval_coverage", stated.covered[:, None], MEAN)
-        yield Figure(named[key].figure("interval_width"), stated.width[:, None], MEAN)
+        yield Figure(f"{key}_interval_coverage", stated.covered[:, None], SHARE)
+        yield Figure(named[key].figure("interval_width"), stated.width[:, None], MEAN_SIZE)

@@ -19,10 +19,10 @@ import numpy as np
 from aop_pose.core.schema import Quantity
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import Errors
-from aop_pose.evaluation.figures import Figure, Summed
+from aop_pose.evaluation.figures import SPREAD, Figure
 from aop_pose.io.csv_text import number_in
 from aop_pose.stats.agreement import LIMIT_SDS
-from aop_pose.stats.bootstrap import Estimate
+from aop_pose.stats.bootstrap import LOG, LOG_LEFT, Estimate
 
 READERS = "readers"
 """Column of a consensus file: how many readings its points are the mean of."""
@@ -96,9 +96,12 @@ class Noise:
         """The part of the error that is left: its root mean square, and its share of the mean squared error."""
         difference = errors.differences[self.quantity.key]
         both = np.where(np.isfinite(difference), [difference**2, self.variances], np.nan).T
-        yield Figure(self.quantity.figure("rms"), both, Summed(_with_ones, lambda s: np.sqrt(s[..., 1] / s[..., 0])))
-        yield Figure(self.quantity.figure("own_rms"), both, Summed(_with_ones, _own))
-        yield Figure(f"{self.quantity.key}_own_share", both, Summed(_with_ones, lambda s: 1 - s[..., 2] / s[..., 1]))
+        for name, statistic, scale in (
+            (self.quantity.figure("rms"), lambda s: np.sqrt(s[..., 1] / s[..., 0]), LOG),
+            (self.quantity.figure("own_rms"), _own, LOG),
+            (f"{self.quantity.key}_own_share", lambda s: 1 - s[..., 2] / s[..., 1], LOG_LEFT),
+        ):
+            yield Figure(name, both, attrs.evolve(SPREAD, columns=_with_ones, statistic=statistic, scale=scale))
 
     def estimates(self, errors: Errors) -> dict[str, Estimate]:
         """The figures of the noise alone, over the images in which the quantity has an error; no intervals."""

@@ -7,14 +7,17 @@ predictive values and likelihood ratios, Altman and Bland, BMJ 309 (1994) 102, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from aop_pose.stats.bootstrap import Statistic
+from aop_pose.stats.bootstrap import Ends, Statistic
+from aop_pose.stats.intervals import beyond_chance, ratio_of, share_of
 
 LIMIT_SDS = 1.96
 """Limits of agreement: bias plus and minus this many standard deviations of the differences."""
+
+_ROUNDING = 1e-12
 
 
 def rating_columns(ratings: np.ndarray) -> np.ndarray:
@@ -74,7 +77,9 @@ def difference_columns(differences: np.ndarray) -> np.ndarray:
 def deviation(sums: np.ndarray) -> np.ndarray:
     """Standard deviation of the differences (n - 1 in the denominator)."""
     n, total, squares = np.moveaxis(sums, -1, 0)
-    return np.sqrt(np.maximum(squares - total**2 / n, 0) / (n - 1))
+    rest = squares - total**2 / n
+    # Of equal differences nothing is left but rounding.
+    return np.sqrt(np.where(rest > _ROUNDING * squares, rest, 0) / (n - 1))
 
 
 def limit(sign: int) -> Statistic:
@@ -133,16 +138,17 @@ def kappa(sums: np.ndarray) -> np.ndarray:
     return np.where(chance < 1, (accuracy(sums) - chance) / (1 - chance), np.nan)
 
 
-TABLE_STATISTICS: dict[str, Statistic] = {
-    "accuracy": accuracy,
-    "sensitivity": sensitivity,
-    "specificity": specificity,
-    "ppv": positive_predictive_value,
-    "npv": negative_predictive_value,
-    "lr_positive": positive_likelihood_ratio,
-    "lr_negative": negative_likelihood_ratio,
-    "kappa": kappa,
+TABLE_STATISTICS: dict[str, tuple[Statistic, Callable[[np.ndarray, float], Ends]]] = {
+    "accuracy": (accuracy, share_of((0, 3), (0, 1, 2, 3))),
+    "sensitivity": (sensitivity, share_of((0,), (0, 2))),
+    "specificity": (specificity, share_of((3,), (1, 3))),
+    "ppv": (positive_predictive_value, share_of((0,), (0, 1))),
+    "npv": (negative_predictive_value, share_of((3,), (2, 3))),
+    "lr_positive": (positive_likelihood_ratio, ratio_of(((0,), (0, 2)), ((1,), (1, 3)))),
+    "lr_negative": (negative_likelihood_ratio, ratio_of(((2,), (0, 2)), ((3,), (1, 3)))),
+    "kappa": (kappa, beyond_chance),
 }
+"""Of sums of ``table_columns``, each with its interval from those of the groups."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

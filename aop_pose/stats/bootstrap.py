@@ -1,21 +1,44 @@
-"""Intervals and paired tests over groups: frames of one patient, or near-duplicates, are drawn together."""
+"""Groups drawn with replacement, and paired tests over them: frames of one patient, or near-duplicates, go together.
+
+The interval of a figure that is a function of sums is a bootstrap-t interval (Efron and Tibshirani, An Introduction to
+the Bootstrap, 1993, section 12.5): each draw gives (figure - observed) / standard error, and the quantiles of that take
+the place of those of the t distribution. The standard error of a draw is the linear one over groups; that of the data
+is the jackknife's over groups, which is no smaller and is what keeps small samples honest. Both are taken on a scale on
+which the figure's error depends little on its value (a logarithm, Fisher's z).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import attrs
 import numpy as np
 
+from aop_pose.stats.distributions import t_quantile
+
 DRAWS = 2000
 LEAST_GROUPS = 20
-"""Fewer groups than this say too little of how groups differ: an interval over them is withheld."""
+"""Fewer groups than this say too little of how groups differ: no interval over them is given."""
+COVERAGE = 0.95
+"""Of the intervals of figures."""
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Sums (..., k) of k columns over frames -> a number for each (...); NaN where it is undefined."""
+Ends = tuple[float, float]
+"""Lower and upper end of an interval."""
 
 _BLOCK_CELLS = 4_000_000
 _LEAST_DEFINED = 0.95
+_LEAST_IN_A_TAIL = 10
+"""Draws beyond an end of the interval."""
+_STEP = 1e-6
+_NOISE = 1e-9
+"""Spreads below this share of a figure are rounding."""
+
+
+class Withheld(Exception):
+    """No interval is given; the message says why."""
 
 
 @attrs.frozen
@@ -24,19 +47,40 @@ class Estimate:
 
     value: float
     """NaN where it is undefined."""
-    interval: tuple[float, float] | None = None
+    interval: Ends | None = None
     n: int | None = None
     """Frames that it is over; None where nobody counted them."""
+    withheld: str = ""
+    """Why there is no interval, "" where there is one or nobody asked."""
+
+
+@attrs.frozen
+class Scale:
+    """A scale on which the error of a figure depends little on its value."""
+
+    to: Callable[[np.ndarray], np.ndarray]
+    back: Callable[[np.ndarray], np.ndarray]
+
+
+PLAIN = Scale(lambda values: values, lambda values: values)
+LOG = Scale(np.log, np.exp)
+"""For what is above 0: an error, a standard deviation."""
+LOG_LEFT = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(values))
+"""For what is below 1 and near it: the area under a curve of shares."""
+FISHER_Z = Scale(np.arctanh, np.tanh)
+"""For correlations."""
 
 
 @attrs.frozen(eq=False)
 class Sums:
-    """Sums of k columns over the frames, and over the frames of each draw."""
+    """Sums of k columns over the frames of each group, and over those of each draw."""
 
-    observed: np.ndarray
-    """Shape (k,)."""
-    drawn: np.ndarray | None
-    """Shape (draws, k); None where intervals are withheld."""
+    by_group: np.ndarray
+    """Shape (groups, k)."""
+    drawn: np.ndarray
+    """Shape (draws, k)."""
+    products: np.ndarray
+    """Sums over the drawn groups of products of two sums, each pair of columns once: (draws, k (k + 1) / 2)."""
 
 
 class Resampling:
@@ -44,7 +88,7 @@ class Resampling:
 
     Args:
         groups: (n,) group id of each frame.
-        coverage: of the percentile intervals.
+        coverage: of the intervals.
         least_groups: with fewer, intervals are withheld and ``withheld`` says why.
     """
 
@@ -52,113 +96,140 @@ class Resampling:
         self,
         groups: np.ndarray,
         *,
-        coverage: float = 0.95,
+        coverage: float = COVERAGE,
         draws: int = DRAWS,
         seed: int = 0,
         least_groups: int = LEAST_GROUPS,
     ) -> None:
-        names, self._index = np.unique(np.asarray(groups), return_inverse=True)
+        names, self.index = np.unique(np.asarray(groups), return_inverse=True)
         self.n_groups = len(names)
         self.coverage, self.draws, self.seed = coverage, draws, seed
-        self._only_block: np.ndarray | None = None
-        self.withheld = ""
-        if self.n_groups < least_groups:
-            self.withheld = (
-                f"fewer than {least_groups} groups ({self.n_groups}): too few to say how groups differ, "
-                "so an interval over them is not to be relied on"
-            )
+        sizes = np.bincount(self.index)
+        self.effective = float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
+        """Groups of one size that say as much (Kish): a few large groups among small ones count for less."""
+        self.withheld = too_few(self.n_groups, least_groups)
 
     def counts(self) -> Iterator[np.ndarray]:
         """The number of times each group is drawn, in blocks (some draws, groups); the same numbers at every call."""
-        if self._only_block is not None:
-            yield self._only_block
-            return
-        rng = np.random.default_rng(self.seed)
-        rows = max(1, _BLOCK_CELLS // max(1, self.n_groups))
-        for start in range(0, self.draws, rows):
-            block = min(rows, self.draws - start)
-            drawn = rng.integers(0, self.n_groups, (block, self.n_groups))
-            drawn += np.arange(block)[:, None] * self.n_groups
-            counts = np.bincount(drawn.ravel(), minlength=block * self.n_groups).reshape(block, self.n_groups)
-            # Floating point, because products of integer matrices do without BLAS and take ten times as long.
-            counts = counts.astype(np.float64)
-            if block == self.draws:
-                self._only_block = counts
-            yield counts
+        if self.draws * self.n_groups <= _BLOCK_CELLS:
+            yield _kept_draws(self.n_groups, self.draws, self.seed)
+        else:
+            yield from _draws(self.n_groups, self.draws, self.seed)
 
-    def sums(self, columns: np.ndarray) -> Sums:
-        """Sums of ``columns`` (n, k), finite."""
+    def by_group(self, columns: np.ndarray) -> np.ndarray:
+        """Sums (groups, k) of ``columns`` (n, k), finite, over the frames of each group."""
         columns = np.asarray(columns, dtype=np.float64)
-        if columns.ndim != 2 or len(columns) != len(self._index):
-            raise ValueError(f"expected as many values as groups, found {columns.shape} and {self._index.shape}")
+        if columns.ndim != 2 or len(columns) != len(self.index):
+            raise ValueError(f"expected as many values as groups, found {columns.shape} and {self.index.shape}")
         if not np.isfinite(columns).all():
             raise ValueError("expected finite values, found NaN or infinity")
-        by_group = np.stack([np.bincount(self._index, column, self.n_groups) for column in columns.T], axis=1)
-        drawn = None if self.withheld else np.concatenate([block @ by_group for block in self.counts()])
-        return Sums(columns.sum(axis=0), drawn)
+        return np.stack([np.bincount(self.index, column, self.n_groups) for column in columns.T], axis=1)
 
-    def estimate(self, sums: Sums, statistic: Statistic) -> Estimate:
-        """A statistic of the sums with its interval."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = float(statistic(sums.observed))
-            drawn = None if sums.drawn is None else statistic(sums.drawn)
-        return Estimate(value, self._interval(value, drawn), len(self._index))
+    def sums(self, parts: Sequence[np.ndarray]) -> list[Sums]:
+        """Sums of several sets of columns (n, k) at once: it is the product with the draws that takes the time."""
+        by_group = [self.by_group(columns) for columns in parts]
+        wide = [np.column_stack([sums, _products(sums)]) for sums in by_group]
+        drawn = np.concatenate([block @ np.column_stack(wide) for block in self.counts()])
+        ends = np.cumsum([0, *(columns.shape[1] for columns in wide)])
+        return [
+            Sums(sums, drawn[:, start : start + sums.shape[1]], drawn[:, start + sums.shape[1] : end])
+            for sums, start, end in zip(by_group, ends[:-1], ends[1:], strict=True)
+        ]
 
-    def means(self, values: np.ndarray) -> list[Estimate]:
-        """Mean of each column of ``values`` (n, k) over the frames, with its interval."""
-        sums = self.sums(np.column_stack([np.ones(len(values)), values]))
-        return [self.estimate(sums, _mean_of(column)) for column in range(1, values.shape[1] + 1)]
+    def bootstrap_t(
+        self, sums: Sums, statistic: Statistic, scale: Scale = PLAIN, *, at_least_t: bool = False, tail: float = 1.0
+    ) -> Ends:
+        """The interval of a statistic of the sums; ``Withheld`` where there is none to give.
 
-    def quantile(self, values: np.ndarray, share: float) -> Estimate:
-        """The quantile of ``values`` (n,), as ``np.quantile`` interpolates it, with its interval."""
-        values = np.asarray(values, dtype=np.float64)
-        if not len(values):
-            return Estimate(np.nan)
-        order = np.argsort(values)
-        drawn = None
-        if not self.withheld:
-            blocks = (np.cumsum(block[:, self._index[order]], axis=1) for block in self.counts())
-            drawn = np.concatenate([_repeated_quantile(values[order], reached, share) for reached in blocks])
-        value = float(np.quantile(values, share))
-        return Estimate(value, self._interval(value, drawn), len(self._index))
+        ``at_least_t``: neither end nearer than that of the t distribution. ``tail``: the share of the tails that is
+        left outside.
+        """
+        groups, observed = self.n_groups, sums.by_group.sum(axis=0)
+        tail *= (1 - self.coverage) / 2
+        if tail * self.draws < _LEAST_IN_A_TAIL:
+            raise Withheld(f"{self.draws} draws say too little of a coverage of {self.coverage:g}")
 
-    def _interval(self, value: float, drawn: np.ndarray | None) -> tuple[float, float] | None:
-        """None where withheld, and where the figure is undefined in more than a few draws."""
-        if drawn is None or not np.isfinite(value):
-            return None
-        defined = drawn[np.isfinite(drawn)]
-        if len(defined) < _LEAST_DEFINED * len(drawn):
-            return None
-        tail = (1 - self.coverage) / 2
-        low, high = np.quantile(defined, [tail, 1 - tail])
-        return float(low), float(high)
+        def figure(of: np.ndarray) -> np.ndarray:
+            return scale.to(statistic(of))
+
+        with np.errstate(all="ignore"):
+            value = float(figure(observed))
+            left_out = figure(observed - sums.by_group)
+            if not (np.isfinite(value) and np.isfinite(left_out).all()):
+                raise Withheld("it is at the end of its scale, or one group decides it")
+            error = float(np.sqrt((groups - 1) / groups * ((left_out - left_out.mean()) ** 2).sum()))
+            if error <= _NOISE * max(1.0, abs(value)):
+                raise Withheld("all groups say the same, so their spread says nothing of others")
+            t = (figure(sums.drawn) - value) / self._linear_errors(figure, sums)
+        t = t[np.isfinite(t)]
+        if len(t) < _LEAST_DEFINED * self.draws:
+            raise Withheld("it is undefined in too many draws of the groups")
+        low, high = np.quantile(t, [tail, 1 - tail])
+        if at_least_t:
+            usual = t_quantile(1 - tail, groups - 1)
+            low, high = min(low, -usual), max(high, usual)
+        ends = scale.back(np.array([value - high * error, value - low * error]))
+        return float(ends.min()), float(ends.max())
+
+    def _linear_errors(self, figure: Statistic, sums: Sums) -> np.ndarray:
+        """Standard error of the figure in each draw: of the drawn groups' sums along its gradient."""
+        size = np.sqrt((sums.by_group**2).mean(axis=0))
+        steps = _STEP * np.where(size > 0, size, 1.0) * self.n_groups
+        gradient = [
+            (figure(sums.drawn + step) - figure(sums.drawn - step)) / (2 * step.sum()) for step in np.diag(steps)
+        ]
+        squares, along = np.zeros(self.draws), np.zeros(self.draws)
+        pairs = zip(*np.triu_indices(len(gradient)), strict=True)
+        for (i, j), product in zip(pairs, sums.products.T, strict=True):
+            squares += (1 if i == j else 2) * gradient[i] * gradient[j] * product
+        for slope, total in zip(gradient, sums.drawn.T, strict=True):
+            along += slope * total
+        centred = squares - along**2 / self.n_groups
+        return np.sqrt(np.maximum(centred, 0) * self.n_groups / (self.n_groups - 1))
 
 
-def _mean_of(column: int) -> Statistic:
-    return lambda sums: sums[..., column] / sums[..., 0]
+def _draws(groups: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    rows = max(1, _BLOCK_CELLS // max(1, groups))
+    for start in range(0, draws, rows):
+        block = min(rows, draws - start)
+        drawn = rng.integers(0, groups, (block, groups))
+        drawn += np.arange(block)[:, None] * groups
+        counts = np.bincount(drawn.ravel(), minlength=block * groups).reshape(block, groups)
+        # Floating point, because products of integer matrices do without BLAS and take ten times as long.
+        yield counts.astype(np.float64)
 
 
-def _repeated_quantile(ordered: np.ndarray, reached: np.ndarray, share: float) -> np.ndarray:
-    """Quantile of sorted values that each stand several times; ``reached`` (draws, n) counts up to each."""
-    place = share * (reached[:, -1] - 1)
-    below = np.floor(place)
-    first = np.argmax(reached > below[:, None], axis=1)
-    second = np.argmax(reached > np.minimum(below + 1, reached[:, -1] - 1)[:, None], axis=1)
-    return ordered[first] + (place - below) * (ordered[second] - ordered[first])
+@lru_cache(maxsize=4)
+def _kept_draws(groups: int, draws: int, seed: int) -> np.ndarray:
+    """Draws that fit one block; the figures of a comparison are over few numbers of groups."""
+    (block,) = _draws(groups, draws, seed)
+    block.flags.writeable = False
+    return block
+
+
+def too_few(groups: float, least: int) -> str:
+    """The reason to give no interval over so many groups, "" where they are enough."""
+    if groups >= least:
+        return ""
+    return (
+        f"fewer than {least} groups ({groups:.0f}): too few to say how groups differ, "
+        "so an interval over them is not to be relied on"
+    )
 
 
 def sign_flip_test(differences: np.ndarray, groups: np.ndarray, *, draws: int = 10000, seed: int = 0) -> float:
     """Two-sided p-value that the mean paired difference is zero, by flipping the sign of whole groups.
 
     Under the null hypothesis the two arms are exchangeable within a group. The observed arrangement counts as one of
-    the draws, so the least value is 1 / (draws + 1).
+    the draws, so the least value is 1 / (draws + 1). Sums that differ by rounding alone are equal, in whatever unit.
     """
     values = _checked(differences, groups)
     _, index = np.unique(groups, return_inverse=True)
     sums = np.bincount(index, weights=values)
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1.0, 1.0], (draws, len(sums)))
-    reached = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12
+    reached = np.abs(signs @ sums) >= abs(sums.sum()) - _NOISE * np.abs(sums).sum()
     return float((1 + reached.sum()) / (draws + 1))
 
 
@@ -169,3 +240,9 @@ def _checked(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("expected finite values, found NaN or infinity")
     return values
+
+
+def _products(sums: np.ndarray) -> np.ndarray:
+    """Products of each pair of columns (groups, k), once: (groups, k (k + 1) / 2)."""
+    first, second = np.triu_indices(sums.shape[1])
+    return sums[:, first] * sums[:, second]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aop_pose.benchmark import run as module
+from aop_pose.benchmark.compare import difference_of
 from aop_pose.benchmark.plan import Budget, Pace, Plan
 from aop_pose.benchmark.run import benchmark, find_pace, measure, train_and_export
 from aop_pose.errors import AopPoseError, UsageError
@@ -14,6 +15,7 @@ from aop_pose.formats.registry import read_labels
 from aop_pose.phantom.write import write_phantoms
 from aop_pose.pipelines import PIPELINES
 from aop_pose.stats.agreement import holm
+from aop_pose.stats.bootstrap import Resampling
 
 NOTICE = "research use"
 
@@ -33,7 +35,18 @@ def data(tmp_path_factory):
 def two_methods(monkeypatch):
     monkeypatch.setitem(PIPELINES, "good", "nowhere")
     monkeypatch.setitem(PIPELINES, "poor", "nowhere")
-    monkeypatch.setattr(module, "pipeline", lambda method: None)
+    monkeypatch.setattr(module, "pipeline", lambda method: Checked)
+
+
+class Checked:
+    """Stands for a pipeline that knows the setting ``lr``, and that there are epochs."""
+
+    @staticmethod
+    def settings(stage, job):
+        assert stage == "train"
+        for change in job.changes:
+            if not change.startswith(("lr=", "epochs=")):
+                raise UsageError(f"--set: no setting {change!r}")
 
 
 class Work:
@@ -173,3 +186,56 @@ def test_settings_for_all_and_for_one(data):
     made = plan(data, changes=("batch=4", "good.image_size=64", "poor.lr0=0.1"))
     assert made.changes_of("good") == ["batch=4", "image_size=64"]
     assert made.changes_of("poor") == ["batch=4", "lr0=0.1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [(("lr=1", "poor.nonsense=2"), "no setting 'nonsense=2'"), (("unet.lr=1",), "unet.lr=1 is for a method")],
+)
+def test_settings_are_checked_before_the_first_training(data, tmp_path, changes, words):
+    work = Work()
+    with pytest.raises(UsageError, match=words):
+        benchmark(plan(data, changes=changes), tmp_path / "out", work=work)
+    assert not work.done
+    assert not (tmp_path / "out").exists()
+
+
+class Blind(Work):
+    """``poor`` measures nothing."""
+
+    def __call__(self, function, task, *rest):
+        found = super().__call__(function, task, *rest)
+        if function is measure and task.method == "poor":
+            found["figures"]["n_missing"] = len(found["errors"])
+        return found
+
+
+def test_a_method_that_measured_nothing_has_no_errors_and_no_tests(data, tmp_path):
+    done = benchmark(plan(data), tmp_path / "out", notice=NOTICE, work=Blind())
+    assert not done.pairs
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert re.search(r"\| poor \| 2 \| nothing measured \| nothing measured \| - / - \|", table)
+    assert "Poor measured nothing with any seed, and is compared with nothing." in table
+    record = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert (record["methods"][1]["mre_px"], record["methods"][1]["mre_px_ci"], record["pairs"]) == (None, None, [])
+
+
+def test_the_spread_between_seeds_counts_in_a_difference():
+    """A gap of 1 that groups agree on and seeds do not: 0, 1 and 2 px; error sqrt(1 / 3) on 2 degrees of freedom."""
+    rng = np.random.default_rng(0)
+    frames = rng.normal(0, 0.01, 40)
+    groups = np.arange(40)
+    gaps = np.array([0.0, 1, 2])[:, None] + frames - frames.mean()
+    three, p_three = difference_of(gaps, groups, Resampling(groups))
+    one, p_one = difference_of(gaps[1:2], groups, Resampling(groups))
+    assert three.value == pytest.approx(one.value) == pytest.approx(1)
+    # t quantile of 2 degrees of freedom: 4.3027; P(|t| > sqrt(3)) on them: 0.2254.
+    assert three.interval == pytest.approx((1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5), abs=0.01)
+    assert p_three == pytest.approx(0.2254, abs=0.001)
+    assert p_one < 0.001
+    assert one.interval[1] - one.interval[0] < 0.02
+
+
+def test_one_seed_is_said_beside_the_number(data, tmp_path):
+    benchmark(plan(data, seeds=1), tmp_path / "out", work=Work())
+    assert "< 0.001 (one seed) |" in (tmp_path / "out" / "table.md").read_text()

@@ -140,7 +140,9 @@ def test_heads_are_scored_in_millimetres_by_patient(capsys, files):
     assert figures["groups"] == r"frames of one patient, by name (^(\d+)_)"
     assert figures["hc_bias_mm"] == pytest.approx(9 * np.pi - 28, abs=1e-6)
     assert figures["hc_ramanujan_mm_under_2_5_percent"] == 1
-    assert figures["hc_mae_mm_ci"] == [figures["hc_mae_mm"]] * 2
+    assert figures["hc_mae_mm_ci"] is None
+    assert "fewer than 30 groups (24)" in figures["hc_mae_mm_ci_withheld"]
+    assert "all groups say the same" in figures["hc_bias_mm_ci_withheld"]
     assert "HC (Ramanujan) mean abs. error" in out
     # The table's millimetres are of 0.2 mm a pixel, those of the truth of 0.1.
     assert "results: millimetres are of another pixel size" in err
@@ -227,3 +229,34 @@ def test_scale_without_picture_sizes_is_refused(capsys, files):
     code, _, err = run(capsys, files, "--scale", "512")
     assert (code, err.count("\n")) == (2, 1)
     assert "--scale" in err
+
+
+def test_a_plan_prints_patients_with_their_sources(capsys):
+    assert main.run(["evaluate", "--plan", "--sd", "7.4", "--half-width", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "158  Bland and Altman 1986" in out
+    assert "158  Carkeet 2015" in out
+    assert "simulation of 20000 studies" in out
+    assert "research use" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--plan", "--sd", "7.4"], "--plan: expected --sd DEG and --half-width DEG"),
+        (["--plan", "--sd", "7.4", "--half-width", "2", "results"], "and nothing else"),
+        (["--plan", "--sd", "-1", "--half-width", "2"], "--sd: expected degrees above 0, found -1"),
+        (["results", "truth", "--out", "out", "--sd", "3"], "expected with --plan only"),
+        (["results"], "expected RESULTS, TRUTH and --out DIR"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_one_line(capsys, words, message):
+    assert main.run(["evaluate", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_checklist_is_written_where_it_is_asked_for(capsys, files):
+    run(capsys, files)
+    assert not (files / "out" / "checklist.html").exists()
+    assert run(capsys, files, "--checklist")[0] == 0
+    assert "GRRAS" in (files / "out" / "checklist.html").read_text()

@@ -47,7 +47,7 @@ def test_intervals_are_those_of_the_groups_and_wider_than_those_of_frames():
     grouped, alone = comparison(groups=groups), comparison()
     error = np.abs(grouped.errors.differences["aop"])
     slow = group_bootstrap(error, groups, draws=2000)
-    assert grouped.estimates["aop_mae_deg"].interval == pytest.approx((slow.low, slow.high))
+    assert grouped.estimates["aop_mae_deg"].interval == pytest.approx((slow.low, slow.high), rel=0.05)
     assert (grouped.n_groups, alone.n_groups) == (30, 90)
     copies = comparison(groups=np.zeros(90, int))
     assert copies.withheld

@@ -45,16 +45,16 @@ def test_a_missing_frame_is_in_no_mean_and_a_lone_one_in_no_spread():
 
 def test_figures_are_those_of_a_slow_reference_and_have_intervals():
     rng = np.random.default_rng(0)
-    patients = rng.integers(0, 40, 150)
-    true = rng.uniform(80, 150, 40)[patients] + rng.normal(0, 2, 150)
-    found = true + rng.normal(1, 4, 150)
+    patients = rng.integers(0, 130, 450)
+    true = rng.uniform(80, 150, 130)[patients] + rng.normal(0, 2, 450)
+    found = true + rng.normal(1, 4, 450)
     figures = by_patient(found, true, patients).figures["examinations"]
     each = [patients == one for one in np.unique(patients)]
     apart = [found[one].mean() - true[one].mean() for one in each]
     assert figures["aop_mae_deg"] == pytest.approx(np.mean(np.abs(apart)), abs=1e-5)
     assert figures["aop_loa_high_deg"] == pytest.approx(np.mean(apart) + 1.96 * np.std(apart, ddof=1), abs=1e-5)
     squares = sum(((found[one] - found[one].mean()) ** 2).sum() for one in each)
-    assert figures["aop_within_sd_deg"] == pytest.approx(np.sqrt(squares / (150 - len(each))), abs=1e-5)
+    assert figures["aop_within_sd_deg"] == pytest.approx(np.sqrt(squares / (450 - len(each))), abs=1e-5)
     low, high = figures["aop_within_sd_deg_ci"]
     assert low < figures["aop_within_sd_deg"] < high
 

@@ -39,7 +39,8 @@ def group_bootstrap(
     values = np.asarray(values, dtype=np.float64)
     if not len(values):
         raise ValueError("expected values, found none")
-    resampling = Resampling(groups, coverage=coverage, draws=draws, seed=seed, least_groups=1)
-    (mean,) = resampling.means(values[:, None])
-    assert mean.interval is not None  # finite values, and nothing is withheld from one group on
-    return Interval(mean.value, *mean.interval)
+    resampling = Resampling(groups, draws=draws, seed=seed)
+    by_group = resampling.by_group(np.column_stack([values, np.ones(len(values))]))
+    sums = np.concatenate([counts @ by_group for counts in resampling.counts()])
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - coverage) / 2, (1 + coverage) / 2])
+    return Interval(float(values.mean()), float(low), float(high))

@@ -331,8 +331,7 @@ def _how_in_pictures(comparison: Comparison) -> list[str]:
     words = [
         "Differences are results minus reference.",
         *([_NEITHER] if comparison.sides.second_is_a_result else []),
-        f"Intervals: {comparison.coverage:.0%} percentile intervals over {comparison.draws} draws of whole groups with "
-        f"replacement; a row of fewer than {LEAST_GROUPS} groups has none.",
+        *_how_of_intervals(comparison),
         "ICC: Shrout and Fleiss 1979, single ratings; limits of agreement: bias ± 1.96 SD, Bland and Altman 1986; "
         "kappa: Cohen 1960. MRE mean radial error; SDR share of points within so many pixels.",
         *_how_of_quantities(comparison),
@@ -344,6 +343,15 @@ def _how_in_pictures(comparison: Comparison) -> list[str]:
             f"{comparison.sides.coverage:.0%} here."
         )
     return words
+
+
+def _how_of_intervals(comparison: Comparison) -> list[str]:
+    return [
+        f"Intervals: {comparison.coverage:.0%}, over whole groups: bootstrap-t with {comparison.draws} draws, of "
+        "shares Wilson's at the effective number of frames, of quantiles order statistics.",
+        f"Fewer than {LEAST_GROUPS} groups have none; spreads, limits of agreement, correlations and percentiles need "
+        "more, and metrics.json says why one is missing.",
+    ]
 
 
 def _how_of_quantities(comparison: Comparison) -> list[str]:
@@ -374,8 +382,7 @@ def _how_in_volumes(comparison: Comparison) -> list[str]:
         "Errors in mm of the volume's own spacing; MRE mean radial error over the points that were found. With "
         "missing: a labelled point without a prediction is off by the diagonal of its volume.",
         f"PCK AUC: area under the curve from 0 to {PCK_LIMIT_MM:g} mm, in percent.",
-        f"Intervals: {comparison.coverage:.0%} percentile intervals over {comparison.draws} draws of whole groups with "
-        f"replacement; fewer than {LEAST_GROUPS} groups have none.",
+        *_how_of_intervals(comparison),
     ]
     if errors.schema.symmetric:
         words.append(

@@ -1,0 +1,216 @@
+"""Ways to sum a figure over frames, each with the interval that holds what it says (docs/intervals.md has the measure).
+
+Shares: Wilson, Journal of the American Statistical Association 22 (1927) 209-212, at the effective number of frames:
+frames over their design effect, no fewer than the groups count for, with the degrees of freedom of Korn and Graubard,
+Survey Methodology 24 (1998) 193-201. Near 0 and 1 the ends of Brown, Cai and DasGupta, Statistical Science 16 (2001)
+101-133. Ratios of shares: Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. Quantiles: fractional order
+statistics, Hutson, Statistics and Probability Letters 44 (1999) 43-51, at the effective number of frames likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import attrs
+import numpy as np
+
+from aop_pose.stats.bootstrap import (
+    LEAST_GROUPS,
+    PLAIN,
+    Ends,
+    Estimate,
+    Resampling,
+    Scale,
+    Statistic,
+    Sums,
+    Withheld,
+    too_few,
+)
+from aop_pose.stats.distributions import beta_cdf, beta_quantile, normal_quantile, root, t_quantile
+
+LEAST_OF_A_SHARE = 10
+"""Groups that a share over some of the frames is over (sensitivity: those with a frame above the threshold)."""
+_NEAR_THE_END = 3
+"""Effective frames from 0 or all, up to which Wilson's end is too near."""
+
+Columns = Callable[[np.ndarray], np.ndarray]
+"""Values (n, k) of the frames that have any -> columns (n, m) to sum, finite."""
+Cells = tuple[int, ...]
+"""Columns that are added up."""
+
+
+@attrs.frozen
+class Summed:
+    """A statistic of sums over frames, with a bootstrap-t interval."""
+
+    columns: Columns
+    statistic: Statistic
+    scale: Scale = PLAIN
+    least_groups: int = LEAST_GROUPS
+    """Effective groups from which its interval holds."""
+    at_least_t: bool = False
+    tail: float = 1.0
+    """The share of the stated tails that is left outside: below 1 where tails of errors are seldom in the data."""
+
+
+@attrs.frozen
+class Counted:
+    """A statistic of counts of frames, with an interval made from those of shares."""
+
+    columns: Columns
+    statistic: Statistic
+    interval: Callable[[np.ndarray, float], Ends]
+    """Sums (groups, m) over the frames of each group, and coverage -> ends, or ``Withheld``."""
+
+
+@attrs.frozen
+class Quantile:
+    """The value (n, 1) below which a share of the frames lies, as ``np.quantile`` interpolates it."""
+
+    share: float
+
+
+How = Summed | Counted | Quantile
+
+
+def estimates(parts: Sequence[tuple[np.ndarray, How]], resampling: Resampling) -> list[Estimate]:
+    """Figures over the same frames, each from its values (n, k), in the order given."""
+    columns = [values if isinstance(how, Quantile) else how.columns(values) for values, how in parts]
+    drawing = [] if resampling.withheld else [place for place, (_, how) in enumerate(parts) if isinstance(how, Summed)]
+    drawn = dict(zip(drawing, resampling.sums([columns[place] for place in drawing]), strict=True)) if drawing else {}
+    found = []
+    for place, (values, how) in enumerate(parts):
+        value, interval, withheld = value_of(values, how), None, ""
+        if np.isfinite(value):
+            try:
+                interval = _interval(columns[place], how, resampling, drawn.get(place))
+            except Withheld as reason:
+                withheld = str(reason)
+        found.append(Estimate(value, interval, len(values), withheld))
+    return found
+
+
+def _interval(columns: np.ndarray, how: How, resampling: Resampling, sums: Sums | None) -> Ends:
+    if resampling.withheld:
+        raise Withheld(resampling.withheld)
+    if isinstance(how, Quantile):
+        return quantile_interval(columns[:, 0], how.share, resampling)
+    if isinstance(how, Counted):
+        return how.interval(resampling.by_group(columns), resampling.coverage)
+    if reason := too_few(resampling.effective, how.least_groups):
+        raise Withheld(reason)
+    assert sums is not None  # drawn for all that are summed
+    return resampling.bootstrap_t(sums, how.statistic, how.scale, at_least_t=how.at_least_t, tail=how.tail)
+
+
+def value_of(values: np.ndarray, how: How) -> float:
+    """The figure of values (n, k) alone."""
+    if isinstance(how, Quantile):
+        return float(np.quantile(values, how.share))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(how.statistic(how.columns(values).sum(axis=0)))
+
+
+def share_interval(hits: np.ndarray, trials: np.ndarray, coverage: float, least_groups: int = LEAST_OF_A_SHARE) -> Ends:
+    """The interval of sum(hits) / sum(trials), from the counts (groups,) of each group; never of zero width."""
+    some = trials > 0
+    if reason := too_few(int(some.sum()), least_groups):
+        raise Withheld(reason)
+    share = float(hits.sum() / trials.sum())
+    n = _effective(hits[some], trials[some], share, coverage)
+    return wilson(share, n, coverage)
+
+
+def wilson(share: float, n: float, coverage: float) -> Ends:
+    """The interval of a share of ``n`` independent trials; ``n`` need not be a whole number."""
+    if share > 0.5:
+        low, high = wilson(1 - share, n, coverage)
+        return 1 - high, 1 - low
+    z = normal_quantile((1 + coverage) / 2)
+    middle, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    hits = share * n
+    if 0 < hits <= _NEAR_THE_END:
+        low = min(low, beta_quantile(1 - coverage, hits, n - hits + 1))
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _effective(hits: np.ndarray, trials: np.ndarray, share: float, coverage: float) -> float:
+    """Independent frames that say as much as these: no fewer than the groups count for, no more than there are."""
+    groups, n = len(trials), float(trials.sum())
+    if groups == n:
+        return n
+    least = n**2 / float((trials**2).sum())
+    variance = groups / (groups - 1) * float(((hits - share * trials) ** 2).sum()) / n**2
+    found = share * (1 - share) / variance if variance > 0 else least
+    freedom = t_quantile((1 + coverage) / 2, n - 1) / t_quantile((1 + coverage) / 2, groups - 1)
+    return min(max(found, least), n) * freedom**2
+
+
+def quantile_interval(values: np.ndarray, share: float, resampling: Resampling) -> Ends:
+    """The interval of a quantile of ``values`` (n,): between two order statistics, interpolated."""
+    below = values <= np.quantile(values, share)
+    sizes = np.bincount(resampling.index).astype(float)
+    hits = np.bincount(resampling.index, below, resampling.n_groups)
+    n = _effective(hits, sizes, share, resampling.coverage)
+    tail = (1 - resampling.coverage) / 2
+    # Whether the ends exist depends on the groups alone, not on what was found in them.
+    if max(share, 1 - share) ** resampling.effective > tail / 2:
+        needed = math.ceil(math.log(tail / 2) / math.log(max(share, 1 - share)))
+        raise Withheld(too_few(resampling.effective, needed))
+    places = [_rank(share, n, one) / (n + 1) for one in (1 - tail, tail)]
+    ordered = np.sort(values)
+    low, high = np.interp(np.array(places) * (len(values) + 1), np.arange(1, len(values) + 1), ordered)
+    if low == high:
+        raise Withheld(f"all values about it are equal ({low:g})")
+    return float(low), float(high)
+
+
+def _rank(share: float, n: float, chance: float) -> float:
+    """The order, between 0 and n + 1, of a value of n that lies below the quantile with this probability."""
+    near, spread = share * (n + 1), math.sqrt(n * share * (1 - share)) + 1
+    low, high = max(1e-6, near - 8 * spread), min(n + 1 - 1e-6, near + 8 * spread)
+    return root(lambda rank: beta_cdf(share, rank, n + 1 - rank) - chance, low, high)
+
+
+def share_of(hits: Cells, trials: Cells) -> Callable[[np.ndarray, float], Ends]:
+    """The interval of a share of counts: those in ``hits`` of those in ``trials``."""
+
+    def interval(sums: np.ndarray, coverage: float) -> Ends:
+        return share_interval(_added(sums, hits), _added(sums, trials), coverage)
+
+    return interval
+
+
+def ratio_of(above: tuple[Cells, Cells], below: tuple[Cells, Cells]) -> Callable[[np.ndarray, float], Ends]:
+    """The interval of a ratio of two shares of different frames, each (hits, trials)."""
+
+    def interval(sums: np.ndarray, coverage: float) -> Ends:
+        (one, low_one, high_one), (other, low_other, high_other) = (
+            _share_and_ends(sums, hits, trials, coverage) for hits, trials in (above, below)
+        )
+        if not (one > 0 and other > 0):
+            raise Withheld("one of its two shares is 0, and a ratio to it has no scale")
+        down = math.hypot(math.log(one / low_one), math.log(high_other / other))
+        up = math.hypot(math.log(high_one / one), math.log(other / low_other))
+        return one / other * math.exp(-down), one / other * math.exp(up)
+
+    return interval
+
+
+def _share_and_ends(sums: np.ndarray, hits: Cells, trials: Cells, coverage: float) -> tuple[float, float, float]:
+    these, all_of_them = _added(sums, hits), _added(sums, trials)
+    return float(these.sum() / all_of_them.sum()), *share_interval(these, all_of_them, coverage, LEAST_GROUPS)
+
+
+def beyond_chance(sums: np.ndarray, coverage: float) -> Ends:
+    """The interval of kappa: that of accuracy, with the chance agreement of the observed margins (Cohen 1960)."""
+    both, first, second, neither = sums.sum(axis=0)
+    chance = ((both + first) * (both + second) + (neither + first) * (neither + second)) / sums.sum() ** 2
+    low, high = share_interval(_added(sums, (0, 3)), sums.sum(axis=1), coverage)
+    return (low - chance) / (1 - chance), (high - chance) / (1 - chance)
+
+
+def _added(sums: np.ndarray, cells: Cells) -> np.ndarray:
+    return sums[:, list(cells)].sum(axis=1)

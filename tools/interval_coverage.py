@@ -1,0 +1,173 @@
+"""How often the 95 % intervals of figures hold the true value, by simulation: the table of docs/intervals.md.
+
+    python tools/interval_coverage.py --simulations 1000        # goes on where it was stopped
+    python tools/interval_coverage.py --table                   # writes the table into docs/intervals.md
+
+True angles are normal, 120 with a standard deviation of 20 degrees, 18 of it between patients. Differences are 1 + 6 z
+degrees; with one frame a patient z is drawn alone, with two it is the patient's plus the frame's, each times sqrt(0.5).
+z is normal, t with 4 degrees of freedom, or exponential, scaled to a standard deviation of 1 and a mean of 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from aop_pose.core.schemas import AOP
+from aop_pose.evaluation.errors import Errors
+from aop_pose.evaluation.figures import Figure, agreement_of, estimates_of
+from aop_pose.stats.intervals import value_of
+
+GROUPS = (20, 50, 100, 180)
+FRAMES = (1, 2)
+SHAPES = ("normal", "t4", "skewed")
+BIAS, SPREAD = 1.0, 6.0
+NOTHING = "\N{EN DASH}"
+"""An interval that is withheld in nearly all simulations."""
+CHUNK = 50
+"""Simulations between two writes of a result."""
+LARGE = 400_000
+"""Groups of the sample whose figures are the true ones, where no formula gives them."""
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "tools" / "results" / "interval_coverage"
+PAGE = ROOT / "docs" / "intervals.md"
+BEGIN, END = "<!-- table: tools/interval_coverage.py --table -->", "<!-- end of table -->"
+AOP_DEG = AOP.quantity("aop_deg")
+
+
+ROWS = (
+    ("mean of errors", "mae_deg"), ("bias", "bias_deg"), ("median", "median_deg"), ("95th percentile", "p95_deg"),
+    ("standard deviation", "sd_deg"), ("lower limit of agreement", "loa_low_deg"),
+    ("upper limit of agreement", "loa_high_deg"), ("within 5 degrees", "within_5_deg"),
+    ("within 10 degrees", "within_10_deg"), ("ICC(2,1)", "icc_2_1"), ("ICC(3,1)", "icc_3_1"),
+    ("Pearson's r", "pearson_r"),
+    *((name.replace("_", " "), f"at_120_{name}") for name in (
+        "accuracy", "sensitivity", "specificity", "ppv", "npv", "lr_positive", "lr_negative", "kappa",
+    )),
+)  # fmt: skip
+
+
+def deviates(shape: str, size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Of mean 0 and standard deviation 1."""
+    if shape == "normal":
+        return rng.normal(size=size)
+    if shape == "t4":
+        return rng.standard_t(4, size=size) / np.sqrt(2)
+    return rng.exponential(size=size) - 1
+
+
+def study(groups: int, frames: int, shape: str, rng: np.random.Generator) -> list[Figure]:
+    """Figures of a made-up study, frames of one patient beside each other."""
+    between = rng.normal(0, 18, (groups, 1))
+    true = 120 + between + rng.normal(0, np.sqrt(20**2 - 18**2), (groups, frames))
+    if frames == 1:
+        z = deviates(shape, (groups, 1), rng)
+    else:
+        z = np.sqrt(0.5) * (deviates(shape, (groups, 1), rng) + deviates(shape, (groups, frames), rng))
+    n = groups * frames
+    errors = Errors(
+        schema=AOP, measured=np.ones(n, bool), labelled=np.ones((n, 3), bool), distances=np.zeros((n, 3)),
+        diagonals=np.ones(n), quantities=(AOP_DEG,), true_values={"aop": true.ravel()},
+        differences={"aop": (BIAS + SPREAD * z).ravel()}, losses={"aop": np.full(n, 180.0)},
+    )  # fmt: skip
+    names = {f"aop_{name}" for _, name in ROWS}
+    return [one for one in agreement_of(errors, AOP_DEG) if one.name in names]
+
+
+def truth(frames: int, shape: str) -> dict[str, float]:
+    """The figures of everybody."""
+    found = {one.name: value_of(one.values, one.how) for one in study(LARGE, frames, shape, np.random.default_rng(0))}
+    known = {"bias": BIAS, "sd": SPREAD, "loa_low": BIAS - 1.96 * SPREAD, "loa_high": BIAS + 1.96 * SPREAD}
+    return found | {AOP_DEG.figure(name): value for name, value in known.items()}
+
+
+def simulate(groups: int, frames: int, shape: str, simulations: int) -> None:
+    """Add simulations to those of a design until there are so many; each has a seed of its own."""
+    file = RESULTS / f"{groups}-{frames}-{shape}.json"
+    found = json.loads(file.read_text()) if file.is_file() else {"simulations": 0, "true": truth(frames, shape)}
+    counts = found.setdefault("figures", {})
+    ids = np.repeat(np.arange(groups), frames)
+    until = min(found["simulations"] + CHUNK, simulations)
+    for number in range(found["simulations"], until):
+        rng = np.random.default_rng([groups, frames, SHAPES.index(shape), number])
+        for name, estimate in estimates_of(study(groups, frames, shape, rng), ids).items():
+            one = counts.setdefault(name, {"held": 0, "above": 0, "below": 0, "withheld": 0})
+            true = found["true"][name]
+            if estimate.interval is None:
+                one["withheld"] += 1
+            elif true < estimate.interval[0]:
+                one["above"] += 1
+            elif true > estimate.interval[1]:
+                one["below"] += 1
+            else:
+                one["held"] += 1
+    found["simulations"] = until
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps(found, indent=1) + "\n")
+    part.replace(file)
+
+
+def cell(one: dict[str, int] | None) -> str:
+    """The share of stated intervals that held, of the simulations in which one was stated."""
+    if one is None:
+        return ""
+    stated = one["held"] + one["above"] + one["below"]
+    every = stated + one["withheld"]
+    if stated < every / 10:
+        return NOTHING
+    share = f"{100 * one['held'] / stated:.1f}"
+    return share if stated > 0.99 * every else f"{share} ({100 * one['withheld'] / every:.0f} % withheld)"
+
+
+def table() -> str:
+    """One table for each number of frames a patient."""
+    parts = []
+    for frames in FRAMES:
+        found = {
+            (groups, shape): json.loads(file.read_text())
+            for groups, shape in product(GROUPS, SHAPES)
+            if (file := RESULTS / f"{groups}-{frames}-{shape}.json").is_file()
+        }
+        some = [one["simulations"] for one in found.values()]
+        if not some:
+            continue
+        words = "one frame" if frames == 1 else f"{frames} frames"
+        counts = f"{min(some)} to {max(some)} simulations of each"
+        parts.append(f"**{words.capitalize()} a patient**, {counts}; normal / t4 / skewed, in %:\n")
+        parts.append("| figure | " + " | ".join(f"{groups} patients" for groups in GROUPS) + " |")
+        parts.append("| --- |" + " --- |" * len(GROUPS))
+        for label, name in ROWS:
+            of_figure = {design: one["figures"].get(f"aop_{name}") for design, one in found.items()}
+            cells = [" / ".join(cell(of_figure.get((groups, shape))) for shape in SHAPES) for groups in GROUPS]
+            parts.append(
+                f"| {label} | "
+                + " | ".join(NOTHING if set(one) <= set(f"{NOTHING} /") else one for one in cells)
+                + " |"
+            )
+        parts.append("")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=1000, help="of each design")
+    parser.add_argument("--frames", type=int, choices=FRAMES, action="append", help="a patient; may be repeated")
+    parser.add_argument("--table", action="store_true", help="write the table of what there is, and simulate nothing")
+    given = parser.parse_args()
+    if given.table:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        return
+    for _ in range(0, given.simulations, CHUNK):
+        for frames, groups, shape in product(given.frames or FRAMES, GROUPS, SHAPES):
+            simulate(groups, frames, shape, given.simulations)
+
+
+if __name__ == "__main__":
+    main()
