@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import tempfile
 import warnings
 import zlib
@@ -120,16 +121,14 @@ class Dicom:
     height: int
     frames: int
     """As the header says."""
-
-    @property
-    def sop(self) -> str:
-        """SOP instance UID; "" where there is none."""
-        return str(self.elements.get("SOPInstanceUID", "") or "")
-
-    @property
-    def parts(self) -> list[tuple[Region, tuple[float, float] | None]]:
-        """Its regions that may hold the anatomy, each with (row, column) millimetres per pixel where it has them."""
-        return parts_of(self.elements.get("SequenceOfUltrasoundRegions") or (), self.width, self.height)
+    sop: str
+    """SOP instance UID; "" where there is none."""
+    parts: Sequence[tuple[Region, tuple[float, float] | None]]
+    """Its regions that may hold the anatomy, each with (row, column) millimetres per pixel where it has them."""
+    aspect: float | None
+    """Height of a pixel over its width, where the file says it in whole numbers."""
+    times: Callable[[int], float | None]
+    """Number of a frame -> seconds from the first one; None where the file does not say."""
 
 
 @contextmanager
@@ -156,10 +155,16 @@ def _header(stream: BinaryIO) -> Dicom:
         if not kind and "Rows" not in elements:
             raise UnreadableError("not a DICOM file, or damaged at its beginning")
         if not elements.get("Rows") or not elements.get("Columns"):
-            raise UnreadableError(f"no picture in it: {pydicom.uid.UID(kind).name if kind else 'no rows and columns'}")
+            # Only a name of the dictionary is said: whatever else stands there may be of a patient.
+            name = pydicom.uid.UID(kind).name
+            raise UnreadableError(f"no picture in it: {name if name != kind else 'no rows and columns'}")
         syntax = str(elements.file_meta.get("TransferSyntaxUID", "")) or _unsaid_syntax(elements)
         frames = max(int(elements.get("NumberOfFrames") or 1), 1)
-        return Dicom(stream, elements, syntax, int(elements.Columns), int(elements.Rows), frames)
+        width, height = int(elements.Columns), int(elements.Rows)
+        parts = parts_of(elements.get("SequenceOfUltrasoundRegions") or (), width, height)
+        sop = str(elements.get("SOPInstanceUID", "") or "")
+        times = _times(elements, frames)
+        return Dicom(stream, elements, syntax, width, height, frames, sop, parts, _aspect(elements), times)
 
 
 def _inflated(stream: BinaryIO) -> BinaryIO:
@@ -252,7 +257,7 @@ def read_dicom(stream: BinaryIO, source: str, sop: str, wanted: Wanted) -> Itera
     """
     with open_dicom(stream) as file:
         check_size(file.width, file.height, 3)
-        parts, times, aspect = file.parts, _times(file), _aspect(file.elements)
+        parts, times, aspect = file.parts, file.times, file.aspect
         for index, pixels in _pictures(file, lambda index: wanted(index, times(index))):
             frame = Frame(pixels, source=source, index=index, aspect=aspect, time_s=times(index), sop=sop, private=True)
             seen = [attrs.evolve(frame, region=region, spacing=spacing) for region, spacing in parts]
@@ -260,7 +265,6 @@ def read_dicom(stream: BinaryIO, source: str, sop: str, wanted: Wanted) -> Itera
 
 
 def _aspect(elements: Any) -> float | None:
-    """Height of a pixel over its width, where the file says it in whole numbers."""
     try:
         vertical, horizontal = (int(value) for value in elements.get("PixelAspectRatio") or ())
     except (TypeError, ValueError):
@@ -268,18 +272,16 @@ def _aspect(elements: Any) -> float | None:
     return vertical / horizontal if vertical > 0 and horizontal > 0 else None
 
 
-def _times(file: Dicom) -> Any:
-    """A function from the number of a frame to seconds from the first one; None where the file does not say."""
-    elements = file.elements
+def _times(elements: Any, frames: int) -> Callable[[int], float | None]:
     steps = [_number(step) for step in _several(elements.get("FrameTimeVector"))]
-    if file.frames > 1 and len(steps) == file.frames and all(math.isfinite(step) and step >= 0 for step in steps):
+    if frames > 1 and len(steps) == frames and all(math.isfinite(step) and step >= 0 for step in steps):
         sums = np.cumsum([0.0, *steps[1:]]) / 1000
         return lambda index: float(sums[index]) if index < len(sums) else None
     step = _number(elements.get("FrameTime")) / 1000
     if not (math.isfinite(step) and step > 0):
         rate = _number(elements.get("CineRate") or elements.get("RecommendedDisplayFrameRate"))
         step = 1 / rate if math.isfinite(rate) and rate > 0 else math.nan
-    return lambda index: index * step if file.frames > 1 and math.isfinite(step) else None
+    return lambda index: index * step if frames > 1 and math.isfinite(step) else None
 
 
 def _several(value: Any) -> Sequence[Any]:
@@ -301,6 +303,8 @@ def _pictures(file: Dicom, asked: Asked) -> Iterator[tuple[int, np.ndarray]]:
     """Number and uint8 gray values (H, W) of each wanted frame."""
     with quiet() as pydicom:
         name = _NEW_SYNTAXES.get(file.syntax) or pydicom.uid.UID(file.syntax).name
+        # Of what is no name of the dictionary only a number is said.
+        name = name if name != file.syntax or re.fullmatch(r"[0-9.]{1,64}", name) else "unknown"
         try:
             decoder = pydicom.pixels.get_decoder(file.syntax)
         except NotImplementedError:

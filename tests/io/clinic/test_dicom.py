@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,8 @@ from pydicom.uid import (
 
 from aop_pose.core.frame import Frame
 from aop_pose.errors import UnreadableError
-from aop_pose.io.clinic.dicom import parts_of, window
+from aop_pose.io.clinic.dicom import parts_of, quiet, window
+from aop_pose.io.clinic.study import about
 from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Entry
 from aop_pose.io.images import read_frame, read_frames
@@ -284,6 +286,23 @@ def test_no_warning_and_no_value_of_a_patient_is_passed_on(tmp_path: Path, capfd
     path = save(tmp_path / "b.dcm", dataset(GRAY, BitsAllocated=7))
     assert refusal(path).startswith("damaged: DICOM that cannot be decoded (")
     assert capfd.readouterr() == ("", "")
+
+
+def test_numbers_that_are_none_in_a_header_are_one_line_and_say_nothing(tmp_path: Path) -> None:
+    made = dataset(GRAY, regions=[region((0, 0, 79, 59))])
+    path = save(tmp_path / "a.dcm", made)
+    content = path.read_bytes()
+    for word in (b"US\x02\x00", b"FD\x08\x00", b"SQ\x00\x00"):
+        at = content.index(word, 400)
+        (tmp_path / "b.dcm").write_bytes(content[:at] + b"XX" + content[at + 2 :])
+        with suppress(UnreadableError):
+            frames_of(tmp_path / "b.dcm")
+        assert about(Entry(tmp_path / "b.dcm", "b")) is not None
+    del made.Rows
+    with quiet():
+        made.SOPClassUID = "MILLER"
+        save(tmp_path / "c.dcm", made)
+    assert refusal(tmp_path / "c.dcm") == "no picture in it: no rows and columns"
 
 
 # --- regions ----------------------------------------------------------------------------------------------------------
