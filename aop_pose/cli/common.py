@@ -16,6 +16,7 @@ from aop_pose.errors import UsageError
 # What has to be typed to go on after Ctrl-C, for the commands that can go on.
 _RESUME = {
     "predict": "the same command again continues where this one stopped",
+    "review": "every decision is kept; the same command again goes on where this one stopped",
     "watch": "the same command again continues where this one stopped",
     "listen": "the same command again continues where this one stopped",
     "pseudo-label": "the same command again continues where this one stopped",

@@ -35,6 +35,7 @@ COMMANDS = {
     "dataset": "dataset:app",
     "scribbles": "scribbles:scribbles",
     "weights": "weights:app",
+    "review": "review:review",
     "report": "clinic.records:report",
     "deidentify": "clinic.records:deidentify",
     "watch": "clinic.incoming:watch",

@@ -109,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _hold(descriptor: int, path: Path) -> None:
     try:
-        _lock(descriptor)
+        lock(descriptor)
     except (BlockingIOError, PermissionError):
         raise UsageError(
             f"--out: another run is writing to {path.parent}; wait until it is done, or choose another folder"
@@ -128,7 +128,11 @@ def _is_the_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _lock(descriptor: int) -> None:
+def lock(descriptor: int) -> None:
+    """Hold an open file for this process until it is closed; BlockingIOError or PermissionError where another does.
+
+    Any other OSError: the file system knows no locks.
+    """
     if sys.platform == "win32":
         import msvcrt
 

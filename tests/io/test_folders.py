@@ -98,7 +98,7 @@ def test_a_lock_on_a_file_that_is_gone_holds_nothing_and_is_refused(monkeypatch,
     def late(descriptor):
         (tmp_path / LOCK).unlink()
 
-    monkeypatch.setattr(folders, "_lock", late)
+    monkeypatch.setattr(folders, "lock", late)
     with pytest.raises(UsageError, match="another run has just written to"), locked(tmp_path):
         pass
 
