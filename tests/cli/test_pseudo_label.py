@@ -11,7 +11,7 @@ import time
 import pytest
 
 from aop_pose.cli import main
-from aop_pose.cli.pseudo_label import pseudo_label
+from aop_pose.cli.annotate import pseudo_label
 from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS
 from tests.fakes import write_frames
 from tests.tiny_artefact import write_artefact

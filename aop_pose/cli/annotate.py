@@ -1,4 +1,4 @@
-"""``aop-pose pseudo-label``."""
+"""``aop-pose scribbles``, ``pseudo-label`` and ``review``: labels from strokes, from a network, from a reader."""
 
 from __future__ import annotations
 
@@ -9,6 +9,41 @@ import typer
 
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE
+
+
+def scribbles(
+    data: Path = typer.Argument(help="Folder of the pictures: DATA/Filename, else DATA/images/Filename."),
+    out: Path = typer.Option(..., "--out", help="Folder for the pictures and tables."),
+    labels: str = typer.Option(
+        "labels.csv", "--labels", help="Label file Filename,PS1,PS2,FH1[,AoP], as given, else below DATA."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace what an earlier run left in --out."),
+) -> None:
+    """Draw the strokes that PS1, PS2 and FH1 give for the symphysis (PS) and the head (FH).
+
+    Writes pictures/, strokes.csv (the ends of every stroke in pixels) and left_out.csv (frames without strokes, and
+    why). Blue and yellow strokes lie inside PS and FH, orange and pink ones outside.
+
+    Example: aop-pose scribbles data/ --labels labelled.csv --out strokes/
+    """
+    from aop_pose.errors import UsageError
+    from aop_pose.formats.label import resolve
+    from aop_pose.formats.registry import sorted_labels
+    from aop_pose.io.folders import appearing
+    from aop_pose.scribbles.sheet import WRITTEN, write_strokes
+
+    file = resolve(labels, data)
+    frames, left_out = sorted_labels(file, data)
+    if not frames and not left_out:
+        raise UsageError(f"{file}: expected at least one labelled frame, found none")
+    with appearing(out, overwrite, data, WRITTEN) as folder:
+        sheet = write_strokes(frames, folder, left_out)
+    for left in sheet.left_out:
+        speech.note(f"left out {left.name}: {left.reason}")
+    count = len(frames) + len(left_out)
+    speech.say(f"{sheet.drawn} of {count} frames drawn, {len(sheet.left_out)} left out: {out}. {RESEARCH_USE}")
+    if sheet.unreadable:
+        raise typer.Exit(3)
 
 
 def pseudo_label(
@@ -98,3 +133,40 @@ def pseudo_label(
     )
     if summary.unreadable:
         raise typer.Exit(3)
+
+
+def review(
+    results: Annotated[Path, typer.Argument(help="Folder of a run of predict.")],
+    frames: Annotated[
+        Path | None, typer.Option("--frames", help="What was measured. [default: where the run found it]")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Label file or results: frames that disagree with it come first.")
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Name of the reader. [default: the login name]")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 = any that is free.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address alone.")] = False,
+) -> None:
+    """Go through the frames of a run in a browser: doubtful ones first; move points, accept, reject.
+
+    Decisions go to RESULTS/review/READER.jsonl as they are made; nothing else is changed. Readers do not see each
+    other's points until they have decided. The page is for this machine alone (127.0.0.1, a token in the address).
+
+    Example: aop-pose review results/ --frames frames/ --reader anna
+    """
+    import getpass
+    import re
+    import webbrowser
+
+    from aop_pose.review.server import serve
+    from aop_pose.review.session import Session
+
+    name = reader if reader is not None else re.sub(r"[^A-Za-z0-9_-]+", "-", getpass.getuser()).strip("-_")[:40]
+    session = Session(results, name, frames, labels)
+    with session.log as log:
+        for line in filter(None, (*session.notes, log.repaired)):
+            speech.note(line)
+        speech.say(f"{len(session.items)} frames, {session.decided} decided by {name}; decisions go to {log.path}")
+        serve(session, port, speech.say, (lambda address: None) if no_browser else webbrowser.open)
