@@ -119,9 +119,9 @@ def off_by(folder, sd):
     ("sd", "words"),
     [
         (4.0, None),
-        (1.0, "fewer than the 90% that calibration aims at: do not rely on them here"),
+        (1.0, "hold too rarely, fewer than the 90 % that calibration aims at: do not rely on them here"),
         # As labels do that were shuffled.
-        (30.0, "more than the 90% that calibration aims at: they are wider than these frames need"),
+        (30.0, "hold more often than the 90 % that calibration aims at: they are wider than these need"),
     ],
 )
 def test_a_calibration_on_wrong_labels_shows_at_the_top_of_the_evaluation(monkeypatch, capsys, tmp_path, sd, words):
@@ -137,7 +137,7 @@ def test_a_calibration_on_wrong_labels_shows_at_the_top_of_the_evaluation(monkey
     assert main.run(["evaluate", str(results), str(measured / "labels.csv"), "--out", str(report)]) == 0
     figures = json.loads((report / "metrics.json").read_text())
     page = (report / "report.html").read_text()
-    assert ("The stated intervals hold for" in page) == (words is not None)
+    assert ("Stated intervals hold" in page) == (words is not None)
     assert words is None or words in page
     low, high = figures["aop_interval_coverage_ci"]
     assert (low <= 0.9 <= high) == (words is None)
@@ -155,5 +155,5 @@ def test_the_warning_is_about_the_coverage_that_was_asked_for(monkeypatch, capsy
     assert main.run(["evaluate", str(tmp_path / "half"), str(learned / "labels.csv"), "--out", str(report)]) == 0
     assert 0.4 < json.loads((report / "metrics.json").read_text())["aop_interval_coverage"] < 0.6
     page = (report / "report.html").read_text()
-    assert "The stated intervals hold for" not in page
+    assert "Stated intervals hold" not in page
     assert "calibration aims at 50% here" in page
