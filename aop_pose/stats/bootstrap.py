@@ -33,7 +33,7 @@ _LEAST_DEFINED = 0.95
 _LEAST_IN_A_TAIL = 10
 """Draws beyond an end of the interval."""
 _STEP = 1e-6
-_NOISE = 1e-9
+ROUNDING = 1e-9
 """Spreads below this share of a figure are rounding."""
 
 
@@ -158,7 +158,7 @@ class Resampling:
             if not (np.isfinite(value) and np.isfinite(left_out).all()):
                 raise Withheld("it is at the end of its scale, or one group decides it")
             error = float(np.sqrt((groups - 1) / groups * ((left_out - left_out.mean()) ** 2).sum()))
-            if error <= _NOISE * max(1.0, abs(value)):
+            if error <= ROUNDING * max(1.0, abs(value)):
                 raise Withheld("all groups say the same, so their spread says nothing of others")
             t = (figure(sums.drawn) - value) / self._linear_errors(figure, sums)
         t = t[np.isfinite(t)]
@@ -229,7 +229,7 @@ def sign_flip_test(differences: np.ndarray, groups: np.ndarray, *, draws: int = 
     sums = np.bincount(index, weights=values)
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1.0, 1.0], (draws, len(sums)))
-    reached = np.abs(signs @ sums) >= abs(sums.sum()) - _NOISE * np.abs(sums).sum()
+    reached = np.abs(signs @ sums) >= abs(sums.sum()) - ROUNDING * np.abs(sums).sum()
     return float((1 + reached.sum()) / (draws + 1))
 
 

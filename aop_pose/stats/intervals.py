@@ -18,6 +18,7 @@ import numpy as np
 from aop_pose.stats.bootstrap import (
     LEAST_GROUPS,
     PLAIN,
+    ROUNDING,
     Ends,
     Estimate,
     Resampling,
@@ -84,7 +85,10 @@ def estimates(parts: Sequence[tuple[np.ndarray, How]], resampling: Resampling) -
         value, interval, withheld = value_of(values, how), None, ""
         if np.isfinite(value):
             try:
-                interval = _interval(columns[place], how, resampling, drawn.get(place))
+                low, high = _interval(columns[place], how, resampling, drawn.get(place))
+                if high - low <= ROUNDING * max(1.0, abs(value)):
+                    raise Withheld("all values about it are equal but for rounding")
+                interval = low, high
             except Withheld as reason:
                 withheld = str(reason)
         found.append(Estimate(value, interval, len(values), withheld))

@@ -11,7 +11,7 @@ from aop_pose.evaluation.comparison import Comparison, manifest
 from aop_pose.evaluation.figures import promised
 from aop_pose.evaluation.grouping import every_frame_alone, grouped_by, subset_columns
 from lib.means import group_bootstrap
-from tests.evaluation.comparisons import angles, comparison
+from tests.evaluation.comparisons import angles, comparison, comparison_of_angles
 
 
 def test_the_promised_figures_stand_first_with_their_twins():
@@ -136,3 +136,24 @@ def test_a_table_without_its_document_or_with_a_damaged_one_has_no_facts(tmp_pat
     for text in ("", "{", "[]", '{"run": 3,\n', "\x00"):
         (tmp_path / "results.json").write_text(text)
         assert manifest([], tmp_path / "results.csv", tmp_path / "l.csv")["results_run"] is None
+
+
+@pytest.mark.parametrize(
+    ("found", "true"),
+    [
+        (np.random.default_rng(0).uniform(90, 130, 120), np.full(120, 110.0)),  # constant truth
+        (np.linspace(80, 150, 120) + 5, np.linspace(80, 150, 120)),  # all errors equal
+        (np.repeat([100.0, 130.0], 1000), np.repeat([95.0, 125.0], 1000)),  # two thousand ties
+        (np.linspace(80, 150, 120), np.linspace(80, 150, 120)),  # perfect
+    ],
+)
+def test_degenerate_data_give_no_interval_of_zero_width_and_a_reason_instead(found, true):
+    compared = comparison_of_angles(found, true)
+    for name, estimate in compared.estimates.items():
+        if estimate.interval is not None:
+            low, high = estimate.interval
+            assert np.isfinite([low, high]).all(), name
+            assert high - low > 1e-6, name
+            assert low - 1e-9 <= estimate.value <= high + 1e-9, name
+        elif np.isfinite(estimate.value):
+            assert estimate.withheld, name
