@@ -137,7 +137,7 @@ def table() -> str:
         some = [one["simulations"] for one in found.values()]
         if not some:
             continue
-        words = "one frame" if frames == 1 else f"{frames} frames"
+        words = {1: "one frame", 2: "two frames"}[frames]
         counts = f"{min(some)} to {max(some)} simulations of each"
         parts.append(f"**{words.capitalize()} a patient**, {counts}; normal / t4 / skewed, in %:\n")
         parts.append("| figure | " + " | ".join(f"{groups} patients" for groups in GROUPS) + " |")

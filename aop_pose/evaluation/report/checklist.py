@@ -41,7 +41,7 @@ def checklist(comparison: Comparison, notice: str) -> str:
 
 def _list(title: str, items: Iterator[Item]) -> str:
     rows = [[number, escape(what), f"<em>{OPEN}</em>" if known == OPEN else known] for number, what, known in items]
-    return table(title, ["item", "to report", "known from the files"], rows)
+    return table(title, ["item", "to report", "known from the files"], rows, "table sentences")
 
 
 def _grras(comparison: Comparison) -> Iterator[Item]:
