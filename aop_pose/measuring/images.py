@@ -12,6 +12,7 @@ import numpy as np
 
 from aop_pose.core.frame import Frame, Volume
 from aop_pose.core.motion import motion_rows
+from aop_pose.core.region import Region
 from aop_pose.core.results import Result
 from aop_pose.core.schema import Schema
 from aop_pose.draw.frame import draw_overlay, write_overlay
@@ -95,7 +96,7 @@ class Frames:
 
     def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
         assert isinstance(image, Frame)
-        write_overlay(path, draw_overlay(image if self.keep_identifiers else uncovered(image, result), result))
+        write_overlay(path, draw_overlay(image if self.keep_identifiers else uncovered(image, result.region), result))
 
     def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
         pass
@@ -111,16 +112,17 @@ def _check_no_spacing(sizes: PixelSizes, entries: Sequence[Entry], facts: Sequen
         )
 
 
-def uncovered(frame: Frame, result: Result) -> Frame:
+def uncovered(frame: Frame, looked_at: Region | None) -> Frame:
     """A frame of a DICOM file with its region alone, all around black: names and dates are burned in there.
 
-    Where nobody knows its region, all of it is black. Other frames are shown as they are.
+    ``looked_at`` is the region of its row. Where nobody knows its region, all of it is black. Other frames are shown as
+    they are.
     """
     if not frame.private:
         return frame
     known = [one.region for one in (frame, *frame.choices) if one.region is not None]
-    if result.region is not None and result.region.how != "whole":
-        known = [result.region]
+    if looked_at is not None and looked_at.how != "whole":
+        known = [looked_at]
     pixels = np.zeros_like(frame.pixels)
     for region in known:
         region.cut(pixels)[:] = region.cut(frame.pixels)

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from aop_pose.core.frame import Frame
+from aop_pose.core.region import Region
 from aop_pose.core.results import Row, index_of, points_of, schema_of, status_of
-from aop_pose.core.schema import ORIGIN, Quantity, Schema, main_quantity
+from aop_pose.core.schema import ORIGIN, REGION, Quantity, Schema, main_quantity
 from aop_pose.draw.frame import colours, overlay_name
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.evaluation.match import image_name, pair_names, tidy
@@ -28,6 +29,7 @@ from aop_pose.io.discover import Entry, discover
 from aop_pose.io.folders import DOCUMENT, OUTLINES, sources_of_run
 from aop_pose.io.images import read_frames
 from aop_pose.io.table import read_facts, read_results
+from aop_pose.measuring.images import uncovered
 from aop_pose.review.log import Decision, Key, Log, other_readers
 
 REASONS = (
@@ -124,6 +126,7 @@ class Session:
         self.notes: list[str] = []
         self.items = self._sorted(rows, labels)
         self._by_key = {item.key: place for place, item in enumerate(self.items)}
+        self._private = (self.folder / SALT).is_file()
         self._entries = self._found(frames)
         self.has_labels = labels is not None
         models = sorted({row.get("model", "") for row in rows} - {""})
@@ -184,11 +187,10 @@ class Session:
         wanted = {item.key[0] for item in self.items}
         entries = expand(discover(there).entries)
         found = {entry.source: entry for entry in entries if entry.source in wanted}
-        private = (self.folder / SALT).is_file()
-        if len(found) < len(wanted) and (private or any(item.row.get("sop") for item in self.items)):
+        if len(found) < len(wanted) and (self._private or any(item.row.get("sop") for item in self.items)):
             again = find_again(entries, self.folder)
             for item in self.items:
-                entry = again.get(item.key[0] if private else item.row.get("sop", ""))
+                entry = again.get(item.key[0] if self._private else item.row.get("sop", ""))
                 if entry is not None:
                     found[item.key[0]] = entry
         if not found:
@@ -294,8 +296,17 @@ class Session:
                     f"another picture of this name: it has {frame.width} x {frame.height} pixels, "
                     f"the measured one had {size[0]:.0f} x {size[1]:.0f}"
                 )
+            pixels = frame.pixels
+            if self._private:
+                # As on an overlay: names and dates may be burned in around the region.
+                pixels = uncovered(frame, _region(item.row, frame)).pixels
+                if frame.private and not pixels.any():
+                    raise UnreadableError(
+                        "its region is not known, and names may be burned in around it: measure again with "
+                        "--region X,Y,W,H, or with --keep-identifiers"
+                    )
             fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-            png = cv2.imencode(".png", frame.pixels, fast)[1].tobytes()
+            png = cv2.imencode(".png", pixels, fast)[1].tobytes()
             scale = _scale(item.row)
             if scale is None and frame.spacing is not None:
                 scale = frame.spacing[1], frame.spacing[0]
@@ -418,6 +429,14 @@ def _finite(value: float) -> float | None:
 
 def _interval(row: Row, quantity: Quantity) -> tuple[float, float]:
     return _number(row, f"{quantity.stem}_low"), _number(row, f"{quantity.stem}_high")
+
+
+def _region(row: Row, frame: Frame) -> Region | None:
+    """The region that a row states, None where it states none or all of the frame."""
+    box = [_number(row, column) for column in REGION]
+    if not all(map(math.isfinite, box)) or tuple(box) == Region.whole(*frame.shape).box:
+        return None
+    return Region(*map(int, box))
 
 
 def _scale(row: Row) -> tuple[float, float] | None:

@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.measure import measure
+from aop_pose.core.results import Result
 from aop_pose.core.schema import SCHEMAS
+from aop_pose.core.schemas import HEAD
 from aop_pose.geometry import implausible_axes
+from aop_pose.io.table import ResultsWriter
 from aop_pose.review.session import Session
 from tests.review.browser import CHROMIUM, SHIFT, Browser
 from tests.review.test_server import served
@@ -220,6 +224,52 @@ def test_pictures_of_the_page(page, tmp_path, width, height, dark):
     assert browser.run("getComputedStyle(document.body).backgroundColor") == (
         "rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)"
     )
+
+
+def test_a_head_has_four_points_and_its_lengths_follow(browser, tmp_path):
+    frames, results = tmp_path / "frames", tmp_path / "results"
+    frames.mkdir()
+    cv2.imwrite(str(frames / "head.png"), np.full((200, 240), 90, np.uint8))
+    points = Keypoints(HEAD, np.array([[20, 100], [220, 100], [120, 20], [120, 180]], float), np.ones(4))
+    found = measure(points).measurements
+    with ResultsWriter(results / "results.csv", HEAD, resume=False) as writer:
+        writer.write(Result("head.png", 0, "ok", "", 240, 200, points, 0.9, found, "test@1"))
+    session = Session(results, "anna", frames)
+    with served(session) as address:
+        browser.size(820, 1180, dark=True)
+        browser.open(address)
+        browser.until(f"{SHOWN} === 'head.png'")
+        assert browser.run("[...document.querySelectorAll('#numbers div')].map((one) => one.textContent)") == [
+            "OFD200.0 px", "BPD160.0 px", "HC565.5 px"
+        ]  # fmt: skip
+        browser.key("4")
+        browser.key("ArrowUp", SHIFT)
+        assert "BPD150.0 px" in browser.text("numbers")
+        x, y = place_of(browser, "OFD2")
+        browser.drag((x, y), (x - 180, y))
+        assert "BPD is longer than OFD" in browser.text("warning") or "cross" in browser.text("warning")
+        browser.key("a")
+        browser.until(SAVED)
+        browser.until("document.getElementById('left').textContent === '1 of 1'")
+        assert said(session, "head.png").points["BPD2"] == (120.0, 170.0)
+
+
+def test_the_label_is_shown_on_demand_and_the_log_says_so(browser, a_run):
+    results, frames = a_run
+    (results.parent / "labels.csv").write_text('Filename,PS1,PS2,FH1\n0005.png,"(60, 60)","(30, 60)","(60, 200)"\n')
+    session = Session(results, "anna", frames, results.parent / "labels.csv")
+    with served(session) as address:
+        browser.size(1280, 800)
+        browser.open(address)
+        browser.until(f"{SHOWN} === '0002.png'")
+        browser.key("n")
+        browser.until(f"{SHOWN} === '0005.png'")
+        assert browser.run("document.querySelectorAll('.ghost').length") == 0
+        browser.key("l")
+        browser.until("document.querySelectorAll('.ghost').length === 3")
+        browser.key("a")
+        browser.until(f"{SHOWN} !== '0005.png' && {SAVED}")
+        assert said(session, "0005.png").saw == ("labels",)
 
 
 def test_filters_and_the_list(page):

@@ -13,9 +13,15 @@ import cv2
 import numpy as np
 import pytest
 
+from aop_pose.core.keypoints import Keypoints
+from aop_pose.core.results import Result
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
+from aop_pose.io.clinic.study import Salt
+from aop_pose.io.table import ResultsWriter
 from aop_pose.review.server import bound
 from aop_pose.review.session import Session
+from tests.dicom_files import PREFIX, dataset, region, save
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra review is not installed")
 pytest.importorskip("fastapi", reason="the extra review is not installed")
@@ -179,6 +185,42 @@ def test_readers_are_blind_until_they_have_decided(a_run):
             session.others(1)
         session.keep(decision(frame, state="accepted", action="accept"), "t")
         assert session.others(1)["ben"]["FH1"] == (99.0, 98.0)
+
+
+def a_study(tmp_path, **more):
+    """(results, study) of a DICOM cine of two frames, measured under a name that says nothing."""
+    study = tmp_path / "study"
+    frames = np.stack([np.full((64, 96), 60, np.uint8), np.full((64, 96), 120, np.uint8)])
+    save(study / "patient.dcm", dataset(frames, frames=2, **more))
+    salt = Salt.new()
+    (tmp_path / "results").mkdir()
+    salt.keep(tmp_path / "results")
+    name = salt.name(PREFIX + "1")
+    points = Keypoints(AOP, np.array([[50, 20], [30, 20], [60, 50]], float), np.ones(3))
+    with ResultsWriter(tmp_path / "results" / "results.csv", AOP, resume=False) as writer:
+        for index in (0, 1):
+            writer.write(Result(name, index, "abstained", "withheld", 96, 64, points, model="test@1"))
+    return tmp_path / "results", study
+
+
+def test_frames_of_a_cine_are_found_by_their_hash_and_shown_without_what_is_burned_in(tmp_path):
+    results, study = a_study(tmp_path, regions=[region((20, 10, 80, 60))])
+    session = Session(results, "anna", study)
+    with session.log:
+        for place, item in enumerate(session.items):
+            assert session.frame(place)["scale"] == pytest.approx((0.2, 0.2))
+            shown = cv2.imdecode(np.frombuffer(session.picture(place), np.uint8), cv2.IMREAD_GRAYSCALE)
+            assert shown.shape == (64, 96)
+            assert not shown[:10].any()
+            assert not shown[:, :20].any()
+            assert shown[30, 50] == (60, 120)[item.key[1]]
+
+
+def test_a_file_of_a_patient_without_a_region_is_not_shown(tmp_path):
+    results, study = a_study(tmp_path)
+    session = Session(results, "anna", study)
+    with session.log:
+        assert "names may be burned in" in session.frame(0)["trouble"]
 
 
 def test_outlines_are_shown_where_the_run_wrote_them(a_run):
