@@ -436,7 +436,8 @@ def _region(row: Row, frame: Frame) -> Region | None:
     box = [_number(row, column) for column in REGION]
     if not all(map(math.isfinite, box)) or tuple(box) == Region.whole(*frame.shape).box:
         return None
-    return Region(*map(int, box))
+    x, y, width, height = map(int, box)
+    return Region(x, y, width, height)
 
 
 def _scale(row: Row) -> tuple[float, float] | None:
