@@ -156,17 +156,28 @@ def review(
 
     Example: aop-pose review results/ --frames frames/ --reader anna
     """
-    import getpass
-    import re
     import webbrowser
 
     from aop_pose.review.server import serve
     from aop_pose.review.session import Session
 
-    name = reader if reader is not None else re.sub(r"[^A-Za-z0-9_-]+", "-", getpass.getuser()).strip("-_")[:40]
+    name = reader if reader is not None else _login_name()
     session = Session(results, name, frames, labels)
     with session.log as log:
         for line in filter(None, (*session.notes, log.repaired)):
             speech.note(line)
         speech.say(f"{len(session.items)} frames, {session.decided} decided by {name}; decisions go to {log.path}")
         serve(session, port, speech.say, (lambda address: None) if no_browser else webbrowser.open)
+
+
+def _login_name() -> str:
+    """The name of who is logged in, as that of a file; ``reader`` where nobody is known."""
+    import getpass
+    import re
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        # A container may run as a number that no user has.
+        name = ""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:40] or "reader"

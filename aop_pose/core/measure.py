@@ -61,7 +61,7 @@ def measure(
     schema = keypoints.schema
     if schema.dimensions != 2 or not schema.quantities:
         return Measured({}, f"no measurement in a picture is defined on the points of schema {schema.name}")
-    if refusal := _why_refused(spacing, aspect):
+    if refusal := why_refused(spacing, aspect):
         return Measured({}, refusal)
     scales = _scales(spacing)
     # Coordinates too large for a product overflow to values that are not finite, which are left out below.
@@ -132,7 +132,8 @@ def _is_square(aspect: float) -> bool:
     return abs(aspect - 1) <= _SQUARE_WITHIN
 
 
-def _why_refused(spacing: Sequence[float] | None, aspect: float | None) -> str:
+def why_refused(spacing: Sequence[float] | None, aspect: float | None) -> str:
+    """Why nothing is measured on pixels of that spacing (row, column) and aspect, "" where it is; see ``measure``."""
     if aspect is None:
         return ""
     if spacing is None:

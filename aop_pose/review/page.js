@@ -190,7 +190,7 @@ function ofModel(frame) {
 
 /** All that follows from where the points are. */
 function live() {
-  const values = now.trouble ? {} : measure(run.schema, now.points, now.scale);
+  const values = now.trouble || now.refusal ? {} : measure(run.schema, now.points, now.scale);
   $("numbers").replaceChildren(
     ...run.quantities
       .filter((one) => one.main || one.column in values)
@@ -204,7 +204,8 @@ function live() {
         return line;
       }),
   );
-  const wrong = now.trouble ? "" : implausible(run.schema, now.points, now.scale, [now.width, now.height]);
+  const size = [now.width, now.height];
+  const wrong = now.trouble ? "" : now.refusal || implausible(run.schema, now.points, now.scale, size);
   if ($("warning").textContent !== wrong) $("warning").textContent = wrong;
   say("state", now.state === "open" ? "not reviewed" : now.reason ? `${now.state}: ${now.reason}` : now.state, now.state);
   $("show-others").disabled = now.state === "open";

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from aop_pose.core.frame import Frame
+from aop_pose.core.measure import why_refused
 from aop_pose.core.region import Region
 from aop_pose.core.results import Row, index_of, points_of, schema_of, status_of
 from aop_pose.core.schema import ORIGIN, REGION, Quantity, Schema, main_quantity
@@ -98,6 +99,8 @@ class _Shown:
     height: int
     scale: tuple[float, float] | None
     """Millimetres per pixel along x and y; None = not known."""
+    refusal: str
+    """Why nothing can be measured on it, whatever the points."""
 
 
 class Session:
@@ -268,9 +271,9 @@ class Session:
         }
         try:
             shown = self._picture(place)
-            about |= {"width": shown.width, "height": shown.height, "scale": shown.scale}
+            about |= {"width": shown.width, "height": shown.height, "scale": shown.scale, "refusal": shown.refusal}
         except UnreadableError as error:
-            about |= {"width": 0, "height": 0, "scale": None, "trouble": str(error)}
+            about |= {"width": 0, "height": 0, "scale": None, "refusal": "", "trouble": str(error)}
         return about | self.said(place)
 
     def said(self, place: int) -> dict[str, Any]:
@@ -310,7 +313,9 @@ class Session:
             scale = _scale(item.row)
             if scale is None and frame.spacing is not None:
                 scale = frame.spacing[1], frame.spacing[0]
-            self._shown[place] = _Shown(png, frame.width, frame.height, scale)
+            spacing = None if scale is None else scale[::-1]
+            refusal = why_refused(spacing, frame.aspect)
+            self._shown[place] = _Shown(png, frame.width, frame.height, scale, refusal)
             while len(self._shown) > _KEPT:
                 self._shown.popitem(last=False)
             return self._shown[place]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.results import Result
@@ -162,6 +163,14 @@ def test_another_picture_of_the_same_name_is_not_shown(a_run):
     results, frames = a_run
     cv2.imwrite(str(frames / "0005.png"), np.zeros((80, 90), np.uint8))
     assert "another picture of this name" in session_frame(results, frames)["trouble"]
+
+
+def test_nothing_is_measured_on_pixels_that_are_not_square(a_run):
+    results, frames = a_run
+    with Image.open(frames / "0005.png") as picture:
+        picture.save(frames / "0005.png", dpi=(200, 100))
+    assert "times as tall as wide" in session_frame(results, frames)["refusal"]
+    assert session_frame(results, frames, 2)["refusal"] == ""
 
 
 def session_frame(results, frames, place=1):
