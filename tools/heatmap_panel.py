@@ -67,7 +67,7 @@ def _draw(predictor: Predictor, frame: Label, sigma: float, above: Sequence[Axes
     size = predictor.contract.image_size
     picture, box = fit(pixels, size)
     (answer,) = predictor.raw_outputs([pixels])
-    maps = np.asarray(answer.output, dtype=np.float64)
+    maps = np.asarray(answer.output[: len(predictor.schema.points)], dtype=np.float64)
     truth = box.forward(frame.keypoints.coords)
     true_maps = encode(to_map(truth, size / maps.shape[-1]), maps.shape[-2:], sigma)
     found, reason = _found(predictor, answer)

@@ -235,6 +235,8 @@ def _read_pose(output: np.ndarray, contract: Contract) -> Reading:
 
 def _read_heatmap(output: np.ndarray, contract: Contract) -> Reading:
     points, scores = read_output(output, contract)
+    # Maps of outlines and of the stance follow those of the points, and say nothing about where a point lies.
+    output = output[: len(points)]
     if not (np.isfinite(output).all() and np.isfinite(points).all()):
         return Reading(points, 0.0, math.nan, np.zeros_like(output))
     maps = np.clip(output, 0, None).astype(np.float64)

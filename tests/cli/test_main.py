@@ -94,7 +94,7 @@ def test_without_a_command_the_help_is_shown_and_nothing_is_done(capsys):
     ("arguments", "message"),
     [
         (["evalute"], "no command 'evalute'; did you mean evaluate? (see aop-pose --help)"),
-        (["evaluate", "x"], "Missing argument 'truth' (see aop-pose evaluate --help)"),
+        (["evaluate", "x"], "evaluate: expected RESULTS, TRUTH and --out DIR, as in aop-pose evaluate --help"),
         (["evaluate", "x", "y", "--scale", "big", "--out", "z"], "Invalid value for '--scale'"),
         (["info", "--jason"], "No such option: --jason"),
     ],

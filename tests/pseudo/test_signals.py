@@ -124,6 +124,15 @@ def test_the_spread_of_maps_is_that_of_their_gaussians(sigma):
     assert found.signals.cosine_scores == pytest.approx(0.5)
 
 
+def test_outlines_and_stances_change_no_signal_of_a_point():
+    def more(inputs):
+        points = mapped(2.0)(inputs)
+        return np.concatenate([points, np.full((len(inputs), 2, 64, 64), 0.9, np.float32)], axis=1)
+
+    plain = judged(mapped(2.0), textured(0), STILL, head="heatmap", decode="subpixel").signals
+    assert judged(more, textured(0), STILL, head="heatmap", decode="subpixel", outlines=("PS", "FH")).signals == plain
+
+
 def test_maps_that_are_not_finite_give_no_points():
     broken = judged(lambda inputs: mapped(2.0)(inputs) * np.nan, textured(0), head="heatmap", decode="subpixel")
     assert np.isnan(broken.points).all()
