@@ -301,10 +301,11 @@ function note() {
   return true;
 }
 
-async function ghosts(id, load) {
+let asking = 0; // Of several presses in a row the last one counts.
+async function ghosts(id) {
   const pressed = $(id).getAttribute("aria-pressed") !== "true";
   $(id).setAttribute("aria-pressed", String(pressed));
-  stage.clearGhosts();
+  const turn = ++asking;
   const frame = now;
   const sets = [];
   for (const [other, from] of Object.entries(GHOSTS)) {
@@ -316,7 +317,8 @@ async function ghosts(id, load) {
       $("hint").textContent = error.message;
     }
   }
-  if (now !== frame) return;
+  if (now !== frame || turn !== asking) return;
+  stage.clearGhosts();
   for (const [name, points] of sets) stage.ghost(name, points);
   if (pressed && id === "show-others" && !sets.length) $("hint").textContent = "no other reader has accepted this frame";
 }

@@ -82,6 +82,7 @@ export class Stage {
 
   /** Points of somebody else, dashed and not to be moved; name in words. */
   ghost(name, points) {
+    const below = 22 + 17 * this.ghosts.childElementCount;
     const group = made("g", {}, this.ghosts);
     for (const [from, to] of this.lines)
       if (points[from] && points[to])
@@ -90,14 +91,10 @@ export class Stage {
     for (const at of places) made("circle", { cx: at[0], cy: at[1], class: "ghost" }, group);
     const last = places.at(-1);
     if (last) {
-      const text = made("text", { x: last[0], y: last[1], "data-dy": 22 }, group);
+      const text = made("text", { x: last[0], y: last[1], "data-dy": below }, group);
       text.textContent = name;
     }
     this.draw();
-  }
-
-  get hasGhosts() {
-    return this.ghosts.childElementCount > 0;
   }
 
   clearGhosts() {

@@ -266,7 +266,8 @@ def test_the_label_is_shown_on_demand_and_the_log_says_so(browser, a_run):
         browser.until(f"{SHOWN} === '0005.png'")
         assert browser.run("document.querySelectorAll('.ghost').length") == 0
         browser.key("l")
-        browser.until("document.querySelectorAll('.ghost').length === 3")
+        browser.key("m")
+        browser.until("document.querySelectorAll('.ghost').length === 6")
         browser.key("a")
         browser.until(f"{SHOWN} !== '0005.png' && {SAVED}")
         assert said(session, "0005.png").saw == ("labels",)
