@@ -10,7 +10,8 @@ DRIVER = """
 import sys
 import time
 
-from aop_pose.cli import main, progress
+from aop_pose.cli import main
+from aop_pose.cli.terminal import progress
 
 EPOCH, BATCH = int(sys.argv[1]), int(sys.argv[2])
 
