@@ -24,6 +24,8 @@ from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.data import MemoryDataset
 
 STATE = "resume.pt"
+_OF_STOPPER = ("best_fitness", "best_epoch", "possible_stop")
+"""Of Ultralytics' early stopping, whose state stands in its checkpoints."""
 
 
 class ResumableTrainer(DetectionTrainer):
@@ -142,32 +144,35 @@ class ResumableTrainer(DetectionTrainer):
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best_fitness": self.best_fitness,
+            "stopper": {name: getattr(self.stopper, name) for name in _OF_STOPPER},
+            "threads": torch.get_num_threads(),
         }
         part = self.wdir / f"{STATE}.part"
         torch.save(state, part)
         os.replace(part, self.wdir / STATE)
         return True
 
-    @property
-    def saved_all(self) -> bool:
-        """True where the run that is taken up had saved its last epoch: Ultralytics would train one more."""
+    def saved(self, device: Any = "cpu") -> dict[str, Any] | None:
+        """The state after the last saved epoch of the run that is taken up; None where one begins."""
         path = self.wdir / STATE
         if not (self.job.resume and path.is_file()):
-            return False
-        return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1 >= self.config.epochs
+            return None
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        return state
 
     def resume_training(self, ckpt: Any) -> None:
-        path = self.wdir / STATE
-        if not (self.job.resume and path.is_file()):
+        state = self.saved(self.device)
+        if state is None:
             self.csv.unlink(missing_ok=True)
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
         unwrap_model(self.model).load_state_dict(state["model"])
         self.ema.ema.load_state_dict(state["ema"])
         self.ema.updates = state["updates"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.best_fitness = state["best_fitness"]
+        for name, value in state.get("stopper", {}).items():
+            setattr(self.stopper, name, value)
         self.start_epoch = state["epoch"] + 1
         keep_rows(self.csv, self.start_epoch)
 
@@ -176,13 +181,17 @@ def fit(trainer: ResumableTrainer, run: RunFolder, **facts: Any) -> dict[str, An
     """Train to the end and finish the run folder; returns what run.json says."""
     job, config = trainer.job, trainer.config
     run.save(precision=precision_of(config.precision, job.device), **device_facts(job.device), **facts)
+    # Of a run that had saved its last epoch there is none left: Ultralytics would train one more.
+    saved = trainer.saved()
+    ended = saved is not None and saved["epoch"] + 1 >= config.epochs
     try:
-        if not trainer.saved_all:
+        if not ended:
             trainer.train()
     except RuntimeError as error:
         raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}; --resume goes on with it") from error
     best = best_row(trainer.csv, trainer.checked)
-    run.finish(best=best, torch_threads=torch.get_num_threads())
+    threads = saved.get("threads") if saved and ended else torch.get_num_threads()
+    run.finish(best=best, torch_threads=threads)
     # Only now: without it a run that is killed before it is finished would begin again.
     (trainer.wdir / STATE).unlink(missing_ok=True)
     job.say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}")
