@@ -92,7 +92,16 @@ class Browser:
 
     def until(self, script, seconds=WAIT):
         """Wait until an expression in the page is true, and return it."""
-        return until(lambda: self.run(script), seconds, script)
+        return until(lambda: self.answer(script), seconds, script)
+
+    def answer(self, script):
+        """As ``run``; nothing from a page that is being loaded."""
+        try:
+            return self.run(script)
+        except AssertionError as error:
+            if "navigated" not in str(error):
+                raise
+            return None
 
     def key(self, name, modifiers=0):
         """Press a key and let it go."""
