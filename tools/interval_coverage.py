@@ -138,7 +138,8 @@ def table() -> str:
         if not some:
             continue
         words = {1: "one frame", 2: "two frames"}[frames]
-        counts = f"{min(some)} to {max(some)} simulations of each"
+        number = str(min(some)) if min(some) == max(some) else f"{min(some)} to {max(some)}"
+        counts = f"{number} simulations of each"
         parts.append(f"**{words.capitalize()} a patient**, {counts}; normal / t4 / skewed, in %:\n")
         parts.append("| figure | " + " | ".join(f"{groups} patients" for groups in GROUPS) + " |")
         parts.append("| --- |" + " --- |" * len(GROUPS))
