@@ -206,6 +206,8 @@ def export(
     from aop_pose.inference.predictor import DECODE_RULES
     from aop_pose.pipelines import method_of, pipeline
 
+    if run.suffix == ".onnx":
+        raise UsageError(f"{run} is an artefact already: use it as it is, or export the run that it was made of")
     if form == "codabench-2025":
         if (threshold, decode) != (None, None):
             raise UsageError("--threshold, --decode: a submission answers for every picture by the run's rule")

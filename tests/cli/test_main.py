@@ -195,3 +195,12 @@ def test_what_needs_the_extra_says_what_to_install(capsys, monkeypatch, tmp_path
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.endswith("pip install '.[train]'\n")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("words", [[], ["--format", "codabench-2025"]])
+def test_an_artefact_is_not_exported_again(capsys, tmp_path, words):
+    artefact = tmp_path / "made.onnx"
+    artefact.write_bytes(b"an artefact")
+    code, _, err = run(capsys, "export", str(artefact), "--out", str(tmp_path / "again.onnx"), *words)
+    assert code == 2
+    assert f"{artefact} is an artefact already" in err
