@@ -22,7 +22,7 @@ def step_costs(size: int, batch: int, steps: int, threads: int) -> str:
     from ultralytics.utils import DEFAULT_CFG
     from ultralytics.utils.loss import v8PoseLoss
 
-    from aop_pose.pipelines.yolo.loss import FrameWeight, WeightedPoseLoss
+    from aop_pose.pipelines.yolo.network import FrameWeight, WeightedPoseLoss
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -102,7 +102,7 @@ def pseudo_label(
     """
     from aop_pose.cli.terminal.progress import FrameProgress
     from aop_pose.errors import UsageError
-    from aop_pose.measuring.facts import run_facts
+    from aop_pose.measuring.summary import run_facts
     from aop_pose.pipelines import load_weights
     from aop_pose.pseudo.label import Rule
     from aop_pose.pseudo.run import Cut, unlabelled_frames

@@ -36,10 +36,10 @@ COMMANDS = {
     "scribbles": "annotate:scribbles",
     "weights": "weights:app",
     "review": "annotate:review",
-    "report": "clinic.records:report",
-    "deidentify": "clinic.records:deidentify",
-    "watch": "clinic.incoming:watch",
-    "listen": "clinic.incoming:listen",
+    "report": "clinic:report",
+    "deidentify": "clinic:deidentify",
+    "watch": "clinic:watch",
+    "listen": "clinic:listen",
     "info": "info:info",
 }
 

@@ -219,8 +219,8 @@ def measure_to(
     from aop_pose.clinic.cine import check_width, write_cines
     from aop_pose.core.schema import SCHEMAS
     from aop_pose.io.clinic.video import Selection
-    from aop_pose.measuring.facts import run_facts
     from aop_pose.measuring.folder import predict as measure_sources
+    from aop_pose.measuring.summary import run_facts
     from aop_pose.pipelines import open_weights
 
     if device not in ("cpu", "cuda"):

@@ -29,7 +29,7 @@ from aop_pose.evaluation.figures import (
     trends_of,
     twins_of,
 )
-from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping
+from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping, Subset, subsets_of
 from aop_pose.evaluation.match import Matched, Truth, file_and_index, match
 from aop_pose.evaluation.noise import Noise
 from aop_pose.evaluation.sources import (
@@ -41,7 +41,6 @@ from aop_pose.evaluation.sources import (
     read_truth,
     table_in,
 )
-from aop_pose.evaluation.subsets import Subset, subsets_of
 from aop_pose.io.folders import DOCUMENT, TABLE
 from aop_pose.io.table import read_facts
 from aop_pose.provenance import measuring_versions

@@ -28,7 +28,7 @@ from aop_pose.evaluation.errors import (
     whole_body,
 )
 from aop_pose.evaluation.rows import Millimetres
-from aop_pose.stats import agreement, trend
+from aop_pose.stats import agreement
 from aop_pose.stats.bootstrap import FISHER_Z, LOG, LOG_LEFT, PLAIN, Estimate, Resampling
 from aop_pose.stats.intervals import Counted, How, Quantile, Summed, estimates, share_of, value_of
 
@@ -84,7 +84,9 @@ PEARSON = Summed(
     tail=0.8,
 )
 SLOPE = Summed(
-    lambda values: trend.slope_columns(values[:, 0], values[:, 1]), trend.slope, least_groups=LEAST_FOR_CORRELATIONS
+    lambda values: agreement.slope_columns(values[:, 0], values[:, 1]),
+    agreement.slope,
+    least_groups=LEAST_FOR_CORRELATIONS,
 )
 
 
@@ -182,7 +184,7 @@ def slope_tests(errors: Errors, groups: np.ndarray) -> dict[str, float]:
         known = np.isfinite(difference)
         if known.any():
             middles = errors.middles(quantity)[known]
-            found[quantity.key] = trend.slope_test(middles, difference[known], groups[known])
+            found[quantity.key] = agreement.slope_test(middles, difference[known], groups[known])
     return found
 
 

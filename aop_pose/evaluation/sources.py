@@ -23,8 +23,7 @@ from aop_pose.evaluation.match import (
     tidy,
     truth_of_results,
 )
-from aop_pose.evaluation.noise import stated_spread
-from aop_pose.evaluation.readers import readings_of
+from aop_pose.evaluation.noise import readings_of, stated_spread
 from aop_pose.formats.csv_rows import RowError, called, header_of, number, parse_rows
 from aop_pose.formats.format import Format, Reading
 from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of

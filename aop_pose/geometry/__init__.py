@@ -32,15 +32,16 @@ from aop_pose.geometry.outlines import (
     symphysis_ends,
     tangent_point,
 )
-from aop_pose.geometry.registration import Registration, register
 from aop_pose.geometry.volumes import (
     Plane,
+    Registration,
     first_is_left,
     fit_plane,
     from_mm,
     handedness,
     plane_angle,
     plane_distance,
+    register,
     to_mm,
     voxel_spacing,
 )

@@ -25,10 +25,9 @@ from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Entry
 from aop_pose.io.folders import DOCUMENT, OUTLINES, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
 from aop_pose.io.table import ResultsWriter, write_document
-from aop_pose.measuring.facts import run_facts
 from aop_pose.measuring.images import Frames, Kind, Volumes
 from aop_pose.measuring.measurer import Measurer
-from aop_pose.measuring.summary import Summary, summarise
+from aop_pose.measuring.summary import Summary, run_facts, summarise
 
 Work = TypeVar("Work")
 Done = TypeVar("Done")

@@ -1,4 +1,4 @@
-"""The figures of a finished run, and its pictures side by side on contact sheets."""
+"""The facts of a run, the figures of a finished one, and its pictures side by side on contact sheets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ import numpy as np
 
 from aop_pose.core.schema import Quantity, Schema
 from aop_pose.draw.frame import contact_sheet, overlay_name, write_overlay
+from aop_pose.errors import RESEARCH_USE
+from aop_pose.inference.volume_predictor import VolumePredictor
+from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.folders import CONTACT_SHEET, OVERLAYS, TABLE, contact_sheets_of
 from aop_pose.io.table import iter_results
+from aop_pose.provenance import measuring_versions
 
 TILES = 24
 """Pictures on one contact sheet, six rows of four."""
@@ -115,3 +120,40 @@ def _overlays(out: Path, rows: Iterable[Mapping[str, str]]) -> Iterator[np.ndarr
         picture: Any = cv2.imread(str(path)) if path.is_file() else None
         if picture is not None:
             yield picture
+
+
+NOT_CALIBRATED = "none"
+"""Stands where the calibration would: no interval is printed."""
+
+
+def run_facts(predictor: AnyPredictor, device: str = "cpu") -> dict[str, Any]:
+    """Versions, artefact and calibration; no names of people or machines."""
+    common = {
+        "notice": RESEARCH_USE,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **measuring_versions(),
+        "device": device,
+        "artefact_sha256": predictor.sha256 or None,
+        "schema": predictor.contract.schema_name,
+        "decode": predictor.contract.decode,
+        "threshold": predictor.contract.threshold,
+        "training_run": predictor.contract.training_run.get("name"),
+    }
+    if isinstance(predictor, VolumePredictor):
+        of_volumes = predictor.contract
+        return {
+            **common,
+            "size": list(of_volumes.size),
+            "voxel_mm": of_volumes.voxel_mm,
+            "aim": of_volumes.aim,
+            "mode": of_volumes.mode,
+            "sides": of_volumes.sides,
+            **predictor.further_facts,
+        }
+    contract = predictor.contract
+    return {
+        **common,
+        "image_size": contract.image_size,
+        "calibration": NOT_CALIBRATED if contract.calibration is None else contract.calibration.facts,
+        "gate": NOT_CALIBRATED if contract.gate is None else contract.gate.facts,
+    }

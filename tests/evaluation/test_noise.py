@@ -6,8 +6,7 @@ import pytest
 from aop_pose import evaluate
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.noise import Noise, Spread, stated_spread
-from aop_pose.evaluation.readers import readings_of
+from aop_pose.evaluation.noise import Noise, Spread, readings_of, stated_spread
 from aop_pose.evaluation.report.cautions import cautions
 from tests.evaluation.comparisons import comparison_of_angles, reading
 

@@ -6,10 +6,9 @@ import pytest
 from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.phantom.fetus import make_fetus, make_fetus_sequence
-from aop_pose.phantom.fetus.body import Place
+from aop_pose.phantom.fetus.body import Ellipsoid, Place, head_parts
 from aop_pose.phantom.fetus.movement import TOUCH
 from aop_pose.phantom.fetus.scan import BeamGrid, Probe, Tissue, envelope, pulse, scan_convert
-from aop_pose.phantom.fetus.solids import Ellipsoid, head_parts
 from tests.phantom.joints import within_bounds
 
 SMALL = (44, 28, 28)

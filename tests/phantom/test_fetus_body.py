@@ -7,9 +7,19 @@ import pytest
 from aop_pose.core.schemas import FETUS
 from aop_pose.phantom.fetus import body as biometry
 from aop_pose.phantom.fetus import body as joints
-from aop_pose.phantom.fetus.body import LEG, NECK, SPINE, Pose, draw_body, mean_body
+from aop_pose.phantom.fetus.body import (
+    LEG,
+    NECK,
+    SPINE,
+    Capsule,
+    Ellipsoid,
+    Pose,
+    draw_body,
+    head_parts,
+    mean_body,
+    trunk_parts,
+)
 from aop_pose.phantom.fetus.movement import TOUCH, Attitude, draw_attitude
-from aop_pose.phantom.fetus.solids import Capsule, Ellipsoid, head_parts, trunk_parts
 from aop_pose.phantom.fetus.volume import rotation
 from tests.phantom.joints import within_bounds
 

@@ -22,7 +22,7 @@ from torch.utils.data import BatchSampler  # noqa: E402
 from ultralytics.nn.tasks import PoseModel  # noqa: E402
 
 from aop_pose.pipelines.yolo.data import HalfSampler  # noqa: E402
-from aop_pose.pipelines.yolo.loss import FrameWeight, WeightedPoseLoss  # noqa: E402
+from aop_pose.pipelines.yolo.network import FrameWeight, WeightedPoseLoss  # noqa: E402
 
 SIZE, LABELLED, PSEUDO, BATCH, WORLD, EPOCH = 64, 8, 13, 8, 2, 3
 WEIGHTS = [1.0] * LABELLED + [i / (PSEUDO - 1) for i in range(PSEUDO)]

@@ -17,7 +17,7 @@ from ultralytics.utils.loss import v8PoseLoss  # noqa: E402
 
 from aop_pose.pipelines.yolo.config import YoloConfig  # noqa: E402
 from aop_pose.pipelines.yolo.data import Example  # noqa: E402
-from aop_pose.pipelines.yolo.loss import FrameWeight, SquaredPointLoss, VisiblePointLoss, WeightedPoseLoss  # noqa: E402
+from aop_pose.pipelines.yolo.network import FrameWeight, SquaredPointLoss, VisiblePointLoss, WeightedPoseLoss  # noqa: E402
 from aop_pose.pipelines.yolo.trainers import FrameTrainer, frame_weight  # noqa: E402
 
 SIZE, STRIDES, NAMES = 64, (8, 16, 32), ("a.png", "b.png", "c.png", "d.png")

@@ -13,7 +13,7 @@ require_ultralytics()
 import torch  # noqa: E402
 
 from aop_pose.pipelines.yolo.config import YoloConfig  # noqa: E402
-from aop_pose.pipelines.yolo.loss import FrameWeight, WeightedPoseLoss  # noqa: E402
+from aop_pose.pipelines.yolo.network import FrameWeight, WeightedPoseLoss  # noqa: E402
 from aop_pose.pipelines.yolo.pseudo import Confidence  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE  # noqa: E402
 from aop_pose.pseudo.run import Origin  # noqa: E402

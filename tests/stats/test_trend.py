@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aop_pose.stats.trend import slope, slope_columns, slope_test, smooth, smooth_band
+from aop_pose.stats.agreement import slope, slope_columns, slope_test, smooth, smooth_band
 
 
 def test_the_slope_is_that_of_least_squares():

@@ -13,12 +13,11 @@ from aop_pose.core.schema import Quantity
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.errors import PCK_LIMIT_MM
 from aop_pose.evaluation.figures import told
-from aop_pose.evaluation.grouping import QUALITY_WORDS
+from aop_pose.evaluation.grouping import QUALITY_WORDS, reference_words
 from aop_pose.evaluation.report import pictures, plots, tables
 from aop_pose.evaluation.report.cautions import cautions, inside
 from aop_pose.evaluation.report.html import document, escape
 from aop_pose.evaluation.report.tables import in_unit
-from aop_pose.evaluation.subsets import reference_words
 from aop_pose.stats.bootstrap import LEAST_GROUPS
 
 _MOST_NAMES = 6

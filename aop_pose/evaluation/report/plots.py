@@ -11,10 +11,10 @@ from aop_pose.core.schema import Quantity
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.errors import PCK_LIMIT_MM, pck_curve
 from aop_pose.evaluation.figures import stated_intervals, swapped
+from aop_pose.evaluation.grouping import Subset
 from aop_pose.evaluation.report.html import Axis, Chart
-from aop_pose.evaluation.subsets import Subset
+from aop_pose.stats.agreement import smooth_band
 from aop_pose.stats.bootstrap import Estimate
-from aop_pose.stats.trend import smooth_band
 
 _PLACES = 40
 """Of a smooth line."""

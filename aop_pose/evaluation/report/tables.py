@@ -12,7 +12,7 @@ from aop_pose.core.schema import SIGNS, Quantity
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.errors import CLOSE_PERCENT, PCK_LIMIT_MM
 from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER_2_5, Table, at_limit, told
-from aop_pose.evaluation.readers import from_to
+from aop_pose.evaluation.noise import from_to
 from aop_pose.evaluation.report.html import escape, table
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
 

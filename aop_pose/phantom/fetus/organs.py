@@ -11,10 +11,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aop_pose.phantom.fetus.body import SHAFT, Limb, Place
+from aop_pose.phantom.fetus.body import (
+    SHAFT,
+    Capsule,
+    Ellipsoid,
+    Limb,
+    Place,
+    head_parts,
+    limb_parts,
+    neck_part,
+    trunk_parts,
+)
 from aop_pose.phantom.fetus.movement import Attitude
 from aop_pose.phantom.fetus.scan import FLUID_DB, Tissue, bump, clouds
-from aop_pose.phantom.fetus.solids import Capsule, Ellipsoid, head_parts, limb_parts, neck_part, trunk_parts
 
 _SOFT_DB, _BONE_DB, _BRAIN_DB = -34.0, 0.0, -52.0
 _BONE_LOSS, _SKULL_LOSS = 10.0, 4.0

@@ -13,7 +13,7 @@ import attrs
 import cv2
 import numpy as np
 
-from aop_pose.phantom.fetus.solids import Capsule, Solid
+from aop_pose.phantom.fetus.body import Capsule, Solid
 
 Block = tuple[slice, slice, slice]
 Shape3 = tuple[int, int, int]

@@ -16,11 +16,21 @@ from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.io.folders import appearing
 from aop_pose.io.volumes import write_sequence, write_volume
-from aop_pose.phantom.fetus.body import ARM, LEG, NECK, SPINE, Place, Pose, crown_rump_length, draw_body, turned
+from aop_pose.phantom.fetus.body import (
+    ARM,
+    LEG,
+    NECK,
+    SPINE,
+    Ellipsoid,
+    Place,
+    Pose,
+    crown_rump_length,
+    draw_body,
+    turned,
+)
 from aop_pose.phantom.fetus.movement import TOUCH, Attitude, draw_attitude
 from aop_pose.phantom.fetus.organs import paint_fetus, paint_womb
 from aop_pose.phantom.fetus.scan import BeamGrid, Probe, Shape3, Tissue, clouds, envelope, gray, pulse, scan_convert
-from aop_pose.phantom.fetus.solids import Ellipsoid
 
 Spacing3 = tuple[float, float, float]
 MARGIN_MM = 4.0

@@ -14,7 +14,11 @@ from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.data import Example, FrameDataset, inside
 from aop_pose.pipelines.hrnet_gan.augment import augment
 from aop_pose.pipelines.hrnet_gan.config import AugmentSettings, HrnetConfig
-from aop_pose.pipelines.hrnet_gan.losses import (
+from aop_pose.pipelines.hrnet_gan.moco import rate_factor
+from aop_pose.pipelines.hrnet_gan.network import (
+    POINTS,
+    Generator,
+    PatchDiscriminator,
     adversarial_loss,
     coordinate_loss,
     discriminator_loss,
@@ -22,8 +26,6 @@ from aop_pose.pipelines.hrnet_gan.losses import (
     heatmap_loss,
     shares_of,
 )
-from aop_pose.pipelines.hrnet_gan.moco import rate_factor
-from aop_pose.pipelines.hrnet_gan.network import POINTS, Generator, PatchDiscriminator
 from aop_pose.pipelines.lightning import PointTraining, Schedule
 from aop_pose.pipelines.losses import encode
 

@@ -24,8 +24,7 @@ from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.start import Start
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pipelines.yolo.data import BoxDataset, BoxExample, Example, FrameDataset, HalfSampler
-from aop_pose.pipelines.yolo.loss import FrameWeight, VisiblePointLoss, WeightedPoseLoss
-from aop_pose.pipelines.yolo.network import TorchNetwork
+from aop_pose.pipelines.yolo.network import FrameWeight, TorchNetwork, VisiblePointLoss, WeightedPoseLoss
 from aop_pose.pipelines.yolo.pseudo import Confidence
 from aop_pose.pipelines.yolo.resumable import ResumableTrainer
 

@@ -9,7 +9,7 @@ import torch
 from aop_pose.errors import UsageError
 from aop_pose.geometry import first_is_left
 from aop_pose.inference.volume_predictor import sides_order
-from aop_pose.pipelines.fetusmap.losses import PAIRS, TRUNK, fetus_loss, log_probabilities, pair_loss
+from aop_pose.pipelines.fetusmap.landmarks import PAIRS, TRUNK, fetus_loss, log_probabilities, pair_loss
 
 
 def maps(points=2, seed=0, size=(2, 3, 2)):

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
 from aop_pose.inference.decode import encode  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.losses import (  # noqa: E402
+from aop_pose.pipelines.hrnet_gan.network import (  # noqa: E402
     adversarial_loss,
     coordinate_loss,
     discriminator_loss,

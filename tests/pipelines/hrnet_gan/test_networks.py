@@ -13,7 +13,6 @@ from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.inference.decode import decode  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.config import PRESETS, HrnetConfig  # noqa: E402
-from aop_pose.pipelines.hrnet_gan.losses import shares_of  # noqa: E402
 from aop_pose.pipelines.hrnet_gan.network import (  # noqa: E402  # noqa: E402
     CoordinateDecoder,
     Encoder,
@@ -21,6 +20,7 @@ from aop_pose.pipelines.hrnet_gan.network import (  # noqa: E402  # noqa: E402
     HeatmapDecoder,
     PatchDiscriminator,
     encoder_of,
+    shares_of,
 )
 
 SMALL = ("encoder=mobilenetv3_small_050", "widened=true", "image_size=64", "decoder=[16,16,8,8,8]", "discriminator=2")
