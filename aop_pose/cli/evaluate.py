@@ -84,7 +84,8 @@ def evaluate(
             "--label-sd",
             metavar="DEG",
             help="Standard deviation of one reader's angle about the true one: what a perfect reader would show, and "
-            "what is left of the error. Default: that of repeated readings in TRUTH, or of its column AoP_sd.",
+            "what is left of the error. Default: that of repeated readings in TRUTH, or of its column AoP_sd (its "
+            "columns PS1_sd_px, ... say how far readings of a point lie from their mean, root mean square).",
         ),
     ] = None,
     plan: Annotated[

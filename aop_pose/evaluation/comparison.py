@@ -30,8 +30,8 @@ from aop_pose.evaluation.figures import (
     twins_of,
 )
 from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping, Subset, subsets_of
-from aop_pose.evaluation.match import Matched, Truth, file_and_index, match
-from aop_pose.evaluation.noise import Noise
+from aop_pose.evaluation.match import Matched, file_and_index, match
+from aop_pose.evaluation.noise import Noise, Spread, perfect_points
 from aop_pose.evaluation.sources import (
     Pictures,
     grids_of,
@@ -121,6 +121,7 @@ class Comparison:
         pixels: PixelsOf | None = None,
         at: Sequence[float] = (),
         noise: Noise | None = None,
+        spread: Spread | None = None,
     ) -> Comparison:
         """Errors, figures with their intervals, subsets and movement of two sides that are matched already.
 
@@ -130,6 +131,7 @@ class Comparison:
             scale, sides, made_by, pixels, at: as ``evaluate`` has them.
             quality: one number a frame, (frames,).
             noise: of the labels.
+            spread: of the readings that true points are means of.
         """
         if matched.schema.dimensions == 3:
             errors = volume_errors(matched.predicted, matched.truth, matched.diagonals, matched.schema)
@@ -150,7 +152,11 @@ class Comparison:
             errors=errors,
             grouping=grouping,
             computed=computed,
-            estimates=estimates_of(computed, grouping.ids) | ({} if noise is None else noise.estimates(errors)),
+            estimates=(
+                estimates_of(computed, grouping.ids)
+                | ({} if noise is None else noise.estimates(errors))
+                | ({} if spread is None else perfect_points(spread, errors))
+            ),
             twins=twins_of(computed),
             n_groups=measured.n_groups,
             withheld=measured.withheld,
@@ -287,7 +293,7 @@ def evaluate(
     schema = schema_of(rows)
     _check_at(at, schema)
     reference = read_truth(second, schema)
-    pictures = None
+    pictures, spread = None, reference.spread
     if schema.dimensions == 2:
         pictures = None if images is None else Pictures.of(reference.names, Path(images))
         matched = match(rows, reference, schema, None if pictures is None else pictures.sizes)
@@ -296,7 +302,9 @@ def evaluate(
             raise UsageError(
                 "--scale: expected results on pictures; errors in volumes are in millimetres, leave it out"
             )
-        matched = match(rows, reference, schema, grids=grids_of(reference, Path(images) if images else second.parent))
+        grids = grids_of(reference, Path(images) if images else second.parent)
+        matched = match(rows, reference, schema, grids=grids)
+        spread = None if spread is None else spread.in_millimetres(grids.affines, schema)
     made_by = manifest(matched.models, first, second)
     asked = (made_by["results_run"] or {}).get("coverage") or TARGET_COVERAGE
     return Comparison.of(
@@ -308,11 +316,12 @@ def evaluate(
         made_by=made_by,
         pixels=None if pictures is None else pictures.pixels,
         at=at,
-        noise=_noise_of(reference, matched, scale, label_sd),
+        noise=_noise_of(spread, matched, scale, label_sd),
+        spread=spread,
     )
 
 
-def _noise_of(truth: Truth, matched: Matched, scale: float | None, label_sd: float | None) -> Noise | None:
+def _noise_of(spread: Spread | None, matched: Matched, scale: float | None, label_sd: float | None) -> Noise | None:
     """The noise of the labels of the main quantity: stated, or known from the readings behind them."""
     millimetres, flat = matched.millimetres, matched.schema.dimensions == 2
     compared = [one for one in matched.schema.quantities if not one.needs_outline]
@@ -322,16 +331,16 @@ def _noise_of(truth: Truth, matched: Matched, scale: float | None, label_sd: flo
     if main is None:
         return None
     if label_sd is not None:
-        readers = np.ones(len(truth.names)) if truth.spread is None else truth.spread.readers
+        readers = np.ones(len(matched.names)) if spread is None else spread.readers
         return Noise.stated(main, label_sd, readers)
-    if truth.spread is None or (millimetres is not None and main.key in millimetres.stated):
+    if spread is None or (millimetres is not None and main.key in millimetres.stated):
         return None
-    unit = np.ones(len(truth.names))
+    unit = np.ones(len(matched.names))
     if flat and millimetres is not None and main.unit == "mm":
         unit = millimetres.per_pixel
     elif main.unit == "px" and scale is not None:
         unit = scale / matched.sizes.max(axis=1)
-    return Noise.of(main, truth.spread, unit)
+    return Noise.of(main, spread, unit)
 
 
 def _check_at(at: Sequence[float], schema: Schema) -> None:
@@ -350,7 +359,6 @@ def _tables(errors: Errors, matched: Matched, at: Sequence[float]) -> dict[str, 
     found = {
         one.key: {limit: table_at(errors, one, limit, matched.intervals) for limit in limits_of(errors, one, at)}
         for one in errors.quantities
-        if errors.schema.dimensions == 2
     }
     return {key: tables for key, tables in found.items() if tables}
 

@@ -170,8 +170,8 @@ def agreement_of(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
 
 
 def trends_of(errors: Errors) -> Iterator[Figure]:
-    """The slope of the differences on the means of both sides, of each quantity in pictures: 0.1 = a tenth more."""
-    for quantity in errors.quantities if errors.schema.dimensions == 2 else ():
+    """The slope of the differences on the means of both sides, of each quantity: 0.1 = a tenth more."""
+    for quantity in errors.quantities:
         both = np.column_stack([errors.middles(quantity), errors.differences[quantity.key]])
         yield Figure(f"{quantity.key}_slope", both, SLOPE)
 
@@ -179,7 +179,7 @@ def trends_of(errors: Errors) -> Iterator[Figure]:
 def slope_tests(errors: Errors, groups: np.ndarray) -> dict[str, float]:
     """By ``Quantity.key``, the p-value that this slope is 0, over groups (images,)."""
     found = {}
-    for quantity in errors.quantities if errors.schema.dimensions == 2 else ():
+    for quantity in errors.quantities:
         difference = errors.differences[quantity.key]
         known = np.isfinite(difference)
         if known.any():
@@ -324,8 +324,8 @@ def _in_volumes(errors: Errors) -> Iterator[Figure]:
     for end, distances in swapped(errors).items():
         yield from _by_group(errors, distances, f"{end}")
     for quantity in errors.quantities:
-        mean, *_ = _sizes(errors, quantity)
-        yield attrs.evolve(mean, promised=False)
+        for figure in agreement_of(errors, quantity):
+            yield attrs.evolve(figure, promised=False)
     if (planes := errors.planes) is not None:
         for name, found, lost in (
             ("plane_distance_mm", planes.distances, _or_infinite(errors.diagonals)),
@@ -333,8 +333,6 @@ def _in_volumes(errors: Errors) -> Iterator[Figure]:
         ):
             missing = np.where(planes.true & ~np.isfinite(found), lost, found)
             yield Figure(name, found[:, None], MEAN_SIZE, missing[:, None])
-    for quantity in errors.quantities:
-        yield attrs.evolve(_bias(errors, quantity), promised=False)
     for name, confused in confusions(errors).items():
         yield Figure(name, confused[:, None], SHARE)
 

@@ -4,8 +4,8 @@ A label is one reading of a true angle. With readings of the standard deviation 
 mean of k of them, the reference itself has the standard deviation s / sqrt(k): a perfect reader, who always gives the
 true angle, differs from it by that. Errors of results are independent of the labels' (they did not see them), so the
 squares add, and what is left of the mean squared error is the results' own. Normal errors have a mean size of
-sqrt(2 / pi) standard deviations. Source: Bland and Altman, Statistical Methods in Medical Research 8 (1999) 135-160,
-sections 2 and 5.
+sqrt(2 / pi) standard deviations; distances of points whose axes are alike have one of ``_MEAN_DISTANCE``. Source:
+Bland and Altman, Statistical Methods in Medical Research 8 (1999) 135-160, sections 2 and 5.
 
 Where a truth file holds several readings of one image, their mean is the reference, their spread the noise.
 """
@@ -18,18 +18,21 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 import numpy as np
 
+from aop_pose import geometry
 from aop_pose.core.schema import Quantity, Schema
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import Errors, align_interchangeable
 from aop_pose.evaluation.figures import SPREAD, Figure
 from aop_pose.io.csv_text import number_in
-from aop_pose.stats.agreement import LIMIT_SDS
+from aop_pose.stats.agreement import LIMIT_SDS, point_deviation
 from aop_pose.stats.bootstrap import LOG, LOG_LEFT, Estimate
 
 READERS = "readers"
 """Column of a consensus file: how many readings its points are the mean of."""
 _MEAN_SIZE = math.sqrt(2 / math.pi)
 """Of a normal error, in standard deviations."""
+_MEAN_DISTANCE = {2: math.sqrt(math.pi) / 2, 3: 2 * math.sqrt(2 / math.pi) / math.sqrt(3)}
+"""By the number of axes: of normal errors alike along each axis, in root mean squares of the distance."""
 
 
 @attrs.frozen(eq=False)
@@ -42,8 +45,37 @@ class Spread:
     """Readings of each image, at least 1."""
     words: str
     """The source of the spread, for people."""
-    of_points: bool = False
-    """Lengths are in pixels of the original frames, also those in millimetres."""
+    points: np.ndarray | None = None
+    """Shape (images, points): ``stats.agreement.point_deviation`` of single readings, in pixels of the original frames
+    (in mm of volumes); NaN with one reader, None where it is unknown."""
+    readings: tuple[np.ndarray, ...] = ()
+    """Of each image (readers, points, axes), where they are known: then lengths are in pixels of the original frames,
+    also those in millimetres, or in voxels."""
+
+    @classmethod
+    def of_readings(cls, readings: Sequence[np.ndarray], schema: Schema) -> Spread:
+        """The spread of readings (readers, points, axes) of each image."""
+        single: dict[str, list[float]] = {one.column: [] for one in schema.quantities if not one.needs_outline}
+        for several in readings:
+            like = np.repeat(_mean_of(several)[None], len(several), axis=0)
+            for quantity in schema.quantities:
+                if quantity.column in single:
+                    values = schema.unfolded(quantity, several, like=like)
+                    single[quantity.column].append(float(np.std(values, ddof=1)) if len(several) > 1 else np.nan)
+        return cls(
+            {name: np.array(values) for name, values in single.items()},
+            np.array([len(several) for several in readings]),
+            "several readings of an image",
+            np.array([point_deviation(several) for several in readings]),
+            tuple(readings),
+        )
+
+    def in_millimetres(self, affines: np.ndarray, schema: Schema) -> Spread:
+        """The same of volumes whose voxels lie where ``affines`` (volumes, 4, 4) say."""
+        if not self.readings:
+            return self
+        moved = [geometry.to_mm(affine, several) for affine, several in zip(affines, self.readings, strict=True)]
+        return attrs.evolve(Spread.of_readings(moved, schema), readings=())
 
 
 def spread_columns(quantity: Quantity) -> tuple[str, ...]:
@@ -73,7 +105,7 @@ class Noise:
         """
         if quantity.column not in spread.single:
             return None
-        single, readers = spread.single[quantity.column] * (unit if spread.of_points else 1.0), spread.readers
+        single, readers = spread.single[quantity.column] * (unit if spread.readings else 1.0), spread.readers
         if not (several := np.isfinite(single)).any():
             return None
         # A file that states a spread and no readers says of one reading how far readings lie apart.
@@ -132,24 +164,50 @@ def _own(sums: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(sums[..., 1] - sums[..., 2], 0) / sums[..., 0])
 
 
-def stated_spread(columns: Mapping[str, Sequence[str]], quantities: Sequence[Quantity]) -> Spread | None:
-    """The spread that a consensus file states (``AoP_sd``, ``readers``), or None; UsageError for a value that is none.
+def perfect_points(spread: Spread, errors: Errors) -> dict[str, Estimate]:
+    """The mean radial error of a perfect reader against these labels, over the points of measured images."""
+    if spread.points is None or not np.isfinite(spread.points).any():
+        return {}
+    # As with quantities, what a few readings say of one image's own spread is pooled where an image has one reading.
+    freedom = np.where(np.isfinite(spread.points), np.maximum(spread.readers - 1, 1)[:, None], 0)
+    squares = np.where(freedom > 0, spread.points, 0) ** 2
+    with np.errstate(invalid="ignore"):
+        pooled = (freedom * squares).sum(axis=0) / freedom.sum(axis=0)
+    axes = errors.schema.dimensions
+    sizes = _MEAN_DISTANCE[axes] * np.sqrt(np.where(freedom > 0, squares, pooled) / spread.readers[:, None])
+    if axes == 2 and errors.factor is not None:
+        sizes = sizes * errors.factor[:, None]
+    known = np.isfinite(errors.distances) & errors.labelled & np.isfinite(sizes)
+    if not known.any():
+        return {}
+    name = "perfect_mre_px" if axes == 2 else "perfect_mre_mm"
+    return {name: Estimate(float(sizes[known].mean()), None, int(known.any(axis=1).sum()))}
 
-    Without ``readers`` each label counts as a single reading.
+
+def stated_spread(columns: Mapping[str, Sequence[str]], schema: Schema) -> Spread | None:
+    """The spread that a consensus file states, or None; UsageError for a value that is none.
+
+    ``AoP_sd``, ``POINT_sd_px`` and ``readers``; without ``readers`` each label counts as a single reading.
     """
     by_name = {name.casefold(): name for name in columns}
     single: dict[str, np.ndarray] = {}
+    quantities = schema.quantities
+    of_points = [by_name.get(f"{point}_sd_px".casefold()) for point in schema.points if schema.dimensions == 2]
     for quantity in quantities:
         for column in spread_columns(quantity):
             if name := by_name.get(column.casefold()):
                 single[quantity.column] = _numbers(columns[name], name, 0)
-    if not single:
+    if not single and not any(of_points):
         return None
     name = by_name.get(READERS)
     count = len(next(iter(columns.values())))
     readers = np.ones(count) if name is None else _numbers(columns[name], name, 1)
     words = f"{', '.join(spread_columns(one)[0] for one in quantities if one.column in single)} of the truth file"
-    return Spread(single, np.where(np.isfinite(readers), readers, 1), words)
+    points = None
+    if any(of_points):
+        unknown = np.full(count, np.nan)
+        points = np.stack([unknown if one is None else _numbers(columns[one], one, 0) for one in of_points], axis=1)
+    return Spread(single, np.where(np.isfinite(readers), readers, 1), words, points)
 
 
 def _numbers(texts: Sequence[str], column: str, least: float) -> np.ndarray:
@@ -203,29 +261,27 @@ def readings_of(
     if len(places) == len(names):
         return Readings(tuple(range(len(names))), coords, None, "")
     readers = next((texts for name, texts in columns.items() if name.casefold() in READER_COLUMNS), None)
-    means: list[np.ndarray] = []
-    singles: dict[str, list[float]] = {one.column: [] for one in schema.quantities if not one.needs_outline}
+    gathered: list[np.ndarray] = []
     for name, rows in places.items():
         readings = coords[rows]
         _check_apart(name, readings, None if readers is None else [readers[row] for row in rows])
         # The ends of an axis may be named either way round; the first reader's order is taken.
-        readings = align_interchangeable(readings, np.repeat(readings[:1], len(rows), axis=0), schema)
-        mean = np.nanmean(readings, axis=0) if np.isfinite(readings).any() else readings[0]
-        means.append(mean)
-        for quantity in schema.quantities:
-            if quantity.column in singles:
-                values = schema.unfolded(quantity, readings, like=np.repeat(mean[None], len(rows), axis=0))
-                singles[quantity.column].append(float(np.std(values, ddof=1)) if len(rows) > 1 else np.nan)
+        gathered.append(align_interchangeable(readings, np.repeat(readings[:1], len(rows), axis=0), schema))
     counts = np.array([len(rows) for rows in places.values()])
     several = int((counts > 1).sum())
     note = (
         f"images with several readings in the truth file, whose mean is the reference: {several} of {len(counts)} "
         f"({from_to(int(counts[counts > 1].min()), int(counts.max()))} readings each)"
     )
-    spread = Spread(
-        {name: np.array(values) for name, values in singles.items()}, counts, "several readings of an image"
-    )
-    return Readings(tuple(rows[0] for rows in places.values()), np.array(means), spread, note)
+    means = np.array([_mean_of(readings) for readings in gathered])
+    return Readings(tuple(rows[0] for rows in places.values()), means, Spread.of_readings(gathered, schema), note)
+
+
+def _mean_of(readings: np.ndarray) -> np.ndarray:
+    """The mean (points, axes) of the readings (readers, points, axes) that have a point; NaN where none has."""
+    known = np.isfinite(readings)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, readings, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def from_to(least: int, most: int) -> str:

@@ -207,7 +207,7 @@ def read_truth(file: Path, schema: Schema) -> Truth:
         stated={} if several else {one.column: [_stated(label, one) for label in labels] for one in checked},
         columns=kept,
         notes=(*notes, *filter(None, [readings.note])),
-        spread=readings.spread if several else stated_spread(kept, schema.quantities),
+        spread=readings.spread if several else stated_spread(kept, schema),
     )
 
 

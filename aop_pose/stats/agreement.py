@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from aop_pose.stats.bootstrap import Ends, Resampling, Statistic
+from aop_pose.stats.bootstrap import Ends, Resampling, Statistic, sign_flip_test
 from aop_pose.stats.intervals import beyond_chance, ratio_of, share_of
 
 LIMIT_SDS = 1.96
@@ -71,6 +71,15 @@ def pearson(sums: np.ndarray) -> np.ndarray:
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
     spread = np.sqrt(np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0))
     return np.where(spread > 0, (xy - x * y / n) / spread, np.nan)
+
+
+def point_deviation(readings: np.ndarray) -> np.ndarray:
+    """Standard deviation of single readings (k, points, axes) of each point: (points,), NaN for one reading.
+
+    The root of the summed squares of the distances from their mean over k - 1: both axes together, as a distance.
+    """
+    squares = ((readings - readings.mean(axis=0)) ** 2).sum(axis=(0, 2))
+    return np.sqrt(squares / (len(readings) - 1)) if len(readings) > 1 else np.full(len(squares), np.nan)
 
 
 def difference_columns(differences: np.ndarray) -> np.ndarray:
@@ -171,10 +180,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-DRAWS = 9999
 SPAN = 0.75
 """Share of the images that a point of the smooth line looks at."""
-_BLOCK_CELLS = 4_000_000
 LEAST_IMAGES, LEAST_GROUPS = 60, 30
 """A smooth line of fewer shows their accidents."""
 
@@ -197,21 +204,12 @@ def slope(sums: np.ndarray) -> np.ndarray:
 def slope_test(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int = 0) -> float:
     """Two-sided p-value that the slope of y on x is 0, both (n,); NaN where x or y does not vary.
 
-    Residuals about the mean keep their place, and those of a group change their sign together. The observed
-    arrangement counts as one of the draws.
+    Residuals about the mean keep their place, and those of a group change their sign together (``sign_flip_test``).
     """
     across, residual = x - np.mean(x), y - np.mean(y)
     if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
         return np.nan
-    index = np.unique(groups, return_inverse=True)[1]
-    sums = np.bincount(index, across * residual)
-    generator, reached, done = np.random.default_rng(seed), 0, 0
-    while done < DRAWS:
-        rows = min(DRAWS - done, max(1, _BLOCK_CELLS // len(sums)))
-        signs = 2.0 * generator.integers(0, 2, (rows, len(sums)), dtype=np.int8) - 1
-        reached += int((np.abs(signs @ sums) >= abs(sums.sum()) * (1 - 1e-9)).sum())
-        done += rows
-    return (1 + reached) / (DRAWS + 1)
+    return sign_flip_test(across * residual, groups, seed=seed)
 
 
 def smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:

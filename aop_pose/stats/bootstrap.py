@@ -17,7 +17,8 @@ import numpy as np
 
 from aop_pose.stats.distributions import t_quantile
 
-DRAWS = 2000
+DRAWS, FLIPS = 2000, 10000
+"""Of bootstraps, and of tests that flip signs."""
 LEAST_GROUPS = 20
 """Fewer groups than this say too little of how groups differ: no interval over them is given."""
 COVERAGE = 0.95
@@ -218,7 +219,7 @@ def too_few(groups: float, least: int) -> str:
     )
 
 
-def sign_flip_test(differences: np.ndarray, groups: np.ndarray, *, draws: int = 10000, seed: int = 0) -> float:
+def sign_flip_test(differences: np.ndarray, groups: np.ndarray, *, draws: int = FLIPS, seed: int = 0) -> float:
     """Two-sided p-value that the mean paired difference is zero, by flipping the sign of whole groups.
 
     Under the null hypothesis the two arms are exchangeable within a group. The observed arrangement counts as one of
@@ -227,10 +228,12 @@ def sign_flip_test(differences: np.ndarray, groups: np.ndarray, *, draws: int = 
     values = _checked(differences, groups)
     _, index = np.unique(groups, return_inverse=True)
     sums = np.bincount(index, weights=values)
-    rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], (draws, len(sums)))
-    reached = np.abs(signs @ sums) >= abs(sums.sum()) - ROUNDING * np.abs(sums).sum()
-    return float((1 + reached.sum()) / (draws + 1))
+    rng, least = np.random.default_rng(seed), abs(sums.sum()) - ROUNDING * np.abs(sums).sum()
+    rows, reached = max(1, _BLOCK_CELLS // len(sums)), 0
+    for start in range(0, draws, rows):
+        signs = rng.choice([-1.0, 1.0], (min(rows, draws - start), len(sums)))
+        reached += int((np.abs(signs @ sums) >= least).sum())
+    return (1 + reached) / (draws + 1)
 
 
 def _checked(values: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from aop_pose import evaluate
-from aop_pose.core.schemas import AOP
+from aop_pose.core.schemas import AOP, FETAL_FACE, HEAD
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.noise import Noise, Spread, readings_of, stated_spread
+from aop_pose.evaluation.errors import frame_errors, volume_errors
+from aop_pose.evaluation.noise import Noise, Spread, perfect_points, readings_of, stated_spread
 from aop_pose.evaluation.report.cautions import cautions
 from tests.evaluation.comparisons import comparison_of_angles, reading
 
@@ -60,14 +61,14 @@ def test_a_deviation_that_is_none_is_refused(deviation):
 
 
 def test_the_columns_of_a_consensus_are_read_in_any_case():
-    spread = stated_spread({"aop_SD": ("4", "", "2"), "readers": ("2", "1", "3")}, AOP.quantities)
+    spread = stated_spread({"aop_SD": ("4", "", "2"), "readers": ("2", "1", "3")}, AOP)
     np.testing.assert_equal(spread.single["aop_deg"], [4, np.nan, 2])
     assert spread.readers.tolist() == [2, 1, 3]
     # One and two free deviations: (16 + 2 * 4) / 3.
     noise = Noise.of(ANGLE, spread, np.ones(3))
     assert noise.single == pytest.approx(np.sqrt(8))
     assert noise.variances == pytest.approx([8, 8, 4 / 3])
-    assert stated_spread({"patient": ("a",)}, AOP.quantities) is None
+    assert stated_spread({"patient": ("a",)}, AOP) is None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,61 @@ def test_the_columns_of_a_consensus_are_read_in_any_case():
 )
 def test_a_consensus_that_says_something_impossible_is_one_line(column, text):
     with pytest.raises(UsageError, match=f"truth, {column}: expected numbers"):
-        stated_spread({"AoP_sd": ("1",), "readers": ("2",), column: (text,)}, AOP.quantities)
+        stated_spread({"AoP_sd": ("1",), "readers": ("2",), column: (text,)}, AOP)
+
+
+@pytest.mark.parametrize("schema", [AOP, FETAL_FACE])
+def test_a_perfect_readers_distance_by_simulation(schema):
+    """4000 images, three readings of each, off by 4 along every axis: the true points lie as far from the means."""
+    rng = np.random.default_rng(0)
+    axes, true = schema.dimensions, rng.uniform(50, 100, (4000, 3, schema.dimensions))
+    readings = true[:, None] + rng.normal(0, 4, (4000, 3, 3, axes))
+    spread = Spread.of_readings(list(readings), schema)
+    assert np.sqrt((spread.points**2).mean()) == pytest.approx(4 * np.sqrt(axes), rel=0.02)
+    if axes == 2:
+        errors = frame_errors(true, readings.mean(axis=1), np.full((4000, 2), 200.0), schema=schema)
+    else:
+        errors = volume_errors(true, readings.mean(axis=1), np.full(4000, 200.0), schema)
+    (found,) = perfect_points(spread, errors).values()
+    assert found.n == 4000
+    # Three readings tell a spread with a bias of 11 % downwards; pooled it would have none, and one reader has that.
+    assert found.value == pytest.approx(errors.distances.mean(), rel=0.12)
+
+
+def test_the_spread_of_points_in_a_consensus_by_hand():
+    columns = {"PS1_sd_px": ("3", ""), "ps2_sd_px": ("0", "4"), "readers": ("2", "1")}
+    spread = stated_spread(columns, AOP)
+    np.testing.assert_equal(spread.points, [[3, 0, np.nan], [np.nan, 4, np.nan]])
+    points = reading([100, 100])
+    errors = frame_errors(points, points, np.full((2, 2), 256.0), scale=512)
+    # PS1: 3 in both images (the second is pooled), PS2: 0 and 4; nothing is known of FH1. Twice as many pixels.
+    means = np.sqrt(np.pi) / 2 * np.array([3 / np.sqrt(2), 0, 3, 4])
+    assert perfect_points(spread, errors)["perfect_mre_px"].value == pytest.approx(2 * means.mean())
+    assert perfect_points(stated_spread({"AoP_sd": ("1", "1")}, AOP), errors) == {}
+
+
+def test_readings_of_volumes_scatter_in_millimetres():
+    readings = np.array([[[5, 5, 5], [1, 1, 1], [1, 3, 1]], [[5, 5, 7], [1, 1, 1], [1, 5, 1]]], float)
+    spread = Spread.of_readings([readings], FETAL_FACE).in_millimetres(np.diag([2.0, 3, 6, 1])[None], FETAL_FACE)
+    assert spread.single["eye_distance_mm"] == pytest.approx([np.std([6, 12], ddof=1)])
+    assert spread.points[0] == pytest.approx([12 / np.sqrt(2), 0, 6 / np.sqrt(2)])
+    assert Noise.of(FETAL_FACE.quantities[0], spread, np.ones(1)).single == pytest.approx(6 / np.sqrt(2))
+
+
+def test_readings_of_heads_scatter_in_millimetres_where_the_size_of_a_pixel_is_known(tmp_path):
+    axes = ",".join(f"{axis}_{end}_{along}" for axis in ("ofd", "bpd") for end in (1, 2) for along in "xy")
+    truth = [f"Filename,{axes},reader,pixel_size_mm"]
+    for reader, end in (("x", 100), ("y", 110)):
+        truth.append(f"a.png,10,50,{end},50,55,10,55,90,{reader},0.5")
+    (tmp_path / "truth.csv").write_text("\n".join(truth) + "\n")
+    ends = ",".join(f"{end}_{axis}" for end in HEAD.points for axis in "xy")
+    (tmp_path / "one.csv").write_text(f"source,width,height,{ends}\na.png,200,200,{truth[1][6:30]}\n")
+    figures = evaluate(tmp_path / "one.csv", tmp_path / "truth.csv").figures
+    # OFD of 90 and 100 px.
+    ellipses = [HEAD.quantity("hc_ramanujan_mm").formula(*(np.array(p) * 0.5 for p in points)) for points in (
+        ([10, 50], [100, 50], [55, 10], [55, 90]), ([10, 50], [110, 50], [55, 10], [55, 90]),
+    )]  # fmt: skip
+    assert figures["hc_ramanujan_label_sd_mm"] == pytest.approx(np.std(ellipses, ddof=1), abs=1e-5)
 
 
 def test_readings_of_one_frame_become_their_mean_with_its_spread():

@@ -90,6 +90,15 @@ def test_points_with_pictures(golden, points):
     told(golden)
 
 
+def test_points_of_a_consensus(golden, points):
+    header, *rows = Path("truth.csv").read_text().splitlines()
+    spread = "PS1_sd_px,PS2_sd_px,FH1_sd_px,AoP_sd,readers"
+    lines = [f"{header},{spread}", *(f"{row},2.5,3,4,{3 + number % 3},2" for number, row in enumerate(rows))]
+    Path("truth.csv").write_text("\n".join(lines) + "\n")
+    golden.run("evaluate", "results", "truth.csv", "--out", "out")
+    golden.document("out/metrics.json")
+
+
 def test_two_readers(golden, points):
     Path("other.csv").write_text(Path("truth.csv").read_text().replace("(60.0, 20.0)", "(62.0, 21.0)"))
     golden.run("evaluate", "other.csv", "truth.csv", "--out", "out", "--images", "frames")

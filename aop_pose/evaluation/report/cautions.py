@@ -96,7 +96,7 @@ def _is_another(times: float) -> bool:
 def _alike(comparison: Comparison) -> Iterator[str]:
     """Truths or errors that are all the same, over which an agreement says nothing."""
     errors, main = comparison.errors, comparison.errors.main
-    if main is None or errors.schema.dimensions == 3:
+    if main is None:
         return
     difference = errors.differences[main.key]
     known = np.isfinite(difference)
@@ -114,7 +114,7 @@ def _alike(comparison: Comparison) -> Iterator[str]:
             "with an offset, or were made from it."
         )
     if np.abs(difference).max() < 1e-9:
-        yield f"Every error of {main.title} is 0: the results give what the reference gives, to the last digit."
+        yield f"Every error of {main.title} is 0: the results give that of the reference, to the last digit."
 
 
 def _intervals(comparison: Comparison) -> Iterator[str]:

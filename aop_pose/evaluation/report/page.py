@@ -54,6 +54,8 @@ def page(comparison: Comparison, notice: str, decision_curve: bool = False) -> s
 def _volumes(comparison: Comparison) -> list[str]:
     return [
         f'<div class="pair">{_pck(comparison)}{tables.summary(comparison)}</div>',
+        _first_plots(comparison),
+        *_agreement(comparison),
         tables.points(comparison),
         tables.examinations(comparison),
         tables.motions(comparison),
@@ -134,10 +136,13 @@ def _left_out(comparison: Comparison) -> list[str]:
     missing = [name for name, ok in zip(comparison.matched.names, measured, strict=True) if not ok]
     words = [f"Intervals are withheld: {comparison.withheld}."] if comparison.withheld else []
     if missing:
-        images = "frames" if comparison.errors.schema.dimensions == 2 else "volumes"
         shown = ", ".join(missing[:_MOST_NAMES]) + (", …" if len(missing) > _MOST_NAMES else "")
-        words.append(f"{len(missing)} of {count} {images} were not measured and are in no figure: {shown}")
+        words.append(f"{len(missing)} of {count} {_images(comparison)} were not measured and are in no figure: {shown}")
     return words
+
+
+def _images(comparison: Comparison) -> str:
+    return "frames" if comparison.errors.schema.dimensions == 2 else "volumes"
 
 
 def _tiles(comparison: Comparison) -> str:
@@ -195,7 +200,7 @@ def _pck(comparison: Comparison) -> str:
 def _first_plots(comparison: Comparison) -> str:
     main = comparison.errors.main
     if main is None or f"{main.key}_icc_2_1" not in comparison.estimates:
-        return '<p class="warn">No frame was measured: there is nothing to plot.</p>'
+        return f'<p class="warn">No {_images(comparison)[:-1]} was measured: there is nothing to plot.</p>'
     # Several formulas of one reference are each plotted.
     alike = [
         one
@@ -217,14 +222,15 @@ def _altman(comparison: Comparison, quantity: Quantity, named: bool) -> str:
     of = f" of {escape(quantity.title)}" if named else ""
     low, high = (comparison.estimates[quantity.figure(name)].value for name in ("loa_low", "loa_high"))
     plain = (
-        f"In 95 of 100 frames the result lies between {plots.signed(low)} and {plots.signed(high)}{quantity.sign} of "
-        "the reference, if differences are normal."
+        f"In 95 of 100 {_images(comparison)} the result lies between {plots.signed(low)} and {plots.signed(high)}"
+        f"{quantity.sign} of the reference, if differences are normal."
         if np.isfinite(low + high)
         else ""
     )
+    slope = escape(plots.slope_words(comparison, quantity))
     return (
         f"Bland-Altman{of}. Line: bias; dashed: limits of agreement; bands: their intervals; dotted: slope; green: "
-        f"smooth line (LOESS), where frames are enough. {plain} {escape(plots.slope_words(comparison, quantity))}"
+        f"smooth line (LOESS), where {_images(comparison)} are enough. {plain} {slope}"
     )
 
 

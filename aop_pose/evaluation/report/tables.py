@@ -108,7 +108,7 @@ def lines(comparison: Comparison) -> list[tuple[str, str, str]]:
     if schema.dimensions == 2:
         found = [("MRE", "mre_px", "px")]
         found += [(f"  {point}", f"mre_px_{point.lower()}", "px") for point in schema.points]
-        found += [("MAE per coordinate", "mae_px", "px")]
+        found += [("MRE of a perfect reader", "perfect_mre_px", "px"), ("MAE per coordinate", "mae_px", "px")]
         found += [(f"SDR within {threshold} px", f"sdr_{threshold}", "%") for threshold in SDR_THRESHOLDS]
     else:
         found = [
@@ -116,6 +116,7 @@ def lines(comparison: Comparison) -> list[tuple[str, str, str]]:
             *((f"  {words_of(name)}", f"mre_mm_{name}", "mm") for name, _ in schema.groups),
         ]
         found += [
+            ("MRE of a perfect reader", "perfect_mre_mm", "mm"),
             ("MRE up to a swap of the sides", "mre_mm_swap", "mm"),
             ("MRE, each side by itself", "mre_mm_swap_sides", "mm"),
             ("MRE, each pair by itself", "mre_mm_swap_pairs", "mm"),
@@ -124,13 +125,23 @@ def lines(comparison: Comparison) -> list[tuple[str, str, str]]:
         found += [(f"PCK within {threshold} mm", f"pck_{threshold}_mm", "%") for threshold in PCK_THRESHOLDS_MM]
         found.append((f"PCK AUC, 0 to {PCK_LIMIT_MM:g} mm", "pck_auc", "%"))
     for quantity in told(comparison.errors.quantities):
-        found += _lines_of(quantity)
+        # A volume has many lengths: of all but one a summary has the errors alone, the page has the rest.
+        every = schema.dimensions == 2 or quantity is comparison.errors.main
+        found += _lines_of(quantity) if every else _errors_of(quantity)
     found += [
         ("midsagittal plane, distance", "plane_distance_mm", "mm"),
         ("midsagittal plane, angle", "plane_angle_deg", "deg"),
     ]
     names = {one.name for one in comparison.computed} | set(comparison.estimates)
     return [line for line in found if line[1] in names]
+
+
+def _errors_of(quantity: Quantity) -> list[tuple[str, str, str]]:
+    return [
+        (f"{quantity.title} mean abs. error", quantity.figure("mae"), quantity.unit),
+        (f"{quantity.title} bias", quantity.figure("bias"), quantity.unit),
+        (f"{quantity.title} inside the stated interval", f"{quantity.key}_interval_coverage", "%"),
+    ]
 
 
 def _lines_of(quantity: Quantity) -> list[tuple[str, str, str]]:
@@ -174,7 +185,11 @@ def landmarks(comparison: Comparison) -> str:
         cells = [value(comparison, key, show) for key, show in keys]
         rows.append([point or "all points", *cells])
     heads = ["", "MRE, px", *(f"SDR {threshold} px" for threshold in SDR_THRESHOLDS)]
-    return table(f"Landmarks, in pixels {words}", heads, rows)
+    perfect = comparison.estimates.get("perfect_mre_px")
+    note = (
+        "" if perfect is None else f"A perfect reader would show an MRE of {plain(perfect.value)} px: labels scatter."
+    )
+    return table(f"Landmarks, in pixels {words}", heads, rows, note=note)
 
 
 def points(comparison: Comparison) -> str:
