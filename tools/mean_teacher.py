@@ -37,11 +37,12 @@ from aop_pose.formats.label import resolve
 from aop_pose.formats.registry import read_labels
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import load_config
+from aop_pose.pipelines.data import HalfSampler, check_halves
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RunFolder, fingerprint
 from aop_pose.pipelines.start import Start, find_start
 from aop_pose.pipelines.yolo.config import METHOD, PRESETS, YoloConfig
-from aop_pose.pipelines.yolo.data import Example, FrameDataset, HalfSampler, check_halves
+from aop_pose.pipelines.yolo.data import Example, FrameDataset
 from aop_pose.pipelines.yolo.network import transfer
 from aop_pose.pipelines.yolo.resumable import fit
 from aop_pose.pipelines.yolo.stages import read_examples

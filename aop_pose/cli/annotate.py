@@ -50,7 +50,22 @@ def pseudo_label(
     images: Annotated[Path, typer.Option("--images", help="Folder of the frames, or one with images/ in it.")],
     out: Annotated[Path, typer.Option("--out", help="The .csv file to write; appears when complete.")],
     weights: Annotated[
-        str | None, typer.Option("--weights", help="The teacher: artefact, its name, run folder or checkpoint.")
+        list[str] | None,
+        typer.Option(
+            "--weights",
+            help="The teacher: artefact, its name, run folder or checkpoint. Several label together: their points are "
+            "the robust mean of all passes, and each point weighs by how near these lie together.",
+        ),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            "--views",
+            min=1,
+            max=7,
+            help="Passes of each network, turned and scaled: so, too, one network labels as "
+            "several do. [default: 7 with several --weights]",
+        ),
     ] = None,
     listed: Annotated[
         str | None, typer.Option("--list", help="One file name a line, as given or below --images. Default: all.")
@@ -63,13 +78,13 @@ def pseudo_label(
         list[str] | None, typer.Option("--val", help="Validation file whose frames get none; may be repeated.")
     ] = None,
     confidence: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--confidence",
-            help="Makes the weight: steady (ranks errors best), noise, entropy, score-entropy, detection, "
-            "paper (equation 14 on raw coordinates), paper-centred or paper-scores.",
+            help="Makes the weight of one network's labels: steady (default; ranks errors best), noise, entropy, "
+            "score-entropy, detection, paper (equation 14 on raw coordinates), paper-centred or paper-scores.",
         ),
-    ] = "steady",
+    ] = None,
     keep_above: Annotated[
         float | None, typer.Option("--keep-above", min=0, max=1, help="Drop frames of a lower weight.")
     ] = None,
@@ -92,7 +107,8 @@ def pseudo_label(
 ) -> None:
     """Let a network label frames, each with how far to trust it.
 
-    Writes Filename,PS1,PS2,FH1,AoP,keep,reason,det_conf,entropy,cosine,weight; every frame has a row. Rows with
+    Writes Filename,PS1,PS2,FH1,AoP,keep,reason,det_conf,entropy,cosine,weight; every frame has a row. Several
+    networks or --views add weight_PS1,weight_PS2,weight_FH1 and spread_PS1,spread_PS2,spread_FH1 (pixels). Rows with
     keep 0 are left out where the file is read as labels (dataset check, dataset convert, training). A list that
     names a frame of --labels or --val is an error; in a whole folder such frames are left out. Running the same
     command again after an interruption goes on where it stopped. Exit code 0: every frame read; 3: some file was
@@ -104,24 +120,37 @@ def pseudo_label(
     from aop_pose.errors import UsageError
     from aop_pose.measuring.summary import run_facts
     from aop_pose.pipelines import load_weights
+    from aop_pose.pseudo.ensemble import teachers
     from aop_pose.pseudo.label import Rule
     from aop_pose.pseudo.run import Cut, unlabelled_frames
     from aop_pose.pseudo.run import pseudo_label as run
-    from aop_pose.pseudo.signals import CONFIDENCES
+    from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT
 
-    if confidence not in CONFIDENCES:
+    if confidence is not None and confidence not in CONFIDENCES:
         raise UsageError(f"--confidence: expected one of {', '.join(CONFIDENCES)}, found {confidence!r}")
     if device not in ("cpu", "cuda"):
         raise UsageError(f"--device: expected cpu or cuda, found {device!r}")
-    rule = Rule(confidence, draws, seed, min_score)
+    given = weights or [None]
+    if confidence is not None and (len(given) > 1 or views is not None):
+        raise UsageError("--confidence: several networks or --views weigh points by their passes; leave one out")
+    rule = Rule(confidence or DEFAULT, draws, seed, min_score)
     cut = Cut(keep_above, keep_quantile, uniform)
     frames = unlabelled_frames(images, listed, [*(labels or []), *(val or [])])
     # Frames are at work side by side, each in one thread: faster than one frame in all of them.
-    predictor = load_weights(weights, "aop", device, threads=1)
-    facts = {**run_facts(predictor, device), "images": str(images), "list": listed, "labels": labels, "val": val}
+    networks = [load_weights(one, "aop", device, threads=1) for one in given]
+    shas = [network.sha256 or None for network in networks]
+    sha = {"artefact_sha256": shas} if len(shas) > 1 else {}
+    facts = {
+        **run_facts(networks[0], device),
+        **sha,
+        "images": str(images),
+        "list": listed,
+        "labels": labels,
+        "val": val,
+    }
     with FrameProgress("labelling") as progress:
         summary = run(
-            predictor, frames, out, rule=rule, cut=cut, overwrite=overwrite, facts=facts,
+            teachers(networks, views), frames, out, rule=rule, cut=cut, overwrite=overwrite, facts=facts,
             on_start=progress.start, on_row=progress.row,
         )  # fmt: skip
     dropped = ", ".join(f"{count} by {why}" for why, count in summary.reasons.items()) or "none"

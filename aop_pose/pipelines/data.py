@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.errors import UsageError
@@ -27,6 +28,7 @@ from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import FrameConfig
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import fingerprint, labelled_facts
+from aop_pose.pseudo.chosen import find_pseudo
 from aop_pose.pseudo.run import unlabelled_frames
 
 
@@ -77,12 +79,15 @@ class Example:
     points: np.ndarray
     outlines: np.ndarray | None = None
     """(structures, ``RING``, 2) rings of points round symphysis and head, where they are learned; NaN = none drawn."""
+    weights: np.ndarray | None = None
+    """(n,) how much each point counts where they are a pseudo-label; None = they are a label, and each counts 1."""
 
     def parts(self) -> list[bytes]:
         """The bytes that a fingerprint of the data is made of."""
         return [
             self.name.encode(), self.pixels.tobytes(), self.points.tobytes(),
             *([] if self.outlines is None else [self.outlines.tobytes()]),
+            *([] if self.weights is None else [self.weights.tobytes()]),
         ]  # fmt: skip
 
 
@@ -94,6 +99,8 @@ class TrainingFrames:
     checking: list[Example]
     facts: dict[str, Any]
     """Facts about them for run.json."""
+    trusted: Sequence[Example] = ()
+    """Those that train with pseudo-labels."""
 
 
 def read_examples(frames: Sequence[Label]) -> list[Example]:
@@ -128,21 +135,37 @@ def phantom_examples(count: int, seed: int, outlines: bool = False) -> list[Exam
 
 
 def labelled_examples(
-    job: Job, val: str | None, config: FrameConfig, read: Callable[[str], list[Label]]
+    job: Job,
+    val: str | None,
+    config: FrameConfig,
+    read: Callable[[str], list[Label]],
+    pseudo: str | Path | None = None,
+    listed: str | Path | None = None,
 ) -> TrainingFrames:
-    """Labelled frames; ``read`` gives those of a label file.
+    """Labelled frames, and those of a table of pseudo-labels; ``read`` gives those of a label file.
 
     Raises:
-        UsageError: as ``split_frames`` and ``read_examples`` do.
+        UsageError: as ``split_frames``, ``read_examples`` and ``pseudo.chosen.find_pseudo`` do.
     """
     labelled = read(job.labels)
     chosen = read(val) if val is not None else None
     split = split_frames(labelled, chosen, config.holdout, job.seed, config.patient)
     training, checking = (read_examples(frames) for frames in split)
-    facts = labelled_facts(
-        job, val, len(training), len(checking), _parts(training + checking), phantoms=config.phantoms
-    )
-    return TrainingFrames(training, checking, facts)
+    trusted: list[Example] = []
+    further: dict[str, Any] = {"phantoms": config.phantoms}
+    if pseudo is not None:
+        check_halves(config.batch)
+        found = find_pseudo(pseudo, job.data, listed, {"--labels": labelled, "--val": chosen or []})
+        trusted = [
+            attrs.evolve(example, weights=weights)
+            for example, weights in zip(
+                read_examples([one.frame for one in found.frames]), found.point_weights(), strict=True
+            )
+        ]
+        further["pseudo"] = found.facts()
+    parts = _parts([*training, *trusted, *checking])
+    facts = labelled_facts(job, val, len(training), len(checking), parts, **further)
+    return TrainingFrames(training, checking, facts, trusted)
 
 
 def unlabelled_examples(data: Path, frames: str | Path | None, holdout: float, seed: int) -> TrainingFrames:
@@ -204,9 +227,27 @@ class FrameDataset(Dataset):
         self.points = [
             torch.from_numpy(box.forward(rows(example))) for example, box in zip(examples, self.boxes, strict=True)
         ]
+        self.labelled = sum(example.weights is None for example in examples)
+        """The examples with labels, which come before those with pseudo-labels."""
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def trust(self, indices: torch.Tensor) -> torch.Tensor | None:
+        """(B, n) how much each point of the examples counts; None where all are labels."""
+        if self.labelled == len(self.examples):
+            return None
+        given = [self.examples[index] for index in indices.tolist()]
+        rows = [np.ones(len(one.points)) if one.weights is None else one.weights for one in given]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    def order(self, batch: int, seed: int, epoch: int) -> list[int]:
+        """The indices of an epoch; with pseudo-labels half of each batch has labels (see ``HalfSampler``)."""
+        if self.labelled == len(self.examples):
+            return order_of(len(self.examples), seed, epoch)
+        sampler = HalfSampler(self.labelled, len(self.examples) - self.labelled, batch, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         gray, points = self.pictures[index][None].float() / 255, self.points[index]
@@ -230,3 +271,72 @@ def order_of(count: int, seed: int, epoch: int) -> list[int]:
 def inside(points: torch.Tensor, size: int) -> torch.Tensor:
     """1.0 for each point (B, n, 2) within the input, 0.0 for one that augmentation has moved out of it: (B, n)."""
     return ((points >= -0.5) & (points <= size - 0.5)).all(dim=2).float()
+
+
+_LABELLED, _PSEUDO = 0, 1
+
+
+def check_halves(batch: int, world: int = 1) -> None:
+    """UsageError where a batch cannot be halved for each of ``world`` processes."""
+    if batch % (2 * world):
+        raise UsageError(f"batch: expected a multiple of {2 * world}, one half labelled each, found {batch}")
+
+
+class HalfSampler(Sampler[int]):
+    """Indices of a dataset that holds its labelled examples first, in an order that a plain batching cuts in halves.
+
+    An epoch is one pass over the labelled examples in a new order, and takes as many pseudo-labelled ones. Those come
+    from a cycle through all of them that goes on from epoch to epoch, each round in a new order. Where there are at
+    least one and a half batches of them, no batch holds one twice. The last batch of an epoch may be smaller and is
+    halved too. Everything follows from (seed, epoch).
+
+    Of several processes each takes its share of both halves of every batch, ``batch / world`` examples. For each to
+    have as many, an epoch begins anew on the labelled examples where they do not divide: fewer than ``world`` of them
+    come twice in its last batch.
+    """
+
+    def __init__(self, labelled: int, pseudo: int, batch: int, seed: int, rank: int = 0, world: int = 1):
+        """``batch``: examples of all processes together; UsageError as ``check_halves`` raises it."""
+        check_halves(batch, world)
+        self.labelled, self.pseudo, self.half = labelled, pseudo, batch // 2
+        self.seed, self.rank, self.world = seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """From 0; the next iteration is of that epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Examples that one process takes in an epoch."""
+        return 2 * math.ceil(self.labelled / self.world)
+
+    def __iter__(self) -> Iterator[int]:
+        halves = self.labelled_of_epoch(), self.labelled + self.pseudo_of_epoch()
+        for begin in range(0, len(halves[0]), self.half):
+            for order in halves:
+                yield from order[begin : begin + self.half][self.rank :: self.world].tolist()
+
+    def labelled_of_epoch(self) -> np.ndarray:
+        """Of all processes, in order."""
+        order = self._shuffled(self.labelled, _LABELLED, self.epoch)
+        return np.resize(order, math.ceil(self.labelled / self.world) * self.world)
+
+    def pseudo_of_epoch(self) -> np.ndarray:
+        """Of all processes, in order, counted from the first pseudo-labelled example."""
+        count = math.ceil(self.labelled / self.world) * self.world
+        begin, end = self.epoch * count, (self.epoch + 1) * count
+        first, last = begin // self.pseudo, (end - 1) // self.pseudo
+        rounds = np.concatenate([self._round(number) for number in range(first, last + 1)])
+        return rounds[begin - first * self.pseudo :][:count]
+
+    def _round(self, number: int) -> np.ndarray:
+        """One round of the cycle, its head free of what half a batch before it may hold, its tail as drawn."""
+        order, reach = self._shuffled(self.pseudo, _PSEUDO, number), self.half - 1
+        if not number or not reach or self.pseudo < 3 * reach:
+            return order
+        before = self._shuffled(self.pseudo, _PSEUDO, number - 1)[-reach:]
+        head, tail = order[:-reach], order[-reach:]
+        return np.concatenate([head[np.argsort(np.isin(head, before), kind="stable")], tail])
+
+    def _shuffled(self, count: int, kind: int, number: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, kind, number]).permutation(count)

@@ -33,7 +33,7 @@ from aop_pose.inference.predictor import Contract, read_output
 from aop_pose.io.files import replacing
 from aop_pose.pipelines.checkpoint import write_checkpoint
 from aop_pose.pipelines.config import Config, LightningConfig, Precision, precision_of
-from aop_pose.pipelines.data import Example, FrameDataset, order_of
+from aop_pose.pipelines.data import Example, FrameDataset
 from aop_pose.pipelines.job import Job, Step, gpus_of
 from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best_row, device_facts, keep_rows
 
@@ -160,8 +160,10 @@ class Training(LightningModule):
             else:
                 mean.copy_(value)
 
-    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of a batch."""
+    def loss_of(
+        self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Scalar loss of a batch; ``trust`` (B, n) is given where some points are pseudo-labels (see ``Example``)."""
         raise AssertionError("a subclass gives it")
 
     def rate(self, epoch: int) -> float:
@@ -174,7 +176,7 @@ class Training(LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
-        order = order_of(len(self.frames), self.seed, self.current_epoch)
+        order = self.frames.order(self.schedule.batch, self.seed, self.current_epoch)
         # A last batch of one frame would leave batch normalisation at 1 x 1 nothing to normalise.
         alone = len(order) % self.schedule.batch == 1 and len(order) > 1
         return DataLoader(self.frames, self.schedule.batch, sampler=order, drop_last=alone)
@@ -183,10 +185,17 @@ class Training(LightningModule):
         return DataLoader(self.checks, CHECK_BATCH)
 
     def training_step(self, batch: Any, number: int) -> torch.Tensor | None:
-        gray, points, _ = batch
-        loss = self.loss_of(self.network, gray.contiguous(memory_format=self.memory_format), points)
+        gray, points, indices = batch
+        loss = self.loss_of(
+            self.network, gray.contiguous(memory_format=self.memory_format), points, *self.trust(indices)
+        )
         self.losses.append(float(loss.detach()))
         return loss
+
+    def trust(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The last argument of ``loss_of``, where some points are pseudo-labels."""
+        found = self.frames.trust(indices)
+        return () if found is None else (found.to(self.device),)
 
     def demand_finite(self, loss: torch.Tensor, indices: torch.Tensor) -> None:
         """AopPoseError that names the frames of a batch whose loss is not finite: call it before the step is made."""

@@ -58,6 +58,20 @@ class LabelledOptions(Options):
 
 
 @attrs.frozen(kw_only=True)
+class PseudoOptions(LabelledOptions):
+    """Further, a table of pseudo-labels."""
+
+    pseudo: str | Path | None = None
+    """A ``pseudo.csv``: its kept frames fill half of each batch, each point by its weight."""
+    frames: str | Path | None = None
+    """A list of file names (one a line): only these of the table's frames."""
+
+    def check(self, job: Job) -> None:
+        if self.frames is not None and self.pseudo is None:
+            raise UsageError("--list: expected --pseudo beside it, whose frames it is about")
+
+
+@attrs.frozen(kw_only=True)
 class UnlabelledOptions(Options):
     """The options of a training without labels beside its ``Job``."""
 
@@ -288,14 +302,18 @@ class LightningPipeline(Pipeline):
             found = unlabelled_examples(job.data, options.frames, holdout, job.seed)
             told = f"frames: {len(found.training)} without labels, {len(found.checking)} to choose the epoch"
             return StageData(found.training, found.checking, found.facts, config, told=(told,))
-        found = labelled_examples(job, options.val, config, partial(self.labels, config, job))
-        told = (
+        pseudo, listed = getattr(options, "pseudo", None), getattr(options, "frames", None)
+        found = labelled_examples(job, options.val, config, partial(self.labels, config, job), pseudo, listed)
+        told = [
             f"frames: {len(found.training)} labelled, {config.phantoms} phantoms, {len(found.checking)} to choose the "
             "epoch"
-        )
+        ]
+        if found.trusted:
+            told.append(f"pseudo-labels: {len(found.trusted)} frames, half of each batch; each point's weights mean 1")
         outlined = any(example.outlines is not None for example in found.training)
-        learned = found.training + phantom_examples(config.phantoms, job.seed, outlined)
-        return StageData(learned, found.checking, found.facts, config, self.schema_of(config), (told,))
+        # Those with pseudo-labels last: half of each batch comes from before them.
+        learned = [*found.training, *phantom_examples(config.phantoms, job.seed, outlined), *found.trusted]
+        return StageData(learned, found.checking, found.facts, config, self.schema_of(config), tuple(told))
 
     def schema_of(self, config: Any) -> str:
         """The schema of the points that are learned on frames."""

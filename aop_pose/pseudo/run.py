@@ -29,7 +29,8 @@ from aop_pose.io.discover import Entry, discover
 from aop_pose.io.files import replacing
 from aop_pose.io.table import WholeRows
 from aop_pose.measuring.folder import in_order
-from aop_pose.pseudo.label import COLUMNS_OF_TABLE, UNREADABLE, Rule, label
+from aop_pose.pseudo.ensemble import Ensemble
+from aop_pose.pseudo.label import COLUMNS_OF_TABLE, POINT_WEIGHTS, UNREADABLE, Rule, columns_of, label
 from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Noise, check_head
 
 IMAGES = "images"
@@ -166,8 +167,8 @@ class PseudoWriter(WholeRows):
 
     what = "pseudo-labels begun by this command"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, COLUMNS_OF_TABLE, resume=True)
+    def __init__(self, path: Path, columns: Sequence[str] = COLUMNS_OF_TABLE) -> None:
+        super().__init__(path, columns, resume=True)
         self.done: set[str] = set()
 
     def note(self, fields: Sequence[str]) -> bool:
@@ -176,7 +177,7 @@ class PseudoWriter(WholeRows):
 
 
 def pseudo_label(
-    predictor: Predictor,
+    teacher: Predictor | Ensemble,
     frames: Unlabelled,
     out: Path,
     *,
@@ -191,26 +192,31 @@ def pseudo_label(
     """Label ``frames`` into ``out``, and beside it ``NAME.run.json`` with ``facts`` and how the rows were made.
 
     Rows grow in a hidden file beside ``out``; a run of the same network and rule goes on where it ends, to the same
-    table. ``out`` appears when it is complete. ``workers`` frames are at work at a time (default: one a core).
+    table. ``out`` appears when it is complete. ``workers`` frames are at work at a time (default: one a core). Of an
+    ensemble the confidence is how near its passes lie together, whatever ``rule`` names.
 
     Raises:
         UsageError: ``out`` exists or holds the beginning of another run and not ``overwrite``, or cannot be written.
         AopPoseError: no frame was kept; the table stands and says why.
     """
     rule, cut = rule or Rule(), cut or Cut()
-    check_head(predictor)
-    how = {"model": predictor.model_id, **attrs.asdict(rule)}
+    how = {"model": teacher.model_id, **attrs.asdict(rule)}
+    if isinstance(teacher, Ensemble):
+        how |= {"confidence": None, "views": teacher.views}
+    else:
+        check_head(teacher)
+    columns = columns_of(teacher)
     files = _Files(Path(out))
     files.claim(how, overwrite)
     on_start(len(frames.entries))
-    with PseudoWriter(files.rows) as writer:
+    with PseudoWriter(files.rows, columns) as writer:
         left = [entry for entry in frames.entries if entry.source not in writer.done]
         skipped = len(frames.entries) - len(left)
-        rows = in_order(lambda entry: label(predictor, entry, rule), left, workers or usable_cores())
+        rows = in_order(lambda entry: label(teacher, entry, rule), left, workers or usable_cores())
         for done, row in enumerate(rows, start=skipped + 1):
-            writer.write_row([row[column] for column in COLUMNS_OF_TABLE])
+            writer.write_row([row[column] for column in columns])
             on_row(row, done)
-    summary = _finish(files, frames.entries, cut, {**(facts or {}), **how, "cut": attrs.asdict(cut)})
+    summary = _finish(files, frames.entries, columns, cut, {**(facts or {}), **how, "cut": attrs.asdict(cut)})
     if not summary.kept:
         raise AopPoseError(
             f"no frame of {summary.rows} was kept ({_words(summary.reasons)}); {out} says why for each; "
@@ -267,7 +273,9 @@ class _Files:
             yield from (row for row in rows if row["Filename"] in wanted)
 
 
-def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, Any]) -> Summary:
+def _finish(
+    files: _Files, entries: Sequence[Entry], columns: Sequence[str], cut: Cut, about: dict[str, Any]
+) -> Summary:
     wanted = {entry.source: entry.path for entry in entries}
     least = cut.least([float(row["weight"]) for row in files.read(wanted) if row[KEEP] == "1"])
     counts: Counter[str] = Counter()
@@ -275,7 +283,7 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
     sizes: set[tuple[int, int]] = set()
     with replacing(files.out) as part:
         with open(part, "w", newline="", encoding="utf-8") as stream:
-            table = DictWriter(stream, COLUMNS_OF_TABLE)
+            table = DictWriter(stream, columns)
             table.writeheader()
             for row in files.read(wanted):
                 if row[KEEP] == "1" and not float(row["weight"]) >= least:
@@ -285,7 +293,7 @@ def _finish(files: _Files, entries: Sequence[Entry], cut: Cut, about: dict[str, 
                     counts["unreadable" if row["reason"].startswith(UNREADABLE) else "other"] += 1
                 else:
                     if cut.uniform:
-                        row["weight"] = "1"
+                        row |= dict.fromkeys({"weight", *POINT_WEIGHTS} & row.keys(), "1")
                     weights.append(float(row["weight"]))
                 if row[COLUMNS[1]]:
                     sizes.add(picture_size(wanted[row["Filename"]]))
@@ -320,6 +328,12 @@ class PseudoFrame:
     frame: Label
     weight: float
     """Trust in the points, in [0, 1]."""
+    weights: np.ndarray = attrs.field()
+    """(3,) trust in each of them, in [0, 1]; where the table does not tell them apart, that in all."""
+
+    @weights.default
+    def _all(self) -> np.ndarray:
+        return np.full(len(AOP.points), self.weight)
 
 
 class Origin(BaseModel):
@@ -393,7 +407,8 @@ def read_pseudo(file: Path, data: Path, keep: bool = False) -> list[PseudoFrame]
 
 def _frame(row: TableRow, data: Path, sizes: Collection[str], keep: bool) -> PseudoFrame:
     name, coords = filename(row.cells["Filename"]), IUGC.coords(row, AOP)
-    weight = _weight(row.cells["weight"])
+    weight = _weight(row.cells["weight"], "weight")
+    each = [_weight(row.cells.get(column, row.cells["weight"]), column) for column in POINT_WEIGHTS]
     path = find_picture(data, name)
     pixels = read_gray(path) if keep else None
     width, height = picture_size(path) if pixels is None else pixels.shape[::-1]
@@ -408,13 +423,13 @@ def _frame(row: TableRow, data: Path, sizes: Collection[str], keep: bool) -> Pse
             f"{name}: expected points within the {width}x{height} picture, found {', '.join(outside)} outside; "
             "was another size of it labelled?"
         )
-    return PseudoFrame(Label(name, path, (width, height), keypoints, kept=pixels), weight)
+    return PseudoFrame(Label(name, path, (width, height), keypoints, kept=pixels), weight, np.array(each))
 
 
-def _weight(text: str) -> float:
-    value = number(text, "weight")
+def _weight(text: str, column: str) -> float:
+    value = number(text, column)
     if not 0 <= value <= 1:
-        raise RowError(f"weight: expected a number from 0 to 1, found {text!r}")
+        raise RowError(f"{column}: expected a number from 0 to 1, found {text!r}")
     return value
 
 

@@ -10,7 +10,7 @@ require_ultralytics()
 
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.formats.registry import read_labels  # noqa: E402
-from aop_pose.pipelines.yolo.pseudo import find_pseudo  # noqa: E402
+from aop_pose.pseudo.chosen import find_pseudo  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE  # noqa: E402
 from tests.pipelines.conftest import train_tiny  # noqa: E402
 

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel  # noqa: E402
 from torch.utils.data import BatchSampler  # noqa: E402
 from ultralytics.nn.tasks import PoseModel  # noqa: E402
 
-from aop_pose.pipelines.yolo.data import HalfSampler  # noqa: E402
+from aop_pose.pipelines.data import HalfSampler  # noqa: E402
 from aop_pose.pipelines.yolo.network import FrameWeight, WeightedPoseLoss  # noqa: E402
 
 SIZE, LABELLED, PSEUDO, BATCH, WORLD, EPOCH = 64, 8, 13, 8, 2, 3

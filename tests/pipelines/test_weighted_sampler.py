@@ -11,7 +11,7 @@ require_ultralytics()
 from torch.utils.data import BatchSampler  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.pipelines.yolo.data import HalfSampler  # noqa: E402
+from aop_pose.pipelines.data import HalfSampler  # noqa: E402
 
 
 def epochs_of(sampler, count, batch):

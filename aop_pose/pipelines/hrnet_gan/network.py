@@ -22,7 +22,7 @@ from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
 from aop_pose.pipelines.hrnet_gan.config import REDUCTION, HrnetConfig
-from aop_pose.pipelines.losses import coordinate_error, soft_argmax
+from aop_pose.pipelines.losses import coordinate_error, soft_argmax, squared_error
 
 TEMPERATURE = 10.0
 """The authors' code takes the softmax of so many times the map."""
@@ -42,20 +42,26 @@ def shares_of(maps: torch.Tensor, rule: str) -> torch.Tensor:
     return (soft_argmax(weights) + 0.5) / size
 
 
-def heatmap_loss(maps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Equation 13: the squared error, mean over points and pixels."""
-    return functional.mse_loss(maps, targets)
+def heatmap_loss(maps: torch.Tensor, targets: torch.Tensor, trust: torch.Tensor | None = None) -> torch.Tensor:
+    """Equation 13: the squared error, mean over points and pixels; of points by ``trust`` (B, n), None = all alike."""
+    return functional.mse_loss(maps, targets) if trust is None else _trusted(squared_error(maps, targets), trust)
+
+
+def _trusted(each: torch.Tensor, trust: torch.Tensor) -> torch.Tensor:
+    """The mean of (B, n), each counting ``trust`` (B, n)."""
+    return (each * trust).sum() / trust.sum().clamp_min(1.0)
 
 
 def coordinate_loss(shares: torch.Tensor, targets: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Equation 14: the squared distance, mean over the points that are ``seen`` (B, n): 0 or 1."""
-    return (coordinate_error(shares, targets) * seen).sum() / seen.sum().clamp_min(1.0)
+    """Equation 14: the squared distance, mean over the points by how much they count, ``seen`` (B, n): 0 = not."""
+    return _trusted(coordinate_error(shares, targets), seen)
 
 
-def entropy(maps: torch.Tensor) -> torch.Tensor:
-    """Equations 15 and 16: Shannon entropy of the softmax of each map in nats, mean over the points."""
+def entropy(maps: torch.Tensor, trust: torch.Tensor | None = None) -> torch.Tensor:
+    """Equations 15 and 16: Shannon entropy of the softmax of each map in nats, mean over the points by ``trust``."""
     logs = functional.log_softmax(maps.flatten(2), dim=2)
-    return -(logs.exp() * logs).sum(dim=2).mean()
+    each = -(logs.exp() * logs).sum(dim=2)
+    return each.mean() if trust is None else _trusted(each, trust)
 
 
 def discriminator_loss(real: torch.Tensor, fake: torch.Tensor, kind: str) -> torch.Tensor:

@@ -10,7 +10,7 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.hrnet_gan.config import REDUCTION, HrnetConfig
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.pipeline import LabelledOptions, LightningPipeline, Stage, StageData, UnlabelledOptions
+from aop_pose.pipelines.pipeline import LightningPipeline, PseudoOptions, Stage, StageData, UnlabelledOptions
 
 if TYPE_CHECKING:
     from aop_pose.pipelines.checkpoint import Transfer
@@ -27,7 +27,7 @@ class HrnetGan(LightningPipeline):
     name = "hrnet-gan"
     packages = ("torch", "torchvision", "lightning", "timm")
     config = HrnetConfig
-    stages: ClassVar = {"train": Stage(LabelledOptions), "pretrain": Stage(UnlabelledOptions, labels=False)}
+    stages: ClassVar = {"train": Stage(PseudoOptions), "pretrain": Stage(UnlabelledOptions, labels=False)}
     body = "encoder."
 
     def data(self, stage: str, job: Job, config: HrnetConfig, options: Any) -> StageData:

@@ -75,18 +75,24 @@ class AdversarialTraining(PointTraining):
                     f"thaw: expected the beginning of a layer's name in {config.encoder}, found {prefix!r}"
                 )
 
-    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        return self._supervised(network(gray).float(), points)
+    def loss_of(
+        self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self._supervised(network(gray).float(), points, trust)
 
-    def _supervised(self, output: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    def _supervised(
+        self, output: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Equation 17 without the discriminator; of coordinates only equation 14 is left."""
         config = self.config
         shares, seen = (points + 0.5) / config.image_size, inside(points, config.image_size)
+        if trust is not None:
+            seen = seen * trust
         if config.output == "coordinates":
             return config.lambda_c * coordinate_loss(output, shares, seen)
-        loss = config.lambda_h * heatmap_loss(output, self._real(points))
+        loss = config.lambda_h * heatmap_loss(output, self._real(points), trust)
         loss = loss + config.lambda_c * coordinate_loss(shares_of(output, config.coordinate_rule), shares, seen)
-        return loss + config.lambda_e * entropy(output)
+        return loss + config.lambda_e * entropy(output, trust)
 
     def _real(self, points: torch.Tensor) -> torch.Tensor:
         """Equation 18: the maps of true points. A point that augmentation moved out leaves at most its tail."""
@@ -98,14 +104,14 @@ class AdversarialTraining(PointTraining):
         gray = gray.contiguous(memory_format=self.memory_format)
         if self.discriminator is None:
             output = self.network(gray).float()
-            loss = self._supervised(output, points)
+            loss = self._supervised(output, points, *self.trust(indices))
             self._step(optimizers, loss, indices, clip=True)
         else:
             of_generator, of_discriminator = optimizers
             # Its weights get no gradient from the generator's turn.
             self.discriminator.requires_grad_(False)
             output = self.network(gray).float()
-            loss = self._supervised(output, points)
+            loss = self._supervised(output, points, *self.trust(indices))
             judged = adversarial_loss(self.discriminator(output).float(), self.config.gan)
             self._step(of_generator, loss + self.config.lambda_adv * judged, indices, clip=True)
             self.discriminator.requires_grad_(True)

@@ -9,7 +9,7 @@ from aop_pose.errors import UsageError
 from aop_pose.formats.label import Label
 from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.pipeline import LabelledOptions, LightningPipeline, Stage, StageData, UnlabelledOptions
+from aop_pose.pipelines.pipeline import LightningPipeline, PseudoOptions, Stage, StageData, UnlabelledOptions
 from aop_pose.pipelines.unet.config import UnetConfig
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Unet(LightningPipeline):
     packages = ("torch", "torchvision", "lightning")
     schemas = ("aop", "head")
     config = UnetConfig
-    stages: ClassVar = {"train": Stage(LabelledOptions), "pretrain": Stage(UnlabelledOptions, labels=False)}
+    stages: ClassVar = {"train": Stage(PseudoOptions), "pretrain": Stage(UnlabelledOptions, labels=False)}
 
     def checked(self, stage: str, job: Job, config: UnetConfig) -> UnetConfig:
         if stage == "pretrain" and config.encoder != "unet":

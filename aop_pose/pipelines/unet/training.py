@@ -163,8 +163,10 @@ AXES = 3
 def rows_of(config: UnetConfig, example: Example) -> np.ndarray:
     """All that moves with a picture, (n, 2) in its pixels: points, rings of outlines, then the ``AXES``."""
     rows = [example.points]
-    if config.outlines and example.outlines is not None:
-        rows.append(example.outlines.reshape(-1, 2))
+    if config.outlines and (example.outlines is not None or example.weights is not None):
+        # A frame with pseudo-labels has none drawn, and as many rows.
+        drawn = np.full((len(CLASSES), RING, 2), np.nan) if example.outlines is None else example.outlines
+        rows.append(drawn.reshape(-1, 2))
     if config.turned:
         height, width = example.pixels.shape
         middle, reach = np.array([(width - 1) / 2, (height - 1) / 2]), max(width, height) / 4
@@ -199,10 +201,14 @@ class LandmarkTraining(UnetTraining, PointTraining):
         super().__init__(config, Schedule.of(config, config.batch), network, seed, frames, checked, contract)
         self.config = config
 
-    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    def loss_of(
+        self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None
+    ) -> torch.Tensor:
         config, raw = self.config, network(gray).float()
         rows, points = points, points[:, : len(self.schema.points)]
         seen = inside(points, config.image_size)
+        if trust is not None:
+            seen = seen * trust
         if config.head == "coordinates":
             shares = (points + 0.5) / config.image_size
             return least_over_swaps(coordinate_error, raw, shares, self.pairs, seen)
@@ -223,7 +229,7 @@ class LandmarkTraining(UnetTraining, PointTraining):
     def _loss_of_points(
         self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor, taught: torch.Tensor
     ) -> torch.Tensor:
-        """``seen`` (B, n) is 0 for a point outside the input, ``taught`` (B,) for a frame that stands otherwise."""
+        """``seen`` (B, n): how much a point counts, 0 = not; ``taught`` (B,) is 0 for a frame that stands otherwise."""
         config = self.config
         places = (points + 0.5) / config.map_stride - 0.5
         targets = encode(places, config.map_size, config.sigma)
@@ -265,7 +271,9 @@ class MaskedTraining(UnetTraining):
         super().__init__(config, Schedule.of(config, config.batch), network, seed, frames, checked)
         self.config = config
 
-    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    def loss_of(
+        self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return self._masked_error(network, gray, self.training_masks(len(gray)))
 
     def training_masks(self, frames: int) -> torch.Tensor:

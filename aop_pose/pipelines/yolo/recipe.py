@@ -22,9 +22,9 @@ from aop_pose.pipelines.data import split_frames
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import METRICS, RECORD, WEIGHTS, RunFolder, fingerprint, read_record
 from aop_pose.pipelines.yolo.config import METHOD, STAGES_FOLDER, YoloConfig
-from aop_pose.pipelines.yolo.pseudo import find_pseudo
 from aop_pose.pipelines.yolo.report import write_page
 from aop_pose.pipelines.yolo.stages import choose_segmenter, labels_of, read_examples, train_boxes, train_pose
+from aop_pose.pseudo.chosen import find_pseudo
 from aop_pose.pseudo.label import Rule
 from aop_pose.pseudo.run import Cut, Origin, Unlabelled, document_of, pseudo_label, tabled_frames, unlabelled_frames
 from aop_pose.pseudo.signals import CONFIDENCES
@@ -380,8 +380,8 @@ def _check_start(job: Job, config: YoloConfig) -> None:
     from aop_pose.pipelines.isolation import isolate
 
     isolate()
+    from aop_pose.pipelines.data import check_halves
     from aop_pose.pipelines.start import find_start
-    from aop_pose.pipelines.yolo.data import check_halves
     from aop_pose.pipelines.yolo.network import transfer
 
     check_halves(config.batch)

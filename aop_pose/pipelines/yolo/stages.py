@@ -20,7 +20,8 @@ from aop_pose.pipelines.data import split_frames
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RunFolder, fingerprint, labelled_facts
 from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
-from aop_pose.pipelines.yolo.pseudo import Confidence, PseudoSet, find_pseudo
+from aop_pose.pipelines.yolo.pseudo import Confidence
+from aop_pose.pseudo.chosen import PseudoSet, find_pseudo
 
 
 def train_pose(
@@ -104,13 +105,13 @@ def read_trusted(
     found: PseudoSet, config: YoloConfig, job: Job, dynamic: bool
 ) -> tuple[list[Any], Confidence | None, dict[str, Any]]:
     """Pseudo-labelled examples, the rule that weighs them anew or None, and what run.json says of them."""
-    from aop_pose.pipelines.yolo.data import check_halves
+    from aop_pose.pipelines.data import check_halves
 
     check_halves(config.batch)
     examples = read_examples([one.frame for one in found.frames])
     trusted = [attrs.evolve(example, weight=one.weight) for example, one in zip(examples, found.frames, strict=True)]
     confidence = Confidence.of(found.origin, config, job.seed) if dynamic else None
-    return trusted, confidence, {"pseudo": found.facts(confidence)}
+    return trusted, confidence, {"pseudo": found.facts(None if confidence is None else confidence.facts)}
 
 
 def labels_of(job: Job, file: str) -> list[Label]:

@@ -20,10 +20,11 @@ from aop_pose.formats.label import CLASSES, box_iou
 from aop_pose.geometry import turn_difference
 from aop_pose.inference.decode import decode_pose
 from aop_pose.inference.predictor import usable_cores
+from aop_pose.pipelines.data import HalfSampler
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.start import Start
 from aop_pose.pipelines.yolo.config import YoloConfig
-from aop_pose.pipelines.yolo.data import BoxDataset, BoxExample, Example, FrameDataset, HalfSampler
+from aop_pose.pipelines.yolo.data import BoxDataset, BoxExample, Example, FrameDataset
 from aop_pose.pipelines.yolo.network import FrameWeight, TorchNetwork, VisiblePointLoss, WeightedPoseLoss
 from aop_pose.pipelines.yolo.pseudo import Confidence
 from aop_pose.pipelines.yolo.resumable import ResumableTrainer
