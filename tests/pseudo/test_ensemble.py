@@ -37,7 +37,8 @@ def test_a_pass_that_went_astray_pulls_little():
     points = np.zeros((5, 1, 2))
     points[:, 0, 0] = [-1, 0, 1, 0, 100]
     mean = robust_mean(points)
-    assert 0 <= mean[0, 0] < 1.2 and mean[0, 1] == 0
+    assert 0 <= mean[0, 0] < 1.2
+    assert mean[0, 1] == 0
     np.testing.assert_allclose(robust_mean(points[:3]), [[0, 0]])
 
 
@@ -50,12 +51,14 @@ def test_points_are_the_mean_and_weights_follow_the_spread(tmp_path):
     assert list(first) == [*COLUMNS_OF_TABLE, *POINT_WEIGHTS, *POINT_SPREADS]
     assert (first["PS1"], first["FH1"]) == ("(150, 60)", "(170, 120)")
     # Distances 0, 4, 4 from the mean; of 256 pixels, over the tolerance of 1 %.
-    assert float(first["spread_FH1"]) == pytest.approx(8 / 3, abs=1e-3) and float(first["spread_PS1"]) == 0
+    assert float(first["spread_FH1"]) == pytest.approx(8 / 3, abs=1e-3)
+    assert float(first["spread_PS1"]) == 0
     assert float(first["weight_FH1"]) == pytest.approx(np.exp(-8 / 3 / 2.56), abs=1e-4)
     assert float(first["weight_PS1"]) == 1
     assert float(first["weight"]) == pytest.approx((2 + float(first["weight_FH1"])) / 3, abs=1e-6)
     told = json.loads((tmp_path / "pseudo.run.json").read_text())
-    assert told["model"] == "fake@00000000 + second@00000000 + third@00000000" and told["views"] == 1
+    assert told["model"] == "fake@00000000 + second@00000000 + third@00000000"
+    assert told["views"] == 1
     assert read_origin(out).confidence is None
 
 

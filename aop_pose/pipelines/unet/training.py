@@ -207,18 +207,17 @@ class LandmarkTraining(UnetTraining, PointTraining):
         config, raw = self.config, network(gray).float()
         rows, points = points, points[:, : len(self.schema.points)]
         seen = inside(points, config.image_size)
-        if trust is not None:
-            seen = seen * trust
         if config.head == "coordinates":
             shares = (points + 0.5) / config.image_size
-            return least_over_swaps(coordinate_error, raw, shares, self.pairs, seen)
+            return least_over_swaps(coordinate_error, raw, shares, self.pairs, seen if trust is None else seen * trust)
         loss, taught = torch.zeros((), device=raw.device), torch.ones_like(seen[:, 0])
         if config.turned:
             stances = stance_of(rows[:, -AXES:])
             loss = loss + config.turn_weight * functional.cross_entropy(raw[:, -len(STANCES) :, 0, 0], stances)
             # Of a frame that stands otherwise only that is learned.
             taught = (stances == STANCES.index(UPRIGHT)).float()
-        loss = loss + self._loss_of_points(raw, points, seen * taught[:, None], taught)
+        counts = taught[:, None].expand_as(seen) if trust is None else taught[:, None] * trust
+        loss = loss + self._loss_of_points(raw, points, seen * counts, counts)
         if config.outlines:
             rings = rows[:, points.shape[1] :][:, : len(CLASSES) * RING].unflatten(1, (len(CLASSES), RING))
             shares = inside_rings(rings, config.image_size, config.map_stride)
@@ -227,9 +226,9 @@ class LandmarkTraining(UnetTraining, PointTraining):
         return loss
 
     def _loss_of_points(
-        self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor, taught: torch.Tensor
+        self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor, counts: torch.Tensor
     ) -> torch.Tensor:
-        """``seen`` (B, n): how much a point counts, 0 = not; ``taught`` (B,) is 0 for a frame that stands otherwise."""
+        """``counts`` (B, n): how much a point counts, 0 of a frame that stands otherwise; ``seen``: 0 outside, too."""
         config = self.config
         places = (points + 0.5) / config.map_stride - 0.5
         targets = encode(places, config.map_size, config.sigma)
@@ -238,7 +237,7 @@ class LandmarkTraining(UnetTraining, PointTraining):
         if config.loss == "mse":
             maps = torch.sigmoid(maps) if config.activation == "sigmoid" else maps
             # A point that augmentation moved out of the picture has an empty map, which is right to learn.
-            loss = least_over_swaps(squared_error, maps, targets, self.pairs, taught[:, None].expand_as(seen))
+            loss = least_over_swaps(squared_error, maps, targets, self.pairs, counts)
         else:
             loss = least_over_swaps(cross_entropy, maps, targets, self.pairs, seen)
         for weight, error in (
@@ -249,7 +248,7 @@ class LandmarkTraining(UnetTraining, PointTraining):
                 loss = loss + weight * error(maps, places, seen)
         if config.region != "none":
             region = region_of(places, config.map_size, config.region)
-            weights = taught[:, None, None].expand_as(region)
+            weights = counts.mean(dim=1)[:, None, None].expand_as(region)
             off = functional.binary_cross_entropy_with_logits(raw[:, count], region, weights)
             loss = loss + config.region_weight * off
         return loss
