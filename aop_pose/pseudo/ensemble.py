@@ -111,7 +111,7 @@ def _with_threshold(network: Predictor, least: float | None) -> Predictor:
 
 
 def teachers(networks: Sequence[Predictor], views: int | None) -> Predictor | Ensemble:
-    """What labels: one network as it is where no more is asked for, else an ensemble."""
+    """One network as it is where no more is asked for, else an ensemble: the labellers of ``--weights``."""
     if len(networks) == 1 and views is None:
         return networks[0]
     return Ensemble(tuple(networks), len(VIEWS) if views is None else views)
