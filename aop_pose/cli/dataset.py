@@ -28,14 +28,21 @@ def _command(name: str) -> Any:
 def convert(
     source: Annotated[Path, typer.Argument(help="Folder of a data set, or a label file.", metavar="SRC")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="DST")],
-    to: Annotated[str, typer.Option("--to", help="iugc, masks, yolo-pose, yolo-detect, head-csv or points-3d.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="iugc, masks, yolo-pose, yolo-detect, head-csv, points-3d; or an annotation tool's: coco, "
+            "label-studio, cvat, slicer, napari, labelme.",
+        ),
+    ],
     source_format: Annotated[
         str,
         typer.Option(
             "--from",
             help="One of the formats of --to, or a data set's own layout: psfhs, fh-ps-aop, iugc2024, "
-            "iugc2025, jnu-ifm, hc18, fetal-mri; or outlines, of predict --outlines. Default: found by what the folder "
-            "holds.",
+            "iugc2025, jnu-ifm, hc18, fetal-mri; or results or outlines, of a run of predict. Default: found by what "
+            "the folder holds.",
         ),
     ] = "",
     val: Annotated[
@@ -73,7 +80,10 @@ def convert(
 def check(
     path: Annotated[
         Path,
-        typer.Argument(help="Label file, or folder with labels.csv, data.yaml or masks/.", metavar="PATH"),
+        typer.Argument(
+            help="Label file, file or zip of an annotation tool, or folder with labels.csv, data.yaml or masks/.",
+            metavar="PATH",
+        ),
     ],
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the pictures. Default: that of the label file.")
@@ -189,3 +199,60 @@ def phantom(
     else:
         written = write_phantoms(out, count, seed, size=size, device=device, overwrite=overwrite)
     speech.say(f"{count} phantoms in {written}")
+
+
+@_command("merge")
+def merge(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Label files of any format, or logs of review; NAME=FILE says who read it.",
+            metavar="FILE...",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Label file of the consensus.")],
+    rounds: Annotated[
+        str, typer.Option("--rounds", help="A reader's several files: mean, or last = the latest of each picture.")
+    ] = "mean",
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the pictures, for the reports of agreement.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier consensus.")] = False,
+) -> None:
+    """Bring readers and rounds together: what moved, how well they agree, and a consensus with its uncertainty.
+
+    The consensus is a label file with PS1_sd_px, PS2_sd_px, FH1_sd_px, AoP_sd and readers beside the points, which
+    training and evaluate understand. Pictures on which no majority agrees are left out and listed for a third reader.
+    NAME-agreement/ beside it holds moved.csv, third_reader.csv and a report of agreement for each pair.
+
+    Example: aop-pose dataset merge anna.csv ben.csv results/review/cleo.jsonl --out consensus.csv
+    """
+    import numpy as np
+
+    from aop_pose.errors import UsageError
+    from aop_pose.review.merge import AGREEMENT, read_rounds, write_merged
+    from aop_pose.review.merge import merge as run
+
+    if rounds not in ("mean", "last"):
+        raise UsageError(f"--rounds: expected mean or last, found {rounds!r}")
+    given, schema, notes = read_rounds(files)
+    merged = run(given, schema, latest=rounds == "last")
+    for note in [*notes, *write_merged(merged, out, overwrite, images)]:
+        speech.note(note)
+    for pair in merged.moved:
+        if not pair.names:
+            speech.say(f"{pair.first} -> {pair.second}: no picture in common")
+            continue
+        middles = zip(schema.points, np.median(pair.distances, axis=0), strict=True)
+        moved = ", ".join(f"{point} {middle:.1f}" for point, middle in middles)
+        turned = "; ".join(
+            f"{schema.quantity(column).title} {np.nanmedian(np.abs(values)):.1f}{schema.quantity(column).sign}"
+            for column, values in pair.changes.items()
+        )
+        speech.say(f"{pair.first} -> {pair.second}: {len(pair.names)} pictures; moved by (median) {moved} px; {turned}")
+    scatter = ", ".join(f"{name} {sd:.1f} px" for name, sd in merged.scatter.items() if sd == sd)
+    if scatter:
+        speech.say(f"scatter of each reader along one axis: {scatter}")
+    if merged.ties:
+        speech.say(f"{len(merged.ties)} pictures for a third reader, left out: {out.stem}{AGREEMENT}/third_reader.csv")
+    speech.say(f"{out}: {len(merged.consensus.names)} pictures of {len(merged.scatter)} readers")

@@ -23,6 +23,7 @@ from aop_pose.core.schema import Quantity, Schema
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import Errors, align_interchangeable
 from aop_pose.evaluation.figures import SPREAD, Figure
+from aop_pose.formats.label import READER_COLUMNS
 from aop_pose.io.csv_text import number_in
 from aop_pose.stats.agreement import LIMIT_SDS, point_deviation
 from aop_pose.stats.bootstrap import LOG, LOG_LEFT, Estimate
@@ -223,10 +224,6 @@ def _numbers(texts: Sequence[str], column: str, least: float) -> np.ndarray:
             )
         values.append(value)
     return np.array(values)
-
-
-READER_COLUMNS = ("reader", "rater", "observer", "annotator", "annotated_by", "labeller", "labeler")
-"""Columns, in any case, that name who read a row."""
 
 
 @attrs.frozen(eq=False)

@@ -25,7 +25,8 @@ from aop_pose.evaluation.match import (
 )
 from aop_pose.evaluation.noise import readings_of, stated_spread
 from aop_pose.formats.csv_rows import RowError, called, header_of, number, parse_rows
-from aop_pose.formats.format import Format, Reading
+from aop_pose.formats.exchange import PROPOSALS
+from aop_pose.formats.format import Format, Reading, columns_in
 from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import FORMATS, format_of, labels_of
@@ -97,8 +98,8 @@ def table_in(path: Path) -> Path:
 def read_results_rows(file: Path) -> list[ResultRow]:
     """Rows of a results table, or of a label file written as such; UsageError names ``file:line``."""
     for format in FORMATS.values():
-        if format.schema is not None and format.fits(file):
-            return [_as_result(item, format.schema) for item in _labels(format, file)]
+        if format.kind != PROPOSALS and format.fits(file) and (schema := format.schema_of(file)) is not None:
+            return [_as_result(item, schema) for item in _labels(format, file)]
     header = set(header_of(file))
     for schema in of_volumes().values():
         if {"Filename", *schema.coordinate_columns} <= header and "source" not in header:
@@ -165,7 +166,7 @@ def _stated(label: Label, quantity: Quantity) -> float:
 
 def is_results(file: Path, schema: Schema) -> bool:
     """True for a results table, False for what has to be a label file."""
-    return {"source", *point_columns(schema)} <= set(header_of(file))
+    return {"source", *point_columns(schema)} <= set(columns_in(file))
 
 
 def read_truth(file: Path, schema: Schema) -> Truth:

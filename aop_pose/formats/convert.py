@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import attrs
 import numpy as np
@@ -12,6 +12,7 @@ from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.format import Format, Reading
 from aop_pose.formats.label import Label, Skipped, common_fault
 from aop_pose.formats.masks import boxes_from_mask, points_from_mask
+from aop_pose.formats.pictures import unique_stems
 from aop_pose.formats.registry import fitting_formats, labels_of, written_formats
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.io.folders import appearing
@@ -51,22 +52,24 @@ def convert(
 
     Frames that cannot be converted (empty mask, missing picture, point outside) are left out and returned
     with the reason. UsageError where nothing can be converted, the formats do not fit, or ``dst`` is not
-    free; then nothing is written. Pictures are stored under their bare names where these are unique, else
-    with their folders folded in.
+    free; then nothing is written. Files of annotation tools keep the names of pictures as they are, on the way out and
+    back; else pictures are stored under their bare names where these are unique, or with their folders folded in.
     """
     source, dst = Path(source), Path(dst)
     targets = written_formats()
     if to not in targets:
         raise UsageError(f"--to: expected one of {', '.join(targets)}, found {to!r}")
     target = targets[to]
-    format, cast = _choose(fitting_formats(source, source_format), target)
+    format, cast = _choose(fitting_formats(source, source_format), target, source)
     with appearing(dst, overwrite, source) as folder:
-        found = labels_of(format, source, Reading(data, strict=False))
+        found = labels_of(format, source, Reading(data, missing=target.takes_missing, strict=False))
         items = [item if isinstance(item, Skipped) else cast(item) for item in found]
         skipped = [item for item in items if isinstance(item, Skipped)]
         labels = [item for item in items if isinstance(item, Label)]
         if fault := common_fault(labels, skipped):
             raise UsageError(f"{source}: {fault}")
+        if not (format.keeps_names or target.keeps_names):
+            labels = _with_bare_names(labels)
         held = np.zeros(len(labels), dtype=bool)
         if target.parted:
             labels, thumbnails, unread = _readable(labels)
@@ -83,21 +86,32 @@ def convert(
     )
 
 
-def _choose(formats: Sequence[Format], target: Format) -> tuple[Format, Callable[[Label], Label | Skipped]]:
+def _with_bare_names(labels: Sequence[Label]) -> list[Label]:
+    """The same labels under names without folders, all different; two of one picture share theirs."""
+    names = list(dict.fromkeys((label.name, label.index) for label in labels))
+    stems = dict(zip(names, unique_stems(name for name, _ in names), strict=True))
+    return [
+        attrs.evolve(label, name=f"{stems[label.name, label.index]}{PurePosixPath(label.name).suffix}")
+        for label in labels
+    ]
+
+
+def _choose(
+    formats: Sequence[Format], target: Format, source: Path
+) -> tuple[Format, Callable[[Label], Label | Skipped]]:
     """The first format that carries what the target needs, and what makes its labels the target's."""
     for format in formats:
-        if format.kind == target.kind:
+        kind = format.kind_of(source)
+        if target.takes(kind):
             return format, lambda label: label
-        if (format.kind, target.kind) in _CASTS:
-            return format, _CASTS[format.kind, target.kind]
-    found = formats[0]
-    possible = [
-        name
-        for name, other in written_formats().items()
-        if other.kind == found.kind or (found.kind, other.kind) in _CASTS
-    ]
+        cast = next((cast for (of, to), cast in _CASTS.items() if of == kind and target.takes(to)), None)
+        if cast is not None:
+            return format, cast
+    found, kind = formats[0], formats[0].kind_of(source)
+    made = {kind, *(to for of, to in _CASTS if of == kind)}
+    possible = [name for name, other in written_formats().items() if any(other.takes(one) for one in made)]
     raise UsageError(
-        f"--to {target.name} needs {target.kind}, {found.name} has {found.kind}; possible: {', '.join(possible)}"
+        f"--to {target.name} needs {target.kind}, {found.name} has {kind}; possible: {', '.join(possible)}"
     )
 
 

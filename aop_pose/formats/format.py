@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 import attrs
@@ -14,8 +14,17 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.formats.csv_rows import DuplicateError, Row, RowError, Seen, filename, header_of, read_rows, unmarked
-from aop_pose.formats.label import Label, LabelError, Skipped, common_fault, find_picture, point_problems
-from aop_pose.formats.pictures import picture_size, place_picture, read_gray, unique_stems
+from aop_pose.formats.label import (
+    READER,
+    Label,
+    LabelError,
+    Skipped,
+    common_fault,
+    find_picture,
+    point_problems,
+    reader_of,
+)
+from aop_pose.formats.pictures import picture_size, place_picture, read_gray
 from aop_pose.io.csv_text import Writer
 
 LABELS = "labels.csv"
@@ -80,14 +89,34 @@ class Format:
     """Schema of its points; None where it has none, or its columns tell."""
     parted: ClassVar[bool] = False
     """True where what is written is parted into train and val."""
+    keeps_names: ClassVar[bool] = False
+    """Names of pictures are people's own and stay as they are, folders included, on the way in and out."""
+    takes_missing: ClassVar[bool] = False
+    """Labels with points that nobody marked are written."""
 
     def fits(self, source: Path) -> bool:
         """True for a folder or file of this format; never an error."""
         raise NotImplementedError
 
+    def fault(self, source: Path) -> str:
+        """Why a source that looks like its own cannot be read and does not fit; empty where nothing is known."""
+        return ""
+
     def read(self, source: Path, how: Reading) -> Iterable[Label | Skipped]:
         """Its labels in order, and what it names but cannot give; UsageError where the source is none of its own."""
         raise NotImplementedError
+
+    def schema_of(self, source: Path) -> Schema | None:
+        """Schema of the points in a source that fits; UsageError where they are of none."""
+        return self.schema
+
+    def kind_of(self, source: Path) -> str:
+        """The kind of the labels in a source that fits; UsageError where they are of none."""
+        return self.kind
+
+    def takes(self, kind: str) -> bool:
+        """True for labels that it can write."""
+        return kind == self.kind
 
     def write(self, labels: Sequence[Label], dst: Path, held: Sequence[bool]) -> list[Skipped]:
         """Write an empty folder; returns what had to be left out. ``held`` tells the labels of val."""
@@ -212,15 +241,15 @@ class TableFormat(Format):
             return None
         name, coords = filename(row.cells["Filename"]), unmarked(self.coords(row, schema))
         self.check_extras(row)
-        time = self.time(row)
+        time, reader = self.time(row), reader_of(row.cells)
         if seen is not None:
-            seen.add(_meaning(name, time), row.line)
+            seen.add(_meaning(name, time, reader), row.line)
         path, size, kept = Path(name), None, None
         if how.pictures != "none":
             path = find_picture(how.data or file.parent, name, self.folder)
             # Two names of one file, not a link: of links each is a picture of its own.
             if seen is not None:
-                seen.add(_meaning(os.path.normpath(path), time), row.line, name)
+                seen.add(_meaning(os.path.normpath(path), time, reader), row.line, name)
             size, kept = self.opened(path, how)
         beside = self.point_columns(schema) | {"Filename"}
         return Label(
@@ -241,10 +270,14 @@ class TableFormat(Format):
         """``dst/labels.csv`` and ``dst/images``."""
         placed: list[Label] = []
         skipped: list[Skipped] = []
+        names: dict[tuple[str, int | None], str] = {}
         (dst / self.folder).mkdir()
-        for label, stem in zip(labels, unique_stems(label.name for label in labels), strict=True):
+        for label, stem in zip(labels, _stems(labels), strict=True):
+            key = label.name, label.index
             try:
-                placed.append(attrs.evolve(label, name=self.place(label, dst / self.folder, stem)))
+                if key not in names:
+                    names[key] = self.place(label, dst / self.folder, stem)
+                placed.append(attrs.evolve(label, name=names[key]))
             except UnreadableError as error:
                 skipped.append(Skipped(label.name, str(error)))
         if placed:
@@ -253,14 +286,18 @@ class TableFormat(Format):
 
     def place(self, label: Label, folder: Path, stem: str) -> str:
         """Put the picture into a folder and return its new name; UnreadableError."""
-        return place_picture(label.path, folder, stem, label.index or 0).name
+        return place_picture(label.path, folder, stem, label.index or 0).relative_to(folder).as_posix()
 
     def write_table(self, labels: Sequence[Label], file: Path) -> None:
         """Write the table alone."""
         with open(file, "w", newline="", encoding="utf-8") as stream:
             writer = Writer(stream)
-            writer.writerow(self.header(labels))
-            writer.writerows([label.name, *self.cells(label)] for label in labels)
+            header = list(self.header(labels))
+            # Two readings of a picture are told apart by who read it.
+            read = READER not in header and any(reader_of(label.extras) for label in labels)
+            writer.writerow([*header, READER] if read else header)
+            for label in labels:
+                writer.writerow([label.name, *self.cells(label), *([reader_of(label.extras)] if read else [])])
 
     def check(self, source: Path, data: Path | None = None) -> Report:
         """Every bad row by file and line, pictures decoded."""
@@ -271,7 +308,7 @@ class TableFormat(Format):
         except UsageError as error:
             return Report(0, "rows", [Finding("", str(error))])
         findings: list[Finding] = []
-        first_lines: dict[tuple[Path, int | None], int] = {}
+        first_lines: dict[tuple[Path, int | None, str], int] = {}
         labels: list[Label] = []
         for row in rows:
             messages = (
@@ -292,7 +329,7 @@ class TableFormat(Format):
         row: Row,
         schema: Schema,
         data: Path,
-        first_lines: dict[tuple[Path, int | None], int],
+        first_lines: dict[tuple[Path, int | None, str], int],
         labels: list[Label],
     ) -> Iterator[str]:
         try:
@@ -313,9 +350,11 @@ class TableFormat(Format):
             size = self.decoded_size(path, row)
         except (AopPoseError, RowError) as error:
             yield str(error)
-        first = first_lines.setdefault((path.resolve(), time), row.line)
+        reader = reader_of(row.cells)
+        first = first_lines.setdefault((path.resolve(), time, reader), row.line)
         if first != row.line:
-            yield f"expected each picture once, found {_meaning(name, time, ',')} again (first in line {first})"
+            again = _meaning(name, time, reader, ",")
+            yield f"expected each picture once, found {again} again (first in line {first})"
         try:
             coords = self.coords(row, schema)
             self.check_extras(row)
@@ -333,6 +372,22 @@ class TableFormat(Format):
             yield str(error)
 
 
+def _stems(labels: Sequence[Label]) -> list[str]:
+    """Names without their endings, folders included, all different but for readings of one picture."""
+    names = list(dict.fromkeys((label.name, label.index) for label in labels))
+    stems: dict[tuple[str, int | None], str] = {}
+    taken: set[str] = set()
+    for name, index in names:
+        wanted = stem = PurePosixPath(name).with_suffix("").as_posix()
+        number = 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{wanted}__{number}"
+        taken.add(stem.casefold())
+        stems[name, index] = stem
+    return [stems[label.name, label.index] for label in labels]
+
+
 def left_out(error: LabelError) -> Skipped:
     """An impossible label, with what is needed to say why so many are."""
     label = error.label
@@ -340,8 +395,10 @@ def left_out(error: LabelError) -> Skipped:
     return Skipped(label.name, str(error), label.where, coords, label.size)
 
 
-def _meaning(name: str, time: int | None, end: str = "") -> str:
-    return f"{name}, time point {time}{end}" if time is not None else name
+def _meaning(name: str, time: int | None, reader: str = "", end: str = "") -> str:
+    """The picture that a row means, and whose reading of it where the row says so."""
+    parts = [name, *([f"time point {time}"] if time is not None else []), *([f"by {reader}"] if reader else [])]
+    return ", ".join(parts) + (end if len(parts) > 1 else "")
 
 
 def label_file(source: Path) -> Path:

@@ -23,6 +23,11 @@ from aop_pose.io.volumes import read_volume
 CLASSES = ("PS", "FH")
 """Classes of a mask and of detection boxes: value 1 and class 0 is PS, value 2 and class 1 is FH."""
 
+READER = "reader"
+"""Column beside the points: who read a row."""
+READER_COLUMNS = (READER, "rater", "observer", "annotator", "annotated_by", "labeller", "labeler")
+"""Columns, in any case, that name who read a row."""
+
 SPACING = tuple(f"spacing_{axis}_mm" for axis in "ijk")
 """Extras of a volume whose file states no spacing: mm from voxel to voxel."""
 
@@ -252,6 +257,11 @@ def _without_zeros(name: str) -> str:
 def _names_in(folder: Path, stamp: int) -> tuple[str, ...]:
     """Files of a folder as it was at a time, so that many wrong names list it once."""
     return tuple(sorted(path.name for path in folder.iterdir() if not is_passed_over(path.name) and path.is_file()))
+
+
+def reader_of(cells: Mapping[str, str]) -> str:
+    """The reader that a column beside the points names, whatever it is called; empty where none does."""
+    return next((text for name, text in cells.items() if name.casefold() in READER_COLUMNS), "")
 
 
 def resolve(file: str | Path, data: Path) -> Path:

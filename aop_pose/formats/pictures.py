@@ -20,6 +20,7 @@ from aop_pose.io.volumes import open_volume
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4"})
 # Formats that every reader opens alike; the rest is decoded here once and stored as PNG.
 _PLAIN = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp"}
+_ENDINGS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",)}
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -100,14 +101,43 @@ def place_picture(source: Path, folder: Path, stem: str, index: int = 0) -> Path
     PNG, so that other programs see the same gray values. UnreadableError where it is damaged.
     """
     pixels = read_gray(source, index)
-    suffix = _plain_suffix(source)
-    if suffix is None:
+    kind = _kind_of(source, plain=True)
+    (folder / stem).parent.mkdir(parents=True, exist_ok=True)
+    if kind is None:
         destination = folder / f"{stem}.png"
         write_gray(destination, pixels)
     else:
-        destination = folder / f"{stem}{suffix}"
+        kept = source.suffix if source.suffix.lower() in _ENDINGS[kind] else _PLAIN[kind]
+        destination = folder / f"{stem}{kept}"
         shutil.copyfile(source, destination)
     return destination
+
+
+def place_under_name(source: Path, folder: Path, name: str, index: int, taken: set[str]) -> str:
+    """Put a picture into ``folder`` under its own name, folders included, and return it.
+
+    A PNG, JPEG or BMP that every program shows alike is copied byte for byte; everything else is stored as PNG, and its
+    name then ends so. ``taken``: names that stand there, in small letters, to which this one is added; of a name that
+    is taken the end is made another one. UnreadableError where it is damaged.
+    """
+    pixels = read_gray(source, index)
+    kind = _kind_of(source, plain=False)
+    below, wanted = PurePosixPath(name), name
+    if kind is None or below.suffix.lower() not in _ENDINGS[kind]:
+        frame = f"_{index:04d}" if index else ""
+        wanted = str(below.with_name(f"{below.stem}{frame}{_PLAIN[kind or 'PNG']}"))
+    number = 1
+    while wanted.casefold() in taken:
+        number += 1
+        wanted = str(PurePosixPath(wanted).with_name(f"{below.stem}__{number}{PurePosixPath(wanted).suffix}"))
+    taken.add(wanted.casefold())
+    target = folder / wanted
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if kind is None:
+        write_gray(target, pixels)
+    else:
+        shutil.copyfile(source, target)
+    return wanted
 
 
 def write_gray(path: Path, pixels: np.ndarray) -> None:
@@ -140,11 +170,12 @@ def unique_stems(filenames: Iterable[str]) -> list[str]:
     return stems
 
 
-def _plain_suffix(path: Path) -> str | None:
+def _kind_of(path: Path, plain: bool) -> str | None:
+    """PNG, JPEG or BMP where every program shows the picture alike (``plain``: with the same grays); else None."""
     if path.suffix.lower() in METAIMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return None
     header = images.read_header(path)
-    return _PLAIN.get(header.format) if header.plain else None
+    return header.format if (header.plain if plain else header.shown) else None
 
 
 def read_mask(path: Path) -> np.ndarray:

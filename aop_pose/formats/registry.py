@@ -9,10 +9,18 @@ from pathlib import Path
 from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.format import LABELS, Format, Reading, Report, TableFormat, columns_in, label_file
+from aop_pose.formats.exchange import PROPOSALS
+from aop_pose.formats.exchange.coco import COCO
+from aop_pose.formats.exchange.cvat import CVAT
+from aop_pose.formats.exchange.label_studio import LABEL_STUDIO
+from aop_pose.formats.exchange.labelme import LABELME
+from aop_pose.formats.exchange.napari import NAPARI
+from aop_pose.formats.exchange.results import RESULTS
+from aop_pose.formats.exchange.slicer import SLICER
+from aop_pose.formats.format import LABELS, Finding, Format, Reading, Report, TableFormat, columns_in, label_file
 from aop_pose.formats.head import HEAD_CSV
 from aop_pose.formats.iugc import IUGC
-from aop_pose.formats.label import Label, Skipped, common_fault
+from aop_pose.formats.label import Label, Skipped, common_fault, reader_of
 from aop_pose.formats.layouts.fetal_mri import FETAL_MRI
 from aop_pose.formats.layouts.hc18 import HC18
 from aop_pose.formats.layouts.iugc2024 import IUGC2024
@@ -38,6 +46,7 @@ def register(format: Format) -> None:
 for _format in (
     IUGC, HEAD_CSV, POINTS_3D, YOLO_POSE, YOLO_DETECT, MASKS,
     OUTLINES, PSFHS, FH_PS_AOP, IUGC2024, IUGC2025, JNU_IFM, HC18, FETAL_MRI,
+    COCO, LABEL_STUDIO, CVAT, SLICER, NAPARI, LABELME, RESULTS,
 ):  # fmt: skip
     register(_format)
 
@@ -57,9 +66,16 @@ def fitting_formats(source: Path, name: str = "") -> list[Format]:
         return [FORMATS[name]]
     fitting = [format for format in FORMATS.values() if format.fits(source)]
     if not fitting:
+        if fault := _fault(source):
+            raise UsageError(fault)
         looked = "; ".join(f"{format.name}: {format.looks_for}" for format in FORMATS.values())
         raise UsageError(f"{source}: expected a known layout, found none; looked for {looked}; name it with --from")
     return fitting
+
+
+def _fault(source: Path) -> str:
+    """What the first format that knows says of a source that fits none."""
+    return next(filter(None, (format.fault(source) for format in FORMATS.values())), "")
 
 
 def format_of(source: Path, schema: Schema | None) -> Format:
@@ -67,16 +83,30 @@ def format_of(source: Path, schema: Schema | None) -> Format:
 
     Without a schema it is one of volumes, whose columns tell.
     """
-    fitting = [format for format in FORMATS.values() if _carries(format, schema) and format.fits(source)]
-    if fitting:
-        return fitting[0]
-    return next(format for format in FORMATS.values() if _carries(format, schema) and isinstance(format, TableFormat))
+    fitting = [format for format in FORMATS.values() if format.kind != PROPOSALS and format.fits(source)]
+    for format in fitting:
+        if _carries(format.kind_of(source), format.schema_of(source), schema):
+            return format
+    # A table says best itself which columns it lacks.
+    if schema is not None and fitting and not isinstance(fitting[0], TableFormat) and fitting[0].schema is None:
+        found = fitting[0].schema_of(source)
+        if found is not None:
+            raise UsageError(f"{source}: expected points of schema {schema.name}, found {found.name}")
+    return table_of(schema)
 
 
-def _carries(format: Format, schema: Schema | None) -> bool:
-    if schema is None or schema.dimensions == 3:
-        return format.kind == POINTS_3D.kind
-    return format.schema is schema
+def table_of(schema: Schema | None) -> TableFormat:
+    """The table of points of a schema; None = that of volumes. UsageError where there is none."""
+    for format in FORMATS.values():
+        if isinstance(format, TableFormat) and _carries(format.kind, format.schema, schema):
+            return format
+    raise UsageError(f"expected a schema with a label table, found {'none' if schema is None else schema.name}")
+
+
+def _carries(kind: str, found: Schema | None, wanted: Schema | None) -> bool:
+    if wanted is None or wanted.dimensions == 3:
+        return kind == POINTS_3D.kind
+    return found is wanted
 
 
 def labels_of(format: Format, source: Path, how: Reading) -> Iterator[Label | Skipped]:
@@ -117,6 +147,8 @@ def read_labels(
         UsageError: names ``file:line`` of a row that is malformed, repeats a picture, or has none that can be read.
     """
     labels, left_out = sorted_labels(source, data, schema, keep=keep)
+    if twice := _read_twice(labels):
+        raise UsageError(f"{source}: {twice}")
     if fault := common_fault(labels, left_out):
         raise UsageError(f"{source}: {fault}")
     if left_out:
@@ -132,6 +164,20 @@ def read_labels(
             total = len(labels) + len(left_out)
             say(f"left out {count} of {total} labels ({reason}), the first {example.name}: {example.reason}")
     return labels
+
+
+def _read_twice(labels: list[Label]) -> str:
+    """In words, a picture that several readers have labelled; empty where there is none."""
+    seen: dict[tuple[Path, int | None], Label] = {}
+    for label in labels:
+        first = seen.setdefault((label.path, label.index), label)
+        if first is not label:
+            whose = " and ".join(reader_of(one.extras) or "nobody" for one in (first, label))
+            return (
+                f"expected one reading of each picture, found those of {whose} for {label.name}; bring them together "
+                "with aop-pose dataset merge"
+            )
+    return ""
 
 
 def _kind(reason: str) -> str:
@@ -160,11 +206,14 @@ def check(path: Path, data: Path | None = None) -> Report:
     if not path.exists():
         raise UsageError(f"{path}: expected a label file or a data set, found nothing there")
     fitting = [format for format in FORMATS.values() if format.fits(path)]
+    if not fitting and (fault := _fault(path)):
+        return Report(0, "annotations", [Finding("", fault)])
     if not fitting and label_file(path).is_file():
         fitting = [_nearest(path)]
     if not fitting:
         raise UsageError(
-            f"{path}: expected {LABELS}, data.yaml, or images/ and masks/, found none; name the label file"
+            f"{path}: expected {LABELS}, data.yaml, images/ and masks/, or files of an annotation tool, found none; "
+            "name the label file"
         )
     return fitting[0].check(path, data)
 

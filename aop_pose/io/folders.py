@@ -235,7 +235,10 @@ def _remove_leftovers(out: Path) -> None:
             remove_leftovers(folder)
 
 
-DATA_SET = frozenset({"images", "labels", "masks", "volumes", "data.yaml", "labels.csv", "train.csv", "val.csv"})
+DATA_SET = frozenset({
+    "images", "labels", "masks", "volumes", "markups", "points", "data.yaml", "labels.csv", "train.csv", "val.csv",
+    "annotations.json", "annotations.xml", "labels.json", "tasks.json", "labeling.xml",
+})  # fmt: skip
 """Entries of a data set of ours: a folder with anything else is never replaced by one."""
 
 

@@ -117,6 +117,8 @@ class PictureHeader:
     """One of ``FORMATS``."""
     plain: bool
     """True for a still in 8-bit gray, neither turned nor transparent: every program shows the same pixels."""
+    shown: bool
+    """The same in gray or in colour: every program shows the same picture, though it may make other grays of it."""
 
 
 def read_header(path: Path) -> PictureHeader:
@@ -128,10 +130,11 @@ def read_header(path: Path) -> PictureHeader:
             turned = _guarded(lambda: _turned_size(image, stream))
             width, height = image.size
             check_size(width, height)
-            plain = image.mode == "L" and not turned and "transparency" not in image.info
             kind = "JPEG" if image.format == "MPO" else str(image.format)
-            plain = plain and kind in ("PNG", "JPEG", "BMP") and getattr(image, "n_frames", 1) == 1
-            return PictureHeader(height if turned >= 5 else width, width if turned >= 5 else height, kind, plain)
+            shown = kind in ("PNG", "JPEG", "BMP") and not turned and "transparency" not in image.info
+            shown = shown and image.mode in ("L", "RGB") and getattr(image, "n_frames", 1) == 1
+            plain = shown and image.mode == "L"
+            return PictureHeader(height if turned >= 5 else width, width if turned >= 5 else height, kind, plain, shown)
 
 
 def _turned_size(image: ImageFile.ImageFile, stream: BinaryIO) -> int:

@@ -216,16 +216,24 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def other_readers(folder: Path, but: str) -> Iterator[tuple[str, dict[Key, Decision]]]:
-    """Name and decisions of each other reader of a run; half a line, as a reader at work may leave it, is no line."""
-    for path in sorted((folder / FOLDER).glob("*.jsonl")):
-        if path.stem == but:
+def decisions_of(path: Path) -> tuple[dict[str, Any], dict[Key, Decision]]:
+    """What a log is of, and its decisions; half a line, as a reader at work may leave it, is no line. UsageError."""
+    decisions: dict[Key, Decision] = {}
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    for line in lines:
+        said = _parsed(line)
+        try:
+            decisions[str(said["source"]), int(said["index"])] = Decision.read(said)
+        except (KeyError, TypeError, ValueError):
             continue
-        decisions: dict[Key, Decision] = {}
-        for line in path.read_bytes().split(b"\n"):
-            said = _parsed(line)
-            try:
-                decisions[str(said["source"]), int(said["index"])] = Decision.read(said)
-            except (KeyError, TypeError, ValueError):
-                continue
-        yield path.stem, decisions
+    return _parsed(lines[0]), decisions
+
+
+def other_readers(folder: Path, but: str) -> Iterator[tuple[str, dict[Key, Decision]]]:
+    """Name and decisions of each other reader of a run."""
+    for path in sorted((folder / FOLDER).glob("*.jsonl")):
+        if path.stem != but:
+            yield path.stem, decisions_of(path)[1]

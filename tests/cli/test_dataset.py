@@ -57,7 +57,7 @@ def test_phantoms_pass_the_check_and_convert(tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ["convert", "SRC", "OUT", "--to", "coco"],
+        ["convert", "SRC", "OUT", "--to", "cocoa"],
         ["convert", "SRC", "SRC", "--to", "iugc"],
         ["check", "NONE"],
         ["split", "SRC", "OUT", "--val", "2"],

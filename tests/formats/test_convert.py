@@ -101,8 +101,8 @@ def nothing_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("to", "source_format", "message"),
     [
-        ("coco", "", "--to: expected one of iugc, .*, masks, found 'coco'"),
-        ("iugc", "coco", "--from: expected one of .* found 'coco'"),
+        ("cocoa", "", "--to: expected one of iugc, .*, masks, found 'cocoa'"),
+        ("iugc", "cocoa", "--from: expected one of .* found 'cocoa'"),
         ("masks", "", "--to masks needs masks, iugc has points; possible: iugc, yolo-pose"),
         ("head-csv", "", "--to head-csv needs head, iugc has points"),
         ("iugc", "psfhs", "expected image_mha/ and label_mha/"),

@@ -96,7 +96,7 @@ def test_convert_points_in_volumes(golden):
 
 def test_convert_errors(golden, stored):
     stored("src", *SOURCES["aop"])
-    golden.run("dataset", "convert", "src", "dst", "--to", "coco")
+    golden.run("dataset", "convert", "src", "dst", "--to", "cocoa")
     golden.run("dataset", "convert", "src", "dst", "--to", "iugc", "--from", "crystal")
     golden.run("dataset", "convert", "src", "src", "--to", "masks")
     golden.run("dataset", "convert", "gone", "dst", "--to", "masks")

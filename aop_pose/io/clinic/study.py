@@ -52,17 +52,23 @@ def zip_members(path: Path) -> list[str]:
     """The DICOM files in a zip, by name; UnreadableError where a name leads out of it, or it is locked or a trap."""
     try:
         with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-            check_unpacked(sum(info.file_size for info in infos), os.stat(path).st_size)
-            for info in infos:
-                parts = PurePosixPath(info.filename.replace("\\", "/"))
-                if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
-                    raise UnreadableError("a zip with a name in it that leads out of it ('..'): refused")
-                if info.flag_bits & 1:
-                    raise UnreadableError("a zip that is locked by a password; unpack it first")
+            infos = check_members(archive, path)
             return sorted(info.filename for info in infos if _is_dicom_in(archive, info))
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):
         raise UnreadableError("damaged: a zip that cannot be opened") from None
+
+
+def check_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """The files in a zip; UnreadableError where a name leads out of it, or it is locked or a trap."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    check_unpacked(sum(info.file_size for info in infos), os.stat(path).st_size)
+    for info in infos:
+        parts = PurePosixPath(info.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+            raise UnreadableError("a zip with a name in it that leads out of it ('..'): refused")
+        if info.flag_bits & 1:
+            raise UnreadableError("a zip that is locked by a password; unpack it first")
+    return infos
 
 
 def _is_dicom_in(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
