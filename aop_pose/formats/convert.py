@@ -68,13 +68,13 @@ def convert(
         labels = [item for item in items if isinstance(item, Label)]
         if fault := common_fault(labels, skipped):
             raise UsageError(f"{source}: {fault}")
-        if not (format.keeps_names or target.keeps_names):
-            labels = _with_bare_names(labels)
         held = np.zeros(len(labels), dtype=bool)
         if target.parted:
             labels, thumbnails, unread = _readable(labels)
             skipped += unread
             held = _held_out(labels, thumbnails, holdout or Holdout())
+        if not (format.keeps_names or target.keeps_names):
+            labels = _with_bare_names(labels)
         late = target.write(labels, folder, held.tolist()) if labels else []
         skipped += late
         written = len(labels) - len(late)

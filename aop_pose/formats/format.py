@@ -99,7 +99,7 @@ class Format:
         raise NotImplementedError
 
     def fault(self, source: Path) -> str:
-        """Why a source that looks like its own cannot be read and does not fit; empty where nothing is known."""
+        """The reason why a source that looks like its own cannot be read and does not fit; empty where nothing is known."""
         return ""
 
     def read(self, source: Path, how: Reading) -> Iterable[Label | Skipped]:

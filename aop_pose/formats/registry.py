@@ -74,7 +74,7 @@ def fitting_formats(source: Path, name: str = "") -> list[Format]:
 
 
 def _fault(source: Path) -> str:
-    """What the first format that knows says of a source that fits none."""
+    """The words of the first format that knows of a source that fits none."""
     return next(filter(None, (format.fault(source) for format in FORMATS.values())), "")
 
 

@@ -248,7 +248,7 @@ def test_volumes_that_cannot_be_used_are_named(tmp_path):
 
 
 def test_what_is_no_data_set_is_wrong_usage(tmp_path):
-    with pytest.raises(UsageError, match=r"expected labels\.csv, data\.yaml, or images/ and masks/"):
+    with pytest.raises(UsageError, match=r"expected labels\.csv, data\.yaml, images/ and masks/, or files of an"):
         check(tmp_path)
     with pytest.raises(UsageError, match="found nothing there"):
         check(tmp_path / "none")

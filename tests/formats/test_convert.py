@@ -101,7 +101,7 @@ def nothing_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("to", "source_format", "message"),
     [
-        ("cocoa", "", "--to: expected one of iugc, .*, masks, found 'cocoa'"),
+        ("cocoa", "", "--to: expected one of iugc, .*, masks, .*, labelme, found 'cocoa'"),
         ("iugc", "cocoa", "--from: expected one of .* found 'cocoa'"),
         ("masks", "", "--to masks needs masks, iugc has points; possible: iugc, yolo-pose"),
         ("head-csv", "", "--to head-csv needs head, iugc has points"),
@@ -139,7 +139,7 @@ def test_no_frame_at_all_is_an_error_and_leaves_nothing(tmp_path):
 
 def test_an_unknown_folder_is_told_everything_that_was_looked_for(tmp_path):
     (tmp_path / "src").mkdir()
-    with pytest.raises(UsageError, match=r"looked for iugc: .*hc18: .*loaddata\.m with data/; name it with --from"):
+    with pytest.raises(UsageError, match=r"looked for iugc: .*hc18: .*loaddata\.m with data/; .*name it with --from"):
         convert(tmp_path / "src", tmp_path / "out", "iugc")
     with pytest.raises(UsageError, match="found nothing there"):
         convert(tmp_path / "none", tmp_path / "out", "iugc")

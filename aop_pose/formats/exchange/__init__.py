@@ -292,7 +292,7 @@ class FileEach(Exchange):
 
 
 def named(texts: Sequence[str], parse: Callable[[], Marked | Skipped]) -> Marked | Skipped:
-    """What ``parse`` gives; whatever is not as the tool writes it becomes a remark on ``texts`` (name, where)."""
+    """The answer of ``parse``; whatever is not as the tool writes it becomes a remark on ``texts`` (name, where)."""
     try:
         return parse()
     except RowError as error:

@@ -32,7 +32,7 @@ from aop_pose.formats.exchange import (
 from aop_pose.formats.label import READER, Label, Skipped, reader_of
 
 LABELS_JSON = "labels.json"
-"""What the label constructor of a task takes."""
+"""The skeleton for the label constructor of a task."""
 _YES, _NO = "1", "0"
 _AUTO = "auto"
 """Source of a shape that a model made and nobody has changed."""
