@@ -217,7 +217,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def decisions_of(path: Path) -> tuple[dict[str, Any], dict[Key, Decision]]:
-    """The subject of a log, and its decisions; half a line, as a reader at work may leave it, is no line. UsageError."""
+    """The subject of a log, and its decisions; half a line, as a reader at work leaves it, is no line. UsageError."""
     decisions: dict[Key, Decision] = {}
     try:
         lines = path.read_bytes().split(b"\n")

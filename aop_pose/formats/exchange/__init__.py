@@ -61,7 +61,7 @@ class Marked:
     hidden: Sequence[str] = ()
     extras: Mapping[str, str] = attrs.field(factory=dict)
     other_names: Sequence[str] = ()
-    """What the picture may be called besides."""
+    """Other names that the picture may have."""
     index: int | None = 0
 
 
