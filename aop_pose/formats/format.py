@@ -99,7 +99,7 @@ class Format:
         raise NotImplementedError
 
     def fault(self, source: Path) -> str:
-        """The fault that keeps a source of its own from being read, so that it does not fit; empty where none is known."""
+        """The fault that keeps a source of its own from being read, and so from fitting; empty where none is known."""
         return ""
 
     def read(self, source: Path, how: Reading) -> Iterable[Label | Skipped]:
