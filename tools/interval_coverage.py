@@ -4,7 +4,8 @@
     python tools/interval_coverage.py --table                   # writes the table into docs/intervals.md
 
 True angles are normal, 120 with a standard deviation of 20 degrees, 18 of it between patients. Differences are 1 + 6 z
-degrees; with one frame a patient z is drawn alone, with two it is the patient's plus the frame's, each times sqrt(0.5).
+degrees; with one frame a patient z is drawn alone, with more the patient's plus the frame's, each times sqrt(0.5).
+"Unbalanced": 1, 2, 3 or 6 frames a patient in turn, which count as 0.72 times as many patients of one size.
 z is normal, t with 4 degrees of freedom, or exponential, scaled to a standard deviation of 1 and a mean of 0.
 """
 
@@ -20,11 +21,13 @@ import numpy as np
 
 from aop_pose.core.schemas import AOP
 from aop_pose.evaluation.errors import Errors
-from aop_pose.evaluation.figures import Figure, agreement_of, estimates_of
+from aop_pose.evaluation.figures import Figure, agreement_of, estimates_of, trends_of
 from aop_pose.stats.intervals import value_of
 
 GROUPS = (20, 50, 100, 180)
-FRAMES = (1, 2)
+FRAMES = {"1": (1,), "2": (2,), "unbalanced": (1, 2, 3, 6)}
+"""Of the first, second, ... patient, and over again."""
+WORDS = {"1": "One frame a patient", "2": "Two frames a patient", "unbalanced": "1, 2, 3 or 6 frames a patient"}
 SHAPES = ("normal", "t4", "skewed")
 BIAS, SPREAD = 1.0, 6.0
 NOTHING = "\N{EN DASH}"
@@ -45,7 +48,7 @@ ROWS = (
     ("standard deviation", "sd_deg"), ("lower limit of agreement", "loa_low_deg"),
     ("upper limit of agreement", "loa_high_deg"), ("within 5 degrees", "within_5_deg"),
     ("within 10 degrees", "within_10_deg"), ("ICC(2,1)", "icc_2_1"), ("ICC(3,1)", "icc_3_1"),
-    ("Pearson's r", "pearson_r"),
+    ("Pearson's r", "pearson_r"), ("slope of the differences", "slope"),
     *((name.replace("_", " "), f"at_120_{name}") for name in (
         "accuracy", "sensitivity", "specificity", "ppv", "npv", "lr_positive", "lr_negative", "kappa",
     )),
@@ -61,40 +64,45 @@ def deviates(shape: str, size: tuple[int, ...], rng: np.random.Generator) -> np.
     return rng.exponential(size=size) - 1
 
 
-def study(groups: int, frames: int, shape: str, rng: np.random.Generator) -> list[Figure]:
-    """Figures of a made-up study, frames of one patient beside each other."""
-    between = rng.normal(0, 18, (groups, 1))
-    true = 120 + between + rng.normal(0, np.sqrt(20**2 - 18**2), (groups, frames))
-    if frames == 1:
-        z = deviates(shape, (groups, 1), rng)
+def patients(groups: int, frames: str) -> np.ndarray:
+    """The patient of each frame, frames of one patient beside each other."""
+    return np.repeat(np.arange(groups), np.resize(FRAMES[frames], groups))
+
+
+def study(groups: int, frames: str, shape: str, rng: np.random.Generator) -> list[Figure]:
+    """Figures of a made-up study of ``patients``."""
+    ids = patients(groups, frames)
+    n = len(ids)
+    true = 120 + rng.normal(0, 18, groups)[ids] + rng.normal(0, np.sqrt(20**2 - 18**2), n)
+    if frames == "1":
+        z = deviates(shape, (groups,), rng)
     else:
-        z = np.sqrt(0.5) * (deviates(shape, (groups, 1), rng) + deviates(shape, (groups, frames), rng))
-    n = groups * frames
+        z = np.sqrt(0.5) * (deviates(shape, (groups,), rng)[ids] + deviates(shape, (n,), rng))
     errors = Errors(
         schema=AOP, measured=np.ones(n, bool), labelled=np.ones((n, 3), bool), distances=np.zeros((n, 3)),
-        diagonals=np.ones(n), quantities=(AOP_DEG,), true_values={"aop": true.ravel()},
-        differences={"aop": (BIAS + SPREAD * z).ravel()}, losses={"aop": np.full(n, 180.0)},
+        diagonals=np.ones(n), quantities=(AOP_DEG,), true_values={"aop": true},
+        differences={"aop": BIAS + SPREAD * z}, losses={"aop": np.full(n, 180.0)},
     )  # fmt: skip
     names = {f"aop_{name}" for _, name in ROWS}
-    return [one for one in agreement_of(errors, AOP_DEG) if one.name in names]
+    return [one for one in (*agreement_of(errors, AOP_DEG), *trends_of(errors)) if one.name in names]
 
 
-def truth(frames: int, shape: str) -> dict[str, float]:
+def truth(frames: str, shape: str) -> dict[str, float]:
     """The figures of everybody."""
     found = {one.name: value_of(one.values, one.how) for one in study(LARGE, frames, shape, np.random.default_rng(0))}
     known = {"bias": BIAS, "sd": SPREAD, "loa_low": BIAS - 1.96 * SPREAD, "loa_high": BIAS + 1.96 * SPREAD}
     return found | {AOP_DEG.figure(name): value for name, value in known.items()}
 
 
-def simulate(groups: int, frames: int, shape: str, simulations: int) -> None:
+def simulate(groups: int, frames: str, shape: str, simulations: int) -> None:
     """Add simulations to those of a design until there are so many; each has a seed of its own."""
     file = RESULTS / f"{groups}-{frames}-{shape}.json"
     found = json.loads(file.read_text()) if file.is_file() else {"simulations": 0, "true": truth(frames, shape)}
     counts = found.setdefault("figures", {})
-    ids = np.repeat(np.arange(groups), frames)
+    ids = patients(groups, frames)
     until = min(found["simulations"] + CHUNK, simulations)
     for number in range(found["simulations"], until):
-        rng = np.random.default_rng([groups, frames, SHAPES.index(shape), number])
+        rng = np.random.default_rng([groups, list(FRAMES).index(frames) + 1, SHAPES.index(shape), number])
         for name, estimate in estimates_of(study(groups, frames, shape, rng), ids).items():
             one = counts.setdefault(name, {"held": 0, "above": 0, "below": 0, "withheld": 0})
             true = found["true"][name]
@@ -137,10 +145,9 @@ def table() -> str:
         some = [one["simulations"] for one in found.values()]
         if not some:
             continue
-        words = {1: "one frame", 2: "two frames"}[frames]
         number = str(min(some)) if min(some) == max(some) else f"{min(some)} to {max(some)}"
         counts = f"{number} simulations of each"
-        parts.append(f"**{words.capitalize()} a patient**, {counts}; normal / t4 / skewed, in %:\n")
+        parts.append(f"**{WORDS[frames]}**, {counts}; normal / t4 / skewed, in %:\n")
         parts.append("| figure | " + " | ".join(f"{groups} patients" for groups in GROUPS) + " |")
         parts.append("| --- |" + " --- |" * len(GROUPS))
         for label, name in ROWS:
@@ -158,7 +165,7 @@ def table() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=1000, help="of each design")
-    parser.add_argument("--frames", type=int, choices=FRAMES, action="append", help="a patient; may be repeated")
+    parser.add_argument("--frames", choices=FRAMES, action="append", help="a patient; may be repeated")
     parser.add_argument("--table", action="store_true", help="write the table of what there is, and simulate nothing")
     given = parser.parse_args()
     if given.table:

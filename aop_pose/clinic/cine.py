@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -200,11 +200,13 @@ class Cine:
         return found
 
 
-def write_cines(out: Path, smooth: int | None = None) -> list[str]:
+def write_cines(out: Path, smooth: int | None = None, only: Collection[str] | None = None) -> list[str]:
     """Write ``cine/`` beside the table of a run: for each file with several frames that have times, NAME.csv, NAME.svg,
     NAME.html, and NAME.webm where overlays were drawn; and ``summary.csv``. Returns the names.
 
-    ``smooth``: frames of a running median that is shown beside the measured angles; None = none.
+    Args:
+        smooth: frames of a running median that is shown beside the measured angles; None = none.
+        only: sources of rows that are new; of others only what is missing is written. None = all are.
     """
     if smooth is not None:
         check_width(smooth)
@@ -212,6 +214,11 @@ def write_cines(out: Path, smooth: int | None = None) -> list[str]:
     for rows in _cines(out / TABLE):
         cine = Cine.of(rows, smooth)
         name = overlay_name(rows[0]["source"], 0).with_suffix("").as_posix()
+        names.append(name)
+        facts.append(cine.facts)
+        # The page comes last: where it stands, all does.
+        if only is not None and rows[0]["source"] not in only and (out / CINE / f"{name}.html").is_file():
+            continue
         pictures = [out / OVERLAYS / overlay_name(row["source"], int(row["index"])) for row in rows]
         shown: list[Path | None] = [picture if picture.is_file() else None for picture in pictures]
         base = out / CINE / name
@@ -220,8 +227,6 @@ def write_cines(out: Path, smooth: int | None = None) -> list[str]:
         _write_table(Path(f"{base}.csv"), _rows(cine, shown if filmed else [None for _ in shown]))
         write_svg(Path(f"{base}.svg"), cine)
         write_page(Path(f"{base}.html"), cine, Path(f"{base}.webm") if filmed else None)
-        names.append(name)
-        facts.append(cine.facts)
     if facts:
         _write_table(out / CINE / "summary.csv", facts)
     return names

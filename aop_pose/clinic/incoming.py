@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 
+from aop_pose.clinic.cine import write_cines
 from aop_pose.clinic.report import write_reports
 from aop_pose.core.results import Result
 from aop_pose.errors import AopPoseError, UsageError
@@ -64,6 +65,8 @@ class Watcher:
     _seen: dict[Path, Stamp] = attrs.field(factory=dict, init=False)
     """Size and time of each file at the last look."""
     _finished: dict[Path, Stamp] = attrs.field(factory=dict, init=False)
+    _traced: bool = attrs.field(default=False, init=False)
+    """The traces of all cines in the table are there."""
 
     def run(self, once: bool = False, stopped: Callable[[], bool] = lambda: False) -> None:
         """Watch until ``stopped``; ``once``: until every file that is there has settled and has its rows.
@@ -115,7 +118,7 @@ class Watcher:
             entries = [entry for entry in named.entries if not is_copy(entry)]
             paths = {entry.source: entry.path for entry in entries}
             too_early: set[Path] = set()
-            done = frozenset(writer.done)
+            done, moving = frozenset(writer.done), set[str]()
             for result, _ in measured_rows(measurer, kind, entries, self.out, done, overlay=self.overlay):
                 path = paths[result.source]
                 if result.status == "unreadable" and path in young:
@@ -123,6 +126,13 @@ class Watcher:
                     continue
                 writer.write(result)
                 self.on_row(result)
+                if result.time_s is not None:
+                    moving.add(result.source)
+            # After a full disk, too, what is missing is written.
+            self._traced = self._traced and not moving
+            if not self._traced:
+                write_cines(self.out, only=moving)
+                self._traced = True
             self._finished |= {entry.path: stamps[entry.path] for entry in settled if entry.path not in too_early}
             waiting = waiting or bool(too_early)
         return not waiting

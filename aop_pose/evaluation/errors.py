@@ -312,7 +312,8 @@ def is_close(errors: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 def rounded(value: float) -> float | None:
     """A number as it stands in ``metrics.json``: 6 decimals, null for what is undefined."""
-    return round(float(value), 6) if math.isfinite(value) else None
+    # + 0.0 makes a zero of a negative one.
+    return round(float(value), 6) + 0.0 if math.isfinite(value) else None
 
 
 def pck_curve(distances: np.ndarray, limit: float = PCK_LIMIT_MM, steps: int = 200) -> tuple[np.ndarray, np.ndarray]:

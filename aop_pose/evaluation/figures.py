@@ -54,26 +54,27 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 
 
 # Effective groups from which intervals hold (docs/intervals.md); where errors have tails the data seldom show them, so
-# less than the stated tails is left outside.
+# less than the stated tails is left outside on the side of larger errors, and a little more on the other.
 LEAST_FOR_SIZES, LEAST_FOR_CORRELATIONS, LEAST_FOR_LIMITS = 30, 50, 100
+_FAR, _NEAR = 0.3, 1.2
 # Over all values there are; an image weighs as much as it has.
 MEAN = Summed(_sum_and_count, _mean, at_least_t=True)
 """Of values of either sign."""
-MEAN_SIZE = Summed(_sum_and_count, _mean, LOG, LEAST_FOR_SIZES, tail=0.8)
+MEAN_SIZE = Summed(_sum_and_count, _mean, LOG, LEAST_FOR_SIZES, tails=(0.8, 0.8))
 """Of errors, which are above 0."""
 MEAN_AREA = attrs.evolve(MEAN_SIZE, scale=LOG_LEFT)
 """Of shares of an area, near 1."""
 SHARE = Counted(_sum_and_count, _mean, share_of((0,), (1,)))
 """Of values that are 0 or 1."""
 SPREAD = Summed(
-    lambda values: values, lambda sums: np.sqrt(sums[..., 0] / sums[..., 1]), LOG, LEAST_FOR_LIMITS, tail=0.7
+    lambda values: values, lambda sums: np.sqrt(sums[..., 0] / sums[..., 1]), LOG, LEAST_FOR_LIMITS, tails=(_NEAR, _FAR)
 )
 """A standard deviation, of squares and how many of them are free."""
 DEVIATION = attrs.evolve(
     SPREAD, columns=lambda values: agreement.difference_columns(values[:, 0]), statistic=agreement.deviation
 )
 ICC_2_1, ICC_3_1 = (
-    Summed(agreement.rating_columns, icc, FISHER_Z, LEAST_FOR_CORRELATIONS, tail=0.8)
+    Summed(agreement.rating_columns, icc, FISHER_Z, LEAST_FOR_CORRELATIONS, tails=(_FAR, _NEAR))
     for icc in (agreement.icc_2_1, agreement.icc_3_1)
 )
 PEARSON = Summed(
@@ -81,7 +82,7 @@ PEARSON = Summed(
     agreement.pearson,
     FISHER_Z,
     LEAST_FOR_CORRELATIONS,
-    tail=0.8,
+    tails=(_FAR, _NEAR),
 )
 SLOPE = Summed(
     lambda values: agreement.slope_columns(values[:, 0], values[:, 1]),
@@ -399,8 +400,8 @@ def _agreement(errors: Errors, quantity: Quantity, at: Sequence[float]) -> Itera
     for share in quantity.within:
         yield Figure(quantity.figure(f"within_{share}"), _within(np.abs(difference), share), SHARE)
     yield Figure(quantity.figure("sd"), difference, DEVIATION)
-    for name, sign in (("loa_low", -1), ("loa_high", +1)):
-        how = attrs.evolve(DEVIATION, statistic=agreement.limit(sign), scale=PLAIN)
+    for name, sign, tails in (("loa_low", -1, DEVIATION.tails[::-1]), ("loa_high", +1, DEVIATION.tails)):
+        how = attrs.evolve(DEVIATION, statistic=agreement.limit(sign), scale=PLAIN, tails=tails)
         yield Figure(quantity.figure(name), difference, how)
     yield Figure(f"{key}_icc_2_1", both, ICC_2_1)
     yield Figure(f"{key}_icc_3_1", both, ICC_3_1)

@@ -28,6 +28,9 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 """Sums (..., k) of k columns over frames -> a number for each (...); NaN where it is undefined."""
 Ends = tuple[float, float]
 """Lower and upper end of an interval."""
+Tails = tuple[float, float]
+"""Of what an interval states to leave outside on either side, the share that it leaves below and above."""
+EVEN: Tails = (1.0, 1.0)
 
 _BLOCK_CELLS = 4_000_000
 _LEAST_DEFINED = 0.95
@@ -61,12 +64,14 @@ class Scale:
 
     to: Callable[[np.ndarray], np.ndarray]
     back: Callable[[np.ndarray], np.ndarray]
+    falls: bool = False
+    """A larger figure lies lower on it."""
 
 
 PLAIN = Scale(lambda values: values, lambda values: values)
 LOG = Scale(np.log, np.exp)
 """For what is above 0: an error, a standard deviation."""
-LOG_LEFT = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(values))
+LOG_LEFT = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(values), falls=True)
 """For what is below 1 and near it: the area under a curve of shares."""
 FISHER_Z = Scale(np.arctanh, np.tanh)
 """For correlations."""
@@ -138,16 +143,15 @@ class Resampling:
         ]
 
     def bootstrap_t(
-        self, sums: Sums, statistic: Statistic, scale: Scale = PLAIN, *, at_least_t: bool = False, tail: float = 1.0
+        self, sums: Sums, statistic: Statistic, scale: Scale = PLAIN, *, at_least_t: bool = False, tails: Tails = EVEN
     ) -> Ends:
         """The interval of a statistic of the sums; ``Withheld`` where there is none to give.
 
-        ``at_least_t``: neither end nearer than that of the t distribution. ``tail``: the share of the tails that is
-        left outside.
+        ``at_least_t``: neither end nearer than that of the t distribution. ``tails``: as ``Summed`` has them.
         """
         groups, observed = self.n_groups, sums.by_group.sum(axis=0)
-        tail *= (1 - self.coverage) / 2
-        if tail * self.draws < _LEAST_IN_A_TAIL:
+        below, above = ((1 - self.coverage) / 2 * share for share in (tails[::-1] if scale.falls else tails))
+        if min(below, above) * self.draws < _LEAST_IN_A_TAIL:
             raise Withheld(f"{self.draws} draws say too little of a coverage of {self.coverage:g}")
 
         def figure(of: np.ndarray) -> np.ndarray:
@@ -165,10 +169,9 @@ class Resampling:
         t = t[np.isfinite(t)]
         if len(t) < _LEAST_DEFINED * self.draws:
             raise Withheld("it is undefined in too many draws of the groups")
-        low, high = np.quantile(t, [tail, 1 - tail])
+        low, high = np.quantile(t, [above, 1 - below])
         if at_least_t:
-            usual = t_quantile(1 - tail, groups - 1)
-            low, high = min(low, -usual), max(high, usual)
+            low, high = min(low, -t_quantile(1 - above, groups - 1)), max(high, t_quantile(1 - below, groups - 1))
         ends = scale.back(np.array([value - high * error, value - low * error]))
         return float(ends.min()), float(ends.max())
 

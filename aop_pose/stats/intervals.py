@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from aop_pose.stats.bootstrap import (
+    EVEN,
     LEAST_GROUPS,
     PLAIN,
     ROUNDING,
@@ -25,6 +26,7 @@ from aop_pose.stats.bootstrap import (
     Scale,
     Statistic,
     Sums,
+    Tails,
     Withheld,
     too_few,
 )
@@ -51,8 +53,8 @@ class Summed:
     least_groups: int = LEAST_GROUPS
     """Effective groups from which its interval holds."""
     at_least_t: bool = False
-    tail: float = 1.0
-    """The share of the stated tails that is left outside: below 1 where tails of errors are seldom in the data."""
+    tails: Tails = EVEN
+    """Below 1 on the side where tails of errors, which are seldom in the data, would move it."""
 
 
 @attrs.frozen
@@ -105,7 +107,7 @@ def _interval(columns: np.ndarray, how: How, resampling: Resampling, sums: Sums 
     if reason := too_few(resampling.effective, how.least_groups):
         raise Withheld(reason)
     assert sums is not None  # drawn for all that are summed
-    return resampling.bootstrap_t(sums, how.statistic, how.scale, at_least_t=how.at_least_t, tail=how.tail)
+    return resampling.bootstrap_t(sums, how.statistic, how.scale, at_least_t=how.at_least_t, tails=how.tails)
 
 
 def value_of(values: np.ndarray, how: How) -> float:

@@ -17,6 +17,7 @@ from aop_pose.core.results import Result
 from aop_pose.errors import UsageError
 from aop_pose.io.table import read_results
 from tests.fakes import fake_predictor, textured, write_frames
+from tests.video_files import save_video
 
 SETTLE = 0.05
 
@@ -83,6 +84,23 @@ def test_after_an_interruption_no_row_is_missing_and_none_is_double(tmp_path: Pa
     assert len(rows(tmp_path / "out")) == 4
     watcher(tmp_path / "in", tmp_path / "out").run(once=True)
     assert rows(tmp_path / "out") == [(f"{number:03}.png", "0", "ok") for number in range(12)]
+
+
+def test_a_cine_that_comes_has_its_trace_and_one_that_was_missed_gets_it(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        save_video(tmp_path / "in" / f"{name}.avi", [textured(number) for number in range(4)])
+        watcher(tmp_path / "in", tmp_path / "out").run(once=True)
+    cines = tmp_path / "out" / "cine"
+    assert [line.split(",")[0] for line in (cines / "summary.csv").read_text().splitlines()[1:]] == ["a.avi", "b.avi"]
+    before = (cines / "b@avi.html").stat().st_mtime_ns
+    for end in ("csv", "svg", "html"):
+        (cines / f"a@avi.{end}").unlink()
+    write_frames(tmp_path / "in", 1)
+    watcher(tmp_path / "in", tmp_path / "out").run(once=True)
+    assert len((cines / "a@avi.csv").read_text().splitlines()) == 5
+    assert (cines / "a@avi.html").is_file()
+    assert (cines / "b@avi.html").stat().st_mtime_ns == before
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")

@@ -32,8 +32,13 @@ def test_whatever_a_file_holds_it_is_read_or_refused_by_name(tmp_path: Path, nam
     assert fuzz.REFUSED in seen or name in ("masks", "yolo")
 
 
-@pytest.mark.parametrize(("name", "needed"), [("artefacts", "onnx"), ("checkpoints", "torch"), ("presets", "torch")])
-def test_networks_and_presets_are_read_or_refused_by_name(tmp_path: Path, name: str, needed: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("artefacts", "onnx"), ("checkpoints", "torch"), ("presets", "torch"), ("dicom", "pydicom"), ("videos", "cv2")],
+)
+def test_networks_presets_and_what_machines_write_are_read_or_refused_by_name(
+    tmp_path: Path, name: str, needed: str
+) -> None:
     pytest.importorskip(needed)
     files = READERS[name].prepare(tmp_path)
     for number in range(40):

@@ -290,10 +290,88 @@ def _take_preset(folder: Path, file: Path) -> None:
     load_config(UnetConfig, PRESETS, str(file))
 
 
+def _clinic(folder: Path) -> list[Path]:
+    """DICOM files of a made-up machine: encodings, compressions, a palette, a cine, and a zip of them."""
+    import zipfile
+
+    from pydicom import dcmwrite, uid
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    def made(pixels: np.ndarray, syntax: str, **elements: object) -> Dataset:
+        one, region = Dataset(), Dataset()
+        one.file_meta = FileMetaDataset()
+        one.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian if syntax in compressed else syntax
+        one.SOPClassUID, one.SOPInstanceUID, one.StudyInstanceUID = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.3", "1.2.4"
+        one.PatientName, one.Modality, one.SamplesPerPixel = "A^B", "US", 3 if pixels.shape[-1] == 3 else 1
+        one.PhotometricInterpretation = "RGB" if one.SamplesPerPixel == 3 else "MONOCHROME2"
+        if one.SamplesPerPixel == 3:
+            one.PlanarConfiguration = 0
+        one.Rows, one.Columns = 40, 48
+        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 8, 8, 7, 0
+        region.RegionSpatialFormat, region.RegionDataType, region.RegionFlags = 1, 1, 0
+        region.RegionLocationMinX0, region.RegionLocationMinY0 = 2, 3
+        region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 45, 37
+        region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+        region.PhysicalDeltaX = region.PhysicalDeltaY = 0.02
+        one.SequenceOfUltrasoundRegions = [region]
+        for name, value in elements.items():
+            setattr(one, name, value)
+        one.PixelData = pixels.tobytes()
+        if syntax in compressed:
+            one.compress(syntax)
+        return one
+
+    compressed = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless)
+    colour = np.dstack([gray(), gray()[::-1], gray()[:, ::-1]])
+    cine = {"NumberOfFrames": 3, "FrameTime": "40"}
+    table = {f"{one}PaletteColorLookupTableData": bytes(range(256)) * 2 for one in ("Red", "Green", "Blue")}
+    table |= {f"{one}PaletteColorLookupTableDescriptor": [256, 0, 16] for one in ("Red", "Green", "Blue")}
+    files = {
+        "plain": made(gray(), uid.ExplicitVRLittleEndian, WindowCenter="120", WindowWidth="200"),
+        "implicit": made(colour, uid.ImplicitVRLittleEndian),
+        "big": made(gray(), uid.ExplicitVRBigEndian), "deflated": made(gray(), uid.DeflatedExplicitVRLittleEndian),
+        "palette": made(gray(), uid.ExplicitVRLittleEndian, PhotometricInterpretation="PALETTE COLOR", **table),
+        "cine": made(np.stack([gray()] * 3), uid.ExplicitVRLittleEndian, **cine),
+        **{f"packed{place}": made(np.stack([gray()] * 3), syntax, **cine) for place, syntax in enumerate(compressed)},
+    }  # fmt: skip
+    found = []
+    for name, one in files.items():
+        dcmwrite(folder / f"{name}.dcm", one, enforce_file_format=True)
+        found.append(folder / f"{name}.dcm")
+    with zipfile.ZipFile(folder / "study.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in found[:3]:
+            archive.write(path, path.stem)
+    return [*found, folder / "study.zip"]
+
+
+def _videos(folder: Path) -> list[Path]:
+    import cv2
+
+    for name, code in (("a.avi", "MJPG"), ("b.mp4", "mp4v")):
+        writer = cv2.VideoWriter(str(folder / name), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), 25.0, (48, 40))
+        for _ in range(6):
+            writer.write(np.dstack([gray()] * 3))
+        writer.release()
+    return [folder / "a.avi", folder / "b.mp4"]
+
+
+def _take_study(folder: Path, file: Path) -> None:
+    from aop_pose.io.clinic.study import expand
+    from aop_pose.io.discover import discover
+    from aop_pose.io.images import read_frames
+
+    for entry in expand(discover([file]).entries):
+        for frame in read_frames(entry):
+            if frame.region is not None and not frame.region.lies_in(*frame.shape):
+                raise AssertionError(f"region {frame.region} outside {frame.shape}")
+
+
 READERS = {
     reader.name: reader
     for reader in (
         Reader("frames", _frames, _take_frames),
+        Reader("dicom", _clinic, _take_study),
+        Reader("videos", _videos, _take_study),
         Reader("volumes", _volumes, _take_volumes),
         Reader("masks", _masks, _check),
         Reader("tables", _tables, _take_table),

@@ -9,7 +9,7 @@ from typing import Any
 
 from aop_pose.core.results import STATUSES
 from aop_pose.errors import RESEARCH_USE
-from aop_pose.io.folders import DOCUMENT, OVERLAYS, TABLE
+from aop_pose.io.folders import CINE, DOCUMENT, OVERLAYS, TABLE
 from aop_pose.measuring.summary import Summary
 
 
@@ -44,6 +44,8 @@ def _places(summary: Summary, out: Path) -> Iterator[tuple[str, Path]]:
     yield "table", out / TABLE
     if (out / OVERLAYS).is_dir():
         yield "overlays", out / OVERLAYS
+    if (out / CINE).is_dir():
+        yield "cines", out / CINE
     if summary.sheets:
         more = len(summary.sheets) - 1
         yield "contact sheet" + (f" (and {counted(more, 'more pages')})" if more else ""), summary.sheets[0]

@@ -22,7 +22,7 @@ AOP = Schema(
                 Readers("nine readers of stored images", "Dückelmann 2010", icc=0.72),
                 Readers("two readers, sagittal", "Frick 2020", icc=0.74),
                 Readers("PSFHS pictures labelled twice, 4 pairs", "docs/results.md", limits=(-14.0, 14.0)),
-                Readers("two readers of the breech progression angle", "Youssef 2021", limits=(-14.4, 13.6)),
+                Readers("breech progression angle, two readers", "Youssef 2021", limits=(-14.4, 13.6)),
             ),
         ),
         Quantity(

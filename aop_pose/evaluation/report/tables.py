@@ -24,23 +24,27 @@ Show = Callable[[float], str]
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{_rounded(100 * value, 1):.1f} %"
 
 
 def plain(value: float) -> str:
-    return f"{value:.2f}"
+    return f"{_rounded(value, 2):.2f}"
 
 
 def thousandths(value: float) -> str:
+    return f"{_rounded(value, 3):.3f}"
+
+
+def _rounded(value: float, digits: int) -> float:
     # + 0.0 makes a zero of the negative zero that rounding may leave.
-    return f"{round(value, 3) + 0.0:.3f}"
+    return round(value, digits) + 0.0
 
 
 def in_unit(unit: str) -> Show:
     """The writing of a value: of a unit, of a share in percent ("%"), or of a correlation ("")."""
     if unit == "%":
         return percent
-    return (lambda value: f"{value:.2f}{SIGNS[unit]}") if unit in SIGNS else thousandths
+    return (lambda value: f"{plain(value)}{SIGNS[unit]}") if unit in SIGNS else thousandths
 
 
 def shown(value: float | int | str | None, unit: str) -> str:

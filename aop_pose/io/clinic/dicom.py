@@ -61,6 +61,12 @@ _SAMPLED, _PARTIAL, _PALETTE, _WHITE_IS_ZERO = "YBR_FULL_422", "YBR_PARTIAL_422"
 # Names of 2024 that the library does not know yet.
 _NEW_SYNTAXES = {f"1.2.840.10008.1.2.4.{end}": name for end, name in (
     (110, "JPEG XL Lossless"), (111, "JPEG XL JPEG Recompression"), (112, "JPEG XL"))}  # fmt: skip
+_UNCOMPRESSED = "store it uncompressed (DCMTK: dcmconv, dcmdjpeg)"
+# By a part of the name of a syntax that nothing decodes: what to do.
+_OTHERWISE = {
+    "JPEG XL": "no decoder can be installed yet: have it stored uncompressed or as JPEG 2000",
+    **dict.fromkeys(("MPEG", "HEVC"), "it is a video: export the clip as MP4 or AVI, which are read"),
+}
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 # The library logs what it finds odd, values of elements among it; without a handler that would reach stderr.
@@ -308,9 +314,8 @@ def _pictures(file: Dicom, asked: Asked) -> Iterator[tuple[int, np.ndarray]]:
         try:
             decoder = pydicom.pixels.get_decoder(file.syntax)
         except NotImplementedError:
-            raise UnreadableError(
-                f"its transfer syntax {name} is not decoded; store it uncompressed (DCMTK: dcmconv, dcmdjpeg)"
-            ) from None
+            what = next((words for mark, words in _OTHERWISE.items() if mark in name), _UNCOMPRESSED)
+            raise UnreadableError(f"its transfer syntax {name} is not decoded; {what}") from None
         if not decoder.is_available:
             raise UnreadableError(f"its transfer syntax {name} needs a decoder; {INSTALL}")
         stored = (_encoded if decoder.is_encapsulated else _native)(file, decoder, asked)
@@ -445,10 +450,7 @@ class _Shown:
         if colours == _PALETTE:
             from pydicom.pixels.processing import apply_color_lut
 
-            first, count = (
-                elements.RedPaletteColorLookupTableDescriptor[1],
-                elements.RedPaletteColorLookupTableDescriptor[0],
-            )
+            count, first, _ = elements.RedPaletteColorLookupTableDescriptor
             high = int(apply_color_lut(np.arange(first, first + (count or 1 << 16)), elements).max())
         centre, width = (
             _number(next(iter(_several(elements.get(f"Window{name}"))), None)) for name in ("Center", "Width")

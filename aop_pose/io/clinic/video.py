@@ -24,6 +24,9 @@ _START = 12
 _FEWER = 0.02
 """Share of its frames that a video may lack: the number of frames is an estimate in some containers."""
 
+# OpenCV 4.12 has it at the top, later versions in a module of its own.
+_LOGGING: Any = getattr(cv2.utils, "logging", cv2)
+_SILENT = 0
 # Complaints of the decoder go to stderr otherwise, names of files among them.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
@@ -100,12 +103,13 @@ def read_video(path: Path, source: str, wanted: Wanted = ALL) -> Iterator[Frame]
 
 
 def _opened(path: Path, how: Sequence[int] = ()) -> cv2.VideoCapture:
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    before = _LOGGING.getLogLevel()
+    _LOGGING.setLogLevel(_SILENT)
     try:
         # Never a pattern or an address: an absolute path begins with neither.
         return cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG, how)
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        _LOGGING.setLogLevel(before)
 
 
 # Where a packet states the size of its pictures, by the four characters of its coder: the frame header of a JPEG, the

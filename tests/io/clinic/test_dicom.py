@@ -237,20 +237,24 @@ def test_what_holds_no_picture_says_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("syntax", "name"),
+    ("syntax", "name", "what"),
     [
-        ("1.2.840.10008.1.2.4.110", "JPEG XL Lossless"),
-        ("1.2.840.10008.1.2.4.102", "MPEG-4 AVC/H.264 High Profile / Level 4.1"),
-        ("1.2.840.113619.9999.5.9", "1.2.840.113619.9999"),
+        ("1.2.840.10008.1.2.4.110", "JPEG XL Lossless", "have it stored uncompressed or as JPEG 2000"),
+        ("1.2.840.10008.1.2.4.102", "MPEG-4 AVC/H.264 High Profile / Level 4.1", "export the clip as MP4 or AVI"),
+        ("1.2.840.10008.1.2.4.107", "HEVC/H.265 Main Profile", "export the clip as MP4 or AVI"),
+        ("1.2.840.113619.9999.5.9", "1.2.840.113619.9999", "store it uncompressed"),
     ],
 )
-def test_a_transfer_syntax_that_nothing_decodes_is_named(tmp_path: Path, syntax: str, name: str) -> None:
+def test_a_transfer_syntax_that_nothing_decodes_is_named_with_what_to_do(
+    tmp_path: Path, syntax: str, name: str, what: str
+) -> None:
     known = "1.2.840.10008.1.2.4.102"
     path = save_jpeg(tmp_path / "a.dcm", dataset(GRAY), [bytes(64)], syntax=known)
     path.write_bytes(path.read_bytes().replace(known.encode(), syntax.encode()))
     said = refusal(path)
     assert name[:20] in said
-    assert "is not decoded; store it uncompressed" in said
+    assert "is not decoded; " in said
+    assert what in said
 
 
 def test_a_decoder_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
