@@ -75,6 +75,11 @@ def settings(*more):
         pytest.param(("info",), id="info"),
         pytest.param(("predict", FRAMES, "--out", "out", "--overwrite"), id="predict"),
         pytest.param(
+            ("predict", FRAMES, "--out", "out", "--overwrite", "--engine", "openvino"),
+            id="predict openvino",
+            marks=pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed"),
+        ),
+        pytest.param(
             ("train", "--method", "unet", *TRAIN[:-1], "run-u", *settings("widths=[8,16]", "bottleneck=16")),
             id="train unet",
             marks=pytest.mark.skipif(find_spec("lightning") is None, reason="lightning is not installed"),

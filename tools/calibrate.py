@@ -19,11 +19,15 @@ import attrs
 import numpy as np
 
 from aop_pose.core.schema import Quantity, Unit
-from aop_pose.errors import AopPoseError
+from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.figures import SHARE
 from aop_pose.evaluation.grouping import subset_columns
-from aop_pose.inference.predictor import Predictor, load
-from aop_pose.inference.weights import rewrite
+from aop_pose.formats.label import find_picture, resolve
+from aop_pose.formats.pictures import read_gray
+from aop_pose.formats.registry import read_labels
+from aop_pose.inference.predictor import Predictor
+from aop_pose.inference.weights import load, rewrite
+from aop_pose.measuring.images import SAMPLED
 from aop_pose.stats.bootstrap import Estimate, Resampling
 from aop_pose.stats.conformal import check_coverage
 from aop_pose.stats.intervals import estimates
@@ -187,13 +191,25 @@ def measured_with(predictor: Predictor, given: argparse.Namespace, looks: int) -
     def by(network: Predictor, labels: str) -> Measured:
         return measure_all(network, Path(labels), given.data, given.group_regex, looks)
 
-    others = tuple(by(load(network, threads=1), labels) for network, labels in given.also)
+    others = tuple(by(loaded(Path(network), given), labels) for network, labels in given.also)
     return Frames(by(predictor, given.labels), others, by(predictor, given.check) if given.check else None)
+
+
+def loaded(file: Path, given: argparse.Namespace) -> Predictor:
+    """The artefact as it will run; the frames that calibrate it are those on which a precision is compared."""
+    images = None
+    if given.precision != "f32":
+        labels = read_labels(resolve(given.labels, given.data), given.data)[: 4 * SAMPLED]
+        images = [read_gray(find_picture(given.data, one.name)) for one in labels]
+    found = load(file, threads=1, engine=given.engine, precision=given.precision, images=images)
+    if not isinstance(found, Predictor):
+        raise UsageError(f"{file}: expected an artefact of frames, found one of volumes")
+    return found
 
 
 def run(given: argparse.Namespace) -> None:
     check_coverage(given.coverage)
-    predictor = load(given.artefact, threads=1)
+    predictor = loaded(given.artefact, given)
     quantities: dict[int, dict[str, Scores]] = {}
     labels = Path(given.labels).name
     for looks in sorted({1, *given.looks}):
@@ -226,7 +242,9 @@ def run(given: argparse.Namespace) -> None:
         quantities=quantities.pop(1),
         of_looks=quantities,
     )
-    contract = predictor.contract.model_copy(update={"calibration": calibration})
+    contract = predictor.contract.model_copy(
+        update={"calibration": calibration, "calibrated_in": given.precision}
+    )  # fmt: skip
     print(f"{rewrite(given.artefact, contract, given.out).model_id}: {given.out}", file=sys.stderr)
 
 
@@ -246,6 +264,8 @@ def main() -> int:
     parser.add_argument("--group-regex", metavar="REGEX", help="patient in a file name; default: near-duplicates")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="at which the report is made")
     parser.add_argument("--looks", type=int, nargs="*", default=[], metavar="N", help="calibrate for N looks as well")
+    parser.add_argument("--engine", default="onnx", help="that runs the network (aop-pose predict --engine)")
+    parser.add_argument("--precision", default="f32", help="for which the intervals will hold, and for no other")
     parser.add_argument("--difficulty", choices=sorted(DIFFICULTIES), help="of angles (default propagated-spread)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="the calibrated artefact")
     given = parser.parse_args()

@@ -19,7 +19,8 @@ from aop_pose.evaluation.errors import frame_errors
 from aop_pose.formats.label import Label, resolve
 from aop_pose.formats.registry import read_labels
 from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
-from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.inference.engine import usable_cores
+from aop_pose.inference.predictor import Predictor
 from aop_pose.io.images import read_frame
 from aop_pose.measuring.folder import in_order
 from aop_pose.pipelines import load_weights

@@ -21,7 +21,8 @@ import attrs
 import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.inference.predictor import load, usable_cores
+from aop_pose.inference.engine import usable_cores
+from aop_pose.inference.predictor import load
 from aop_pose.io.discover import discover
 
 INTERVAL = 0.05

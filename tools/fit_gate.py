@@ -30,7 +30,8 @@ from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.sources import read_truth
 from aop_pose.formats.csv_rows import read_list
 from aop_pose.geometry import angle_of_progression
-from aop_pose.inference.predictor import Predictor, load, usable_cores
+from aop_pose.inference.engine import usable_cores
+from aop_pose.inference.predictor import Predictor, load
 from aop_pose.inference.weights import rewrite
 from aop_pose.measuring.folder import in_order
 from aop_pose.measuring.measurer import Measurer, View, two_passes

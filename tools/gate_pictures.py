@@ -15,7 +15,8 @@ from aop_pose.formats.label import find_picture
 from aop_pose.formats.pictures import read_gray, read_mask
 from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thumbnail
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
-from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.inference.engine import usable_cores
+from aop_pose.inference.predictor import Predictor
 from aop_pose.measuring.folder import in_order
 from aop_pose.phantom.burnt_in import BURNT_IN
 from aop_pose.phantom.frame import make_empty

@@ -23,7 +23,7 @@ from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.registry import read_labels
 from aop_pose.geometry import angle_of_progression
-from aop_pose.inference.predictor import usable_cores
+from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.files import replacing
 from aop_pose.measuring.folder import in_order

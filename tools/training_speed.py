@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from aop_pose.inference.predictor import usable_cores
+from aop_pose.inference.engine import usable_cores
 from aop_pose.pipelines.isolation import isolate
 
 

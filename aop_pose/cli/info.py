@@ -29,7 +29,7 @@ def info(
 def _facts() -> dict[str, Any]:
     import platform
 
-    from aop_pose.inference.predictor import devices, usable_cores
+    from aop_pose.inference.engine import devices, usable_cores
     from aop_pose.pipelines import described
     from aop_pose.provenance import TRAINING, installed, measuring_versions
 

@@ -22,6 +22,8 @@ from aop_pose.io.files import replacing
 
 NOTE = "research use only"
 
+TILE = 360
+"""Pixels of the longer side of a picture on a contact sheet."""
 _LONGER_SIDE = (512, 1024)
 """Least and most pixels of a drawn frame: marks and texts are readable at these sizes."""
 _NARROWEST = 300
@@ -91,7 +93,7 @@ def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
     return np.vstack([picture, _band(picture.shape[1], result)])
 
 
-def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, tile: int = 360) -> np.ndarray:
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, tile: int = TILE) -> np.ndarray:
     """Lay pictures (uint8 BGR) out in rows, each fitted into a square of ``tile`` pixels; returns uint8 BGR."""
     if not pictures or columns < 1:
         raise ValueError(f"contact sheet: expected pictures and columns, found {len(pictures)} and {columns}")
@@ -101,7 +103,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, tile: int = 
     rows = math.ceil(len(pictures) / columns)
     sheet = np.full((rows * step + gap, columns * step + gap, 3), _GROUND, dtype=np.uint8)
     for number, picture in enumerate(pictures):
-        fitted = _fitted(picture, tile)
+        fitted = fitted_into(picture, tile)
         height, width = fitted.shape[:2]
         top = gap + (number // columns) * step + (tile - height) // 2
         left = gap + (number % columns) * step + (tile - width) // 2
@@ -242,7 +244,8 @@ def _with_unit(quantity: Quantity, measurement: Measurement) -> str:
     return text
 
 
-def _fitted(picture: np.ndarray, tile: int) -> np.ndarray:
+def fitted_into(picture: np.ndarray, tile: int) -> np.ndarray:
+    """A picture as a contact sheet shows it, its longer side ``tile`` pixels long."""
     height, width = picture.shape[:2]
     factor = tile / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

@@ -35,6 +35,23 @@ def put_text(
     What lies off the canvas is cut. The halo is grown from the letters: a second text with thicker strokes
     would be wider, and lie beside the first, with the fonts of OpenCV 5.
     """
+    letters, around = _letters(text, scale)
+    top, start = base - _capitals(scale) - 4, left - 4
+    bottom, end = min(top + letters.shape[0], canvas.shape[0]), min(start + letters.shape[1], canvas.shape[1])
+    part = slice(max(0, -top), max(0, bottom - top)), slice(max(0, -start), max(0, end - start))
+    if letters[part].size:
+        ground = canvas[max(0, top) : bottom, max(0, start) : end]
+        for mask, ink in ((around[part], halo), (letters[part], colour)):
+            share = mask[..., None].astype(np.float32) / 255
+            ground[:] = np.rint(ground * (1 - share) + np.array(ink, np.float32) * share).astype(np.uint8)
+
+
+@lru_cache(maxsize=32)
+def _letters(text: str, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """A line of text as shares of ink, uint8, its base line ``_capitals(scale) + 4`` below the top; and its halo.
+
+    Names and notes stand on every picture: they are kept. Nobody may write into them.
+    """
     width, height = text_size(text, scale)
     letters = np.zeros((2 * height + 8, width + 12), dtype=np.uint8)
     x, y = 4, height + 4
@@ -45,15 +62,7 @@ def put_text(
         else:
             cv2.putText(letters, piece, (x, y), _FONT, scale, 255, 1, cv2.LINE_AA)
         x += _advance(piece, scale)
-    top, start = base - y, left - 4
-    bottom, end = min(top + letters.shape[0], canvas.shape[0]), min(start + letters.shape[1], canvas.shape[1])
-    cut = letters[max(0, -top) : max(0, bottom - top), max(0, -start) : max(0, end - start)]
-    if cut.size:
-        ground = canvas[max(0, top) : bottom, max(0, start) : end]
-        around = cv2.dilate(cut, np.ones((5, 5), np.uint8))
-        for mask, ink in ((around, halo), (cut, colour)):
-            share = mask[..., None].astype(np.float32) / 255
-            ground[:] = np.rint(ground * (1 - share) + np.array(ink, np.float32) * share).astype(np.uint8)
+    return letters, np.asarray(cv2.dilate(letters, np.ones((5, 5), np.uint8)))
 
 
 def wrap(text: str, width: int, scale: float, lines: int) -> list[str]:
@@ -113,21 +122,21 @@ _HALO = 3
 """Pixels that the dark rim of a text and the tails of its letters reach beyond its box."""
 
 
-def fixed(point: np.ndarray) -> tuple[int, int]:
-    """OpenCV's fixed-point coordinates; far away points are cut, since they must fit 32 bits."""
-    x, y = np.clip(point, -30000, 30000) * (1 << _SHIFT)
-    return round(float(x)), round(float(y))
+def fixed(points: np.ndarray) -> np.ndarray:
+    """OpenCV's fixed-point coordinates (..., 2); far away points are cut, since they must fit 32 bits."""
+    return np.rint(np.clip(points, -30000, 30000) * (1 << _SHIFT)).astype(np.int32)
 
 
 def dot(picture: np.ndarray, place: np.ndarray, radius: int, colour: Colour, width: int = cv2.FILLED) -> None:
     """A disc, or a ring of some width, with a dark rim."""
-    cv2.circle(picture, fixed(place), (radius + 1) << _SHIFT, (0, 0, 0), width, cv2.LINE_AA, _SHIFT)
-    cv2.circle(picture, fixed(place), radius << _SHIFT, colour, width, cv2.LINE_AA, _SHIFT)
+    middle = fixed(place).tolist()
+    cv2.circle(picture, middle, (radius + 1) << _SHIFT, (0, 0, 0), width, cv2.LINE_AA, _SHIFT)
+    cv2.circle(picture, middle, radius << _SHIFT, colour, width, cv2.LINE_AA, _SHIFT)
 
 
 def polyline(picture: np.ndarray, points: np.ndarray, colour: Colour, width: int = 1) -> None:
     """Straight lines from point to point (n, 2) with a dark rim."""
-    places = np.array([fixed(point) for point in points], dtype=np.int32)[:, None]
+    places = fixed(np.asarray(points))[:, None]
     cv2.polylines(picture, [places], False, (0, 0, 0), width + 2, cv2.LINE_AA, _SHIFT)
     cv2.polylines(picture, [places], False, colour, width, cv2.LINE_AA, _SHIFT)
 

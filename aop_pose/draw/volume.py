@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import attrs
 import cv2
@@ -13,7 +12,7 @@ from aop_pose import geometry
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
-from aop_pose.draw.frame import NOTE, write_overlay
+from aop_pose.draw.frame import NOTE
 from aop_pose.draw.marks import Colour, around, dot, name_point, polyline, put_text, text_size, wrap
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent, midsagittal
 from aop_pose.inference.grid import normalised
@@ -188,18 +187,6 @@ _SLAB_MM = 3.0
 """Half the thickness of what a slice shows of the points; at least a voxel's."""
 _FEW = 6
 """Schemas of at most so many points have names on the slices and a row for each point, others numbers and groups."""
-
-
-def draw_volume(
-    volume: Volume,
-    keypoints: Keypoints | None,
-    path: str | Path,
-    truth: Keypoints | None = None,
-    through: Sequence[str] | None = None,
-    reason: str = "",
-) -> None:
-    """Write ``volume_sheet`` as PNG; folders are made, and the file appears only when it is complete."""
-    write_overlay(path, volume_sheet(volume, keypoints, truth, through, reason))
 
 
 def volume_sheet(

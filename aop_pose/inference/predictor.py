@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import attrs
 import cv2
@@ -23,7 +21,7 @@ from aop_pose.core.stances import STANCES
 from aop_pose.errors import UsageError
 from aop_pose.geometry import largest_contour
 from aop_pose.inference.decode import RULES, decode_pose, read_maps, spreads
-from aop_pose.io.files import printable
+from aop_pose.inference.engine import Engine, Network, Precision, onnx_network, read_network
 from aop_pose.trust.gate import Gate
 from aop_pose.trust.intervals import Calibration
 
@@ -35,14 +33,6 @@ LEAST_CONTOUR = 3
 LICENCE = "AGPL-3.0-or-later"
 DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": ("direct",)}
 """Head of a contract -> how its output may be read as points."""
-
-
-# How an ONNX file names a second file for its tensors: an entry of external_data with the key "location".
-_EXTERNAL_DATA = b"\n\x08location\x12"
-# What onnxruntime says of a file that it does not open.
-_NEWER_FORMAT = re.compile(r"IR version: \d+, max supported IR version: \d+")
-_NEWER_OPERATORS = re.compile(r"Opset \d+ is under development")
-_UNKNOWN_OPERATOR = re.compile(r"(\S+) is not a registered function/op")
 
 
 class AnyContract(BaseModel):
@@ -97,6 +87,8 @@ class Contract(AnyContract):
     training_run: dict[str, Any]
     calibration: Calibration | None = None
     """Conformal intervals; None = not calibrated, so no interval is printed."""
+    calibrated_in: Precision = "f32"
+    """The numbers that the network computed in when it was calibrated: in others it has no intervals."""
     gate: Gate | None = None
     """The rule by which numbers are withheld; None = nothing beyond ``threshold`` is asked."""
     licence: str = LICENCE
@@ -116,12 +108,6 @@ class Contract(AnyContract):
         return len(self.schema_of_points.points) + len(self.outlines) + (len(STANCES) if self.stances else 0)
 
 
-class Network(Protocol):
-    """Anything that maps inputs (B, 1, S, S) float32 to raw outputs."""
-
-    def __call__(self, inputs: np.ndarray) -> np.ndarray: ...
-
-
 @attrs.frozen(eq=False)
 class RawOutput:
     """The raw output for one picture, as the contract's head describes it without the batch, and how it was fitted."""
@@ -139,6 +125,7 @@ class Predictor:
     model_id: str
     sha256: str = ""
     """Of the artefact file; "" for a network that comes from a run folder or a checkpoint."""
+    engine: Engine = Engine()  # noqa: RUF009  # frozen
 
     @property
     def schema(self) -> Schema:
@@ -153,8 +140,7 @@ class Predictor:
         if not pictures:
             return []
         fitted = [fit(picture, self.contract.image_size) for picture in pictures]
-        inputs = np.stack([pixels for pixels, _ in fitted])[:, None].astype(np.float32) / 255.0
-        raw = self.network(inputs)
+        raw = self.network(as_inputs([pixels for pixels, _ in fitted]))
         return [RawOutput(output, box) for output, (_, box) in zip(raw, fitted, strict=True)]
 
     def read(self, raw: RawOutput) -> Prediction:
@@ -170,6 +156,11 @@ class Predictor:
         outlines = read_outlines(raw, contract) if contract.outlines else None
         found = Keypoints(self.schema, raw.box.backward(points), scores)
         return Prediction(found, score, spread=spread, outlines=outlines, stances=stances)
+
+
+def as_inputs(fitted: Sequence[np.ndarray]) -> np.ndarray:
+    """Gray pictures (S, S) uint8 as a network takes them: (B, 1, S, S) float32 in [0, 1]."""
+    return np.stack(fitted)[:, None].astype(np.float32) / 255.0
 
 
 def read_outlines(raw: RawOutput, contract: Contract) -> dict[str, np.ndarray]:
@@ -216,7 +207,7 @@ class Opened:
 
 
 def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
-    """Load an artefact file.
+    """Load an artefact file in onnxruntime.
 
     Args:
         path: an ``.onnx`` file written by ``aop-pose export``.
@@ -232,46 +223,10 @@ def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> P
 
 def open_artefact(path: str | Path, device: str = "cpu", threads: int | None = None) -> Opened:
     """Open an artefact file; UsageError where it is absent or corrupt. Arguments as ``load`` takes them."""
-    import onnxruntime as ort
-
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"weights: expected a file, found nothing at {path}")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
-    options.log_severity_level = 4
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"weights: {path} cannot be read: {error.strerror}") from None
-    if _EXTERNAL_DATA in content:
-        raise UsageError(f"weights: {path} keeps weights in a second file (external data), which is refused")
-    try:
-        session = ort.InferenceSession(content, options, providers=_providers(device))
-        input_name = session.get_inputs()[0].name
-        metadata = dict(session.get_modelmeta().custom_metadata_map)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"weights: {path} {_why_not_opened(error)}") from None
-
-    def network(inputs: np.ndarray) -> np.ndarray:
-        return session.run(None, {input_name: inputs})[0]
-
+    content = read_network(path)
+    network, metadata = onnx_network(content, path, device, threads)
     return Opened(path, network, metadata, hashlib.sha256(content).hexdigest())
-
-
-def _why_not_opened(error: Exception) -> str:
-    said = str(error)
-    newer = _NEWER_FORMAT.search(said) or _NEWER_OPERATORS.search(said)
-    if newer:
-        return f"was written for a newer onnxruntime ({' '.join(newer[0].split())[:80]}); update onnxruntime"
-    unknown = _UNKNOWN_OPERATOR.search(said)
-    if unknown:
-        return (
-            f"has the operator {printable(unknown[1])[:60]}, which onnxruntime does not know; custom ones are refused"
-        )
-    return f"is not a readable ONNX file ({type(error).__name__}); fetch or export it again"
 
 
 def predictor_of(opened: Opened) -> Predictor:
@@ -279,28 +234,6 @@ def predictor_of(opened: Opened) -> Predictor:
     contract = read_contract(opened, Contract)
     _check_answer(opened, contract)
     return Predictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def devices() -> list[str]:
-    """The devices of this machine, as ``device`` names them."""
-    import onnxruntime as ort
-
-    return ["cpu", *(["cuda"] if "CUDAExecutionProvider" in ort.get_available_providers() else [])]
-
-
-def _providers(device: str) -> list[str]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    if device not in devices():
-        raise UsageError(
-            "--device cuda: this onnxruntime has no CUDA provider; install onnxruntime-gpu or use --device cpu"
-        )
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def read_contract(opened: Opened, kind: type[C]) -> C:

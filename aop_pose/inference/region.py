@@ -204,12 +204,21 @@ def _is_grain(small: np.ndarray) -> bool:
     return bool(least >= _EVERYWHERE * most)
 
 
+def _percentile(pixels: np.ndarray, share: float) -> float:
+    """``np.percentile`` of uint8, to the last bit, in a tenth of its time: gray values are counted, not sorted."""
+    below = np.cumsum(cv2.calcHist([pixels], [0], None, [256], [0, 256])[:, 0].astype(np.int64))
+    place = share / 100 * (pixels.size - 1)
+    lower, upper = np.searchsorted(below, [int(place), min(int(place) + 1, pixels.size - 1)], side="right").tolist()
+    part = place - int(place)
+    return float(lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1 - part))
+
+
 def _grain(small: np.ndarray) -> np.ndarray:
     """1 where there is grain, 0 where it is black or flat, or a panel with its writing; uint8 (H, W)."""
-    darkest = float(np.percentile(small, 3))
+    darkest = _percentile(small, 3)
     black = darkest if darkest < _BLACK else 0.0
     differences = _differences(small)
-    noise = float(np.percentile(differences, 20))
+    noise = _percentile(differences, 20)
     if noise >= 2:
         # A photograph, or a picture without any ground: the dark of it says what is no ultrasound.
         small = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.5))
@@ -219,6 +228,8 @@ def _grain(small: np.ndarray) -> np.ndarray:
     panels = np.zeros_like(small, bool)
     for level, least in _PANELS:
         flat = ((small >= black + level) & (differences <= 1)).astype(np.uint8)
+        if np.count_nonzero(flat) < least * small.size:
+            continue
         _, labels, about, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
         large = about[:, cv2.CC_STAT_AREA] >= least * small.size
         large[0] = False
@@ -231,6 +242,15 @@ def _grain(small: np.ndarray) -> np.ndarray:
 
 def _hull(points: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.convexHull(points.astype(np.float32), clockwise=False)[:, 0], np.float64)
+
+
+def _ends_of_rows(mask: np.ndarray) -> np.ndarray:
+    """(n, 2) x, y of the first and the last pixel of every row of a mask: its convex hull is that of all pixels."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    inside = mask[rows]
+    last = mask.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
+    # In the order of all pixels: where a hull begins depends on it.
+    return np.stack([np.stack([ends, rows], axis=1) for ends in (inside.argmax(axis=1), last)], axis=1).reshape(-1, 2)
 
 
 def _parts(grain: np.ndarray) -> list[_Part]:
@@ -250,8 +270,8 @@ def _parts(grain: np.ndarray) -> list[_Part]:
         middle = _between_fans(mask)
         for begin, end in ((0, middle), (middle, width)):
             if end > begin:
-                rows, columns = np.nonzero(mask[:, begin:end])
-                hull, size = _hull(np.stack([columns + x + begin, rows + y], axis=1)), float(len(rows))
+                side = mask[:, begin:end]
+                hull, size = _hull(_ends_of_rows(side) + np.array([x + begin, y])), float(np.count_nonzero(side))
                 parts.append(_Part(hull, size, size / max(size, cv2.contourArea(hull.astype(np.float32)))))
     return sorted(parts, key=lambda part: -part.weight)
 

@@ -17,6 +17,7 @@ from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.geometry import first_is_left
 from aop_pose.inference.decode import decode, peaks
+from aop_pose.inference.engine import Engine, Network
 from aop_pose.inference.grid import (
     Placement,
     PlacePrior,
@@ -35,8 +36,8 @@ from aop_pose.inference.predictor import (
     LICENCE,
     METADATA_KEY,
     AnyContract,
-    Network,
     Opened,
+    Predictor,
     read_contract,
     shape_of_answer,
 )
@@ -141,6 +142,7 @@ class VolumePredictor:
     model_id: str
     sha256: str = ""
     """Of the artefact file; "" for a network that comes from a run folder or a checkpoint."""
+    engine: Engine = Engine()  # noqa: RUF009  # frozen
 
     @property
     def schema(self) -> Schema:
@@ -269,6 +271,9 @@ def read_maps(maps: np.ndarray, rule: str, placement: Placement | None = None) -
         start = np.array([along.start for along in placement.covered])
     # ``inference.decode`` names the last axis of a map first, as pictures do.
     return decode(part, rule, dimensions=3)[:, ::-1] + start, peaks(part, dimensions=3)
+
+
+AnyPredictor = Predictor | VolumePredictor
 
 
 def measures_volumes(opened: Opened) -> bool:

@@ -6,21 +6,26 @@ An installed wheel carries both folders inside the package (``_shipped``), a che
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aop_pose.core.schema import SCHEMAS
 from aop_pose.errors import UsageError
+from aop_pose.inference.engine import check_engine
 from aop_pose.inference.predictor import METADATA_KEY, Contract, Predictor, open_artefact, predictor_of
 from aop_pose.inference.predictor import load as load_artefact
-from aop_pose.inference.volume_predictor import VolumePredictor, measures_volumes, volume_predictor_of
+from aop_pose.inference.volume_predictor import AnyPredictor, VolumePredictor, measures_volumes, volume_predictor_of
+from aop_pose.io.discover import discover
 from aop_pose.io.files import replacing
+from aop_pose.io.images import read_frames
 from aop_pose.provenance import sha256_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 MANIFEST = "manifest.json"
-AnyPredictor = Predictor | VolumePredictor
 
 
 class Artefact(BaseModel):
@@ -155,26 +160,72 @@ def _verified(entry: Artefact, folder: Path) -> Path:
 
 
 def load(
-    weights: str | Path | None = None, schema: str = "aop", device: str = "cpu", threads: int | None = None
+    weights: str | Path | None = None,
+    schema: str = "aop",
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    engine: str = "onnx",
+    precision: str = "f32",
+    images: Sequence[np.ndarray] | None = None,
 ) -> AnyPredictor:
     """A model from a shipped name or an artefact file (``.onnx``), of frames or of volumes.
 
     Args:
         weights: a name of ``aop-pose weights list`` or a file; None = the default of ``schema``.
         schema: which default is taken.
-        device: ``cpu`` or ``cuda``, which needs an onnxruntime with the CUDA provider.
+        device: ``cpu``; ``cuda``, which needs an onnxruntime with the CUDA provider; ``gpu``, for OpenVINO.
         threads: threads within one pass; None = all cores this process may use.
+        engine: ``onnx``; ``openvino`` (extra ``openvino``); ``auto``, the faster one of those that are installed and
+            give onnxruntime's points to 0.01 px, which is kept in the user's cache.
+        precision: ``f32``; ``bf16`` (openvino alone) or ``int8`` change the points a little: by how much at most is
+            measured on ``images`` and stands in ``engine.told``. There are no intervals then, unless the artefact was
+            calibrated so.
+        images: gray pictures (H, W) uint8, or volumes, like those that will be measured; None = made-up ones.
 
     Raises:
-        UsageError: nothing of that name, or a file that is corrupt or no artefact of this project.
+        UsageError: nothing of that name, or a file that is corrupt or no artefact of this project; an engine that is
+            not installed; or a precision that moves an angle by more than 1 degree or loses an image.
 
     Example:
         >>> import aop_pose
         >>> aop_pose.load("aop-fast").schema.points
         ('PS1', 'PS2', 'FH1')
     """
-    opened = open_artefact(resolve(weights, schema), device, threads)
-    return volume_predictor_of(opened) if measures_volumes(opened) else predictor_of(opened)
+    check_engine(engine, precision, device)
+    path = resolve(weights, schema)
+    # The engine's own device comes afterwards: the file is checked by onnxruntime.
+    opened = open_artefact(path, "cpu" if device == "gpu" else device, threads)
+    plain: AnyPredictor = volume_predictor_of(opened) if measures_volumes(opened) else predictor_of(opened)
+    if engine == "onnx" and precision == "f32":
+        return _with_its_own_intervals(plain)
+    from aop_pose.inference.agreement import with_engine
+
+    found = with_engine(plain, path, device, threads, engine, precision, images or made_images(plain))
+    return _with_its_own_intervals(found)
+
+
+def _with_its_own_intervals(predictor: AnyPredictor) -> AnyPredictor:
+    """Without the intervals of another precision than the one it runs in."""
+    contract, engine = predictor.contract, predictor.engine
+    if not isinstance(contract, Contract) or contract.calibration is None or contract.calibrated_in == engine.precision:
+        return predictor
+    why = f"withheld: they are calibrated for {contract.calibrated_in}, not for {engine.precision}"
+    return attrs.evolve(
+        predictor,
+        contract=contract.model_copy(update={"calibration": None}),  # type: ignore[arg-type]
+        engine=attrs.evolve(engine, told={**engine.told, "intervals": why}),
+    )
+
+
+def made_images(predictor: AnyPredictor) -> list[np.ndarray]:
+    """The shipped phantoms for a predictor of frames, a bright ball for one of volumes."""
+    if isinstance(predictor, VolumePredictor):
+        along = np.meshgrid(*(np.linspace(-1, 1, size) for size in predictor.contract.size), indexing="ij")
+        ball = np.sqrt(sum(axis**2 for axis in along)) < 0.6
+        return [(100 * ball + 20 * np.sin(9 * along[0])).astype(np.float32)]
+    entries = discover([shipped_phantoms() / "images"]).entries
+    return [frame.pixels for entry in entries for frame in read_frames(entry)]
 
 
 def rewrite(file: Path, contract: Contract, out: Path) -> Predictor:

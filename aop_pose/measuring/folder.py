@@ -11,13 +11,15 @@ from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
+import numpy as np
+
 from aop_pose.core.frame import Frame, Volume
 from aop_pose.core.region import Region
 from aop_pose.core.results import Result
-from aop_pose.draw.frame import overlay_name
+from aop_pose.draw.frame import TILE, fitted_into, overlay_name, write_overlay
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.layouts.outlines import write_outlines
-from aop_pose.inference.predictor import usable_cores
+from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.clinic.study import write_map
@@ -27,7 +29,7 @@ from aop_pose.io.folders import DOCUMENT, OUTLINES, OVERLAYS, STAMPS, STARTED, T
 from aop_pose.io.table import ResultsWriter, write_document
 from aop_pose.measuring.images import Frames, Kind, Volumes
 from aop_pose.measuring.measurer import Measurer
-from aop_pose.measuring.summary import Summary, run_facts, summarise
+from aop_pose.measuring.summary import ContactSheets, Summary, run_facts, summarise
 
 Work = TypeVar("Work")
 Done = TypeVar("Done")
@@ -132,6 +134,7 @@ def predict(
         _check_region(measurer.region, discovery.entries, kind)
     identity = {
         "model": model.model_id,
+        **model.engine.identity,
         "sources": [discovery.said(source) for source in sources],
         "pixel_size": discovery.said(pixel_size) if pixel_size and Path(pixel_size).exists() else pixel_size,
         "overlay": overlay,
@@ -150,9 +153,12 @@ def predict(
         with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
             entries, skipped = remaining(discovery.entries, writer)
             changed = stamps.changed(paths, (source for source, _ in writer.done))
+            sheets = ContactSheets(out) if overlay else None
+            if sheets is not None and resume:
+                sheets.read()
             rows = measured_rows(
                 measurer, kind, entries, out, frozenset(writer.done), overlay=overlay, outlines=outlines, batch=batch,
-                workers=workers,
+                workers=workers, sheets=sheets,
             )  # fmt: skip
             for result, opened in rows:
                 stamps.write(result.source, paths[result.source])
@@ -161,7 +167,9 @@ def predict(
         kind.finish(out, discovery.entries, model.schema)
         finish(out)
         notes = tuple(filter(None, (writer.damaged, _told(changed))))
-        summary = summarise(out, model.schema, discovery.ignored, kind.word, notes, drawn=overlay)
+        summary = summarise(
+            out, model.schema, discovery.ignored, kind.word, notes, sheets.finish() if sheets is not None else ()
+        )
         about = {
             **(run_facts(model) if facts is None else facts),
             **identity,
@@ -186,18 +194,23 @@ def measured_rows(
     outlines: bool = False,
     batch: int | None = None,
     workers: int | None = None,
+    sheets: ContactSheets | None = None,
 ) -> Iterator[tuple[Result, int]]:
     """Rows of files in order, each with how many files were opened up to it; images in ``done`` are passed over.
 
-    A row is given out when its pictures stand in ``out``. Arguments as ``predict`` takes them.
+    A row is given out when its pictures stand in ``out``. Arguments as ``predict`` takes them; overlays come onto
+    ``sheets`` as well.
     """
     work = partial(
         _measure_group, measurer, kind, overlays=out / OVERLAYS if overlay else None,
-        contours=out / OUTLINES if outlines else None,
+        contours=out / OUTLINES if outlines else None, sheets=sheets,
     )  # fmt: skip
     several = (batch or BATCH, workers or usable_cores()) if kind.several else None
     for rows in _worked(work, _items(entries, done, kind), several):
-        yield from rows
+        for result, opened, tile in rows:
+            if sheets is not None and tile is not None:
+                sheets.add(tile)
+            yield result, opened
 
 
 def _check_region(region: Region, entries: Sequence[Entry], kind: Kind) -> None:
@@ -232,7 +245,8 @@ def remaining(entries: Sequence[Entry], writer: ResultsWriter) -> tuple[list[Ent
 
 Item = tuple[Frame | Volume | Result, int]
 """An image, or the row of one that could not be read, and how many files were opened up to it."""
-Rows = list[tuple[Result, int]]
+Rows = list[tuple[Result, int, np.ndarray | None]]
+"""Each with its picture for a contact sheet, where there is one."""
 
 
 def _items(entries: Sequence[Entry], done: frozenset[tuple[str, int]], kind: Kind) -> Iterator[Item]:
@@ -316,16 +330,20 @@ def _ahead(groups: Iterable[list[Item]]) -> Iterator[list[Item]]:
 
 
 def _measure_group(
-    measurer: Measurer, kind: Kind, group: list[Item], *, overlays: Path | None, contours: Path | None
-) -> Rows:
+    measurer: Measurer, kind: Kind, group: list[Item], *, overlays: Path | None, contours: Path | None,
+    sheets: ContactSheets | None,
+) -> Rows:  # fmt: skip
     """Rows of a group; a row is given out only when its overlay and its outlines stand."""
     results = iter(measurer.results([item for item, _ in group if not isinstance(item, Result)]))
-    rows = []
+    rows: Rows = []
     for item, opened in group:
         result = item if isinstance(item, Result) else next(results)
+        tile = None
         if overlays is not None and not isinstance(item, Result):
-            kind.draw(item, result, overlays / overlay_name(item.source, item.index))
+            picture = kind.draw(item, result)
+            write_overlay(overlays / overlay_name(item.source, item.index), picture)
+            tile = None if sheets is None or sheets.full else fitted_into(picture, TILE)
         if contours is not None and result.outlines:
             write_outlines(contours / overlay_name(item.source, item.index).with_suffix(".json"), result)
-        rows.append((result, opened))
+        rows.append((result, opened, tile))
     return rows

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -15,9 +17,9 @@ from aop_pose.core.motion import motion_rows
 from aop_pose.core.region import Region
 from aop_pose.core.results import Result
 from aop_pose.core.schema import Schema
-from aop_pose.draw.frame import draw_overlay, write_overlay
-from aop_pose.draw.volume import draw_volume
-from aop_pose.errors import UsageError
+from aop_pose.draw.frame import draw_overlay
+from aop_pose.draw.volume import volume_sheet
+from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.clinic.study import About, Salt, about, expand, holds_dicom, renamed
 from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Discovery, Entry, discover
@@ -44,8 +46,8 @@ class Kind(Protocol):
     def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
         """The images of a file in order, and rows of those that could not be read; UnreadableError at any point."""
 
-    def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
-        """Write the overlay of one image."""
+    def draw(self, image: Frame | Volume, result: Result) -> np.ndarray:
+        """The overlay of one image, uint8 BGR."""
 
     def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
         """Write what stands beside the finished table."""
@@ -94,12 +96,26 @@ class Frames:
         for frame in read_frames(entry, self.selection):
             yield with_pixel_size(frame, self.pixel_sizes) if self.pixel_sizes is not None else frame
 
-    def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
+    def draw(self, image: Frame | Volume, result: Result) -> np.ndarray:
         assert isinstance(image, Frame)
-        write_overlay(path, draw_overlay(image if self.keep_identifiers else uncovered(image, result.region), result))
+        return draw_overlay(image if self.keep_identifiers else uncovered(image, result.region), result)
 
     def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
         pass
+
+
+SAMPLED = 32
+"""Frames on which a precision is compared with float32."""
+
+
+def sampled(sources: Sequence[str | Path]) -> list[np.ndarray] | None:
+    """Gray pictures of some frames, evenly over the files of sources; None where there is none."""
+    entries = expand(discover(sources).entries)
+    found: list[np.ndarray] = []
+    for entry in entries[:: max(1, len(entries) // SAMPLED)][:SAMPLED]:
+        with suppress(UnreadableError):
+            found += [frame.pixels for frame in islice(read_frames(entry), 1) if not frame.unfit_reason()]
+    return found or None
 
 
 def _check_no_spacing(sizes: PixelSizes, entries: Sequence[Entry], facts: Sequence[About]) -> None:
@@ -165,9 +181,9 @@ class Volumes:
             else:
                 yield volume
 
-    def draw(self, image: Frame | Volume, result: Result, path: Path) -> None:
+    def draw(self, image: Frame | Volume, result: Result) -> np.ndarray:
         assert isinstance(image, Volume)
-        draw_volume(image, result.keypoints, path, reason=result.reason)
+        return volume_sheet(image, result.keypoints, reason=result.reason)
 
     def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
         """``motion.csv`` where a file holds several volumes: how fast each landmark moves."""

@@ -7,7 +7,6 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 
 from aop_pose.core.schema import Quantity, Schema
-from aop_pose.draw.frame import contact_sheet, overlay_name, write_overlay
+from aop_pose.draw.frame import TILE, contact_sheet, fitted_into, overlay_name, write_overlay
 from aop_pose.errors import RESEARCH_USE
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
@@ -66,8 +65,10 @@ class Summary:
         return sum(self.counts.values())
 
 
-def summarise(out: Path, schema: Schema, ignored: int, word: str, notes: tuple[str, ...], drawn: bool) -> Summary:
-    """The summary of a whole table; with ``drawn`` the contact sheets are written as well."""
+def summarise(
+    out: Path, schema: Schema, ignored: int, word: str, notes: tuple[str, ...], sheets: tuple[Path, ...] = ()
+) -> Summary:
+    """The summary of a whole table, with the contact sheets that were written."""
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     names = {one.name for one in schema.quantities if one.main and one.headline}
@@ -83,7 +84,6 @@ def summarise(out: Path, schema: Schema, ignored: int, word: str, notes: tuple[s
     # Of several that are known, the last: a length in millimetres rather than in pixels.
     known = [column for column, found in values.items() if found]
     spread = _spread(main[known[-1]], values[known[-1]]) if known else None
-    sheets = write_contact_sheets(out) if drawn else ()
     return Summary(dict(counts), ignored, word, notes, spread, tuple(reasons.most_common(COMMONEST)), sheets)
 
 
@@ -91,20 +91,50 @@ def _spread(quantity: Quantity, values: list[float]) -> Spread:
     return Spread(quantity, len(values), statistics.median(values), min(values), max(values))
 
 
-def write_contact_sheets(out: Path) -> tuple[Path, ...]:
-    """Lay the overlays of a run out on sheets, in the order of its table; what an earlier run left is replaced.
+class ContactSheets:
+    """The overlays of a run on sheets, in the order of its table, as they are drawn.
 
-    At most ``MOST_SHEETS`` sheets of ``TILES`` pictures: an archive is looked at in its folder of overlays.
+    What an earlier run left is replaced. At most ``MOST_SHEETS`` sheets of ``TILES`` pictures: an archive is looked at
+    in its folder of overlays.
     """
-    for stale in contact_sheets_of(out):
-        stale.unlink()
-    pictures = _overlays(out, iter_results(out / TABLE))
-    written: list[Path] = []
-    while len(written) < MOST_SHEETS and (page := list(islice(pictures, TILES))):
-        path = out / sheet_name(len(written) + 1)
-        write_overlay(path, contact_sheet(page))
-        written.append(path)
-    return tuple(written)
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._page: list[np.ndarray] = []
+        self._written: list[Path] = []
+        for stale in contact_sheets_of(out):
+            stale.unlink()
+
+    @property
+    def full(self) -> bool:
+        """True where no more pictures are taken."""
+        return len(self._written) >= MOST_SHEETS
+
+    def add(self, picture: np.ndarray) -> None:
+        """The next overlay, or what ``draw.frame.fitted_into`` makes of it."""
+        if not self.full:
+            self._page.append(fitted_into(picture, TILE))
+        if len(self._page) == TILES:
+            self._write()
+
+    def read(self) -> None:
+        """Take the overlays up that stand in the folder beside the rows of its table."""
+        for picture in _overlays(self._out, iter_results(self._out / TABLE)):
+            if self.full:
+                break
+            self.add(picture)
+
+    def finish(self) -> tuple[Path, ...]:
+        """Every sheet that was written, the last one with what is left."""
+        if self._page:
+            self._write()
+        return tuple(self._written)
+
+    def _write(self) -> None:
+        path = self._out / sheet_name(len(self._written) + 1)
+        write_overlay(path, contact_sheet(self._page))
+        self._page = []
+        self._written.append(path)
 
 
 def sheet_name(number: int) -> str:
@@ -133,6 +163,8 @@ def run_facts(predictor: AnyPredictor, device: str = "cpu") -> dict[str, Any]:
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **measuring_versions(),
         "device": device,
+        **predictor.engine.identity,
+        **({"engine_check": dict(predictor.engine.told)} if predictor.engine.told else {}),
         "artefact_sha256": predictor.sha256 or None,
         "schema": predictor.contract.schema_name,
         "decode": predictor.contract.decode,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
@@ -85,6 +88,9 @@ def open_weights(
     device: str = "cpu",
     threads: int | None = None,
     refine: str | None = None,
+    engine: str = "onnx",
+    precision: str = "f32",
+    images: Sequence[np.ndarray] | None = None,
 ) -> AnyPredictor:
     """A predictor from what ``--weights`` may be: artefact name or file, run folder, checkpoint; None = the default.
 
@@ -94,6 +100,7 @@ def open_weights(
         device: where it runs.
         threads: of an artefact, within one pass.
         refine: see ``Pipeline.predictor``: a run folder or checkpoint holds what is refined, an artefact does not.
+        engine, precision, images: of an artefact, as ``weights.load`` takes them.
 
     Raises:
         UsageError: nothing of that name, corrupt, of another schema than asked for, or the training packages that a
@@ -101,6 +108,8 @@ def open_weights(
     """
     path = Path(weights) if weights is not None else None
     if path is not None and (path.is_dir() or path.suffix == ".pt"):
+        if (engine, precision) != ("onnx", "f32"):
+            raise UsageError(f"--engine, --precision: they are of an artefact; run aop-pose export {path} first")
         predictor = pipeline(method_of(path)).predictor(path, device, refine)
     elif refine is not None:
         raise UsageError(
@@ -108,7 +117,9 @@ def open_weights(
             "leave --refine out"
         )
     else:
-        predictor = load(weights, schema or "aop", device, threads)
+        predictor = load(
+            weights, schema or "aop", device, threads, engine=engine, precision=precision, images=images
+        )  # fmt: skip
     if schema not in (None, predictor.schema.name):
         raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
     return predictor

@@ -15,7 +15,8 @@ from torch import nn
 
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.inference.decode import RULES
-from aop_pose.inference.predictor import DECODE_RULES, METADATA_KEY, Contract, Network, Predictor, open_artefact
+from aop_pose.inference.engine import TORCH, Network
+from aop_pose.inference.predictor import DECODE_RULES, METADATA_KEY, Contract, Predictor, open_artefact
 from aop_pose.inference.predictor import predictor_of as frame_predictor_of
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor, measures_volumes, volume_predictor_of
 from aop_pose.inference.weights import AnyPredictor
@@ -81,8 +82,8 @@ def decoded_by(contract: SomeContract, threshold: float | None, decode: str | No
 def predictor_of(contract: SomeContract, network: Network, model_id: str) -> AnyPredictor:
     """The predictor of a contract's kind of image."""
     if isinstance(contract, VolumeContract):
-        return VolumePredictor(contract=contract, network=network, model_id=model_id)
-    return Predictor(contract, network, model_id)
+        return VolumePredictor(contract=contract, network=network, model_id=model_id, engine=TORCH)
+    return Predictor(contract, network, model_id, engine=TORCH)
 
 
 def write_artefact(

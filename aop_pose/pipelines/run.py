@@ -21,7 +21,7 @@ import yaml
 import aop_pose
 from aop_pose import provenance
 from aop_pose.errors import UsageError
-from aop_pose.inference.predictor import usable_cores
+from aop_pose.inference.engine import usable_cores
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import LOCK
 from aop_pose.pipelines.config import Config

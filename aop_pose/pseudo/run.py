@@ -23,7 +23,8 @@ from aop_pose.formats.csv_rows import RowError, Seen, filename, number, parse_ro
 from aop_pose.formats.iugc import COLUMNS, IUGC, KEEP
 from aop_pose.formats.label import Label, check_below, find_picture, resolve, within
 from aop_pose.formats.pictures import picture_size, read_gray
-from aop_pose.inference.predictor import Predictor, usable_cores
+from aop_pose.inference.engine import usable_cores
+from aop_pose.inference.predictor import Predictor
 from aop_pose.io.csv_text import DictWriter, restored
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.files import replacing

@@ -1,6 +1,5 @@
 """Pictures of volumes: where points are drawn, that proportions are physical, and that nothing breaks."""
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +10,7 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.draw.marks import name_point, text_size
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent
-from aop_pose.draw.volume import draw_midsagittal, draw_volume, gray_values, volume_sheet
+from aop_pose.draw.volume import draw_midsagittal, gray_values, volume_sheet
 from aop_pose.phantom.fetus import make_fetus
 from tests.fakes import random_volume
 
@@ -86,13 +85,6 @@ def test_truth_of_another_schema_is_refused(phantom):
     face = Keypoints.from_points(FETAL_FACE, np.zeros((3, 3)))
     with pytest.raises(ValueError, match="truth: expected schema fetal_face, found fetus"):
         volume_sheet(phantom.volume, face, phantom.keypoints)
-
-
-def test_the_file_is_a_picture(phantom, tmp_path):
-    draw_volume(phantom.volume, phantom.keypoints, tmp_path / "sub" / "x.png")
-    read = cv2.imread(str(tmp_path / "sub" / "x.png"))
-    assert np.array_equal(read, volume_sheet(phantom.volume, phantom.keypoints))
-    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["x.png"]
 
 
 def test_from_its_left_and_from_the_front(phantom):

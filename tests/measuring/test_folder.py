@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
+from aop_pose.inference.engine import Engine
 from aop_pose.io.table import read_results
 from aop_pose.measuring.folder import DOCUMENT, TABLE, predict
 from aop_pose.measuring.measurer import measure_array
@@ -270,3 +271,19 @@ def test_a_second_run_into_one_folder_is_refused_while_the_first_is_at_work(tmp_
             run([folder], out, overlay=False, overwrite=True)
 
     assert run([folder], out, overlay=False, on_row=second).counts == {"ok": 4}
+
+
+def test_a_run_is_not_taken_up_in_another_engine(tmp_path):
+    """Its rows would be of two engines, whose last digits differ."""
+    frames, out = write_frames(tmp_path / "frames", 3), tmp_path / "out"
+
+    def stop(result, files):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([frames], out, overlay=False, on_row=stop)
+    for engine, said in ((Engine("openvino"), "engine was onnx"), (Engine(precision="bf16"), "precision was f32")):
+        with pytest.raises(UsageError, match=said):
+            predict(attrs.evolve(fake_predictor(), engine=engine), [frames], out, overlay=False)
+    run([frames], out, overlay=False)
+    assert json.loads((out / DOCUMENT).read_text())["run"]["engine"] == "onnx"

@@ -9,7 +9,7 @@ from aop_pose.core.schemas.head import HEAD
 from aop_pose.draw.frame import overlay_name, write_overlay
 from aop_pose.io.discover import discover
 from aop_pose.measuring import summary as module
-from aop_pose.measuring.summary import Spread, Summary, summarise, write_contact_sheets
+from aop_pose.measuring.summary import ContactSheets, Spread, Summary, summarise
 
 HEADER = "source,index,status,reason,aop_deg\n"
 
@@ -27,9 +27,15 @@ def drawn(folder, count):
     return table(folder, *rows)
 
 
+def write_contact_sheets(folder):
+    sheets = ContactSheets(folder)
+    sheets.read()
+    return sheets.finish()
+
+
 def test_the_median_and_the_range_are_those_of_the_measured_frames(tmp_path):
     rows = ["a.png,0,ok,,100", "b.png,0,ok,,130", "c.png,0,ok,,104", "d.png,0,abstained,withheld: dark,"]
-    found = summarise(table(tmp_path, *rows), AOP, 2, "frames", (), drawn=False)
+    found = summarise(table(tmp_path, *rows), AOP, 2, "frames", ())
     quantity = AOP.quantities[0]
     assert found == Summary(
         {"ok": 3, "abstained": 1}, 2, "frames", (), Spread(quantity, 3, 104.0, 100.0, 130.0), (("withheld: dark", 1),)
@@ -40,7 +46,7 @@ def test_the_median_and_the_range_are_those_of_the_measured_frames(tmp_path):
 def test_reasons_that_differ_in_their_numbers_alone_are_one(tmp_path):
     rows = [f"{n}.png,0,abstained,withheld: dark (trust 0.{n}; needed 0.7)," for n in range(3)]
     rows += ["a.png,0,unreadable,no picture,", "b.png,0,abstained,b,", "c.png,0,abstained,c,", "d.png,0,abstained,c,"]
-    found = summarise(table(tmp_path, *rows), AOP, 0, "frames", (), drawn=False)
+    found = summarise(table(tmp_path, *rows), AOP, 0, "frames", ())
     assert found.reasons == (("withheld: dark", 3), ("c", 2), ("no picture", 1))
     assert found.spread is None
 
@@ -48,7 +54,7 @@ def test_reasons_that_differ_in_their_numbers_alone_are_one(tmp_path):
 @pytest.mark.parametrize(("row", "column"), [("a.png,0,ok,,300,", "hc_px"), ("a.png,0,ok,,300,210", "hc_mm")])
 def test_a_length_is_in_millimetres_where_they_are_known(tmp_path, row, column):
     header = "source,index,status,reason,hc_px,hc_mm\n"
-    found = summarise(table(tmp_path, row, header=header), HEAD, 0, "frames", (), drawn=False)
+    found = summarise(table(tmp_path, row, header=header), HEAD, 0, "frames", ())
     assert found.spread.quantity.column == column
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from aop_pose.cli import main
+from aop_pose.formats.pictures import read_gray
 from aop_pose.inference.predictor import load
+from aop_pose.inference.weights import load as load_any
 from aop_pose.phantom.write import write_head_phantoms, write_phantoms
 from tests.fakes import write_frames
 from tests.tiny_artefact import write_heatmap_artefact
@@ -157,3 +159,20 @@ def test_the_warning_is_about_the_coverage_that_was_asked_for(monkeypatch, capsy
     page = (report / "report.html").read_text()
     assert "Stated intervals hold" not in page
     assert "calibration aims at 50% here" in page
+
+
+def test_a_precision_has_intervals_of_its_own(monkeypatch, capsys, phantoms, tmp_path):
+    """They hold for it alone: in float32 the same artefact has none."""
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bf16")
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE)
+    asked = ("--engine", "openvino", "--precision", "bf16", *EACH_ALONE)
+    code, _, said, out = run(monkeypatch, capsys, artefact, phantoms, *asked)
+    assert code == 0, said
+    pictures = [read_gray(path) for path in sorted((phantoms / "images").iterdir())[:2]]
+    own = load_any(out, engine="openvino", precision="bf16", images=pictures)
+    assert own.contract.calibration.frames == 60
+    other = load_any(out)
+    assert other.contract.calibration is None
+    assert "calibrated for bf16, not for f32" in other.engine.told["intervals"]

@@ -230,6 +230,7 @@ def refining_predictor(plain: VolumePredictor, path: Path, device: str, settings
         contract=plain.contract,
         network=plain.network,
         model_id=f"{plain.model_id}+refined",
+        engine=plain.engine,
         learner=network,
         library=PoseLibrary(network.poses.cpu().numpy()),
         device=device,

@@ -23,6 +23,7 @@ from ultralytics.utils.loss import BboxLoss, KeypointLoss, v8PoseLoss
 
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
+from aop_pose.inference.engine import TORCH
 from aop_pose.inference.predictor import Contract, Predictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.pipelines.config import validate
@@ -144,7 +145,9 @@ def predictor(path: Path, device: str = "cpu") -> Predictor:
     """The network of a run folder or checkpoint, decoded as its artefact will be."""
     file, contract = _contract(path)
     model = load_checkpoint(file)
-    return Predictor(contract, TorchNetwork(model, device), f"{contract.name}@{sha256_of(file)[:8]}")
+    return Predictor(
+        contract, TorchNetwork(model, device), f"{contract.name}@{sha256_of(file)[:8]}", engine=TORCH
+    )  # fmt: skip
 
 
 def export(path: Path, out: Path, threshold: float | None = None, decode: str | None = None) -> AnyPredictor:

@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 
 from aop_pose.core.schemas import AOP
-from aop_pose.inference.predictor import Contract, Network, Predictor
+from aop_pose.inference.engine import Network
+from aop_pose.inference.predictor import Contract, Predictor
 from aop_pose.pipelines.yolo.config import YoloConfig
 from aop_pose.pseudo.run import Origin
 from aop_pose.pseudo.signals import CONFIDENCES, Noise, judge, rng_for

@@ -15,7 +15,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
 from aop_pose.errors import AopPoseError
-from aop_pose.inference.predictor import usable_cores
+from aop_pose.inference.engine import usable_cores
 from aop_pose.pipelines.config import precision_of
 from aop_pose.pipelines.job import Job, Step
 from aop_pose.pipelines.run import METRICS, RunFolder, append_row, best_row, device_facts, keep_rows

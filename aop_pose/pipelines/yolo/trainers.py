@@ -19,7 +19,7 @@ from aop_pose.core.schemas import AOP
 from aop_pose.formats.label import CLASSES, box_iou
 from aop_pose.geometry import turn_difference
 from aop_pose.inference.decode import decode_pose
-from aop_pose.inference.predictor import usable_cores
+from aop_pose.inference.engine import usable_cores
 from aop_pose.pipelines.data import HalfSampler
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.start import Start
