@@ -29,9 +29,8 @@ from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.weights import load, rewrite
 from aop_pose.measuring.images import SAMPLED
 from aop_pose.stats.bootstrap import Estimate, Resampling
-from aop_pose.stats.conformal import check_coverage
 from aop_pose.stats.intervals import estimates
-from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, DIFFICULTIES, PLAIN, Calibration, Scores, check_coverage
 from lib.conformal import (
     FOLDS,
     Errors,

@@ -18,9 +18,8 @@ from aop_pose.errors import AopPoseError
 from aop_pose.evaluation.figures import SHARE
 from aop_pose.inference.predictor import load
 from aop_pose.stats.bootstrap import Resampling
-from aop_pose.stats.conformal import check_coverage
 from aop_pose.stats.intervals import estimates
-from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, check_coverage
 from lib.conformal import FOLDS, Errors, cross_conformal_radii, folds_of, joined, narrowest, radii_on, scatter_of
 from lib.measured import asked_for, measure_all
 from lib.ranking import spearman

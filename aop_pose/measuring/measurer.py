@@ -21,9 +21,8 @@ from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.region import find_region
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
-from aop_pose.stats.conformal import check_coverage
 from aop_pose.trust.gate import Gate, gather
-from aop_pose.trust.intervals import DEFAULT_COVERAGE, Calibration, Intervals
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, Calibration, Intervals, check_coverage
 from aop_pose.trust.passes import MOST_LOOKS, TURNS, Passes, mean_look, sure_stance, turn, widen
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from aop_pose.errors import UsageError
 from aop_pose.stats.bootstrap import LEAST_GROUPS
-from aop_pose.stats.conformal import weighted_quantile
-from aop_pose.trust.intervals import Scores, limited
+from aop_pose.trust.intervals import Scores, limited, weighted_quantile
 
 FOLDS = 10
 EASIEST, HARDEST = 0.05, 0.98

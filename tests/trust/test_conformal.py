@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.errors import UsageError
-from aop_pose.stats.conformal import check_coverage, weighted_quantile
+from aop_pose.trust.intervals import check_coverage, weighted_quantile
 
 
 def test_one_frame_a_group_is_the_textbook_rule():
