@@ -38,13 +38,13 @@ class Network(Protocol):
 
 @attrs.frozen
 class Engine:
-    """What runs a network, and in which numbers. Rows depend on it, so it belongs to a run's identity."""
+    """The library that runs a network, and the numbers it computes in: rows depend on them, and so does a run."""
 
     name: str = "onnx"
     """``onnx``, ``openvino``, or ``torch`` for a run folder or checkpoint."""
     precision: str = "f32"
     told: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
-    """How it was chosen and what it changes, for people."""
+    """The reason why it was chosen and what it changes, for people."""
 
     @property
     def notes(self) -> tuple[str, ...]:
