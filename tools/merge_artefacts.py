@@ -1,14 +1,16 @@
 """Several heatmap artefacts -> one whose maps are the mean of theirs, with weights stored in half precision.
 
 The members have to promise the same (schema, input size, decoding rule). The maps of the points are the mean over all;
-those of outlines and stances are the first member's, if it has any. Weights are stored in 16 bits and calculated in
-32; how far that moves the points of a frame is printed. The file is an artefact like any other.
+those of outlines and stances too where all members have them, else they are the first member's. FILE.onnx:N names one
+network of a file that was merged before. Weights are stored in 16 bits and calculated in 32; how far that moves the
+points of a frame is printed. The file is an artefact like any other.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from aop_pose.io.files import replacing
 from aop_pose.io.images import read_frames
 
 SAME = ("schema_name", "head", "image_size", "decode")
+POINTS = "points/{}"
+"""Name of the maps of a member's points, where they are cut out of all its maps."""
 LARGE = 256
 """Tensors of fewer numbers stay in 32 bits: they weigh nothing and hold scales."""
 
@@ -32,7 +36,7 @@ def merge(members: list[onnx.ModelProto], points: int, maps: Sequence[int]) -> o
     """One graph with one input ``gray`` and one output ``maps``.
 
     Of each member's ``maps`` the first ``points`` are those of the points, whose mean is taken; what the first member
-    has beyond them follows.
+    has beyond them follows. Where all have as many maps, all are means.
     """
     merged = None
     for number, member in enumerate(members):
@@ -47,8 +51,7 @@ def merge(members: list[onnx.ModelProto], points: int, maps: Sequence[int]) -> o
     inputs = {value.name for value in graph.input}
     for node in graph.node:
         node.input[:] = ["gray" if name in inputs else name for name in node.input]
-    alike = max(maps) == points
-    if alike:
+    if len(set(maps)) == 1:
         graph.node.append(helper.make_node("Mean", outputs, ["maps"], name="mean"))
     else:
         _mean_of_points(graph, outputs, points, maps)
@@ -71,10 +74,33 @@ def _mean_of_points(graph: onnx.GraphProto, outputs: Sequence[str], points: int,
         return name
 
     graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis/maps"))
-    parts = [cut(output, 0, points, f"points/{number}") for number, output in enumerate(outputs)]
+    parts = [cut(output, 0, points, POINTS.format(number)) for number, output in enumerate(outputs)]
     graph.node.append(helper.make_node("Mean", parts, ["points/mean"], name="mean"))
     rest = cut(outputs[0], points, maps[0], "rest")
     graph.node.append(helper.make_node("Concat", ["points/mean", rest], ["maps"], axis=1, name="join"))
+
+
+def member_of(words: str, folder: Path) -> Path:
+    """FILE.onnx as it is; of FILE.onnx:N network N of a merged artefact, written into a folder. UsageError."""
+    file, _, number = words.partition(":")
+    if not number:
+        return Path(file)
+    contract, model = runtime.load(file).contract, onnx.load(file)
+    runs = contract.training_run.get("members", [])
+    if not number.isdecimal() or int(number) >= len(runs):
+        raise UsageError(f"{words}: expected one of the {len(runs)} networks that {file} was merged of, found {number}")
+    (mean,) = (node for node in model.graph.node if node.name == "mean")
+    output = mean.input[int(number)]
+    # The extractor asks for the type of what it takes out.
+    model.graph.value_info.append(onnx.ValueInfoProto(name=output, type=model.graph.output[0].type))
+    part = onnx.utils.Extractor(model).extract_model(["gray"], [output])
+    changes: dict[str, Any] = {"training_run": runs[int(number)], "calibration": None, "gate": None}
+    if output == POINTS.format(number):
+        changes |= {"outlines": (), "stances": False}
+    facts = contract.model_copy(update=changes).model_dump_json(by_alias=True)
+    helper.set_model_props(part, {runtime.METADATA_KEY: facts})
+    onnx.save(part, folder / f"{number}-of-{Path(file).name}")
+    return folder / f"{number}-of-{Path(file).name}"
 
 
 def halve(model: onnx.ModelProto) -> None:
@@ -107,30 +133,38 @@ def contract_of(contracts: list[runtime.Contract], name: str) -> runtime.Contrac
     return first.model_copy(update={"name": name, "training_run": runs, "calibration": None, "gate": None})
 
 
+def run(members: list[Path], out: Path, frames: Path) -> float:
+    """Merge the files into ``out``; how far 16 bits move a point, in pixels of the input."""
+    predictors = [runtime.load(path) for path in members]
+    contract = contract_of([predictor.contract for predictor in predictors], out.stem)
+    points = len(contract.schema_of_points.points)
+    maps = [predictor.contract.maps for predictor in predictors]
+    if max(maps) > maps[0]:
+        raise UsageError(f"{members[0].name}: expected the member with most maps first, found {maps[0]}")
+    model = merge([onnx.load(path) for path in members], points, maps)
+    halve(model)
+    helper.set_model_props(model, {runtime.METADATA_KEY: contract.model_dump_json(by_alias=True)})
+    onnx.checker.check_model(model)
+    with replacing(out) as part:
+        onnx.save(model, part)
+    return compare(predictors, runtime.load(out), frames)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Example: python tools/merge_artefacts.py a.onnx b.onnx --out aop-best.onnx --frames psfhs/images",
     )
-    parser.add_argument("members", type=Path, nargs="+", help="artefacts with the head heatmap; one is only halved")
+    parser.add_argument(
+        "members", nargs="+", metavar="FILE.onnx[:N]", help="artefacts with the head heatmap; one is only halved"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--frames", type=Path, required=True, help="frames on which 16 bits are compared with 32")
     options = parser.parse_args()
     try:
-        predictors = [runtime.load(path) for path in options.members]
-        contract = contract_of([predictor.contract for predictor in predictors], options.out.stem)
-        points = len(contract.schema_of_points.points)
-        maps = [predictor.contract.maps for predictor in predictors]
-        if max(maps) > maps[0]:
-            raise UsageError(f"{options.members[0].name}: expected the member with most maps first, found {maps[0]}")
-        model = merge([onnx.load(path) for path in options.members], points, maps)
-        halve(model)
-        helper.set_model_props(model, {runtime.METADATA_KEY: contract.model_dump_json(by_alias=True)})
-        onnx.checker.check_model(model)
-        with replacing(options.out) as part:
-            onnx.save(model, part)
-        moved = compare(predictors, runtime.load(options.out), options.frames)
+        with tempfile.TemporaryDirectory() as folder:
+            moved = run([member_of(words, Path(folder)) for words in options.members], options.out, options.frames)
     except AopPoseError as error:
         print(f"merge_artefacts: error: {error}", file=sys.stderr)
         return error.exit_code

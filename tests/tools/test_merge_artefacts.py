@@ -87,3 +87,31 @@ def test_members_that_promise_otherwise_are_refused(monkeypatch, tmp_path, frame
     assert run(monkeypatch, member, other(tmp_path / "o.onnx"), "--out", out, "--frames", frames) == 2
     assert words in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("outlined", [{}, {"further": np.full((2, 64, 64), 0.25), "outlines": ["PS", "FH"]}])
+def test_a_network_of_a_merged_artefact_is_taken_out_of_it(monkeypatch, tmp_path, frames, capsys, outlined):
+    first = write_heatmap_artefact(tmp_path / "a.onnx", POINTS, decode="soft-argmax", **outlined)
+    second = write_heatmap_artefact(tmp_path / "b.onnx", np.add(POINTS, (4.0, 0.0)), decode="soft-argmax")
+    merged, out = tmp_path / "all.onnx", tmp_path / "one.onnx"
+    assert run(monkeypatch, first, second, "--out", merged, "--frames", frames) == 0
+    assert run(monkeypatch, f"{merged}:1", "--out", out, "--frames", frames) == 0
+    picture = [textured(5, 64, 64)]
+    answers = [runtime.load(file).raw_outputs(picture)[0].output for file in (second, out)]
+    np.testing.assert_allclose(*answers, atol=1e-3)
+    assert runtime.load(out).contract.outlines == ()
+    assert run(monkeypatch, f"{merged}:2", "--out", out, "--frames", frames) == 2
+    assert "expected one of the 2 networks" in capsys.readouterr().err
+
+
+def test_outlines_that_all_members_have_are_the_mean(monkeypatch, tmp_path, frames):
+    shown = [np.full((2, 64, 64), 0.25), np.full((2, 64, 64), 0.75)]
+    members = [
+        write_heatmap_artefact(
+            tmp_path / f"{number}.onnx", POINTS, further=further, outlines=["PS", "FH"], decode="soft-argmax"
+        )
+        for number, further in enumerate(shown)
+    ]
+    out = tmp_path / "all.onnx"
+    assert run(monkeypatch, *members, "--out", out, "--frames", frames) == 0
+    np.testing.assert_allclose(runtime.load(out).raw_outputs([textured(5, 64, 64)])[0].output[3:], 0.5, atol=1e-3)
