@@ -1,8 +1,8 @@
 """The finder of the ultrasound region on made-up screens whose boxes are known: a row a look and layout, as Markdown.
 
-Frames are phantoms, whose fan is exact, and with --data frames of PSFHS of two layouts, whose fan is the box that all
-frames of the layout fill. On white or gray paper the box is that of the frame. Several pictures count as found where as
-many regions are.
+Frames are phantoms, whose fan is exact, and with --data frames of PSFHS of two layouts, whose fan is the box that the
+frames of the layout fill; frames whose ultrasound does not reach both sides of it are left out: they may be narrower.
+On white or gray paper the box is that of the frame. Several pictures count as found where as many regions are.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ LONGEST = (300, 4000)
 """Pixels of the longer side between which screens are resized, evenly in the logarithm."""
 FAN_WITH_BAR, FAN_WITHOUT = Region(0, 1, 253, 232), Region(16, 3, 235, 237)
 """The fan of the two layouts of PSFHS, known by the gray bar at the left: where their frames are bright."""
+DARK, LEAST_ROWS, NEAR = 8, 6, 6
+"""Gray values above which a pixel shows something; so many of a column do where the fan is seen; pixels."""
 Known = tuple[np.ndarray, Region]
 
 
@@ -48,9 +50,18 @@ def phantom(seed: int, index: int, size: int = 256) -> Known:
 
 
 def real(data: Path, names: Sequence[str]) -> list[Known]:
-    """Frames of PSFHS with the fan of their layout."""
+    """Frames of PSFHS with the fan of their layout, of which both sides are seen."""
     pixels = [read_gray(find_picture(data, name)) for name in names]
-    return [(one, FAN_WITH_BAR if one[4:60, 4:9].mean() > 60 else FAN_WITHOUT) for one in pixels]
+    known = [(one, FAN_WITH_BAR if one[4:60, 4:9].mean() > 60 else FAN_WITHOUT) for one in pixels]
+    return [(one, fan) for one, fan in known if _reaches(one, fan)]
+
+
+def _reaches(pixels: np.ndarray, fan: Region) -> bool:
+    """True where a frame is bright at both sides of a fan."""
+    bright = cv2.medianBlur(pixels, 5)[fan.y + 20 : fan.y + fan.height] > DARK
+    columns = np.flatnonzero(bright.sum(axis=0) >= LEAST_ROWS)
+    ends = np.array([fan.x, fan.x + fan.width - 1])
+    return len(columns) > 0 and bool(np.abs(columns[[0, -1]] - ends).max() <= NEAR)
 
 
 def overlap(one: Region, other: Region) -> float:

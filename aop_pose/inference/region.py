@@ -32,6 +32,11 @@ _FIRM, _LEAST_FIRM = 7, 0.25
 """Grain of this width and more is none of writing, and this share of a part is."""
 _VALLEY = 0.2
 """Share of the height that the upper edge of two fans falls between them."""
+_FACE = 0.6
+"""Share of the width of a fan, at most, that the summit of its upper edge takes; a spectrum has summits all along."""
+_WAIST, _SAME_SIDES = 0.75, 0.1
+"""At the seam of a fan and what it touches below, both are no wider than this share of the narrower one; the sides of two fans
+are no farther apart than this share of the width, and both recede by as much where they touch."""
 _WIDEST = 2.2
 """Width over height of a fan, at most."""
 _RECTANGLE = 0.93
@@ -48,6 +53,8 @@ _RAGGED = 0.75
 """Of the solidity of the largest picture: another one has as much."""
 _APART = 0.2
 """Of the smaller box: two pictures share no more than this."""
+_CUT = 0.25
+"""Of the height of a fan: where it lies so long along a side or the foot of the frame, the frame ends within it."""
 _EVEN = 0.04
 """Share of the width: a middle this near to that of the face of the probe is the middle beam, and both sides show."""
 _ALIKE = 0.3
@@ -96,6 +103,14 @@ class _Part:
         """True for a rectangle or a strip, as M-mode and Doppler are, or the picture of a linear probe."""
         width, height = self.box[2:] - self.box[:2]
         return bool(self.size >= _RECTANGLE * width * height or width > _WIDEST * height)
+
+    def is_cut(self, height: int, width: int) -> bool:
+        """True for a fan that a frame of that size ends within."""
+        if self.is_box:
+            return False
+        edges = ((self.hull[:, 0] <= 1, 1), (self.hull[:, 0] >= width - 2, 1), (self.hull[:, 1] >= height - 2, 0))
+        along = [np.ptp(self.hull[near, axis]) if near.any() else 0.0 for near, axis in edges]
+        return bool(max(along) >= _CUT * (self.box[3] - self.box[1]))
 
     def outside(self, points: np.ndarray) -> np.ndarray:
         """Distance of points (m, 2) from the hull, negative inside."""
@@ -150,7 +165,10 @@ def find_region(pixels: np.ndarray) -> Sight:
     strips, pictures = (len(pictures) - 1, fans) if len(fans) == 1 else (0, pictures)
     places = tuple(_region(one, inner.shape, (left, top), zoom, pixels) for one in pictures)
     outline = (pictures[0].hull + (left, top) + 0.5) / zoom - 0.5
-    return Sight(places, "a strip beside the picture (M-mode, Doppler) is not looked at" if strips else "", outline)
+    told = ["a strip beside the picture (M-mode, Doppler) is not looked at"] if strips else []
+    if len(places) == 1 and places[0].how == "found" and pictures[0].is_cut(*inner.shape):
+        told.append("the picture is cut by the edge of the frame")
+    return Sight(places, "; ".join(told), outline)
 
 
 def _shrunk(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -269,10 +287,13 @@ def _parts(grain: np.ndarray) -> list[_Part]:
             continue
         middle = _between_fans(mask)
         for begin, end in ((0, middle), (middle, width)):
-            if end > begin:
-                side = mask[:, begin:end]
-                hull, size = _hull(_ends_of_rows(side) + np.array([x + begin, y])), float(np.count_nonzero(side))
-                parts.append(_Part(hull, size, size / max(size, cv2.contourArea(hull.astype(np.float32)))))
+            waist = _waist(mask[:, begin:end]) if end > begin else 0
+            for first, last in ((0, waist), (waist, height)):
+                side = mask[first:last, begin:end]
+                if side.any():
+                    hull = _hull(_ends_of_rows(side) + np.array([x + begin, y + first]))
+                    size = float(np.count_nonzero(side))
+                    parts.append(_Part(hull, size, size / max(size, cv2.contourArea(hull.astype(np.float32)))))
     return sorted(parts, key=lambda part: -part.weight)
 
 
@@ -287,10 +308,31 @@ def _between_fans(mask: np.ndarray) -> int:
     if min(len(side) for side in sides) < 2 or width > 2 * _WIDEST * height:
         return 0
     summits = [float(side.min()) for side in sides]
-    centres = [float(np.flatnonzero(side <= side.min() + 0.08 * height).mean()) for side in sides]
+    tops = [np.flatnonzero(side <= side.min() + 0.08 * height) for side in sides]
+    if any(np.ptp(top) > _FACE * len(side) for top, side in zip(tops, sides, strict=True)):
+        return 0
+    centres = [float(top.mean()) for top in tops]
     deep = edge[middle] - max(summits) >= _VALLEY * height
     level = abs(summits[0] - summits[1]) <= 0.1 * height
     return middle if deep and level and middle + centres[1] - centres[0] >= 0.4 * width else 0
+
+
+def _waist(mask: np.ndarray) -> int:
+    """The row where a fan touches one below it, or a strip; 0 where there is one: between them both are narrow."""
+    height, width = mask.shape
+    first, last = mask.argmax(axis=1), width - mask[:, ::-1].argmax(axis=1)
+    wide = cv2.blur(np.where(mask.any(axis=1), last - first, 0).astype(np.float32)[:, None], (1, 3))[:, 0]
+    begin, end = round(0.3 * height), round(0.7 * height)
+    if end - begin < 2:
+        return 0
+    waist = begin + int(wide[begin:end].argmin())
+    if wide[waist] > _WAIST * min(wide[:waist].max(), wide[waist:].max()):
+        return 0
+    sides = mask[:waist].any(axis=0), mask[waist:].any(axis=0)
+    upper, lower = (np.array([side.argmax(), width - side[::-1].argmax()]) for side in sides)
+    recedes = min(first[waist] - lower[0], lower[1] - last[waist]) >= _SAME_SIDES * width
+    fans = recedes and np.abs(upper - lower).max() <= _SAME_SIDES * width
+    return waist if fans or mask[waist:, lower[0] : lower[1]].mean() >= _RECTANGLE else 0
 
 
 def _pictures(parts: Sequence[_Part], shape: tuple[int, ...]) -> list[_Part]:

@@ -113,6 +113,33 @@ def test_a_fan_cut_by_the_border_is_its_visible_part(phantoms):
     made = on_screen(phantoms, "wide", "one", "cart")
     known = made.regions[0]
     edge = known.x + known.width // 3
-    (found,) = find_region(made.pixels[:, edge:]).regions
+    sight = find_region(made.pixels[:, edge:])
+    (found,) = sight.regions
+    assert sight.reason == "the picture is cut by the edge of the frame"
+    assert find_region(made.pixels).reason == ""
     assert found.x <= 3
     assert abs(found.x + found.width - (known.width - known.width // 3)) < 0.1 * known.width
+
+
+def test_fans_that_touch_are_several(phantoms):
+    box = fan_box("wide")
+    fan = phantoms["wide"][box.y : box.y + box.height, box.x : box.x + box.width]
+    page = np.zeros((900, 1200), np.uint8)
+    for column in range(2):
+        for row in range(2):
+            page[40 + row * fan.shape[0] :, 60 + column * 500 :][: fan.shape[0], : fan.shape[1]] = fan
+    found = find_region(page).regions
+    known = [Region(60 + 500 * c, 40 + fan.shape[0] * r, *fan.shape[::-1]) for c in range(2) for r in range(2)]
+    assert len(found) == len(known)
+    assert all(max(shared_of(one, other) for other in found) > 0.85 for one in known)
+
+
+@pytest.mark.parametrize("device", list(DEVICES))
+def test_a_fan_with_a_dark_band_is_one(phantoms, device):
+    """A band across its middle is dark, as a shadow or a bowel can be: nothing is split."""
+    made = on_screen(phantoms, device, "one", "cart")
+    known, pixels = made.regions[0], made.pixels.copy()
+    middle = known.y + known.height // 2
+    pixels[middle : middle + known.height // 12, known.x : known.x + known.width // 2] = 0
+    (found,) = find_region(pixels).regions
+    assert shared_of(found, known) > 0.9

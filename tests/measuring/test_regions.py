@@ -7,6 +7,7 @@ import attrs
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from aop_pose.cli.main import run
 from aop_pose.core.frame import Frame
@@ -124,3 +125,30 @@ def test_a_run_is_not_continued_with_another_region(tmp_path):
     with pytest.raises(UsageError, match="region was auto"):
         predict(fake_predictor(), tmp_path / "a.png", tmp_path / "out", region="whole")
     assert predict(fake_predictor(), tmp_path / "a.png", tmp_path / "out").counts == {"ok": 1}
+
+
+def test_each_frame_of_a_screen_recording_has_its_own_region(tmp_path):
+    """An animated GIF whose window moves, and that ends on a page without ultrasound."""
+    pages = [np.zeros((400, 500), np.uint8) for _ in range(3)]
+    for page, (left, top) in zip(pages, ((40, 30), (200, 30)), strict=False):
+        page[top : top + 256, left : left + 256] = textured(0)
+    cv2.putText(pages[2], "End of the recording", (20, 200), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 2)
+    first, *rest = [Image.fromarray(page) for page in pages]
+    first.save(tmp_path / "screen.gif", save_all=True, append_images=rest)
+    predict(fake_predictor(), tmp_path / "screen.gif", tmp_path / "out")
+    with open(tmp_path / "out/results.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["status"] for row in rows] == ["ok", "ok", "abstained"]
+    boxes = np.array([[int(row[f"region_{name}"]) for name in "xywh"] for row in rows[:2]])
+    assert np.abs(boxes - [(40, 30, 256, 256), (200, 30, 256, 256)]).max() <= 4
+    assert rows[2]["reason"].startswith("no ultrasound picture is found in the frame")
+    assert rows[2]["region_x"] == ""
+
+
+def test_a_thumbnail_of_a_screen_is_measured_where_its_picture_is_large_enough():
+    model = fake_predictor()
+    page = np.zeros((210, 300), np.uint8)
+    page[10:202, 60:252] = cv2.resize(textured(0), (192, 192), interpolation=cv2.INTER_AREA)
+    assert np.abs(np.subtract(measure_array(model, page).region.box, (60, 10, 192, 192))).max() <= 4
+    tiny = measure_array(model, page, region="60,10,30,30")
+    assert (tiny.status, "too small" in tiny.reason) == ("abstained", True)
