@@ -35,8 +35,8 @@ _VALLEY = 0.2
 _FACE = 0.6
 """Share of the width of a fan, at most, that the summit of its upper edge takes; a spectrum has summits all along."""
 _WAIST, _SAME_SIDES = 0.75, 0.1
-"""At the seam of a fan and what it touches below, both are no wider than this share of the narrower one; the sides of two fans
-are no farther apart than this share of the width, and both recede by as much where they touch."""
+"""At the seam of a fan and what it touches below, both are no wider than this share of the narrower one; the sides of
+two fans are no farther apart than this share of the width, and both recede by as much where they touch."""
 _WIDEST = 2.2
 """Width over height of a fan, at most."""
 _RECTANGLE = 0.93
