@@ -56,7 +56,7 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 # Effective groups from which intervals hold (docs/intervals.md); where errors have tails the data seldom show them, so
 # less than the stated tails is left outside on the side of larger errors, and a little more on the other.
 LEAST_FOR_SIZES, LEAST_FOR_CORRELATIONS, LEAST_FOR_LIMITS = 30, 50, 100
-_FAR, _NEAR = 0.3, 1.2
+_FAR, _NEAR = 0.4, 1.2
 # Over all values there are; an image weighs as much as it has.
 MEAN = Summed(_sum_and_count, _mean, at_least_t=True)
 """Of values of either sign."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import lzma
 import os
 import re
 import secrets
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -30,6 +33,10 @@ DICOMDIR, ZIP_SUFFIX = "DICOMDIR", ".zip"
 SALT = ".salt"
 """In the folder of a run: the secret that turns identifiers into names, for its owner alone (mode 600)."""
 _SALT_BYTES, _DIGITS = 32, 20
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OverflowError, ValueError,
+)  # fmt: skip
+"""Errors of reading a zip whose bytes are damaged."""
 
 
 def begins_as_study(path: str) -> bool:
@@ -54,7 +61,7 @@ def zip_members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             infos = check_members(archive, path)
             return sorted(info.filename for info in infos if _is_dicom_in(archive, info))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):
+    except _DAMAGED:
         raise UnreadableError("damaged: a zip that cannot be opened") from None
 
 
@@ -74,8 +81,12 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]
 def _is_dicom_in(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     if PurePosixPath(info.filename).name.upper() == DICOMDIR or info.file_size < MARK_END:
         return False
-    with archive.open(info) as stream:
-        return begins_as_dicom(stream.read(MARK_END))
+    try:
+        with archive.open(info) as stream:
+            return begins_as_dicom(stream.read(MARK_END))
+    except _DAMAGED:
+        # Nobody knows what it was: it has a row that says so.
+        return True
 
 
 def files_of_directory(path: Path) -> list[Path]:
@@ -131,7 +142,7 @@ def opened(entry: Entry) -> Iterator[BinaryIO]:
         try:
             with zipfile.ZipFile(entry.path) as archive, archive.open(entry.member) as packed:
                 shutil.copyfileobj(packed, copy, 1 << 20)
-        except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, RuntimeError):
+        except (*_DAMAGED, KeyError):
             raise UnreadableError("damaged: a part of the zip cannot be unpacked") from None
         copy.seek(0)
         yield cast(BinaryIO, copy)

@@ -157,3 +157,19 @@ def test_files_of_patients_are_renamed_and_others_are_not(tmp_path: Path) -> Non
     stem = salt.name(PREFIX + "5")
     assert names[:3] == [stem, f"{stem}~2", "x.png"]
     assert len(names[3]) == 20
+
+
+def test_a_damaged_part_of_a_zip_has_a_row_and_the_others_are_read(tmp_path: Path) -> None:
+    plain = save(tmp_path / "a.dcm", dataset(GRAY))
+    with zipfile.ZipFile(tmp_path / "study.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(plain, "first")
+        archive.write(plain, "second")
+        start = archive.getinfo("first").header_offset + len("first") + 30
+    packed = bytearray((tmp_path / "study.zip").read_bytes())
+    packed[start : start + 40] = b"\xff" * 40
+    (tmp_path / "study.zip").write_bytes(packed)
+    first, second = expand(discover([tmp_path / "study.zip"]).entries)
+    with pytest.raises(UnreadableError, match="damaged: a part of the zip cannot be unpacked"):
+        list(read_frames(first))
+    (frame,) = read_frames(second)
+    assert (frame.pixels == GRAY).all()
