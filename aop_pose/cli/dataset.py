@@ -256,3 +256,51 @@ def merge(
     if merged.ties:
         speech.say(f"{len(merged.ties)} pictures for a third reader, left out: {out.stem}{AGREEMENT}/third_reader.csv")
     speech.say(f"{out}: {len(merged.consensus.names)} pictures of {len(merged.scatter)} readers")
+
+
+@_command("pick")
+def pick(
+    images: Annotated[Path, typer.Option("--images", help="Folder of the frames, or one with images/ in it.")],
+    weights: Annotated[
+        str, typer.Option("--weights", help="The network: artefact, its name, run folder or checkpoint.")
+    ],
+    count: Annotated[int, typer.Option("--count", min=1, help="Frames to choose.")],
+    out: Annotated[Path, typer.Option("--out", help="The .csv file to write.")],
+    labels: Annotated[
+        list[str] | None, typer.Option("--labels", help="Label file of frames that are labelled; may be repeated.")
+    ] = None,
+    group_regex: Annotated[
+        str,
+        typer.Option("--group-regex", help="Finds the patient in Filename, as its first bracket; they take turns."),
+    ] = "",
+    draws: Annotated[int, typer.Option("--draws", min=1, max=1000, help="Passes after noise, per frame.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it and the file's name.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
+) -> None:
+    """Choose the frames to label next: where the network is in doubt, unlike the labelled ones and each other.
+
+    Writes Filename,rank,doubt,distance. Near-duplicates of labelled frames are never chosen, nor are two of each other.
+
+    Example: aop-pose dataset pick --images frames/ --weights aop-fast --labels labels.csv --count 50 --out next.csv
+    """
+    from aop_pose.cli.terminal.progress import EpochProgress
+    from aop_pose.inference.predictor import usable_cores
+    from aop_pose.pipelines import load_weights
+    from aop_pose.review.pick import pick as run
+    from aop_pose.review.pick import write_picked
+
+    predictor = load_weights(weights, threads=1)
+    with EpochProgress() as progress:
+        found = run(
+            predictor, images, count, labels or (), group_regex=group_regex, draws=draws, seed=seed,
+            workers=usable_cores(), on_frame=progress.frames,
+        )  # fmt: skip
+    write_picked(found.picks, out, overwrite)
+    if found.unreadable:
+        speech.note(f"left out {len(found.unreadable)} frames that cannot be read, the first {found.unreadable[0]}")
+    if len(found.picks) < count:
+        speech.note(f"asked for {count}: there are no more that are unlike each other and the labelled ones")
+    speech.say(
+        f"{out}: {len(found.picks)} of {found.looked_at} frames without a label; {found.alike} are near-duplicates of "
+        "labelled ones"
+    )
