@@ -2,7 +2,7 @@
 
 From ``--start`` labels drawn by chance, ``--add`` more are labelled ``--rounds`` times: those that the network trained
 so far picks (arm P, ``aop_pose.review.pick``), or others drawn by chance (arm R). The pool is DATA/labelled.csv alone;
-errors are those on DATA/val.csv, on which nothing is chosen: the last epoch is kept. Every training takes as many steps,
+errors are those on DATA/val.csv, on which nothing is chosen: the last epoch is kept. Each training takes as many steps,
 whatever its labels. Each finished training is a line of --results (JSON), so that an interrupted curve goes on where it
 stopped; --table prints it from what is there, paired by seed.
 """
