@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aop_pose.cli.common import box_of
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE, UsageError
 
@@ -114,14 +115,8 @@ def deidentify(
     Example: aop-pose deidentify study/ shared/
     """
     from aop_pose.clinic.deidentify import deidentify as copy
-    from aop_pose.core.region import Region, wanted_region
-    from aop_pose.errors import UsageError
 
-    box = None if region is None else wanted_region(region)
-    if isinstance(box, str):
-        raise UsageError(f"--region: expected X,Y,W,H, found {region!r}")
-    assert box is None or isinstance(box, Region)
-    done = copy(source, dst, box)
+    done = copy(source, dst, box_of(region))
     for number, reason in done.left_out:
         speech.note(f"file {number} left out: {reason}")
     speech.say(f"{dst}: {done.written} copies, {len(done.left_out)} left out")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import UsageError
+
+if TYPE_CHECKING:
+    from aop_pose.core.region import Region
 
 # What has to be typed to go on after Ctrl-C, for the commands that can go on.
 _RESUME = {
@@ -90,3 +93,15 @@ def finish_interrupted(arguments: list[str]) -> int:
     how = _RESUME.get(command, "nothing half-written was left; run the command again")
     typer.echo(f"aop-pose: interrupted; {how}", err=True)
     return 130
+
+
+def box_of(region: str | None) -> Region | None:
+    """The box of ``--region X,Y,W,H``, None where it was not given; UsageError for anything else."""
+    from aop_pose.core.region import wanted_region
+
+    if region is None:
+        return None
+    box = wanted_region(region)
+    if isinstance(box, str):
+        raise UsageError(f"--region: expected X,Y,W,H, found {region!r}")
+    return box

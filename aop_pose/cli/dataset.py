@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aop_pose.cli.common import help_of, sub_app
+from aop_pose.cli.common import box_of, help_of, sub_app
 from aop_pose.cli.terminal import speech
 
 app = sub_app(
@@ -304,3 +304,35 @@ def pick(
         f"{out}: {len(found.picks)} of {found.looked_at} frames without a label; {found.alike} are near-duplicates of "
         "labelled ones"
     )
+
+
+@_command("frames")
+def frames(
+    source: Annotated[Path, typer.Argument(help="Cine, DICOM file, folder, DICOMDIR or zip.", metavar="CINE")],
+    dst: Annotated[Path, typer.Argument(help="New folder for the frames.", metavar="OUT")],
+    every: Annotated[int, typer.Option("--every", metavar="N", help="Every N-th frame, from the first.")] = 1,
+    start: Annotated[float | None, typer.Option("--from", metavar="S", help="From this second on.")] = None,
+    end: Annotated[float | None, typer.Option("--to", metavar="S", help="Up to this second.")] = None,
+    region: Annotated[
+        str | None,
+        typer.Option("--region", help="X,Y,W,H: what is kept, the rest is black. Default: that of the file."),
+    ] = None,
+) -> None:
+    """Take frames out of cines, to be labelled: PNG, gray, without anything of the patient.
+
+    Of DICOM files the ultrasound region alone is kept, under a new name that leads nowhere; one that names no region is
+    left out unless --region gives one. Videos keep their names, and all that is burned in unless --region hides it.
+    Exit code 0: all taken; 3: some file was left out, or broke off, said by its place in the order of names.
+
+    Example: aop-pose dataset frames study/ frames/ --every 10
+    """
+    from aop_pose.clinic.deidentify import write_frames
+    from aop_pose.io.clinic.video import Selection
+
+    done = write_frames(source, dst, Selection(every, start, end), box_of(region))
+    for number, reason in done.left_out:
+        speech.note(f"file {number}: {reason}")
+    if done.whole:
+        speech.note(f"{done.whole} frames of videos or pictures are whole: look for burned-in names, or give --region")
+    speech.say(f"{dst}: {done.written} frames, {len(done.left_out)} files left out")
+    raise typer.Exit(3 if done.left_out else 0)

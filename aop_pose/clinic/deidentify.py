@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import attrs
@@ -21,8 +21,10 @@ import numpy as np
 from aop_pose.core.frame import Frame
 from aop_pose.core.region import Region
 from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.formats.pictures import write_gray
 from aop_pose.io.clinic.dicom import open_dicom, parts_of, quiet
-from aop_pose.io.clinic.study import Salt, expand, holds_dicom, opened
+from aop_pose.io.clinic.study import Salt, about, expand, holds_dicom, opened, renamed
+from aop_pose.io.clinic.video import Selection
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.files import refusals
 from aop_pose.io.folders import appearing
@@ -135,6 +137,48 @@ def _copy(entry: Entry, path: Path, salt: Salt, region: Region | None) -> None:
             _say_times(made, times)
             pydicom.dcmwrite(path, made, implicit_vr=False, little_endian=True, enforce_file_format=True)
         _append_pixels(path, pixels)
+
+
+@attrs.frozen
+class Framed:
+    """The frames that were taken out of cines."""
+
+    written: int
+    left_out: list[tuple[int, str]]
+    """Files that were left out, or broke off, by their place in the order of names, and why."""
+    whole: int
+    """Frames of files without a header for patients (videos, pictures), stored as they are shown."""
+
+
+def write_frames(source: str | Path, dst: str | Path, wanted: Selection, region: Region | None = None) -> Framed:
+    """Frames of cines as PNG, ``NAME_0012.png`` by their number in the file, to be labelled.
+
+    Of DICOM files the ultrasound region alone is kept (or ``region``), all around it is black, and NAME is new and
+    leads nowhere; one that names no region is left out unless one is given. Videos and pictures keep their names, and
+    are black around ``region`` where one is given. Coordinates are those of the file.
+
+    UsageError where there is no frame, or ``dst`` is not new or empty.
+    """
+    entries = expand(discover([source]).entries)
+    named = renamed(entries, [about(entry) for entry in entries], Salt.new())
+    left_out, written, whole = list[tuple[int, str]](), 0, 0
+    with appearing(Path(dst), overwrite=False) as folder:
+        for number, entry in enumerate(named, start=1):
+            try:
+                for frame in read_frames(entry, wanted):
+                    name = PurePosixPath(entry.source).with_suffix("") if not frame.private else entry.source
+                    target = folder / f"{name}_{frame.index:04d}.png"
+                    hides = frame.private or region is not None
+                    pixels = kept(frame, region) if hides else frame.pixels
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    write_gray(target, pixels)
+                    written, whole = written + 1, whole + (not hides)
+            except UnreadableError as error:
+                left_out.append((number, str(error)))
+        if not written:
+            why = f": {left_out[0][1]} ({len(left_out)} files)" if left_out else ""
+            raise UsageError(f"{source}: expected frames to take out, found none{why}")
+    return Framed(written, left_out, whole)
 
 
 def kept(frame: Frame, region: Region | None) -> np.ndarray:

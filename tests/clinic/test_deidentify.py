@@ -16,6 +16,7 @@ from aop_pose.io.table import read_results
 from aop_pose.measuring.folder import predict
 from tests.dicom_files import dataset, marked, marked_leaks, pydicom, region, save
 from tests.fakes import fake_predictor, textured
+from tests.video_files import save_video
 
 BOX = (40, 30, 295, 285)
 
@@ -130,3 +131,37 @@ def test_dciodvfy_finds_no_error_in_a_copy(tmp_path: Path) -> None:
     for path in copies(tmp_path / "out"):
         said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
         assert [line for line in said.splitlines() if line.startswith("Error")] == []
+
+
+def test_frames_of_a_cine_have_nothing_of_the_patient(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "XMARKX"
+    cine = np.stack([screen() for _ in range(7)])
+    save(source / "XMARKX.dcm", marked(dataset(cine, frames=7, FrameTime="40", regions=[region(BOX)])))
+    save(source / "still", marked(dataset(screen(), regions=[], sop="2")))
+    assert run(["dataset", "frames", str(source), str(tmp_path / "out"), "--every", "3"]) == 3
+    printed = capfd.readouterr()
+    assert "XMARKX" not in printed.out + printed.err.replace(str(tmp_path), "")
+    assert "it names no region, and names may be burned in anywhere" in printed.err
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert [name[20:] for name in names] == ["_0000.png", "_0003.png", "_0006.png"]
+    assert len({name[:20] for name in names}) == 1
+    assert marked_leaks(tmp_path / "out") == []
+    for name in names:
+        pixels = read_frame(tmp_path / "out" / name).pixels.copy()
+        np.testing.assert_array_equal(pixels[30:286, 40:296], textured(0))
+        pixels[30:286, 40:296] = 0
+        assert not pixels.any()
+    # Another run has other names.
+    again = ["dataset", "frames", str(source), str(tmp_path / "again"), "--region", "40,30,256,256", "--from", "0.2"]
+    assert run(again) == 0
+    assert not {name[:20] for name in names} & {path.name[:20] for path in (tmp_path / "again").iterdir()}
+
+
+def test_frames_of_a_video_keep_its_name_and_say_that_they_are_whole(tmp_path: Path, capsys) -> None:
+    save_video(tmp_path / "cines" / "a b.avi", [textured(i) for i in range(5)])
+    assert run(["dataset", "frames", str(tmp_path / "cines"), str(tmp_path / "out"), "--every", "2"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"a b_000{i}.png" for i in (0, 2, 4)]
+    assert "3 frames of videos or pictures are whole" in capsys.readouterr().err
+    assert run(["dataset", "frames", str(tmp_path / "cines"), str(tmp_path / "out")]) == 2
+    assert run(["dataset", "frames", str(tmp_path / "none"), str(tmp_path / "x")]) == 2
+    assert run(["dataset", "frames", str(tmp_path / "cines"), str(tmp_path / "y"), "--every", "0"]) == 2
