@@ -37,7 +37,7 @@ class Pick:
 
     name: str
     doubt: float
-    """Distance by which the network's points move, in pixels where the longer side has ``REFERENCE_SIDE``; inf = none."""
+    """Distance by which its points move, in pixels where the longer side has ``REFERENCE_SIDE``; inf = no answer."""
     distance: float
     """1 minus the correlation with the most alike of the labelled frames and those chosen before it."""
 

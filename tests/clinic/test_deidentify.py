@@ -158,6 +158,7 @@ def test_frames_of_a_cine_have_nothing_of_the_patient(tmp_path: Path, capfd: pyt
 
 
 def test_frames_of_a_video_keep_its_name_and_say_that_they_are_whole(tmp_path: Path, capsys) -> None:
+    (tmp_path / "cines").mkdir()
     save_video(tmp_path / "cines" / "a b.avi", [textured(i) for i in range(5)])
     assert run(["dataset", "frames", str(tmp_path / "cines"), str(tmp_path / "out"), "--every", "2"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"a b_000{i}.png" for i in (0, 2, 4)]
