@@ -15,7 +15,6 @@ from aop_pose.formats.exchange.cvat import CVAT
 from aop_pose.formats.exchange.label_studio import LABEL_STUDIO
 from aop_pose.formats.exchange.labelme import LABELME
 from aop_pose.formats.exchange.napari import NAPARI
-from aop_pose.formats.exchange.results import RESULTS
 from aop_pose.formats.exchange.slicer import SLICER
 from aop_pose.formats.format import LABELS, Finding, Format, Reading, Report, TableFormat, columns_in, label_file
 from aop_pose.formats.head import HEAD_CSV
@@ -27,7 +26,7 @@ from aop_pose.formats.layouts.iugc2024 import IUGC2024
 from aop_pose.formats.layouts.iugc2025 import IUGC2025
 from aop_pose.formats.layouts.jnu_ifm import JNU_IFM
 from aop_pose.formats.layouts.mha_pairs import FH_PS_AOP, PSFHS
-from aop_pose.formats.layouts.outlines import OUTLINES
+from aop_pose.formats.layouts.outlines import OUTLINES, RESULTS
 from aop_pose.formats.masks import MASKS
 from aop_pose.formats.points3d import POINTS_3D
 from aop_pose.formats.yolo import YOLO_DETECT, YOLO_POSE
