@@ -41,7 +41,7 @@ def test_label_studio_gets_predictions_with_their_score(tmp_path, results):
     assert (prediction["score"], prediction["model_version"]) == (0.93, "net@1")
     assert prediction["result"][0]["value"]["x"] == pytest.approx(100 * 30.75 / 60)
     # Nobody has annotated it: there is no label in it.
-    with pytest.raises(UsageError, match="labelled as one of the schemas|are left out|nobody has annotated it"):
+    with pytest.raises(UsageError, match=r"labelled as one of the schemas|are left out|nobody has annotated it"):
         read_labels(tmp_path / "out")
 
 
@@ -71,6 +71,6 @@ def test_every_tool_takes_them(tmp_path, results, to):
 def test_the_frames_of_a_run_are_found_where_it_measured_them(results, tmp_path):
     assert convert(results, tmp_path / "out", "coco").written == 1
     (results / "results.json").unlink()
-    with pytest.raises(UsageError, match="expected the folder of the frames that were measured, .*; give --data DIR"):
+    with pytest.raises(UsageError, match=r"expected the folder of the frames that were measured, .*; give --data DIR"):
         convert(results, tmp_path / "again", "coco")
     assert FORMATS["results"].fits(results)
