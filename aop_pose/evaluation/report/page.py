@@ -53,8 +53,7 @@ def page(comparison: Comparison, notice: str, decision_curve: bool = False) -> s
 
 def _volumes(comparison: Comparison) -> list[str]:
     return [
-        f'<div class="pair">{_pck(comparison)}{tables.summary(comparison)}</div>',
-        _first_plots(comparison),
+        f'<div class="pair"><div>{_pck(comparison)}{_first_plots(comparison)}</div>{tables.summary(comparison)}</div>',
         *_agreement(comparison),
         tables.points(comparison),
         tables.examinations(comparison),

@@ -250,7 +250,8 @@ def agreement(comparison: Comparison, unit: str) -> str:
         names = [key(one) for one in quantities]
         if any(name in comparison.estimates for name in names):
             rows.append([label, *(value(comparison, name, how) for name in names)])
-    return table(title, ["", *(one.title for one in quantities)], rows, note=_icc_words(quantities))
+    style = "table wide" if len(quantities) > 3 else "table"
+    return table(title, ["", *(one.title for one in quantities)], rows, style, note=_icc_words(quantities))
 
 
 def below_target(comparison: Comparison, estimate: Estimate, name: str) -> str:
