@@ -70,7 +70,11 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="progressive: boxes, pose, pseudo-labels and weighted training in one go."),
+        typer.Option(
+            "--recipe",
+            help="yolo: progressive (boxes, pose, pseudo-labels and weighted training in one go). unet: ensemble (networks "
+            "of several seeds label together, a student learns from both) or semi (two views of a frame shall agree).",
+        ),
     ] = None,
     rounds: Annotated[
         int | None,

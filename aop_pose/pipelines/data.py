@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from aop_pose.core.letterbox import Letterbox, fit
+from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.label import CLASSES, Label
 from aop_pose.formats.split import (
@@ -27,6 +28,7 @@ from aop_pose.geometry import largest_contour
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines.config import FrameConfig
 from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.pipeline import StageData
 from aop_pose.pipelines.run import fingerprint, labelled_facts
 from aop_pose.pseudo.chosen import find_pseudo
 from aop_pose.pseudo.run import unlabelled_frames
@@ -193,6 +195,34 @@ def unlabelled_examples(data: Path, frames: str | Path | None, holdout: float, s
         "fingerprint": fingerprint(_parts(examples)),
     }  # fmt: skip
     return TrainingFrames(training, checking, facts)
+
+
+def with_unlabelled(data: StageData, folder: Path, listed: str | Path | None, named: Sequence[str]) -> StageData:
+    """The data of a training with frames without labels behind them, whose points count 0.
+
+    Args:
+        data: the labelled frames.
+        folder: with the pictures.
+        listed: a list of file names; None = every picture below ``folder`` that no label file names.
+        named: the label files, as given or below ``folder``.
+
+    Raises:
+        UsageError: a listed frame has a label too, or there is none.
+    """
+    entries = unlabelled_frames(folder, listed, named).entries
+    examples = []
+    for entry in entries:
+        pixels = read_frame(entry.path).pixels
+        height, width = pixels.shape
+        # In the middle, so that whatever is worked out of them is a number.
+        middle = np.tile([(width - 1) / 2, (height - 1) / 2], (len(AOP.points), 1))
+        examples.append(Example(entry.source, pixels, middle, weights=np.zeros(len(AOP.points))))
+    facts = {
+        **data.facts, "unlabelled": None if listed is None else str(listed), "unlabelled_frames": len(examples),
+        "fingerprint": fingerprint([str(data.facts["fingerprint"]).encode(), *_parts(examples)]),
+    }  # fmt: skip
+    told = (*data.told, f"unlabelled: {len(examples)} frames, half of each batch")
+    return attrs.evolve(data, training=[*data.training, *examples], facts=facts, told=told)
 
 
 def _parts(examples: Sequence[Example]) -> Iterator[bytes]:

@@ -71,6 +71,11 @@ class Job:
     on_frames: Callable[[int, int], None] = attrs.field(default=_silent, converter=_once, repr=False)
     """Called after every frame that a stage labels: how many so far, and of how many."""
 
+    @property
+    def predicts_on(self) -> str:
+        """The device as predictors have it: ``cpu`` or ``cuda:N``."""
+        return self.device if self.device == "cpu" else f"cuda:{self.device}"
+
     @device.validator
     def _check_device(self, attribute: attrs.Attribute, value: str) -> None:
         if value == "cpu":

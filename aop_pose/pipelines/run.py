@@ -1,33 +1,44 @@
-"""The run folder: run.json, config.yaml, metrics.csv, curves.png, weights/."""
+"""The run folder: run.json, config.yaml, metrics.csv, curves.png, weights/, and the stages of a recipe in one."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
+import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import yaml
 
 import aop_pose
 from aop_pose import provenance
-from aop_pose.errors import UsageError
+from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.formats.iugc import IUGC
+from aop_pose.formats.label import Label
 from aop_pose.inference.engine import usable_cores
+from aop_pose.inference.predictor import Predictor
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import LOCK
 from aop_pose.pipelines.config import Config
 from aop_pose.pipelines.job import Job, leads
+from aop_pose.pseudo.ensemble import Ensemble
+from aop_pose.pseudo.label import Rule
+from aop_pose.pseudo.run import Cut, Unlabelled, document_of, pseudo_label
 
 RECORD, SETTINGS, METRICS, CURVES, WEIGHTS = "run.json", "config.yaml", "metrics.csv", "curves.png", "weights"
+STAGES_FOLDER = "stages"
 
 
 class RunFolder:
@@ -293,3 +304,152 @@ def keep_rows(table: Path, rows: int) -> None:
         lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
         with replacing(table) as part:
             part.write_text("".join(lines[: rows + 1]), encoding="utf-8")
+
+
+class Stages:
+    """The stages of one run, in order: ``1-boxes``, ``2-pose``, ``3-pseudo-1.csv``, ...
+
+    A finished stage is passed over, one that was interrupted goes on where it stopped. Where each began and the
+    seconds it took stand in run.json, those of interrupted processes with them.
+    """
+
+    def __init__(self, job: Job, config: Config, run: RunFolder):
+        self.job, self.config, self.run = job, config, run
+        self.folder = job.out / STAGES_FOLDER
+        self.folder.mkdir(exist_ok=True)
+        self._number = 0
+
+    def train(self, name: str, work: Callable[..., Any], labels: str, init: str, **options: Any) -> Path:
+        """Do ``work`` (a training of a ``Job`` and the settings) into a run folder of its own, which is returned."""
+        out, begun = self._next(name), False
+        if out.is_dir():
+            begun = (out / RECORD).is_file()
+            if begun and read_record(out).get("finished"):
+                self.job.say(f"stage {out.name}: finished before")
+                return out
+            if not begun:
+                # Killed before it wrote down what it is: nothing is lost.
+                shutil.rmtree(out)
+        job = attrs.evolve(self.job, out=out, labels=labels, init=init, resume=begun, on_epoch=self._on_epoch)
+        with self._told(out.name, init, goes_on=begun):
+            work(job, self.config, **options)
+        return out
+
+    def label(
+        self,
+        name: str,
+        teach: Callable[[], Predictor | Ensemble],
+        by: Sequence[Path],
+        frames: Unlabelled,
+        rule: Rule,
+        cut: Cut,
+        facts: dict[str, Any],
+    ) -> Path:
+        """Pseudo-labels of ``frames`` by what ``teach`` opens, the networks of the run folders ``by``; their table.
+
+        AopPoseError where no frame is kept, also when it is asked for again.
+        """
+        out = self._next(name)
+        done = document_of(out)
+        if done:
+            self.job.say(f"stage {out.name}: finished before")
+        else:
+            with self._told(out.name, *map(str, by), goes_on=out.with_name(f".{out.name}.rows").exists()):
+                # Not begun otherwise than now: it is this run's own. So --overwrite only means what a kill left.
+                pseudo_label(
+                    teach(), frames, out, rule=rule, cut=cut, overwrite=True, facts=facts,
+                    on_row=lambda row, count: self.job.on_frames(count, len(frames.entries)),
+                )  # fmt: skip
+            done = document_of(out)
+        if not done["kept"]:
+            raise AopPoseError(f"no frame of {done['rows']} was kept; {out} says why for each; take another network")
+        self.job.say(f"{out.name}: {done['kept']} of {done['rows']} frames kept")
+        return out
+
+    def _on_epoch(self, row: dict[str, float]) -> None:
+        # So that the wall time of a process that is killed is not lost.
+        self.run.save()
+        self.job.on_epoch(row)
+
+    def _next(self, name: str) -> Path:
+        self._number += 1
+        return self.folder / f"{self._number}-{name}"
+
+    @contextmanager
+    def _told(self, name: str, *starts: str, goes_on: bool) -> Iterator[None]:
+        self.job.say(f"stage {name}{': goes on' if goes_on else ''}")
+        told = self.run.record.setdefault("stages", {}).setdefault(name, {"seconds": 0.0})
+        told["from"] = ", ".join(Path(start).name if Path(start).parent == self.folder else start for start in starts)
+        # A stage may finish and the process be killed before the next line is written: the page needs its entry.
+        self.run.save()
+        before, begin = told["seconds"], time.time()
+        try:
+            yield
+        finally:
+            told["seconds"] = round(before + time.time() - begin, 1)
+            self.run.save()
+
+
+ERROR = "val/mre_px"
+KEPT_FILES = (METRICS, f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt")
+
+
+@attrs.frozen
+class Choice:
+    """The run of several that is kept."""
+
+    round: int
+    """0 is pose training without pseudo-labels."""
+    run: Path
+    why: str
+    candidates: list[dict[str, Any]]
+    """Round, stage, kept epoch and checked errors of each."""
+
+
+def choose(runs: Mapping[int, Path]) -> Choice:
+    """The run with the least mean radial error on its checking frames; of equals, or unchecked ones, the last."""
+    best = {number: read_record(run)["best"] for number, run in runs.items()}
+    candidates = [{"round": number, "stage": run.name, **best[number]} for number, run in runs.items()]
+    chosen = min(runs, key=lambda number: (_checked(best[number][ERROR]), -number))
+    why = "no frame was set aside to compare the stages: the last one"
+    if best[chosen][ERROR] is not None:
+        why = f"least mean radial error on the checking frames, {best[chosen][ERROR]:.2f} px"
+    return Choice(chosen, runs[chosen], why, candidates)
+
+
+def _checked(error: float | None) -> float:
+    return math.inf if error is None else float(error)
+
+
+def keep(run: RunFolder, choice: Choice) -> dict[str, Any]:
+    """Copy what a run folder holds from the chosen stage; returns what run.json says of it."""
+    for name in KEPT_FILES:
+        with replacing(run.path / name) as part:
+            shutil.copyfile(choice.run / name, part)
+    chosen = read_record(choice.run)
+    same = ("best", "start", "precision", "device", "device_name", "tensors_transferred", "torch_threads")
+    return {
+        "chosen": {"round": choice.round, "stage": choice.run.name, "why": choice.why},
+        "candidates": choice.candidates,
+        **{key: chosen[key] for key in same if key in chosen},
+    }
+
+
+def split_files(
+    folder: Path, labels: str, val: str | None, training: Sequence[Label], checking: Sequence[Label]
+) -> tuple[str, str | None]:
+    """``--labels`` and ``--val`` of every stage: as given, or the two parts of the labels on disk."""
+    if val is not None or not checking:
+        return labels, val
+    files = folder / "labels.csv", folder / "checks.csv"
+    for file, frames in zip(files, (training, checking), strict=True):
+        IUGC.write_table(frames, file)
+    return str(files[0]), str(files[1])
+
+
+def outside(unlabelled: Unlabelled, out: Path) -> Unlabelled:
+    """Without what this run itself wrote, where its folder lies among the data."""
+    left = [entry for entry in unlabelled.entries if not entry.path.resolve().is_relative_to(out.resolve())]
+    if not left:
+        raise UsageError(f"expected frames without labels, found none outside {out}")
+    return attrs.evolve(unlabelled, entries=left)

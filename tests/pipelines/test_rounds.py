@@ -141,7 +141,7 @@ def test_frames_are_weighed_as_the_table_was(tmp_path):
 
 def test_a_stage_stands_in_the_record_before_it_can_finish(pseudo_set, tmp_path, monkeypatch):
     """A kill -9 between a finished stage and the next line would leave the page without its entry."""
-    from aop_pose.pipelines.yolo import recipe as stages
+    from aop_pose.pipelines import run as stages
 
     real, seen = stages.pseudo_label, []
 

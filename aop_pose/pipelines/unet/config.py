@@ -24,7 +24,12 @@ TRAIN_ONLY = frozenset(
 class UnetConfig(FrameConfig):
     """One field a setting; the presets say where each number comes from."""
 
-    only: ClassVar = {"train": TRAIN_ONLY, "pretrain": frozenset({"mask_share", "mask_patch"})}
+    only: ClassVar = {
+        "train": TRAIN_ONLY,
+        "pretrain": frozenset({"mask_share", "mask_patch"}),
+        "ensemble": frozenset({"networks", "student_epochs"}),
+        "semi": frozenset({"consistency", "ramp_up", "strong_degrees", "strong_scale", "elastic", "bands"}),
+    }
 
     points: Literal["aop", "head"] = "aop"
     """The schema: which points are learned, and from which label file (``iugc`` or ``head-csv``)."""
@@ -122,6 +127,23 @@ class UnetConfig(FrameConfig):
     """Pre-training: share of the patches that are hidden."""
     mask_patch: int = Field(default=16, ge=1)
     """Pre-training: side of a patch in pixels of the input."""
+
+    networks: int = Field(default=3, ge=1)
+    """``--recipe ensemble``: networks, a seed each, that label together."""
+    student_epochs: int | None = Field(default=None, ge=1)
+    """``--recipe ensemble``: passes of a student over the labelled frames; None = ``epochs``."""
+    consistency: float = Field(default=1.0, ge=0)
+    """``--recipe semi``: weight of the agreement on unlabelled frames, beside the loss of the labelled ones."""
+    ramp_up: float = Field(default=0.3, gt=0, le=1)
+    """``--recipe semi``: share of the epochs over which that weight rises."""
+    strong_degrees: float = Field(default=15.0, ge=0, le=180)
+    """``--recipe semi``: largest further turn of the view that the network sees, either way."""
+    strong_scale: float = Field(default=0.15, ge=0, lt=1)
+    """``--recipe semi``: that view is scaled by 1 - strong_scale to 1 + strong_scale."""
+    elastic: float = Field(default=0.02, ge=0, le=0.2)
+    """``--recipe semi``: largest smooth displacement of that view, in shares of its side."""
+    bands: float = Field(default=0.15, ge=0, le=1)
+    """``--recipe semi``: largest width of a band that is cut out across that view, in shares of its side."""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.label import Label
@@ -17,6 +20,29 @@ if TYPE_CHECKING:
     from aop_pose.pipelines.lightning import Training
 
 
+@attrs.frozen(kw_only=True)
+class UnetOptions(PseudoOptions):
+    """The options of ``train``."""
+
+    recipe: str | None = None
+    """``ensemble`` or ``semi``: ``recipe`` and ``consistency`` say what each does."""
+    rounds: int | None = None
+
+    def check(self, job: Job) -> None:
+        if self.recipe is None:
+            if self.rounds is not None:
+                raise UsageError("--rounds: expected --recipe ensemble beside it")
+            return super().check(job)
+        from aop_pose.pipelines.unet.recipe import ENSEMBLE, RECIPES
+
+        if self.recipe not in RECIPES:
+            raise UsageError(f"--recipe: expected {' or '.join(RECIPES)} with --method unet, found {self.recipe!r}")
+        if self.pseudo is not None:
+            raise UsageError("--pseudo: expected it without --recipe, which needs none; leave one out")
+        if self.rounds is not None and (self.recipe != ENSEMBLE or self.rounds < 1):
+            raise UsageError(f"--rounds: expected at least 1, with --recipe {ENSEMBLE}, found {self.rounds}")
+
+
 class Unet(LightningPipeline):
     """Learns PS1, PS2 and FH1, or with ``points=head`` the axes of a head (label file ``head-csv``)."""
 
@@ -24,7 +50,7 @@ class Unet(LightningPipeline):
     packages = ("torch", "torchvision", "lightning")
     schemas = ("aop", "head")
     config = UnetConfig
-    stages: ClassVar = {"train": Stage(PseudoOptions), "pretrain": Stage(UnlabelledOptions, labels=False)}
+    stages: ClassVar = {"train": Stage(UnetOptions), "pretrain": Stage(UnlabelledOptions, labels=False)}
 
     def checked(self, stage: str, job: Job, config: UnetConfig) -> UnetConfig:
         if stage == "pretrain" and config.encoder != "unet":
@@ -32,6 +58,31 @@ class Unet(LightningPipeline):
                 f"encoder: pretrain fills in pictures by the U-Net; {config.encoder} starts from --init FILE"
             )
         return config
+
+    def reads(self, stage: str, options: Any) -> Collection[str]:
+        """A recipe has settings of its own."""
+        recipe = getattr(options, "recipe", None)
+        return (stage,) if recipe is None else (stage, recipe)
+
+    def fit(self, stage: str, job: Job, config: UnetConfig, options: Any) -> dict[str, Any]:
+        from aop_pose.pipelines.unet.recipe import ENSEMBLE, train_by_recipe
+
+        if getattr(options, "recipe", None) != ENSEMBLE:
+            return super().fit(stage, job, config, options)
+        return train_by_recipe(self, job, config, val=options.val, frames=options.frames, rounds=options.rounds or 1)
+
+    def data(self, stage: str, job: Job, config: UnetConfig, options: Any) -> StageData:
+        """With ``--recipe semi`` frames without labels too, half of each batch."""
+        if getattr(options, "recipe", None) is None:
+            return super().data(stage, job, config, options)
+        from aop_pose.pipelines.data import check_halves, with_unlabelled
+
+        if config.activation != "softmax" or not config.averaging or config.points != "aop":
+            raise UsageError("--recipe semi goes with points aop, activation softmax and averaging above 0")
+        check_halves(config.batch)
+        data = super().data(stage, job, config, attrs.evolve(options, frames=None))
+        named = [job.labels, *([options.val] if options.val is not None else [])]
+        return with_unlabelled(data, job.data, options.frames, named)
 
     def schema_of(self, config: UnetConfig) -> str:
         return config.points
@@ -78,6 +129,10 @@ class Unet(LightningPipeline):
         if stage == "pretrain":
             return MaskedTraining(data.settings, network, job.seed, data.training, data.checking)
         contract = self.contract(data.settings, job.out.name, {"name": job.out.name})
+        if "unlabelled_frames" in data.facts:
+            from aop_pose.pipelines.unet.consistency import ConsistencyTraining
+
+            return ConsistencyTraining(data.settings, network, job.seed, data.training, data.checking, contract)
         return LandmarkTraining(data.settings, network, job.seed, data.training, data.checking, contract)
 
     def contract(self, settings: UnetConfig, name: str, run: dict[str, Any]) -> Contract:

@@ -11,7 +11,6 @@ from aop_pose.pipelines.config import SharedConfig
 
 PRESETS = Path(__file__).parent / "presets"
 METHOD = "yolo"
-STAGES_FOLDER = "stages"
 """Of a run that is made of several: each stage has a place of its own below it."""
 
 

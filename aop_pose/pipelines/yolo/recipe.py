@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from aop_pose.core.schemas import AOP
-from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.formats.iugc import IUGC
+from aop_pose.errors import UsageError
 from aop_pose.formats.label import Label, resolve
 from aop_pose.inference.predictor import Predictor
-from aop_pose.io.files import replacing
 from aop_pose.pipelines.data import split_frames
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.run import METRICS, RECORD, WEIGHTS, RunFolder, fingerprint, read_record
-from aop_pose.pipelines.yolo.config import METHOD, STAGES_FOLDER, YoloConfig
+from aop_pose.pipelines.run import RunFolder, Stages, choose, fingerprint, keep, outside, split_files
+from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
 from aop_pose.pipelines.yolo.report import write_page
 from aop_pose.pipelines.yolo.stages import choose_segmenter, labels_of, read_examples, train_boxes, train_pose
 from aop_pose.pseudo.chosen import find_pseudo
 from aop_pose.pseudo.label import Rule
-from aop_pose.pseudo.run import Cut, Origin, Unlabelled, document_of, pseudo_label, tabled_frames, unlabelled_frames
+from aop_pose.pseudo.run import Cut, Origin, Unlabelled, tabled_frames, unlabelled_frames
 from aop_pose.pseudo.signals import CONFIDENCES
 
 
@@ -35,87 +30,6 @@ def teacher_of(run: Path, device: str) -> Predictor:
     from aop_pose.pipelines.yolo.network import predictor
 
     return predictor(run, device)
-
-
-class Stages:
-    """The stages of one run, in order: ``1-boxes``, ``2-pose``, ``3-pseudo-1.csv``, ...
-
-    A finished stage is passed over, one that was interrupted goes on where it stopped. Where each began and the
-    seconds it took stand in run.json, those of interrupted processes with them.
-    """
-
-    def __init__(self, job: Job, config: YoloConfig, run: RunFolder):
-        self.job, self.config, self.run = job, config, run
-        self.folder = job.out / STAGES_FOLDER
-        self.folder.mkdir(exist_ok=True)
-        self._number = 0
-
-    def train(self, name: str, work: Callable[..., Any], labels: str, init: str, **options: Any) -> Path:
-        """Do ``work`` (``train_pose`` or ``train_boxes``) into a run folder of its own, which is returned."""
-        out, begun = self._next(name), False
-        if out.is_dir():
-            begun = (out / RECORD).is_file()
-            if begun and read_record(out).get("finished"):
-                self.job.say(f"stage {out.name}: finished before")
-                return out
-            if not begun:
-                # Killed before it wrote down what it is: nothing is lost.
-                shutil.rmtree(out)
-        job = attrs.evolve(self.job, out=out, labels=labels, init=init, resume=begun, on_epoch=self._on_epoch)
-        with self._told(out.name, init, goes_on=begun):
-            work(job, self.config, **options)
-        return out
-
-    def label(self, name: str, teacher: Path, frames: Unlabelled, rule: Rule, cut: Cut, facts: dict[str, Any]) -> Path:
-        """Pseudo-labels of ``frames`` by the network of a run folder; returns their table.
-
-        AopPoseError where no frame is kept, also when it is asked for again.
-        """
-        out = self._next(name)
-        done = document_of(out)
-        if done:
-            self.job.say(f"stage {out.name}: finished before")
-        else:
-            device = self.job.device if self.job.device == "cpu" else f"cuda:{self.job.device}"
-            with self._told(out.name, str(teacher), goes_on=out.with_name(f".{out.name}.rows").exists()):
-                # Not begun otherwise than now: it is this run's own. So --overwrite only means what a kill left.
-                pseudo_label(
-                    teacher_of(teacher, device), frames, out, rule=rule, cut=cut, overwrite=True, facts=facts,
-                    on_row=lambda row, count: self.job.on_frames(count, len(frames.entries)),
-                )  # fmt: skip
-            done = document_of(out)
-        if not done["kept"]:
-            raise AopPoseError(f"no frame of {done['rows']} was kept; {out} says why for each; take another network")
-        self.job.say(f"{out.name}: {done['kept']} of {done['rows']} frames kept")
-        return out
-
-    def _on_epoch(self, row: dict[str, float]) -> None:
-        # So that the wall time of a process that is killed is not lost.
-        self.run.save()
-        self.job.on_epoch(row)
-
-    def _next(self, name: str) -> Path:
-        self._number += 1
-        return self.folder / f"{self._number}-{name}"
-
-    @contextmanager
-    def _told(self, name: str, start: str, goes_on: bool) -> Iterator[None]:
-        self.job.say(f"stage {name}{': goes on' if goes_on else ''}")
-        within = Path(start).parent == self.folder
-        told = self.run.record.setdefault("stages", {}).setdefault(name, {"seconds": 0.0})
-        told["from"] = Path(start).name if within else start
-        # A stage may finish and the process be killed before the next line is written: the page needs its entry.
-        self.run.save()
-        before, begin = told["seconds"], time.time()
-        try:
-            yield
-        finally:
-            told["seconds"] = round(before + time.time() - begin, 1)
-            self.run.save()
-
-
-ERROR = "val/mre_px"
-KEPT_FILES = (METRICS, f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt")
 
 
 @attrs.frozen
@@ -157,54 +71,15 @@ def weighted_rounds(
         if table is None:
             if by is None:
                 raise ValueError("expected a teacher or a table of pseudo-labels, found neither")
+            network, device = by, stages.job.predicts_on
             table = stages.label(
-                f"pseudo-{number}.csv", by, labelling.frames, labelling.rule, labelling.cut, labelling.facts
-            )
+                f"pseudo-{number}.csv", partial(teacher_of, network, device), [network], labelling.frames,
+                labelling.rule, labelling.cut, labelling.facts,
+            )  # fmt: skip
         trained[number] = stages.train(
             f"weighted-{number}", train_pose, weighted.labels, weighted.init, pseudo=table, **weighted.options
         )
     return trained
-
-
-@attrs.frozen
-class Choice:
-    """The run of several that is kept."""
-
-    round: int
-    """0 is pose training without pseudo-labels."""
-    run: Path
-    why: str
-    candidates: list[dict[str, Any]]
-    """Round, stage, kept epoch and checked errors of each."""
-
-
-def choose(runs: Mapping[int, Path]) -> Choice:
-    """The run with the least mean radial error on its checking frames; of equals, or unchecked ones, the last."""
-    best = {number: read_record(run)["best"] for number, run in runs.items()}
-    candidates = [{"round": number, "stage": run.name, **best[number]} for number, run in runs.items()]
-    chosen = min(runs, key=lambda number: (_checked(best[number][ERROR]), -number))
-    why = "no frame was set aside to compare the stages: the last one"
-    if best[chosen][ERROR] is not None:
-        why = f"least mean radial error on the checking frames, {best[chosen][ERROR]:.2f} px"
-    return Choice(chosen, runs[chosen], why, candidates)
-
-
-def _checked(error: float | None) -> float:
-    return math.inf if error is None else float(error)
-
-
-def keep(run: RunFolder, choice: Choice) -> dict[str, Any]:
-    """Copy what a run folder holds from the chosen stage; returns what run.json says of it."""
-    for name in KEPT_FILES:
-        with replacing(run.path / name) as part:
-            shutil.copyfile(choice.run / name, part)
-    chosen = read_record(choice.run)
-    same = ("best", "start", "precision", "device", "device_name", "tensors_transferred", "torch_threads")
-    return {
-        "chosen": {"round": choice.round, "stage": choice.run.name, "why": choice.why},
-        "candidates": choice.candidates,
-        **{key: chosen[key] for key in same if key in chosen},
-    }
 
 
 def rule_of(confidence: str | None, origin: Origin | None = None) -> tuple[Rule, Cut]:
@@ -294,7 +169,7 @@ def train_by_recipe(
     labelled = Labelled.read(job, val, config)
     rule, cut = rule_of(confidence)
     choose_segmenter(segmenter)
-    unlabelled = _outside(
+    unlabelled = outside(
         unlabelled_frames(job.data, frames, [job.labels, *([val] if val is not None else [])]), job.out
     )
     about = {
@@ -305,7 +180,7 @@ def train_by_recipe(
     run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
 
     def carry_on(stages: Stages) -> dict[int, Path]:
-        labels, checks = _split_files(stages.folder, job.labels, val, labelled)
+        labels, checks = split_files(stages.folder, job.labels, val, labelled.training, labelled.checking)
         boxes = stages.train("boxes", train_boxes, labels, job.init, segmenter=segmenter)
         pose = stages.train("pose", train_pose, labels, str(boxes), val=checks)
         labelling = Labelling(unlabelled, rule, cut, {"images": str(job.data), "list": _text(frames)})
@@ -386,24 +261,6 @@ def _check_start(job: Job, config: YoloConfig) -> None:
 
     check_halves(config.batch)
     transfer(find_start(job.init, config.model), config.model)
-
-
-def _split_files(folder: Path, labels: str, val: str | None, labelled: Labelled) -> tuple[str, str | None]:
-    """``--labels`` and ``--val`` of every stage: as given, or the two parts of the labels on disk."""
-    if val is not None or not labelled.checking:
-        return labels, val
-    files = folder / "labels.csv", folder / "checks.csv"
-    for file, frames in zip(files, (labelled.training, labelled.checking), strict=True):
-        IUGC.write_table(frames, file)
-    return str(files[0]), str(files[1])
-
-
-def _outside(unlabelled: Unlabelled, out: Path) -> Unlabelled:
-    """Without what this run itself wrote, where its folder lies among the data."""
-    left = [entry for entry in unlabelled.entries if not entry.path.resolve().is_relative_to(out.resolve())]
-    if not left:
-        raise UsageError(f"expected frames without labels, found none outside {out}")
-    return attrs.evolve(unlabelled, entries=left)
 
 
 def _text(path: str | Path | None) -> str | None:

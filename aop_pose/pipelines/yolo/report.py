@@ -16,8 +16,7 @@ import numpy as np
 from aop_pose import __version__
 from aop_pose.evaluation.report.html import Axis, Chart, document, escape, table
 from aop_pose.io.files import replacing
-from aop_pose.pipelines.run import METRICS, RECORD, read_record
-from aop_pose.pipelines.yolo.config import STAGES_FOLDER
+from aop_pose.pipelines.run import METRICS, RECORD, STAGES_FOLDER, read_record
 from aop_pose.pseudo.run import document_of
 
 BINS = 20
