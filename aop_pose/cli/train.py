@@ -72,8 +72,9 @@ def train(
         str | None,
         typer.Option(
             "--recipe",
-            help="yolo: progressive (boxes, pose, pseudo-labels and weighted training in one go). unet: ensemble (networks "
-            "of several seeds label together, a student learns from both) or semi (two views of a frame shall agree).",
+            help="yolo: progressive (boxes, pose, pseudo-labels and weighted training in one go). unet: ensemble "
+            "(networks of several seeds label together, a student learns from both) or semi (two views of a frame shall "
+            "agree).",
         ),
     ] = None,
     rounds: Annotated[
