@@ -73,8 +73,8 @@ def train(
         typer.Option(
             "--recipe",
             help="yolo: progressive (boxes, pose, pseudo-labels and weighted training in one go). unet: ensemble "
-            "(networks of several seeds label together, a student learns from both) or semi (two views of a frame shall "
-            "agree).",
+            "(networks of several seeds label together, a student learns from both) or semi (two views of a frame "
+            "shall agree).",
         ),
     ] = None,
     rounds: Annotated[
