@@ -119,3 +119,90 @@ def misfits(network: nn.Module, given: dict[str, Any], prefix: str = "") -> list
             found = tuple(given[key].shape) if key in given else "nothing"
             wrong.append(f"{key}: {found} -> {tuple(value.shape)}")
     return wrong
+
+
+SAFETENSORS = ".safetensors"
+COUNTERS = "num_batches_tracked"
+"""Of batch normalisation; files without them are whole."""
+
+
+def is_foreign(file: Path) -> bool:
+    """True for a file of tensors that names no pipeline: safetensors, or a state dict as timm and torch save it."""
+    if file.suffix == SAFETENSORS:
+        return True
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    # Fed with damaged bytes, torch raises nearly anything; reading it as a checkpoint says so.
+    except Exception:
+        return False
+    return isinstance(content, dict) and "method" not in content
+
+
+def fill_encoder(network: nn.Module, body: nn.Module, name: str, file: Path) -> Transfer:
+    """Fill ``body``, timm's feature maps of the network ``name``, from weights that timm or others trained.
+
+    Of a first convolution for colours the sum over them is taken, since the picture is gray. What the file holds
+    besides, a classifier, is left out and named.
+
+    Raises:
+        UsageError: the file is unreadable, or of another encoder (each mismatch is listed).
+    """
+    given = _tensors(file)
+    mine = body.state_dict()
+    # Of a sequence that timm takes apart the names are joined by another sign.
+    by_name = {_canonical(key): key for key in given}
+    fitting: dict[str, torch.Tensor] = {}
+    wrong = []
+    for key, value in mine.items():
+        found = given.get(by_name.get(_canonical(key), ""))
+        if found is not None and found.shape != value.shape:
+            found = _gray(found, value)
+        if found is not None and found.shape == value.shape:
+            fitting[key] = found.to(value.dtype)
+        elif not key.endswith(COUNTERS):
+            was = "nothing" if found is None else tuple(found.shape)
+            wrong.append(f"{key}: {was} -> {tuple(value.shape)}")
+    if wrong:
+        raise UsageError(
+            f"--init: {file} does not fit the encoder {name} ({len(wrong)} of {len(mine)} tensors): "
+            f"{'; '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''}"
+        )
+    body.load_state_dict(fitting, strict=False)
+    used = {_canonical(key) for key in fitting}
+    left = [key for key in given if _canonical(key) not in used]
+    words = f"{file.name} (sha256 {sha256_of(file)[:12]}), weights of timm for {name}"
+    if left:
+        words += f"; left out: {', '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}"
+    return Transfer(words, len(fitting), len(network.state_dict()))
+
+
+def _tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, by name; UsageError where it holds none."""
+    try:
+        if file.suffix == SAFETENSORS:
+            from safetensors.torch import load_file
+
+            content: Any = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = next(
+                (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content
+            )
+    except Exception as error:
+        raise UsageError(f"--init: {file} is no file of weights ({type(error).__name__})") from None
+    found = {
+        str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, torch.Tensor)
+    }
+    if not found:
+        raise UsageError(f"--init: {file}: expected tensors by name, found none")
+    return found
+
+
+def _canonical(key: str) -> str:
+    return key.replace("_", ".")
+
+
+def _gray(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The sum over three colours of a convolution's weights where the network sees gray; else as they are."""
+    colours = found.ndim == wanted.ndim == 4 and (found.shape[1], wanted.shape[1]) == (3, 1)
+    return found.sum(dim=1, keepdim=True) if colours else found

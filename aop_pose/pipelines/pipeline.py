@@ -331,20 +331,43 @@ class LightningPipeline(Pipeline):
     def start(self, init: str, network: Any) -> Transfer:
         """Fill a new network from ``--init``: ``auto`` and ``scratch`` leave it as it is, nothing is downloaded.
 
+        Weights that timm or others trained fill the encoder where the network has one of timm's.
+
         Raises:
             UsageError: no such file, none of this pipeline, or a body of another shape (each mismatch is listed).
         """
-        from aop_pose.pipelines.checkpoint import file_to_start, read_checkpoint, scratch, transfer
+        from aop_pose.pipelines.checkpoint import (
+            file_to_start,
+            fill_encoder,
+            is_foreign,
+            read_checkpoint,
+            scratch,
+            transfer,
+        )
 
         if init in ("auto", "scratch"):
             return scratch(network)
         file = file_to_start(init)
+        encoder = self.encoder(network)
+        if encoder is not None and is_foreign(file):
+            return fill_encoder(network, *encoder, file)
         state, prefix = self.fitted(read_checkpoint(file, "--init", self.name, self.stored()).state, network)
         return transfer(network, state, prefix, file)
 
     def fitted(self, state: dict[str, Any], network: Any) -> tuple[dict[str, Any], str]:
         """A checkpoint's tensors under the network's names, and the beginning of the names that have to fit."""
         return state, self.body
+
+    def encoder(self, network: Any) -> tuple[nn.Module, str] | None:
+        """The part of a network that is timm's, and its name there; None where it has none."""
+        return None
+
+    def started(self, stage: str, settings: Any, start: Transfer, job: Job) -> Any:
+        """The settings as the start asks for them: what suits learned weights may not suit random ones.
+
+        What ``--set`` says stays as it is.
+        """
+        return settings
 
     def stored(self) -> type[Config]:
         """The class of what checkpoints say of their settings."""
@@ -365,6 +388,7 @@ class LightningPipeline(Pipeline):
         torch.manual_seed(job.seed)
         network = self.network(stage, data.settings)
         start = self.start(job.init, network)
+        data = attrs.evolve(data, settings=self.started(stage, data.settings, start, job))
         training = self.training(stage, data, network, job)
         facts = {"seed": job.seed, "stage": stage, "schema": data.schema, **data.about, "data": dict(data.facts)}
         run = RunFolder.open(job.out, self.name, config, facts, job.resume)

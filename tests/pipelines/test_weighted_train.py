@@ -14,7 +14,7 @@ import torch  # noqa: E402
 
 from aop_pose.pipelines.yolo.config import YoloConfig  # noqa: E402
 from aop_pose.pipelines.yolo.network import FrameWeight, WeightedPoseLoss  # noqa: E402
-from aop_pose.pipelines.yolo.pseudo import Confidence  # noqa: E402
+from aop_pose.pipelines.yolo.trainers import Confidence  # noqa: E402
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE  # noqa: E402
 from aop_pose.pseudo.run import Origin  # noqa: E402
 from aop_pose.pseudo.signals import Noise  # noqa: E402

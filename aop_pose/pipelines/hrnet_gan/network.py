@@ -188,6 +188,7 @@ class Encoder(nn.Module):
             raise UsageError(
                 f"encoder: expected a last map at 1/{REDUCTION} of the input, found 1/{reduction} of {name}"
             )
+        self.name = name
         self.body, self.channels = body, int(body.feature_info.channels()[-1])
         branches = getattr(body, "incre_modules", None)
         if branches is not None:

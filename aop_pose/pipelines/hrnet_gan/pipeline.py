@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.inference.predictor import Contract
+from aop_pose.pipelines.config import changed
 from aop_pose.pipelines.hrnet_gan.config import REDUCTION, HrnetConfig
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.pipeline import LightningPipeline, PseudoOptions, Stage, StageData, UnlabelledOptions
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from aop_pose.pipelines.checkpoint import Transfer
     from aop_pose.pipelines.lightning import Training
 
@@ -61,12 +64,36 @@ class HrnetGan(LightningPipeline):
         contract = self.contract(data.settings, job.out.name, {"name": job.out.name})
         return AdversarialTraining(data.settings, network, job.seed, data.training, data.checking, contract)
 
+    def encoder(self, network: Any) -> tuple[nn.Module, str]:
+        return network.encoder.body, network.encoder.name
+
+    def started(self, stage: str, settings: HrnetConfig, start: Transfer, job: Job) -> HrnetConfig:
+        """From random weights all layers learn from the first epoch on, at one rate.
+
+        Frozen epochs and low rates of shallow layers are the paper's, whose encoder knew ImageNet.
+        """
+        if start.moved:
+            return settings
+        rate = settings.moco_lr_stage4
+        own = {
+            "train": {"frozen": False, "thaw": ()},
+            "pretrain": {"moco_lr_stage3": rate, "moco_lr_rest": rate},
+        }[stage]
+        typed = changed(job.changes).keys()
+        # A layer is only freed of what is frozen: what is said of either keeps both.
+        kept = {"frozen", "thaw"} if typed & {"frozen", "thaw"} else typed
+        return settings.model_copy(update={key: own[key] for key in own.keys() - kept})
+
     def remarks(self, stage: str, settings: HrnetConfig, start: Transfer) -> Sequence[str]:
-        if stage == "train" and settings.frozen and not start.moved:
+        if start.moved:
+            return ()
+        if stage == "train" and settings.frozen:
             return [
                 "warning: the encoder is frozen at random weights; name a pre-training with --init, or set frozen=false"
             ]
-        return ()
+        if stage == "train":
+            return ["random start: the encoder learns from the first epoch on; what was learned before comes by --init"]
+        return [f"random start: every layer of the encoder learns at {settings.moco_lr_rest:g} (moco_lr_rest)"]
 
     def fit(self, stage: str, job: Job, config: HrnetConfig, options: Any) -> dict[str, Any]:
         """AopPoseError, too, where a pre-training came to its end and the embeddings collapsed."""

@@ -78,7 +78,7 @@ class AdversarialTraining(PointTraining):
     def loss_of(
         self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None
     ) -> torch.Tensor:
-        return self._supervised(network(gray).float(), points, trust)
+        return self._supervised(network(gray).float(), points, *(() if trust is None else (trust,)))
 
     def _supervised(
         self, output: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None

@@ -12,6 +12,7 @@ from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.pipelines.config import FrameConfig
 
 PRESETS = Path(__file__).parent / "presets"
+YOLO = "yolo11n"
 TRAIN_ONLY = frozenset(
     {
         "points", "encoder", "head", "map_stride", "activation", "loss", "coordinate_weight", "angle_weight", "sigma",
@@ -35,9 +36,10 @@ class UnetConfig(FrameConfig):
     """The schema: which points are learned, and from which label file (``iugc`` or ``head-csv``)."""
     image_size: int = Field(default=256, ge=32)
     """Side of the network's square input, in pixels."""
-    encoder: Literal["unet", "yolo11n"] = "unet"
+    encoder: str = "unet"
     """``yolo11n``: backbone and neck of that network in the place of encoder and decoder, so that it can start from
-    COCO; of the sizes below only the first of ``widths`` counts then."""
+    COCO; or the name of a timm network, whose weights ``--init`` takes. Of the sizes below only the first of ``widths``
+    counts then."""
     channels: Literal[1, 3] = 1
     """Of the first convolution; 3 sees the gray picture three times, as networks made for colour do."""
     stem: Literal[1, 2, 4] = 4

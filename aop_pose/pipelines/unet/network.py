@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from aop_pose.errors import UsageError
 from aop_pose.formats.label import CLASSES
 from aop_pose.pipelines.isolation import isolate
 from aop_pose.pipelines.start import Start
-from aop_pose.pipelines.unet.config import UnetConfig
+from aop_pose.pipelines.unet.config import YOLO, UnetConfig
 
 
 def region_of(points: torch.Tensor, size: int, kind: str) -> torch.Tensor:
@@ -57,23 +59,19 @@ FINE = 2
 """Ultralytics' number of the backbone's last layer at 4 input pixels per pixel."""
 
 
-class YoloBody(nn.Module):
+class PyramidBody(nn.Module):
     """Gray (B, 1, S, S) -> features of the coarsest scale, and features (B, width, S / 4, S / 4) for the maps.
 
-    The neck's three scales (8, 16 and 32 input pixels per pixel) and the backbone's layer of 4 are brought to one width
-    by 1 x 1 convolutions, enlarged and added; two 3 x 3 convolutions follow.
+    Four scales of another network (4, 8, 16 and 32 input pixels per pixel) are brought to one width by 1 x 1
+    convolutions, enlarged and added; two 3 x 3 convolutions follow.
     """
 
-    def __init__(self, name: str, width: int):
+    def __init__(self, name: str):
         super().__init__()
         self.name = name
-        isolate()
-        from ultralytics.nn.tasks import DetectionModel
 
-        whole = DetectionModel(f"{name}.yaml", verbose=False)
-        self.layers = whole.model[:-1]
-        self.scales: list[int] = list(whole.model[-1].f)
-        self.kept = {*whole.save, FINE, *self.scales}
+    def _add_head(self, width: int) -> None:
+        """The layers that follow; called when those that give the scales are there."""
         self.width = width
         with torch.no_grad():
             outputs = self._outputs(torch.zeros(1, 1, 64, 64))
@@ -82,6 +80,73 @@ class YoloBody(nn.Module):
         self.refine = nn.Sequential(
             nn.BatchNorm2d(width), nn.SiLU(inplace=True), *_yolo_convolution(width), *_yolo_convolution(width)
         )
+
+    def _outputs(self, gray: torch.Tensor) -> list[torch.Tensor]:
+        """The four scales, finest first."""
+        raise AssertionError("a subclass gives it")
+
+    def forward(self, gray: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        fine, *scales = self._outputs(gray)
+        near, *far = [lateral(scale) for lateral, scale in zip(self.lateral[1:], scales, strict=True)]
+        for factor, features in zip((2.0, 4.0), far, strict=True):
+            near = near + functional.interpolate(features, scale_factor=factor, mode="nearest")
+        near = functional.interpolate(near, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return scales[-1], self.refine(near + self.lateral[0](fine))
+
+
+REDUCTIONS = (4, 8, 16, 32)
+
+
+class TimmBody(PyramidBody):
+    """``PyramidBody`` on the feature maps of any network of timm that has those four scales.
+
+    UsageError: timm is not installed, has no such network (the nearest name is told), or one without them.
+    """
+
+    def __init__(self, name: str, width: int):
+        super().__init__(name)
+        if find_spec("timm") is None:
+            raise UsageError(
+                f"encoder: {name} comes from timm, which is not installed; install it with: pip install timm"
+            )
+        import timm
+
+        if not timm.is_model(name):
+            known = ["unet", "yolo11n", *timm.list_models()]
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise UsageError(
+                f"encoder: expected unet, yolo11n or the name of a timm network, found {name!r}; did you mean {near!r}?"
+            )
+        try:
+            whole: Any = timm.create_model(name, pretrained=False, in_chans=1, features_only=True)
+            found = whole.feature_info.reduction()
+            places = tuple(found.index(reduction) for reduction in REDUCTIONS)
+            body: Any = timm.create_model(name, pretrained=False, in_chans=1, features_only=True, out_indices=places)
+        except (RuntimeError, AssertionError, TypeError, AttributeError, ValueError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UsageError(
+                f"encoder: {name} gives no maps at 1/4, 1/8, 1/16 and 1/32 of the input ({said})"
+            ) from None
+        self.layers = body
+        self._add_head(width)
+
+    def _outputs(self, gray: torch.Tensor) -> list[torch.Tensor]:
+        return list(self.layers(gray))
+
+
+class YoloBody(PyramidBody):
+    """``PyramidBody`` on the neck's three scales and the backbone's layer of 4 pixels of a YOLO."""
+
+    def __init__(self, name: str, width: int):
+        super().__init__(name)
+        isolate()
+        from ultralytics.nn.tasks import DetectionModel
+
+        whole = DetectionModel(f"{name}.yaml", verbose=False)
+        self.layers = whole.model[:-1]
+        self.scales: list[int] = list(whole.model[-1].f)
+        self.kept = {*whole.save, FINE, *self.scales}
+        self._add_head(width)
 
     def _outputs(self, gray: torch.Tensor) -> list[torch.Tensor]:
         """The backbone's fine layer and the neck's scales, finest first."""
@@ -94,14 +159,6 @@ class YoloBody(nn.Module):
                 value = layer(value if layer.f == -1 else features[layer.f])
             features.append(value if layer.i in self.kept else value[:0])
         return [features[number] for number in (FINE, *self.scales)]
-
-    def forward(self, gray: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fine, *scales = self._outputs(gray)
-        near, *far = [lateral(scale) for lateral, scale in zip(self.lateral[1:], scales, strict=True)]
-        for factor, features in zip((2.0, 4.0), far, strict=True):
-            near = near + functional.interpolate(features, scale_factor=factor, mode="nearest")
-        near = functional.interpolate(near, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return scales[-1], self.refine(near + self.lateral[0](fine))
 
     def fill(self, start: Start) -> int:
         """Take backbone and neck from a network of Ultralytics; returns how many tensors that were.
@@ -205,6 +262,12 @@ def outline_maps(config: UnetConfig) -> slice:
     return slice(begin, begin + (len(CLASSES) if config.outlines else 0))
 
 
+def _body(config: UnetConfig, width: int) -> Body | PyramidBody:
+    if config.encoder == "unet":
+        return Body(config)
+    return (YoloBody if config.encoder == YOLO else TimmBody)(config.encoder, width)
+
+
 class HeatmapNetwork(nn.Module):
     """Gray (B, 1, S, S) -> raw maps (B, points [+ 1 region] [+ 2 outlines] [+ 8 turns], map size, map size).
 
@@ -216,7 +279,7 @@ class HeatmapNetwork(nn.Module):
         self.config = config
         self.count = len(config.schema_of_points.points)
         width = config.widths[0]
-        self.body = Body(config) if config.encoder == "unet" else YoloBody(config.encoder, width)
+        self.body = _body(config, width)
         self.outlined = outline_maps(config)
         self.out = nn.Conv2d(width, self.outlined.start, 1)
         # A branch of its own: edges need other features than points do.

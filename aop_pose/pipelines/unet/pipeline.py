@@ -16,6 +16,8 @@ from aop_pose.pipelines.pipeline import LightningPipeline, PseudoOptions, Stage,
 from aop_pose.pipelines.unet.config import UnetConfig
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from aop_pose.pipelines.checkpoint import Transfer
     from aop_pose.pipelines.lightning import Training
 
@@ -110,6 +112,12 @@ class Unet(LightningPipeline):
         start = find_start(init, body.name)
         moved = body.fill(start) if start.model is not None else 0
         return Transfer(start.words, moved, len(network.state_dict()))
+
+    def encoder(self, network: Any) -> tuple[nn.Module, str] | None:
+        from aop_pose.pipelines.unet.network import TimmBody
+
+        body = getattr(network, "body", None)
+        return (body.layers, body.name) if isinstance(body, TimmBody) else None
 
     def _is_foreign(self, init: str) -> bool:
         """True for a pickled network, which Ultralytics' checkpoints are and this pipeline's never."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -16,12 +16,14 @@ from aop_pose.formats.masks import mask_boxes
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.weights import manifest
 from aop_pose.inference.weights import resolve as resolve_artefact
-from aop_pose.pipelines.data import split_frames
+from aop_pose.pipelines.data import check_halves, split_frames
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RunFolder, fingerprint, labelled_facts
 from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
-from aop_pose.pipelines.yolo.pseudo import Confidence
 from aop_pose.pseudo.chosen import PseudoSet, find_pseudo
+
+if TYPE_CHECKING:
+    from aop_pose.pipelines.yolo.trainers import Confidence
 
 
 def train_pose(
@@ -105,7 +107,7 @@ def read_trusted(
     found: PseudoSet, config: YoloConfig, job: Job, dynamic: bool
 ) -> tuple[list[Any], Confidence | None, dict[str, Any]]:
     """Pseudo-labelled examples, the rule that weighs them anew or None, and what run.json says of them."""
-    from aop_pose.pipelines.data import check_halves
+    from aop_pose.pipelines.yolo.trainers import Confidence
 
     check_halves(config.batch)
     examples = read_examples([one.frame for one in found.frames])
