@@ -13,8 +13,8 @@ from aop_pose.cli.main import run as run_command  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.job import Job  # noqa: E402
-from aop_pose.pipelines.unet import consistency, recipe  # noqa: E402
-from aop_pose.pipelines.unet.consistency import ConsistencyTraining, disturbed, moved, strong_warp  # noqa: E402
+from aop_pose.pipelines.unet.config import RECIPES  # noqa: E402
+from aop_pose.pipelines.unet.recipe import ConsistencyTraining, disturbed, moved, strong_warp  # noqa: E402
 from aop_pose.pseudo.ensemble import Ensemble  # noqa: E402
 from aop_pose.pseudo.run import document_of, read_pseudo  # noqa: E402
 from tests.pipelines.killing import Killed  # noqa: E402
@@ -178,10 +178,10 @@ def test_semi_learns_from_both_and_resumes_exactly(half_labelled, tmp_path):
 def test_the_weight_of_agreement_rises(monkeypatch):
     training = ConsistencyTraining.__new__(ConsistencyTraining)
     training.config = config_of("best", "epochs=10", "ramp_up=0.5")
-    monkeypatch.setattr(consistency.ConsistencyTraining, "current_epoch", 0)
+    monkeypatch.setattr(ConsistencyTraining, "current_epoch", 0)
     shares = []
     for epoch in range(10):
-        monkeypatch.setattr(consistency.ConsistencyTraining, "current_epoch", epoch)
+        monkeypatch.setattr(ConsistencyTraining, "current_epoch", epoch)
         shares.append(training._share())
     assert shares == sorted(shares)
     assert shares[0] == pytest.approx(np.exp(-5 * 0.8**2))
@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_said_before_anything_is_written(half_labelled, tmp
 def test_a_list_that_names_a_labelled_frame_is_refused(half_labelled, tmp_path):
     name = (half_labelled / "labels.csv").read_text().splitlines()[1].split(",")[0]
     (tmp_path / "list.txt").write_text(f"{name}\n")
-    for chosen in recipe.RECIPES:
+    for chosen in RECIPES:
         job = Job(half_labelled, tmp_path / "run", init="scratch", changes=TINY)
         with pytest.raises(UsageError, match=f"expected frames without labels, found {name}"):
             pipeline("unet").train(job, recipe=chosen, frames=str(tmp_path / "list.txt"))

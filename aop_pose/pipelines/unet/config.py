@@ -13,6 +13,8 @@ from aop_pose.pipelines.config import FrameConfig
 
 PRESETS = Path(__file__).parent / "presets"
 YOLO = "yolo11n"
+ENSEMBLE, SEMI = "ensemble", "semi"
+RECIPES = (ENSEMBLE, SEMI)
 TRAIN_ONLY = frozenset(
     {
         "points", "encoder", "head", "map_stride", "activation", "loss", "coordinate_weight", "angle_weight", "sigma",
@@ -28,8 +30,8 @@ class UnetConfig(FrameConfig):
     only: ClassVar = {
         "train": TRAIN_ONLY,
         "pretrain": frozenset({"mask_share", "mask_patch"}),
-        "ensemble": frozenset({"networks", "student_epochs"}),
-        "semi": frozenset({"consistency", "ramp_up", "strong_degrees", "strong_scale", "elastic", "bands"}),
+        ENSEMBLE: frozenset({"networks", "student_epochs"}),
+        SEMI: frozenset({"consistency", "ramp_up", "strong_degrees", "strong_scale", "elastic", "bands"}),
     }
 
     points: Literal["aop", "head"] = "aop"

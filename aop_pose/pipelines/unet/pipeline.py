@@ -13,7 +13,7 @@ from aop_pose.formats.label import Label
 from aop_pose.inference.predictor import Contract
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.pipeline import LightningPipeline, PseudoOptions, Stage, StageData, UnlabelledOptions
-from aop_pose.pipelines.unet.config import UnetConfig
+from aop_pose.pipelines.unet.config import ENSEMBLE, RECIPES, UnetConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ class UnetOptions(PseudoOptions):
     """The options of ``train``."""
 
     recipe: str | None = None
-    """``ensemble`` or ``semi``: ``recipe`` and ``consistency`` say what each does."""
+    """``ensemble`` or ``semi``: ``unet.recipe`` says what each does."""
     rounds: int | None = None
 
     def check(self, job: Job) -> None:
@@ -35,8 +35,6 @@ class UnetOptions(PseudoOptions):
             if self.rounds is not None:
                 raise UsageError("--rounds: expected --recipe ensemble beside it")
             return super().check(job)
-        from aop_pose.pipelines.unet.recipe import ENSEMBLE, RECIPES
-
         if self.recipe not in RECIPES:
             raise UsageError(f"--recipe: expected {' or '.join(RECIPES)} with --method unet, found {self.recipe!r}")
         if self.pseudo is not None:
@@ -67,10 +65,10 @@ class Unet(LightningPipeline):
         return (stage,) if recipe is None else (stage, recipe)
 
     def fit(self, stage: str, job: Job, config: UnetConfig, options: Any) -> dict[str, Any]:
-        from aop_pose.pipelines.unet.recipe import ENSEMBLE, train_by_recipe
-
         if getattr(options, "recipe", None) != ENSEMBLE:
             return super().fit(stage, job, config, options)
+        from aop_pose.pipelines.unet.recipe import train_by_recipe
+
         return train_by_recipe(self, job, config, val=options.val, frames=options.frames, rounds=options.rounds or 1)
 
     def data(self, stage: str, job: Job, config: UnetConfig, options: Any) -> StageData:
@@ -138,7 +136,7 @@ class Unet(LightningPipeline):
             return MaskedTraining(data.settings, network, job.seed, data.training, data.checking)
         contract = self.contract(data.settings, job.out.name, {"name": job.out.name})
         if "unlabelled_frames" in data.facts:
-            from aop_pose.pipelines.unet.consistency import ConsistencyTraining
+            from aop_pose.pipelines.unet.recipe import ConsistencyTraining
 
             return ConsistencyTraining(data.settings, network, job.seed, data.training, data.checking, contract)
         return LandmarkTraining(data.settings, network, job.seed, data.training, data.checking, contract)
