@@ -97,7 +97,8 @@ class Watcher:
                         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
                             raise
                         if not troubled:
-                            self.on_trouble(f"{error}; trying again")
+                            full = f"{self.out}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                            self.on_trouble(f"{full}; trying again")
                         troubled, idle = True, False
                     if once and idle:
                         return

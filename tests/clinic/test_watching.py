@@ -125,20 +125,20 @@ def test_kill_9_loses_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_once_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_frames(tmp_path / "in", 2)
     fails, said = iter([True, True, False]), list[str]()
-    from aop_pose.measuring import images
+    from aop_pose.measuring import folder
 
-    draw = images.write_overlay
+    draw = folder.write_overlay
 
     def full(path: Path, picture: np.ndarray) -> None:
         if next(fails, False):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         draw(path, picture)
 
-    monkeypatch.setattr(images, "write_overlay", full)
+    monkeypatch.setattr(folder, "write_overlay", full)
     watcher(tmp_path / "in", tmp_path / "out", overlay=True, on_trouble=said.append).run(once=True)
     assert len(rows(tmp_path / "out")) == 2
     assert len(said) == 1
-    assert "trying again" in said[0]
+    assert said[0] == f"{tmp_path / 'out'}: {os.strerror(errno.ENOSPC)}; trying again"
 
 
 def test_one_process_writes_to_a_folder_and_only_to_its_own(tmp_path: Path) -> None:
