@@ -284,7 +284,7 @@ def pick(
     Example: aop-pose dataset pick --images frames/ --weights aop-fast --labels labels.csv --count 50 --out next.csv
     """
     from aop_pose.cli.terminal.progress import EpochProgress
-    from aop_pose.inference.predictor import usable_cores
+    from aop_pose.inference.engine import usable_cores
     from aop_pose.pipelines import load_weights
     from aop_pose.review.pick import pick as run
     from aop_pose.review.pick import write_picked

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from aop_pose.core.letterbox import Letterbox, fit
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
+from aop_pose.evaluation.noise import stated_spread
 from aop_pose.formats.label import CLASSES, Label
 from aop_pose.formats.split import (
     groups_by_name,
@@ -84,12 +85,16 @@ class Example:
     weights: np.ndarray | None = None
     """(n,) how much each point counts where they are a pseudo-label; None = they are a label, and each counts 1."""
 
+    spreads: np.ndarray | None = None
+    """(n,) standard deviation of each label along one axis, in pixels, where a consensus states it; None = unknown."""
+
     def parts(self) -> list[bytes]:
         """The bytes that a fingerprint of the data is made of."""
         return [
             self.name.encode(), self.pixels.tobytes(), self.points.tobytes(),
             *([] if self.outlines is None else [self.outlines.tobytes()]),
             *([] if self.weights is None else [self.weights.tobytes()]),
+            *([] if self.spreads is None else [self.spreads.tobytes()]),
         ]  # fmt: skip
 
 
@@ -106,11 +111,32 @@ class TrainingFrames:
 
 
 def read_examples(frames: Sequence[Label]) -> list[Example]:
-    """Pictures and points in memory; where a frame has a mask, its outlines too."""
+    """Pictures and points in memory; where a frame has a mask, its outlines too; of a consensus, its uncertainty."""
+    spreads = label_spreads(frames)
     return [
-        Example(frame.name, frame.gray(), frame.points, None if frame.mask is None else rings(frame.mask.read()))
-        for frame in frames
-    ]
+        Example(
+            frame.name, frame.gray(), frame.points, None if frame.mask is None else rings(frame.mask.read()),
+            spreads=None if spreads is None else spreads[at],
+        )
+        for at, frame in enumerate(frames)
+    ]  # fmt: skip
+
+
+def label_spreads(frames: Sequence[Label]) -> np.ndarray | None:
+    """Standard deviation of each label along one axis, (frames, points) in pixels; None where no file states it.
+
+    A consensus states that of single readings (``POINT_sd_px``, both axes together), whose mean of k has the k-th part
+    of the variance. A frame with one reading has that of the others' readings. UsageError for a value that is none.
+    """
+    if not frames or frames[0].keypoints is None:
+        return None
+    columns = {name: [frame.extras.get(name, "") for frame in frames] for name in frames[0].extras}
+    stated = stated_spread(columns, frames[0].schema) if columns else None
+    if stated is None or stated.points is None or not np.isfinite(stated.points).any():
+        return None
+    squares, known = stated.points**2, np.isfinite(stated.points)
+    pooled = np.where(known, squares, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.sqrt(np.where(known, squares, pooled) / (2 * stated.readers[:, None]))
 
 
 def rings(mask: np.ndarray) -> np.ndarray:
@@ -155,6 +181,8 @@ def labelled_examples(
     training, checking = (read_examples(frames) for frames in split)
     trusted: list[Example] = []
     further: dict[str, Any] = {"phantoms": config.phantoms}
+    if spread := [example.spreads for example in training if example.spreads is not None]:
+        further["label_spread_px"] = round(float(np.mean(spread)), 3)
     if pseudo is not None:
         check_halves(config.batch)
         found = find_pseudo(pseudo, job.data, listed, {"--labels": labelled, "--val": chosen or []})
@@ -236,6 +264,22 @@ Change = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor
 def points_of(example: Example) -> np.ndarray:
     """The points alone, in pixels of the example."""
     return example.points
+
+
+def ends_of(example: Example) -> np.ndarray:
+    """A place one standard deviation of the label beside each point, (n, 2), which moves and scales with the rest."""
+    spreads = np.zeros(len(example.points)) if example.spreads is None else example.spreads
+    return example.points + spreads[:, None] * np.array([1.0, 0.0])
+
+
+def with_ends(example: Example) -> np.ndarray:
+    """The points, then ``ends_of`` them."""
+    return np.concatenate([example.points, ends_of(example)])
+
+
+def any_spread(examples: Sequence[Example]) -> bool:
+    """True where a label has an uncertainty of its own."""
+    return any(example.spreads is not None for example in examples)
 
 
 class FrameDataset(Dataset):

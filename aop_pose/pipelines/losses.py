@@ -23,11 +23,30 @@ PointLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(prediction, target), both (B, n, ...) -> loss (B, n)."""
 
 
-def encode(points: torch.Tensor, size: int, sigma: float) -> torch.Tensor:
-    """As ``inference.decode.encode``: maps (B, n, size, size) of points (B, n, 2) in pixels of the map."""
+def encode(points: torch.Tensor, size: int, sigma: float | torch.Tensor) -> torch.Tensor:
+    """As ``inference.decode.encode``: maps (B, n, size, size) of points (B, n, 2) in pixels of the map.
+
+    ``sigma``: one for all maps, or (B, n), a map its own.
+    """
     pixels = torch.arange(size, dtype=points.dtype, device=points.device)
-    along = torch.exp(-((pixels - points[..., None]) ** 2) / (2 * sigma**2))
+    wide = sigma[..., None, None] if isinstance(sigma, torch.Tensor) else sigma
+    along = torch.exp(-((pixels - points[..., None]) ** 2) / (2 * wide**2))
     return (along[..., 1, :, None] * along[..., 0, None, :]).nan_to_num(nan=0.0)
+
+
+def widened(sigma: float, points: torch.Tensor, ends: torch.Tensor, per_pixel: float = 1.0) -> float | torch.Tensor:
+    """Sigma (B, n) of maps whose labels are uncertain: the root of the sum of its square and that of the label's.
+
+    Args:
+        sigma: of labels that are exact, in pixels of the map.
+        points: (B, n, 2) in pixels of the input.
+        ends: (B, n, 2) of points one standard deviation beside them, moved and scaled as they were; (B, 0, 2) = the
+            labels have none, and ``sigma`` comes back.
+        per_pixel: pixels of the map per pixel of the input.
+    """
+    if not ends.shape[1]:
+        return sigma
+    return (sigma**2 + ((ends - points) ** 2).sum(dim=2) * per_pixel**2).sqrt()
 
 
 def soft_argmax(maps: torch.Tensor) -> torch.Tensor:

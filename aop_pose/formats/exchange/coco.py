@@ -72,6 +72,8 @@ class Coco(OneFile):
         """``dst/annotations.json``."""
         ids = {name: i for i, name in enumerate(dict.fromkeys(label.name for label in labels), start=1)}
         sizes = {label.name: (label.width, label.height) for label in labels}
+        # A picture that nobody has marked is listed without an annotation.
+        marked = [label for label in labels if np.isfinite(label.points).any()]
         joined = [[schema.index(first) + 1, schema.index(second) + 1] for first, second in schema.lines]
         category = {"id": 1, "name": schema.name, "supercategory": "", "keypoints": list(schema.points)}
         said = {
@@ -82,7 +84,7 @@ class Coco(OneFile):
                 {"id": key, "file_name": name, "width": sizes[name][0], "height": sizes[name][1]}
                 for name, key in ids.items()
             ],
-            "annotations": [_annotation(key, ids[label.name], label) for key, label in enumerate(labels, start=1)],
+            "annotations": [_annotation(key, ids[label.name], label) for key, label in enumerate(marked, start=1)],
         }
         (dst / self.file).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

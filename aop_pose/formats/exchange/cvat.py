@@ -108,7 +108,8 @@ class Cvat(OneFile):
             if label.name not in images:
                 about = {"name": label.name, "width": str(label.width), "height": str(label.height)}
                 images[label.name] = ElementTree.SubElement(root, "image", {"id": str(len(images)), **about})
-            self._append(images[label.name], label, schema)
+            if np.isfinite(label.points).any():
+                self._append(images[label.name], label, schema)
         ElementTree.indent(root)
         tree = ElementTree.ElementTree(root)
         tree.write(dst / self.file, encoding="utf-8", xml_declaration=True)

@@ -92,6 +92,8 @@ class LabelStudio(OneFile):
                 for name, point in zip(schema.points, label.points, strict=True)
                 if np.isfinite(point).all()
             ]
+            if not result:
+                continue
             if SCORE in label.extras:
                 model = label.extras.get(MODEL, "")
                 score = number(label.extras[SCORE], SCORE)

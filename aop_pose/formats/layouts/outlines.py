@@ -128,7 +128,7 @@ OUTLINES = Outlines()
 
 
 class Results(Format):
-    """Measured frames of a run as proposals."""
+    """Frames of a run with what a model proposes."""
 
     name = "results"
     kind = PROPOSALS
@@ -144,15 +144,18 @@ class Results(Format):
         return schema_of([next(iter_results(_table(source)), {})])
 
     def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
-        """A proposal a measured frame; what was not measured is said. UsageError where its pictures are unknown."""
+        """A proposal a frame; one that was withheld has the points that stand in its row, or none.
+
+        UsageError where the pictures are unknown.
+        """
         table = _table(source)
         rows = read_results(table)
         schema = schema_of(rows)
         data = how.data or _frames_of(table.parent)
         for line, row in enumerate(rows, start=2):
             name, where = row["source"], f"{table}:{line}"
-            if row["status"] != "ok":
-                yield Skipped(name, row["reason"] or row["status"], where)
+            if row["status"] == "unreadable":
+                yield Skipped(name, row["reason"], where)
                 continue
             try:
                 coords, index = points_of(row, schema, where), index_of(row, where)

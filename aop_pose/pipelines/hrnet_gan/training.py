@@ -11,7 +11,7 @@ from torch import nn
 
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Contract
-from aop_pose.pipelines.data import Example, FrameDataset, inside
+from aop_pose.pipelines.data import Example, FrameDataset, any_spread, inside, points_of, with_ends
 from aop_pose.pipelines.hrnet_gan.augment import augment
 from aop_pose.pipelines.hrnet_gan.config import AugmentSettings, HrnetConfig
 from aop_pose.pipelines.hrnet_gan.moco import rate_factor
@@ -27,7 +27,7 @@ from aop_pose.pipelines.hrnet_gan.network import (
     shares_of,
 )
 from aop_pose.pipelines.lightning import PointTraining, Schedule
-from aop_pose.pipelines.losses import encode
+from aop_pose.pipelines.losses import encode, widened
 
 
 class Augmentation:
@@ -61,8 +61,10 @@ class AdversarialTraining(PointTraining):
     ):  # fmt: skip
         if config.adversary:
             self.further = ("train/adversarial", "train/discriminator")
+        rows = with_ends if any_spread([*examples, *checks]) else points_of
         frames, checked = (
-            FrameDataset(given, config.image_size, Augmentation(config), seed) for given in (examples, checks)
+            FrameDataset(given, config.image_size, Augmentation(config), seed, rows=rows)
+            for given in (examples, checks)
         )
         super().__init__(config, Schedule.of(config, config.batch), network, seed, frames, checked, contract)
         self.config = config
@@ -84,19 +86,23 @@ class AdversarialTraining(PointTraining):
         self, output: torch.Tensor, points: torch.Tensor, trust: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Equation 17 without the discriminator; of coordinates only equation 14 is left."""
-        config = self.config
+        config, rows, points = self.config, points, points[:, :POINTS]
         shares, seen = (points + 0.5) / config.image_size, inside(points, config.image_size)
         if trust is not None:
             seen = seen * trust
         if config.output == "coordinates":
             return config.lambda_c * coordinate_loss(output, shares, seen)
-        loss = config.lambda_h * heatmap_loss(output, self._real(points), trust)
+        loss = config.lambda_h * heatmap_loss(output, self._real(rows), trust)
         loss = loss + config.lambda_c * coordinate_loss(shares_of(output, config.coordinate_rule), shares, seen)
         return loss + config.lambda_e * entropy(output, trust)
 
-    def _real(self, points: torch.Tensor) -> torch.Tensor:
-        """Equation 18: the maps of true points. A point that augmentation moved out leaves at most its tail."""
-        return encode(points, self.config.image_size, self.config.sigma)
+    def _real(self, rows: torch.Tensor) -> torch.Tensor:
+        """Equation 18: the maps of true points, wider where a label is uncertain.
+
+        A point that augmentation moved out leaves at most its tail.
+        """
+        points, ends = rows[:, :POINTS], rows[:, POINTS:]
+        return encode(points, self.config.image_size, widened(self.config.sigma, points, ends))
 
     def training_step(self, batch: Any, number: int) -> None:
         gray, points, indices = batch

@@ -22,7 +22,7 @@ from aop_pose.inference.predictor import Contract
 from aop_pose.phantom.burnt_in import BURNT_IN
 from aop_pose.phantom.burnt_in import Kind as Mark
 from aop_pose.phantom.looks import LOOKS, cut
-from aop_pose.pipelines.data import RING, Example, FrameDataset, inside, number_of
+from aop_pose.pipelines.data import RING, Example, FrameDataset, any_spread, ends_of, inside, number_of
 from aop_pose.pipelines.lightning import PointTraining, Schedule, Training, rate_factor
 from aop_pose.pipelines.losses import (
     angle_error,
@@ -36,6 +36,7 @@ from aop_pose.pipelines.losses import (
     position_error,
     squared_error,
     stance_of,
+    widened,
 )
 from aop_pose.pipelines.unet.config import UnetConfig
 from aop_pose.pipelines.unet.network import MaskedNetwork, outline_maps, region_of
@@ -150,9 +151,9 @@ DRAWN_AT = 3
 """The first rows are PS1, PS2, FH1, about which people draw."""
 
 
-def frames_of(config: UnetConfig, examples: Sequence[Example], seed: int) -> FrameDataset:
-    """Examples as the network sees them."""
-    rows = partial(rows_of, config)
+def frames_of(config: UnetConfig, examples: Sequence[Example], seed: int, ends: bool = False) -> FrameDataset:
+    """Examples as the network sees them; ``ends``: with the uncertainty of their labels."""
+    rows = partial(rows_of, config, ends=ends)
     return FrameDataset(examples, config.image_size, Augmentation(config), seed, rows=rows)
 
 
@@ -160,13 +161,15 @@ AXES = 3
 """Rows that say how a picture stands: its middle, a place to the right of it and one below."""
 
 
-def rows_of(config: UnetConfig, example: Example) -> np.ndarray:
-    """All that moves with a picture, (n, 2) in its pixels: points, rings of outlines, then the ``AXES``."""
+def rows_of(config: UnetConfig, example: Example, ends: bool = False) -> np.ndarray:
+    """All that moves with a picture, (n, 2) in its pixels: points, rings of outlines, ends of points, the ``AXES``."""
     rows = [example.points]
     if config.outlines and (example.outlines is not None or example.weights is not None):
         # A frame with pseudo-labels has none drawn, and as many rows.
         drawn = np.full((len(CLASSES), RING, 2), np.nan) if example.outlines is None else example.outlines
         rows.append(drawn.reshape(-1, 2))
+    if ends:
+        rows.append(ends_of(example))
     if config.turned:
         height, width = example.pixels.shape
         middle, reach = np.array([(width - 1) / 2, (height - 1) / 2]), max(width, height) / 4
@@ -197,7 +200,8 @@ class LandmarkTraining(UnetTraining, PointTraining):
         self, config: UnetConfig, network: nn.Module, seed: int, examples: Sequence[Example], checks: Sequence[Example],
         contract: Contract,
     ):  # fmt: skip
-        frames, checked = frames_of(config, examples, seed), frames_of(config, checks, seed)
+        self.uncertain = any_spread([*examples, *checks])
+        frames, checked = (frames_of(config, given, seed, self.uncertain) for given in (examples, checks))
         super().__init__(config, Schedule.of(config, config.batch), network, seed, frames, checked, contract)
         self.config = config
 
@@ -217,7 +221,10 @@ class LandmarkTraining(UnetTraining, PointTraining):
             # Of a frame that stands otherwise only that is learned.
             taught = (stances == STANCES.index(UPRIGHT)).float()
         counts = taught[:, None].expand_as(seen) if trust is None else taught[:, None] * trust
-        loss = loss + self._loss_of_points(raw, points, seen * counts, counts)
+        behind = rows[:, : rows.shape[1] - AXES] if config.turned else rows
+        ends = behind[:, behind.shape[1] - points.shape[1] :] if self.uncertain else points[:, :0]
+        sigma = widened(config.sigma, points, ends, 1 / config.map_stride)
+        loss = loss + self._loss_of_points(raw, points, seen * counts, counts, sigma)
         if config.outlines:
             rings = rows[:, points.shape[1] :][:, : len(CLASSES) * RING].unflatten(1, (len(CLASSES), RING))
             shares = inside_rings(rings, config.image_size, config.map_stride)
@@ -226,12 +233,13 @@ class LandmarkTraining(UnetTraining, PointTraining):
         return loss
 
     def _loss_of_points(
-        self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor, counts: torch.Tensor
-    ) -> torch.Tensor:
+        self, raw: torch.Tensor, points: torch.Tensor, seen: torch.Tensor, counts: torch.Tensor,
+        sigma: float | torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
         """``counts`` (B, n): how much a point counts, 0 of a frame that stands otherwise; ``seen``: 0 outside, too."""
         config = self.config
         places = (points + 0.5) / config.map_stride - 0.5
-        targets = encode(places, config.map_size, config.sigma)
+        targets = encode(places, config.map_size, sigma)
         count = points.shape[1]
         maps = raw[:, :count]
         if config.loss == "mse":

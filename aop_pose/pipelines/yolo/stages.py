@@ -16,7 +16,7 @@ from aop_pose.formats.masks import mask_boxes
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.weights import manifest
 from aop_pose.inference.weights import resolve as resolve_artefact
-from aop_pose.pipelines.data import check_halves, split_frames
+from aop_pose.pipelines.data import check_halves, label_spreads, split_frames
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.run import RunFolder, fingerprint, labelled_facts
 from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
@@ -84,6 +84,8 @@ def train_pose(
     facts = {"seed": job.seed, "stage": "train", "schema": AOP.name, "data": {**data, **auxiliary, **about}}
     run = RunFolder.open(job.out, METHOD, config, facts, job.resume)
     job.say(f"start: {start.words}; {moved[0]} of {moved[1]} tensors transferred")
+    if label_spreads(labelled) is not None:
+        job.say("the labels state how uncertain they are (POINT_sd_px): yolo does not use it, unet and hrnet-gan do")
     job.say(f"frames: {len(training)} labelled, {config.phantoms} phantoms, {len(checking)} to choose the epoch")
     if trusted:
         how = f"by {confidence.rule} anew each epoch" if confidence else "as the file gives them"

@@ -33,9 +33,10 @@ def results(tmp_path):
 
 def test_label_studio_gets_predictions_with_their_score(tmp_path, results):
     done = convert(results, tmp_path / "out", "label-studio", data=tmp_path / "frames")
-    assert (done.source_format, done.written) == ("results", 1)
-    assert [(one.name, one.reason) for one in done.skipped] == [("sub/b.png", "no detection")]
-    (task,) = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    # A frame that was withheld needs a label most: it goes out without a proposal.
+    assert (done.source_format, done.written, done.skipped) == ("results", 2, [])
+    task, other = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    assert (other["data"]["name"], other["annotations"], other["predictions"]) == ("sub/b.png", [], [])
     assert task["annotations"] == []
     (prediction,) = task["predictions"]
     assert (prediction["score"], prediction["model_version"]) == (0.93, "net@1")
@@ -64,12 +65,13 @@ def test_nothing_is_trained_on_proposals_by_accident(tmp_path, results, to):
 @pytest.mark.parametrize("to", ["coco", "slicer", "napari", "labelme"])
 def test_every_tool_takes_them(tmp_path, results, to):
     convert(results, tmp_path / "out", to, data=tmp_path / "frames")
-    (label,) = read_labels(tmp_path / "out")
+    assert (tmp_path / "out" / "images" / "sub" / "b.png").is_file()
+    (label,) = read_labels(tmp_path / "out", say=print)
     np.testing.assert_allclose(label.points, [(30.25, 10), (10, 10), (30, 20)], atol=1e-3)
 
 
 def test_the_frames_of_a_run_are_found_where_it_measured_them(results, tmp_path):
-    assert convert(results, tmp_path / "out", "coco").written == 1
+    assert convert(results, tmp_path / "out", "coco").written == 2
     (results / "results.json").unlink()
     with pytest.raises(UsageError, match=r"expected the folder of the frames that were measured, .*; give --data DIR"):
         convert(results, tmp_path / "again", "coco")
