@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -35,6 +34,8 @@ ADDITIONS = "aop_pose"
 
 def load_additions() -> None:
     """Import what other packages add; UsageError names one that cannot be imported."""
+    from importlib.metadata import entry_points
+
     for addition in entry_points(group=ADDITIONS):
         try:
             addition.load()

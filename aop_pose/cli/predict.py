@@ -237,7 +237,6 @@ def measure_to(
     """
     from aop_pose.cli.terminal.progress import FrameProgress
     from aop_pose.cli.terminal.summary import as_document, in_words
-    from aop_pose.clinic.cine import check_width, write_cines
     from aop_pose.core.schema import SCHEMAS
     from aop_pose.inference.engine import check_engine
     from aop_pose.io.clinic.video import Selection
@@ -250,6 +249,8 @@ def measure_to(
     if schema is not None and schema not in SCHEMAS:
         raise UsageError(f"--schema: expected one of {', '.join(SCHEMAS)}, found {schema!r}")
     if smooth is not None:
+        from aop_pose.clinic.cine import check_width
+
         check_width(smooth)
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
     predictor = open_weights(
@@ -264,7 +265,7 @@ def measure_to(
             region=region, looks=looks, outlines=outlines,
             selection=Selection(1 if every is None else every, start, end),
             keep_identifiers=keep_identifiers, private_map=private_map, overwrite=overwrite, facts=facts,
-            on_start=progress.start, on_row=progress.row, finish=partial(write_cines, smooth=smooth),
+            on_start=progress.start, on_row=progress.row, finish=partial(_write_cines, smooth=smooth),
         )  # fmt: skip
     for note in (*summary.notes, *predictor.engine.notes):
         speech.note(note)
@@ -274,3 +275,10 @@ def measure_to(
         for line in in_words(summary, out):
             speech.say(line)
     return 3 if summary.counts.get("unreadable") else 0
+
+
+def _write_cines(out: Path, smooth: int | None) -> None:
+    """Imported when all rows stand: the first one comes sooner."""
+    from aop_pose.clinic.cine import write_cines
+
+    write_cines(out, smooth=smooth)

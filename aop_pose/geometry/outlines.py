@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import shapely
 from numpy.typing import ArrayLike
 
 SYMPHYSIS = 1
@@ -149,5 +148,8 @@ def _encloses(points: np.ndarray, place: np.ndarray) -> bool:
 
 def _distance(place: np.ndarray, points: np.ndarray) -> float:
     """Shortest distance to the closed outline."""
+    # Imported where it is needed: a tenth of a start.
+    import shapely
+
     # Not a shapely ring or polygon: an outline may be a single point or retrace itself.
     return float(shapely.LineString(np.vstack([points, points[:1]])).distance(shapely.Point(place)))

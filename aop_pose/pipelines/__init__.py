@@ -1,4 +1,7 @@
-"""The pipelines, by name, and what ``--weights`` may be. ``pipeline.Pipeline`` says what each one answers."""
+"""The pipelines, by name, and what ``--weights`` may be. ``pipeline.Pipeline`` says what each one answers.
+
+Nothing of them is imported until one is asked for: who measures with an artefact starts sooner.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +19,9 @@ from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor, load
-from aop_pose.pipelines.isolation import private_matplotlib
-from aop_pose.pipelines.pipeline import Pipeline, nearest
-from aop_pose.pipelines.run import RECORD, read_record
+
+if TYPE_CHECKING:
+    from aop_pose.pipelines.pipeline import Pipeline
 
 PIPELINES = {
     "yolo": "aop_pose.pipelines.yolo.pipeline:Yolo",
@@ -50,6 +53,8 @@ def register(name: str, target: str) -> None:
 def pipeline_class(name: str) -> type[Pipeline]:
     """The class of a pipeline, whether or not what it needs is installed; UsageError that names the nearest."""
     if name not in PIPELINES:
+        from aop_pose.pipelines.pipeline import nearest
+
         raise UsageError(f"--method: expected one of {', '.join(PIPELINES)}, found {name!r}{nearest(name, PIPELINES)}")
     module, _, kind = PIPELINES[name].partition(":")
     found: type[Pipeline] = getattr(import_module(module), kind)
@@ -58,6 +63,8 @@ def pipeline_class(name: str) -> type[Pipeline]:
 
 def pipeline(name: str) -> Pipeline:
     """The pipeline of a name; UsageError where there is none, or what it needs is not installed."""
+    from aop_pose.pipelines.isolation import private_matplotlib
+
     found = pipeline_class(name)()
     found.check_installed()
     private_matplotlib()
@@ -127,6 +134,8 @@ def open_weights(
 
 def method_of(path: Path) -> str:
     """The pipeline that made a run folder, the run folder around a checkpoint, or a lone checkpoint."""
+    from aop_pose.pipelines.run import RECORD, read_record
+
     folder = path if path.is_dir() else path.parent.parent
     if path.is_dir() or (folder / RECORD).is_file():
         return str(read_record(folder)["method"])

@@ -1,0 +1,71 @@
+"""The benchmark measures what it says; its times are nobody's promise here."""
+
+import json
+import sys
+
+import benchmark as tool
+import cv2
+import numpy as np
+import pytest
+from benchmark import Measured, ratios
+
+from tests.fakes import write_frames
+from tests.tiny_artefact import write_heatmap_artefact
+
+
+def test_ratios_are_those_of_medians():
+    found = {
+        name: Measured.of(values, "s")
+        for name, values in {
+            "onnx: bare": (1.0, 2.0, 9.0), "onnx: no gate": (2.2,), "onnx: gate": (4.4,), "onnx: overlays": (4.84,),
+            "process: yolo predict": (9.0,), "process, onnx: gate": (4.5,), "memory: 2 frames": (100.0,),
+            "memory: 9 frames": (105.0,),
+        }.items()
+    }  # fmt: skip
+    assert ratios(found, ["onnx", "openvino"], [2, 9]) == pytest.approx(
+        {
+            "onnx: no gate / bare": 1.1,
+            "onnx: gate / two bare passes": 1.1,
+            "onnx: overlays / none": 1.1,
+            "yolo predict / onnx, gate": 2.0,
+            "memory at 9 / 2 frames": 1.05,
+        }
+    )
+    assert str(found["onnx: bare"]) == "2 s (1 to 9)"
+
+
+def test_the_quick_form_measures_every_case(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    triangle = np.array([(40, 20), (15, 25), (45, 50)], float)
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", triangle)
+    frames = write_frames(tmp_path / "frames", 2, height=64, width=64)
+    given = ["--frames", frames, "--weights", artefact, "--quick", "--engines", "onnx"]
+    given += ["--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md", "--picture", tmp_path / "a.png"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, given)])
+    assert tool.main() == 0
+    document = json.loads((tmp_path / "a.json").read_text())
+    cases = document["measured"]
+    assert [name for name in cases if name.startswith("onnx")] == [
+        "onnx: bare", "onnx: no gate", "onnx: gate", "onnx: overlays",
+    ]  # fmt: skip
+    assert {
+        "help",
+        "first row",
+        "process, onnx: gate",
+        "memory: 4 frames",
+        "frames: 4",
+        "pixels: 64",
+        "workers: 2",
+    } <= set(cases)
+    assert all(one["least"] <= one["median"] <= one["most"] for one in cases.values())
+    assert document["ratios"]["onnx: gate / two bare passes"] > 0
+    table = (tmp_path / "a.md").read_text()
+    assert all(f"| {name} |" in table for name in (*cases, *document["ratios"]))
+    assert cv2.imread(str(tmp_path / "a.png")) is not None
+
+
+def test_a_folder_without_frames_is_said(monkeypatch, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--frames", str(tmp_path / "empty"), "--quick"])
+    assert tool.main() == 2
+    assert "expected frames, found none" in capsys.readouterr().err
