@@ -1,7 +1,4 @@
-"""The pipelines, by name, and what ``--weights`` may be. ``pipeline.Pipeline`` says what each one answers.
-
-Nothing of them is imported until one is asked for: who measures with an artefact starts sooner.
-"""
+"""The pipelines, by name, and what ``--weights`` may be. ``pipeline.Pipeline`` says what each one answers."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +16,9 @@ from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor, load
-
-if TYPE_CHECKING:
-    from aop_pose.pipelines.pipeline import Pipeline
+from aop_pose.pipelines.isolation import private_matplotlib
+from aop_pose.pipelines.pipeline import Pipeline, nearest
+from aop_pose.pipelines.run import RECORD, read_record
 
 PIPELINES = {
     "yolo": "aop_pose.pipelines.yolo.pipeline:Yolo",
@@ -53,8 +50,6 @@ def register(name: str, target: str) -> None:
 def pipeline_class(name: str) -> type[Pipeline]:
     """The class of a pipeline, whether or not what it needs is installed; UsageError that names the nearest."""
     if name not in PIPELINES:
-        from aop_pose.pipelines.pipeline import nearest
-
         raise UsageError(f"--method: expected one of {', '.join(PIPELINES)}, found {name!r}{nearest(name, PIPELINES)}")
     module, _, kind = PIPELINES[name].partition(":")
     found: type[Pipeline] = getattr(import_module(module), kind)
@@ -63,8 +58,6 @@ def pipeline_class(name: str) -> type[Pipeline]:
 
 def pipeline(name: str) -> Pipeline:
     """The pipeline of a name; UsageError where there is none, or what it needs is not installed."""
-    from aop_pose.pipelines.isolation import private_matplotlib
-
     found = pipeline_class(name)()
     found.check_installed()
     private_matplotlib()
@@ -134,8 +127,6 @@ def open_weights(
 
 def method_of(path: Path) -> str:
     """The pipeline that made a run folder, the run folder around a checkpoint, or a lone checkpoint."""
-    from aop_pose.pipelines.run import RECORD, read_record
-
     folder = path if path.is_dir() else path.parent.parent
     if path.is_dir() or (folder / RECORD).is_file():
         return str(read_record(folder)["method"])
