@@ -78,13 +78,13 @@ def pseudo_label(
         list[str] | None, typer.Option("--val", help="Validation file whose frames get none; may be repeated.")
     ] = None,
     confidence: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--confidence",
-            help="Makes the weight of one network's labels: steady (default; ranks errors best), noise, entropy, "
+            help="Makes the weight of one network's labels: steady (ranks errors best), noise, entropy, "
             "score-entropy, detection, paper (equation 14 on raw coordinates), paper-centred or paper-scores.",
         ),
-    ] = None,
+    ] = "steady",
     keep_above: Annotated[
         float | None, typer.Option("--keep-above", min=0, max=1, help="Drop frames of a lower weight.")
     ] = None,
@@ -102,7 +102,7 @@ def pseudo_label(
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, max=1000, help="Passes after noise, per frame.")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it and the file's name.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:1.")] = "cpu",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
 ) -> None:
     """Let a network label frames, each with how far to trust it.
@@ -118,6 +118,7 @@ def pseudo_label(
     """
     from aop_pose.cli.terminal.progress import FrameProgress
     from aop_pose.errors import UsageError
+    from aop_pose.inference.engine import cuda_numbers
     from aop_pose.measuring.summary import run_facts
     from aop_pose.pipelines import load_weights
     from aop_pose.pseudo.ensemble import teachers
@@ -126,14 +127,14 @@ def pseudo_label(
     from aop_pose.pseudo.run import pseudo_label as run
     from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT
 
-    if confidence is not None and confidence not in CONFIDENCES:
+    if confidence not in CONFIDENCES:
         raise UsageError(f"--confidence: expected one of {', '.join(CONFIDENCES)}, found {confidence!r}")
-    if device not in ("cpu", "cuda"):
+    if len(cuda_numbers(device) or ()) != (device != "cpu"):
         raise UsageError(f"--device: expected cpu or cuda, found {device!r}")
     given = weights or [None]
-    if confidence is not None and (len(given) > 1 or views is not None):
+    if confidence != DEFAULT and (len(given) > 1 or views is not None):
         raise UsageError("--confidence: several networks or --views weigh points by their passes; leave one out")
-    rule = Rule(confidence or DEFAULT, draws, seed, min_score)
+    rule = Rule(confidence, draws, seed, min_score)
     cut = Cut(keep_above, keep_quantile, uniform)
     frames = unlabelled_frames(images, listed, [*(labels or []), *(val or [])])
     # Frames are at work side by side, each in one thread: faster than one frame in all of them.

@@ -51,7 +51,7 @@ def predict(
             "--batch", min=1, max=256, help="Frames that are taken in hand together (default 8); not for volumes."
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, or gpu, which is OpenVINO's.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or gpu, which is OpenVINO's.")] = "cpu",
     engine: Annotated[
         str,
         typer.Option(

@@ -22,7 +22,7 @@ Init = Annotated[str, typer.Option("--init", help="auto, scratch, a checkpoint o
 Preset = Annotated[str | None, typer.Option("--preset", help="A preset of the method, or a YAML file.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or the number of a CUDA device.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or several CUDA devices as 0,1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 _SHOW_CONFIG = "--show-config"
 ShowConfig = Annotated[

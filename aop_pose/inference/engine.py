@@ -80,12 +80,28 @@ def check_engine(engine: str, precision: str, device: str = "cpu") -> None:
         )
     if precision == "int8" and not is_installed("onnx"):
         raise UsageError(f"--precision int8: it is made with onnx, which is not installed; {_INSTALL['onnx']}")
-    if device not in ("cpu", "cuda", "gpu"):
-        raise UsageError(f"--device: expected cpu, cuda or gpu, found {device!r}")
-    if device == "cuda" and engine == "openvino":
-        raise UsageError("--device cuda: OpenVINO has no such device; take --engine onnx, or --device gpu")
+    cuda = cuda_numbers(device) or ()
+    if len(cuda) > 1 or (device not in ("cpu", "gpu") and not cuda):
+        raise UsageError(f"--device: expected cpu, cuda or gpu, found {device!r}; of several, one as cuda:1")
+    if cuda and engine == "openvino":
+        raise UsageError(f"--device {device}: OpenVINO has no such device; take --engine onnx, or --device gpu")
     if device == "gpu" and engine != "openvino":
         raise UsageError("--device gpu: it goes with --engine openvino; take --device cuda with onnxruntime-gpu")
+
+
+def cuda_numbers(device: str) -> tuple[int, ...] | None:
+    """The CUDA devices that ``--device`` names: ``cuda`` the first, ``cuda:1`` or ``1`` one, ``0,1`` several; () = cpu.
+
+    None for any other word, and where one is named twice.
+    """
+    if device == "cpu":
+        return ()
+    if device == "cuda":
+        return (0,)
+    words = device.removeprefix("cuda:").split(",")
+    if not all(word.isascii() and word.isdecimal() for word in words) or len({*words}) < len(words):
+        return None
+    return tuple(map(int, words))
 
 
 def is_installed(package: str) -> bool:
@@ -244,14 +260,15 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda"] if "CUDAExecutionProvider" in ort.get_available_providers() else [])]
 
 
-def _providers(device: str) -> list[str]:
+def _providers(device: str) -> list[Any]:
     if device == "cpu":
         return ["CPUExecutionProvider"]
-    if device not in devices():
+    if "cuda" not in devices():
         raise UsageError(
             "--device cuda: this onnxruntime has no CUDA provider; install onnxruntime-gpu or use --device cpu"
         )
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    number = (cuda_numbers(device) or (0,))[0]
+    return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
 
 def usable_cores(root: Path = Path("/")) -> int:

@@ -93,19 +93,32 @@ def _read(presets: Path, preset: str) -> dict[str, Any]:
     return values
 
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+TENSOR_CORES = (7, 0)
+"""CUDA capability from which float16 is faster than float32."""
 
 
-def precision_of(asked: Precision, device: str) -> Literal["fp32", "bf16"]:
-    """``auto`` takes bfloat16 where the processor or GPU multiplies it natively, else float32."""
+def precision_of(asked: Precision, device: str) -> Literal["fp32", "fp16", "bf16"]:
+    """``auto`` takes bfloat16 where the processor or GPU multiplies it natively, on older GPUs float16, else float32.
+
+    UsageError for float16 on a processor, whose gradients nothing scales there.
+    """
     import torch
 
+    if asked == "fp16" and device == "cpu":
+        raise UsageError("precision fp16: expected --device cuda, found cpu; take bf16 or fp32")
     if asked != "auto":
         return asked
     if device == "cpu":
         native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return "bf16" if native else "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    number = int(device.partition(",")[0])
+    with torch.cuda.device(number):
+        # Of emulated bfloat16 a GPU of before says yes too.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    if native:
+        return "bf16"
+    return "fp16" if torch.cuda.get_device_capability(number) >= TENSOR_CORES else "fp32"
 
 
 class SharedConfig(Config):
@@ -117,8 +130,8 @@ class SharedConfig(Config):
     """Share of the labelled frames or volumes, in whole groups, that chooses the best epoch; 0 = the last epoch is
     kept."""
     precision: Precision = "auto"
-    """Number format of training: ``auto`` is bfloat16 where the processor or GPU multiplies it natively, else
-    float32."""
+    """Number format of training: ``auto`` is bfloat16 where the processor or GPU multiplies it natively, on GPUs before
+    them float16 with scaled losses, else float32."""
     threshold: float = Field(default=0.1, ge=0, le=1)
     """Least score below which a frame counts as showing no anatomy: of maps, the peak of the lowest one."""
 
@@ -137,7 +150,10 @@ class LightningConfig(SharedConfig):
     schedule: Literal["constant", "step", "cosine"] = "constant"
     """Of the learning rate over the epochs."""
     gpus: int = Field(default=1, ge=1)
-    """With ``--device cuda``: how many, counted from the named one; each takes ``batch`` frames a step."""
+    """With ``--device cuda``: how many, counted from the named one, where ``--device 0,1`` does not name them; each
+    takes ``batch`` frames a step."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that read and warp training images beside the one that trains; 0 = that one does it."""
     decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"
     """The rule by which maps are read as points: see ``inference.decode``."""
 

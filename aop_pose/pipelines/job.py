@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from aop_pose.errors import UsageError
+from aop_pose.inference.engine import cuda_numbers
 
 LABELS = "labels.csv"
 """The label file where none is named."""
@@ -26,6 +27,12 @@ def _silent(*_: object) -> None:
 def _once(given: Callable[..., None]) -> Callable[..., None]:
     """Words to a person, by one process alone."""
     return given if leads() else _silent
+
+
+def _as_numbers(device: str) -> str:
+    """The words of a CUDA device as its number, those of several as numbers with commas; others as they are."""
+    numbers = cuda_numbers(device)
+    return ",".join(map(str, numbers)) if numbers else device
 
 
 @attrs.frozen
@@ -59,8 +66,11 @@ class Job:
     changes: Sequence[str] = ()
     """``key=value`` pairs on top of the preset."""
     seed: int = 0
-    device: str = attrs.field(default="cpu", converter=lambda given: "0" if given == "cuda" else given)
-    """``cpu``, ``cuda`` or the number of a CUDA device; UsageError where there is none of that number."""
+    device: str = attrs.field(default="cpu", converter=_as_numbers)
+    """``cpu``, ``cuda``, ``cuda:N``, the number of a CUDA device, or of several as ``0,1``; kept as ``cpu`` or numbers.
+
+    UsageError where there is none of a number.
+    """
     resume: bool = False
     say: Callable[[str], None] = attrs.field(default=_silent, converter=_once, repr=False)
     """Takes a line for a person."""
@@ -73,8 +83,8 @@ class Job:
 
     @property
     def predicts_on(self) -> str:
-        """The device as predictors have it: ``cpu`` or ``cuda:N``."""
-        return self.device if self.device == "cpu" else f"cuda:{self.device}"
+        """The device as predictors have it: ``cpu`` or ``cuda:N``, of several the first."""
+        return self.device if self.device == "cpu" else f"cuda:{first_of(self.device)}"
 
     @device.validator
     def _check_device(self, attribute: attrs.Attribute, value: str) -> None:
@@ -82,24 +92,37 @@ class Job:
             return
         import torch
 
-        devices = torch.cuda.device_count()
-        if not (value.isdecimal() and int(value) < devices):
+        numbers, devices = cuda_numbers(value), torch.cuda.device_count()
+        if not numbers or max(numbers) >= devices:
             raise UsageError(
                 f"--device: expected cpu, cuda or the number of a CUDA device ({devices} here), found {value!r}"
             )
 
 
+def first_of(device: str) -> int:
+    """The number of the first CUDA device of ``device`` (as ``Job`` has it)."""
+    return int(device.partition(",")[0])
+
+
 def gpus_of(device: str, count: int) -> list[int]:
-    """The ``count`` CUDA devices from ``device`` (as ``Job`` has it) on; none for ``cpu``. UsageError: too few."""
+    """The CUDA devices that ``device`` (as ``Job`` has it) names, or ``count`` from its one on; none for ``cpu``.
+
+    UsageError where there are too few, or where several are named and ``count`` is another number.
+    """
     if device == "cpu":
         if count > 1:
             raise UsageError(f"gpus: expected 1 with --device cpu, found {count}; name the first with --device cuda")
         return []
     import torch
 
-    numbers = [int(device) + number for number in range(count)]
+    named = list(cuda_numbers(device) or ())
+    if len(named) > 1:
+        if count not in (1, len(named)):
+            raise UsageError(f"gpus: expected {len(named)}, as many as --device {device} names, found {count}")
+        return named
+    numbers = [named[0] + number for number in range(count)]
     if numbers[-1] >= torch.cuda.device_count():
         raise UsageError(
-            f"gpus: expected at most {torch.cuda.device_count() - int(device)} from --device {device} on, found {count}"
+            f"gpus: expected at most {torch.cuda.device_count() - named[0]} from --device {device} on, found {count}"
         )
     return numbers

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,21 @@ class Schedule:
     """Epochs between the checkpoints that are kept beside best and last; 0 = none."""
     precision: Precision = "auto"
     gpus: int = 1
+    workers: int = 0
+    """Processes that make batches beside the one that trains."""
 
     @classmethod
     def of(cls, config: LightningConfig, batch: int) -> Schedule:
         """That of the settings of ``train``."""
         return cls(
-            config.epochs, batch, config.averaging, config.clip, config.save_every, config.precision, config.gpus
+            config.epochs,
+            batch,
+            config.averaging,
+            config.clip,
+            config.save_every,
+            config.precision,
+            config.gpus,
+            config.workers,
         )
 
 
@@ -179,7 +188,14 @@ class Training(LightningModule):
         order = self.frames.order(self.schedule.batch, self.seed, self.current_epoch)
         # A last batch of one frame would leave batch normalisation at 1 x 1 nothing to normalise.
         alone = len(order) % self.schedule.batch == 1 and len(order) > 1
-        return DataLoader(self.frames, self.schedule.batch, sampler=order, drop_last=alone)
+        return self.loader(order, drop_last=alone)
+
+    def loader(self, order: Sequence[int], drop_last: bool) -> DataLoader:
+        """Batches of the training images in that order; every draw follows from the image, not from who makes it."""
+        return DataLoader(
+            self.frames, self.schedule.batch, sampler=order, drop_last=drop_last, num_workers=self.schedule.workers,
+            pin_memory=self.device.type == "cuda",
+        )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self.checks, CHECK_BATCH)
@@ -356,6 +372,10 @@ class ResumeCallback(Callback):
             os.replace(part, self.file)
 
 
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+"""As Lightning names them; of ``16-mixed`` losses are scaled."""
+
+
 def fit(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) -> dict[str, Any]:
     """Train to the end and finish the run folder; returns what run.json says.
 
@@ -372,6 +392,9 @@ def fit(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) ->
     """
     schedule = module.schedule
     precision = precision_of(schedule.precision, job.device)
+    if precision == "fp16" and not module.automatic_optimization:
+        job.say("precision: fp32; this training steps by hand, where losses in float16 are not scaled")
+        precision = "fp32"
     run.save(precision=precision, **device_facts(job.device), parameters=parameters_of(module.network), **facts)
     state = job.out / WEIGHTS / STATE
     resumed = state if job.resume and state.is_file() else None
@@ -417,12 +440,12 @@ def _interruptible() -> Iterator[None]:
 def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     schedule = module.schedule
-    on_cpu = job.device == "cpu"
+    on_cpu, gpus = job.device == "cpu", gpus_of(job.device, schedule.gpus)
     return Trainer(
         accelerator="cpu" if on_cpu else "gpu",
-        devices=gpus_of(job.device, schedule.gpus) or 1,
-        strategy=module.strategy_of_several if not on_cpu and schedule.gpus > 1 else "auto",
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        devices=gpus or 1,
+        strategy=module.strategy_of_several if len(gpus) > 1 else "auto",
+        precision=PRECISIONS[precision],
         max_epochs=schedule.epochs,
         callbacks=[CheckpointCallback(job, stage), ResumeCallback(job)],
         # Who steps by hand cuts by hand.

@@ -27,7 +27,7 @@ from aop_pose import provenance
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import IUGC
 from aop_pose.formats.label import Label
-from aop_pose.inference.engine import usable_cores
+from aop_pose.inference.engine import cuda_numbers, usable_cores
 from aop_pose.inference.predictor import Predictor
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import LOCK
@@ -196,7 +196,8 @@ def device_facts(device: str) -> dict[str, str]:
         return {"device": device, "device_name": platform.processor() or platform.machine()}
     import torch
 
-    return {"device": device, "device_name": torch.cuda.get_device_name(int(device))}
+    names = [torch.cuda.get_device_name(number) for number in cuda_numbers(device) or ()]
+    return {"device": device, "device_name": ", ".join(names)}
 
 
 def peak_memory() -> dict[str, int]:

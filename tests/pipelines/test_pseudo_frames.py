@@ -187,3 +187,10 @@ def test_what_does_not_fit_is_said_before_anything_is_written(method, phantom_se
     with pytest.raises(UsageError, match="expected at least one frame with keep = 1, found none in 4 rows"):
         train(pseudo=nothing)
     assert not (tmp_path / "run").exists()
+
+
+def test_workers_draw_as_the_training_process_does(phantom_set, semi_set, tmp_path):
+    semi(train_unet, phantom_set, semi_set, tmp_path / "none", "epochs=1")
+    semi(train_unet, phantom_set, semi_set, tmp_path / "two", "epochs=1", "workers=2")
+    alone, beside = weights_of(tmp_path / "none"), weights_of(tmp_path / "two")
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)

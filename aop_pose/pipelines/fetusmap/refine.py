@@ -18,6 +18,7 @@ from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
 from aop_pose.geometry import from_mm, to_mm
 from aop_pose.inference.decode import peaks
+from aop_pose.inference.engine import cuda_numbers
 from aop_pose.inference.grid import TURNS, Placement, Sides, Turn, turned_maps
 from aop_pose.inference.volume_predictor import VolumeMaps, VolumePredictor, read_maps
 from aop_pose.pipelines.export import TorchNetwork
@@ -202,7 +203,7 @@ def _check_memory(network: LandmarkNetwork, size: tuple[int, int, int], device: 
     """UsageError where the network, its copy in training and a step do not fit the device."""
     fixed = (1 + ADAM_COPIES) * sum(parameter.nbytes for parameter in network.parameters())
     needed = (fixed + dry_peak(network.body, [torch.empty(1, 1, *size, device="meta")])) / 2**30
-    there = memory_of("0" if device == "cuda" else device)
+    there = memory_of("cpu" if device == "cpu" else str((cuda_numbers(device) or (0,))[0]))
     if needed > there:
         raise UsageError(
             f"refinement: a step at {'x'.join(map(str, size))} needs {needed:.2f} GiB, found {there:.2f} GiB; "

@@ -20,6 +20,7 @@ from aop_pose.pipelines.fetusmap.data import VolumeDataset
 from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, map_loss
 from aop_pose.pipelines.fetusmap.network import UNet3d
 from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, plan_memory
+from aop_pose.pipelines.job import first_of
 from aop_pose.pipelines.lightning import Schedule, Training, rate_factor
 from aop_pose.provenance import memory_gib
 
@@ -159,7 +160,7 @@ def memory_of(device: str) -> float:
     """GiB of the CUDA device of that number, or of the machine for ``cpu``; without end where nobody says."""
     if device == "cpu":
         return memory_gib() or math.inf
-    return float(torch.cuda.get_device_properties(int(device)).total_memory) / 2**30
+    return float(torch.cuda.get_device_properties(first_of(device)).total_memory) / 2**30
 
 
 def _copies(config: FetusmapConfig) -> int:

@@ -142,7 +142,7 @@ class ContrastiveTraining(Training):
     ):  # fmt: skip
         schedule = Schedule(
             config.moco_epochs, config.moco_batch, save_every=config.save_every, precision=config.precision,
-            gpus=config.gpus,
+            gpus=config.gpus, workers=config.workers,
         )  # fmt: skip
         size = size_of(config)
         frames, checked = (ViewDataset(given, size, size // REDUCTION, config, seed) for given in (examples, checks))
@@ -155,7 +155,7 @@ class ContrastiveTraining(Training):
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
         order = order_of(len(self.frames), self.seed, self.current_epoch)
-        return DataLoader(self.frames, self.schedule.batch, sampler=order, drop_last=True)
+        return self.loader(order, drop_last=True)
 
     def training_step(self, batch: Any, number: int) -> torch.Tensor:
         query_views, key_views, places, indices = batch

@@ -86,5 +86,7 @@ class YoloConfig(SharedConfig):
     terms count in full (``points``) or not at all (``points-only``: equation 13 as printed has none)."""
     dynamic_draws: int = Field(default=1, ge=1)
     """Passes after noise for each weight that is computed anew during training."""
+    workers: int = Field(default=4, ge=0)
+    """Processes that read and warp training frames beside the one that trains, as far as there are cores."""
     decode: Literal["best", "weighted"] = "best"
     """The point of a frame: of the surest detection, or the mean of detections by their scores."""

@@ -81,6 +81,11 @@ class Yolo(Pipeline):
     def fit(self, stage: str, job: Job, config: YoloConfig, options: Any) -> dict[str, Any]:
         from aop_pose.pipelines.yolo import recipe, stages
 
+        if "," in job.device:
+            raise UsageError(
+                f"--device: expected one CUDA device with --method {self.name}, found {job.device}: Ultralytics starts "
+                "its further processes from a file of its own, which cannot hold frames in memory"
+            )
         if stage == "pretrain":
             return stages.train_boxes(job, config, segmenter=options.segmenter or "auto", boxes=options.boxes)
         given = attrs.asdict(options, recurse=False)

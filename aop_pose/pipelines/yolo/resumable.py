@@ -180,7 +180,7 @@ class ResumableTrainer(DetectionTrainer):
 def fit(trainer: ResumableTrainer, run: RunFolder, **facts: Any) -> dict[str, Any]:
     """Train to the end and finish the run folder; returns what run.json says."""
     job, config = trainer.job, trainer.config
-    run.save(precision=precision_of(config.precision, job.device), **device_facts(job.device), **facts)
+    run.save(precision=format_of(config, job.device), **device_facts(job.device), **facts)
     # Of a run that had saved its last epoch there is none left: Ultralytics would train one more.
     saved = trainer.saved()
     ended = saved is not None and saved["epoch"] + 1 >= config.epochs
@@ -198,6 +198,12 @@ def fit(trainer: ResumableTrainer, run: RunFolder, **facts: Any) -> dict[str, An
     return run.record
 
 
+def format_of(config: YoloConfig, device: str) -> str:
+    """The number format of a training: float32 in the place of float16, which Ultralytics checks by a download."""
+    found = precision_of(config.precision, device)
+    return "fp32" if found == "fp16" else found
+
+
 def pass_in_bfloat16(model: Any) -> None:
     """Run this instance's forward pass under autocast; the loss still sees float32. Copies are not affected."""
     plain = model.predict
@@ -213,10 +219,10 @@ def pass_in_bfloat16(model: Any) -> None:
 def ultralytics_settings(config: YoloConfig, job: Job) -> dict[str, Any]:
     """This project's settings in Ultralytics' words."""
     # Ultralytics refuses bfloat16 on a CPU; there the forward pass is wrapped instead (pass_in_bfloat16).
-    bfloat16 = job.device != "cpu" and precision_of(config.precision, job.device) == "bf16"
+    bfloat16 = job.device != "cpu" and format_of(config, job.device) == "bf16"
     return {
         "model": f"{config.model}.yaml", "data": "in-memory.yaml", "save_dir": str(job.out.resolve()),
-        "exist_ok": True, "device": job.device, "seed": job.seed, "deterministic": True, "workers": 4,
+        "exist_ok": True, "device": job.device, "seed": job.seed, "deterministic": True, "workers": config.workers,
         "plots": False, "val": True, "save": True, "verbose": False, "patience": config.epochs,
         "imgsz": config.image_size, "epochs": config.epochs, "batch": config.batch, "optimizer": config.optimizer,
         "lr0": config.lr0, "lrf": config.lrf, "cos_lr": config.cosine, "momentum": config.momentum,
