@@ -20,8 +20,8 @@ from aop_pose.core.schemas import AOP
 from aop_pose.formats.label import CLASSES, box_iou
 from aop_pose.geometry import turn_difference
 from aop_pose.inference.decode import decode_pose
-from aop_pose.inference.engine import usable_cores
-from aop_pose.inference.predictor import Contract, Network, Predictor
+from aop_pose.inference.engine import Network, usable_cores
+from aop_pose.inference.predictor import Contract, Predictor
 from aop_pose.pipelines.data import HalfSampler
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.start import Start
