@@ -236,13 +236,12 @@ def measure_to(
     ``refine``: the points that a refinement trusts, None = no refinement.
     """
     from aop_pose.cli.terminal.progress import FrameProgress
-    from aop_pose.cli.terminal.summary import as_document, in_words
     from aop_pose.core.schema import SCHEMAS
     from aop_pose.inference.engine import check_engine
     from aop_pose.io.clinic.video import Selection
     from aop_pose.measuring.folder import predict as measure_sources
     from aop_pose.measuring.images import sampled
-    from aop_pose.measuring.summary import run_facts
+    from aop_pose.measuring.summary import as_document, in_words, run_facts
     from aop_pose.pipelines import open_weights
 
     check_engine(engine, precision, device)

@@ -14,7 +14,6 @@ from aop_pose.core.results import Row, schema_of
 from aop_pose.core.schema import Schema, main_quantity
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import Errors, frame_errors, rounded, volume_errors
-from aop_pose.evaluation.examinations import Examinations, examinations_of
 from aop_pose.evaluation.figures import (
     WITH_MISSING,
     Figure,
@@ -29,7 +28,15 @@ from aop_pose.evaluation.figures import (
     trends_of,
     twins_of,
 )
-from aop_pose.evaluation.grouping import AUTO, QUALITY_WORDS, Grouping, Subset, subsets_of
+from aop_pose.evaluation.grouping import (
+    AUTO,
+    QUALITY_WORDS,
+    Examinations,
+    Grouping,
+    Subset,
+    examinations_of,
+    subsets_of,
+)
 from aop_pose.evaluation.match import Matched, file_and_index, match
 from aop_pose.evaluation.noise import Noise, Spread, perfect_points
 from aop_pose.evaluation.sources import (

@@ -1,8 +1,9 @@
-"""The facts of a run, the figures of a finished one, and its pictures side by side on contact sheets."""
+"""The facts of a run, the figures of a finished one in words and as a document, and its pictures on contact sheets."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,12 +15,13 @@ import attrs
 import cv2
 import numpy as np
 
+from aop_pose.core.results import STATUSES
 from aop_pose.core.schema import Quantity, Schema
 from aop_pose.draw.frame import TILE, contact_sheet, fitted_into, overlay_name, write_overlay
 from aop_pose.errors import RESEARCH_USE
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
-from aop_pose.io.folders import CONTACT_SHEET, OVERLAYS, TABLE, contact_sheets_of
+from aop_pose.io.folders import CINE, CONTACT_SHEET, DOCUMENT, OVERLAYS, TABLE, contact_sheets_of
 from aop_pose.io.table import iter_results
 from aop_pose.provenance import measuring_versions
 
@@ -188,4 +190,64 @@ def run_facts(predictor: AnyPredictor, device: str = "cpu") -> dict[str, Any]:
         "image_size": contract.image_size,
         "calibration": NOT_CALIBRATED if contract.calibration is None else contract.calibration.facts,
         "gate": NOT_CALIBRATED if contract.gate is None else contract.gate.facts,
+    }
+
+
+def counted(number: int, word: str) -> str:
+    """``1 frame``, ``2 frames``: ``word`` is the plural."""
+    return f"{number} {word.removesuffix('s') if number == 1 else word}"
+
+
+def in_words(summary: Summary, out: Path) -> Iterator[str]:
+    """The lines that ``predict`` ends with: counts, spread, why the rest was not measured, what is where."""
+    statuses = ", ".join(f"{summary.counts.get(status, 0)} {status}" for status in STATUSES)
+    passed = f"; {counted(summary.ignored, 'other files')} passed over" if summary.ignored else ""
+    yield f"{out}: {counted(summary.rows, summary.word)} ({statuses}){passed}. {RESEARCH_USE}"
+    if summary.spread is not None:
+        spread, sign = summary.spread, summary.spread.quantity.sign
+        span = "" if spread.images == 1 else f", from {spread.lowest:.1f}{sign} to {spread.highest:.1f}{sign}"
+        middle = "" if spread.images == 1 else "median "
+        images = counted(spread.images, summary.word)
+        yield f"{spread.quantity.title}: {middle}{spread.median:.1f}{sign}{span} ({images})"
+    if summary.reasons:
+        rest = summary.rows - summary.counts.get("ok", 0)
+        named = sum(number for _, number in summary.reasons)
+        others = f"; other reasons: {rest - named}" if rest > named else ""
+        yield f"not measured: {'; '.join(f'{reason}: {number}' for reason, number in summary.reasons)}{others}"
+    yield "; ".join(f"{what}: {path}" for what, path in _places(summary, out))
+    if summary.counts.get("ok"):
+        command = shlex.join(["aop-pose", "evaluate", str(out), "labels.csv", "--out", "evaluation"])
+        yield f"next: look at the pictures; with labels of your own, {command}"
+
+
+def _places(summary: Summary, out: Path) -> Iterator[tuple[str, Path]]:
+    yield "table", out / TABLE
+    if (out / OVERLAYS).is_dir():
+        yield "overlays", out / OVERLAYS
+    if (out / CINE).is_dir():
+        yield "cines", out / CINE
+    if summary.sheets:
+        more = len(summary.sheets) - 1
+        yield "contact sheet" + (f" (and {counted(more, 'more pages')})" if more else ""), summary.sheets[0]
+
+
+def as_document(summary: Summary, out: Path) -> dict[str, Any]:
+    """The same as JSON: a value that does not exist is null."""
+    spread = summary.spread
+    return {
+        "out": str(out),
+        "table": str(out / TABLE),
+        "document": str(out / DOCUMENT),
+        "overlays": str(out / OVERLAYS) if (out / OVERLAYS).is_dir() else None,
+        "contact_sheets": [str(sheet) for sheet in summary.sheets],
+        summary.word: summary.rows,
+        "counts": {status: summary.counts.get(status, 0) for status in STATUSES},
+        "files_ignored": summary.ignored,
+        "quantity": None if spread is None else spread.quantity.column,
+        "median": None if spread is None else round(spread.median, 3),
+        "lowest": None if spread is None else round(spread.lowest, 3),
+        "highest": None if spread is None else round(spread.highest, 3),
+        "reasons": [{"reason": reason, summary.word: number} for reason, number in summary.reasons],
+        "notes": list(summary.notes),
+        "use": RESEARCH_USE,
     }

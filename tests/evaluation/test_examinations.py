@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from aop_pose.evaluation.comparison import Comparison
-from aop_pose.evaluation.examinations import REPEATABILITY
-from aop_pose.evaluation.grouping import Grouping
+from aop_pose.evaluation.grouping import REPEATABILITY, Grouping
 from tests.evaluation.comparisons import comparison_of_angles, matched_of, reading
 
 
