@@ -32,8 +32,13 @@ def follow(line):
 
 
 def correct_in_cvat(file, draw):
-    """Anna moves every point a little, and CVAT writes the elements in another order."""
+    """Anna moves every point a little, and marks what the model withheld; CVAT writes elements in another order."""
     tree = ElementTree.parse(file)
+    for image in tree.getroot().iter("image"):
+        if not len(image):
+            skeleton = ElementTree.SubElement(image, "skeleton", {"label": "aop", "z_order": "0"})
+            for name, at in (("PS1", "48,16"), ("PS2", "16,16"), ("FH1", "48,64")):
+                ElementTree.SubElement(skeleton, "points", {"label": name, "points": at})
     for skeleton in tree.getroot().iter("skeleton"):
         skeleton.set("source", "manual")
         for point in skeleton:
@@ -44,19 +49,19 @@ def correct_in_cvat(file, draw):
 
 
 def correct_in_label_studio(file, draw):
-    """Ben submits each prediction with his changes."""
+    """Ben submits each prediction with his changes, and passes over tasks without one."""
     tasks = json.loads(file.read_text())
     for task in tasks:
-        (proposed,) = task["predictions"]
-        for mark in proposed["result"]:
-            mark["value"]["x"] += draw.normal()
-        task["annotations"] = [{"result": proposed["result"], "completed_by": {"email": "ben@clinic"}}]
+        for proposed in task["predictions"]:
+            for mark in proposed["result"]:
+                mark["value"]["x"] = min(max(mark["value"]["x"] + draw.normal(), 0), 100)
+            task["annotations"] = [{"result": proposed["result"], "completed_by": {"email": "ben@clinic"}}]
     file.write_text(json.dumps(tasks))
 
 
 def test_the_walk(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert run(["dataset", "phantom", "made", "--count", "10", "--seed", "4", "--size", "128"]) == 0
+    assert run(["dataset", "phantom", "made", "--count", "8", "--seed", "4", "--size", "96"]) == 0
     (tmp_path / "made" / "images").rename("frames")
     out, back = blocks()
     assert [follow(line) for line in out] == [0] * len(out)
