@@ -72,9 +72,9 @@ def train(
         str | None,
         typer.Option(
             "--recipe",
-            help="yolo: progressive (boxes, pose, pseudo-labels and weighted training in one go). unet: ensemble "
-            "(networks of several seeds label together, a student learns from both) or semi (two views of a frame "
-            "shall agree).",
+            help="yolo: progressive or refined (boxes, pose, pseudo-labels and weighted training in one go; with "
+            "--preset paper the first is the paper as written). unet: ensemble (networks of several seeds label "
+            "together, a student learns from both) or semi (two views of a frame shall agree).",
         ),
     ] = None,
     rounds: Annotated[

@@ -92,6 +92,29 @@ def test_the_run_folder_is_whole(straight, half_labelled, tmp_path):
     assert again["tensors_transferred"][0] == again["tensors_transferred"][1]
 
 
+def told_of(stage):
+    record = record_of(stage)
+    return {key: record["config"][key] for key in ("box_loss", "keypoint_loss", "weighted_terms")}, record["data"]
+
+
+@pytest.mark.usefixtures("stubs")
+def test_the_paper_as_written_and_the_refined_recipe(half_labelled, tmp_path):
+    """Equations 10 to 14 with the preset of the paper; what is typed stays."""
+    for recipe in ("progressive", "refined"):
+        run_recipe(half_labelled, tmp_path / recipe, rounds=1, recipe=recipe, preset="paper")
+    settings, _ = told_of(tmp_path / "progressive" / "stages" / "1-boxes")
+    assert settings == {"box_loss": "mse", "keypoint_loss": "mse", "weighted_terms": "points-only"}
+    for name in ("2-pose", "4-weighted-1"):
+        settings, data = told_of(tmp_path / "progressive" / "stages" / name)
+        assert settings["keypoint_loss"] == "mse"
+        assert data["boxed_frames"] > 0
+    assert record_of(tmp_path / "progressive")["data"]["confidence"] == "paper"
+    settings, data = told_of(tmp_path / "refined" / "stages" / "4-weighted-1")
+    assert settings == {"box_loss": "ciou", "keypoint_loss": "oks", "weighted_terms": "points"}
+    assert "boxed_frames" not in data
+    assert record_of(tmp_path / "refined")["data"]["confidence"] == "steady"
+
+
 def test_the_whole_recipe_trains(half_labelled, tmp_path):
     """One round of one epoch, nothing stubbed: each stage learns from the one before."""
     options = {"recipe": "progressive", "segmenter": "geometry", "frames": "unlabelled.txt"}
