@@ -95,7 +95,7 @@ def predict(
     refine_on: Annotated[
         str | None,
         typer.Option(
-            "--refine-on", help="Points --refine trusts: paper (2, 3, 5, 7, 9; default) or surest (the highest peaks)."
+            "--refine-on", help="Points --refine trusts: surest (the highest peaks; default) or paper (2, 3, 5, 7, 9)."
         ),
     ] = None,
     every: Annotated[
@@ -150,7 +150,7 @@ def predict(
             coverage=coverage,
             gate=gate,
             looks=looks,
-            refine=(refine_on or "paper") if refine else None,
+            refine=(refine_on or "surest") if refine else None,
             every=every,
             start=start,
             end=end,

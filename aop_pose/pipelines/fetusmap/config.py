@@ -79,7 +79,7 @@ class FetusmapConfig(LightningConfig):
     max_slowdown: float = Field(default=1.3, ge=1)
     """The longest a planned step may take, as a multiple of the plain one (estimated)."""
     budget_gb: float | None = Field(default=None, gt=0)
-    """Memory in GiB that training may take; None = what the GPU or the machine has."""
+    """Memory in GiB that a training step may take; None = what is free on the GPU or the machine, less a margin."""
     gpus: Literal[1] = 1
     """One GPU: volumes are trained on one at a time."""
     threshold: float = Field(default=0.02, ge=0, le=1)
@@ -139,7 +139,7 @@ Trusted = Literal["paper", "surest"]
 
 
 class RefineSettings(Config):
-    """Those of the paper, sections 3.3 and 4.1.
+    """Those of the paper, sections 3.3 and 4.1, but for ``on``.
 
     It does not name the optimiser, which is taken to be that of training, nor say whether poses are scaled.
     """
@@ -151,6 +151,8 @@ class RefineSettings(Config):
     """K of equation 9."""
     similarity: bool = True
     """True: poses of the library are scaled when they are registered."""
-    on: Trusted = "paper"
-    """Points of head and trunk that poses are registered on, while the other five are refined: 2, 3, 5, 7 and 9, or
-    (not the paper's) the five whose maps have the highest peaks in this volume."""
+    on: Trusted = "surest"
+    """Points of head and trunk that poses are registered on, while the other five are refined: the five whose maps have
+    the highest peaks in this volume, or ``paper``, 2, 3, 5, 7 and 9. Not the paper's, since those five are the best
+    found of its own network, and here they were not: on fresh phantoms the error went up with them and down with these
+    (docs/results.md)."""

@@ -56,7 +56,7 @@ class Fetusmap(LightningPipeline):
             if other is not schema:
                 raise UsageError(f"--val: expected the points of schema {schema.name}, found those of {other.name}")
             check_apart(labelled, chosen)
-        plan, needed = plan_for(config, schema, job.device)
+        plan, needed = plan_for(config, schema, job.device, len(labelled) + len(chosen))
         examples, checks = (read_examples(volumes, schema, config, job) for volumes in (labelled, chosen))
         if options.val is None and config.holdout:
             held = hold_out(groups(labelled, examples, config), config.holdout, job.seed)

@@ -26,7 +26,7 @@ from aop_pose.pipelines.fetusmap.config import RefineSettings
 from aop_pose.pipelines.fetusmap.landmarks import LandmarkNetwork, answer, encode, peak_of
 from aop_pose.pipelines.fetusmap.library import STABLE, PoseLibrary, Prior, check_schema, surest
 from aop_pose.pipelines.fetusmap.planner import dry_peak
-from aop_pose.pipelines.fetusmap.training import ADAM_COPIES, memory_of
+from aop_pose.pipelines.fetusmap.training import ADAM_COPIES, usable_memory
 
 
 @attrs.frozen(eq=False)
@@ -202,11 +202,12 @@ def note_of(refined: Refined) -> str:
 def _check_memory(network: LandmarkNetwork, size: tuple[int, int, int], device: str) -> None:
     """UsageError where the network, its copy in training and a step do not fit the device."""
     fixed = (1 + ADAM_COPIES) * sum(parameter.nbytes for parameter in network.parameters())
-    needed = (fixed + dry_peak(network.body, [torch.empty(1, 1, *size, device="meta")])) / 2**30
-    there = memory_of("cpu" if device == "cpu" else str((cuda_numbers(device) or (0,))[0]))
+    volume = [torch.empty(1, 1, *size, device="meta")]
+    needed = (fixed + dry_peak(network.body, volume, kernels=device == "cpu")) / 2**30
+    there, found = usable_memory("cpu" if device == "cpu" else str((cuda_numbers(device) or (0,))[0]))
     if needed > there:
         raise UsageError(
-            f"refinement: a step at {'x'.join(map(str, size))} needs {needed:.2f} GiB, found {there:.2f} GiB; "
+            f"refinement: a step at {'x'.join(map(str, size))} needs {needed:.2f} GiB, found {found}; "
             "predict without it"
         )
 

@@ -19,10 +19,9 @@ from aop_pose.pipelines.fetusmap.config import FetusmapConfig
 from aop_pose.pipelines.fetusmap.data import VolumeDataset
 from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, map_loss
 from aop_pose.pipelines.fetusmap.network import UNet3d
-from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, plan_memory
+from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, free_bytes, max_input_size, plan_memory
 from aop_pose.pipelines.job import first_of
 from aop_pose.pipelines.lightning import Schedule, Training, rate_factor
-from aop_pose.provenance import memory_gib
 
 CHECKED = ("val/error_mm", "val/exchanged", "val/missing", "val/loss")
 
@@ -100,27 +99,51 @@ ADAM_COPIES = 4
 """Tensors of the parameters' size in training: weights, gradients, Adam's two moments."""
 LESS = 0.9
 """By which the search for a size that fits is narrowed: what it estimates leaves the loss out."""
+MARGIN = 0.1
+"""Share of the free memory that stays free: estimates are within a tenth of what allocators count."""
+LIBRARIES = 0.15
+"""GiB that the first step takes for good: kernels made for these shapes, code that had not been read yet."""
 
 
-def plan_for(config: FetusmapConfig, schema: Schema, device: str) -> tuple[Plan | None, int]:
+def plan_for(config: FetusmapConfig, schema: Schema, device: str, volumes: int = 0) -> tuple[Plan | None, int]:
     """The memory plan of a training, and the bytes that its largest moment takes, everything counted.
 
+    Args:
+        volumes: how many will be held in memory, two bytes a voxel.
+
     Raises:
-        UsageError: the memory at hand, or ``budget_gb``, does not hold a step of that size; names one that fits.
+        UsageError: the memory that is free, or ``budget_gb``, does not hold a step of that size; names one that fits.
     """
-    plan, needed = step_of(config, schema)
-    budget = config.budget_gb or memory_of(device)
+    plan, needed = step_of(config, schema, device == "cpu")
+    budget, found = usable_memory(device) if config.budget_gb is None else (config.budget_gb, f"{config.budget_gb} GiB")
+    budget -= 2 * volumes * math.prod(config.size) / 2**30
     if needed > budget * 2**30:
+        beside = f" beside {volumes} volumes" if volumes else ""
         raise UsageError(
-            f"size: a training step at {'x'.join(map(str, config.size))} needs {needed / 2**30:.2f} GiB, found "
-            f"{budget:.2f} GiB; {_advice(config, fitting_size(config, schema, budget))}"
+            f"size: a training step at {'x'.join(map(str, config.size))} needs {needed / 2**30:.2f} GiB{beside}, found "
+            f"{found}; {_advice(config, fitting_size(config, schema, budget, device == 'cpu'))}"
         )
     return plan, needed
 
 
-def step_of(config: FetusmapConfig, schema: Schema) -> tuple[Plan | None, int]:
-    """The plan of a step where the settings ask for one, and its bytes, of float32, the loss included."""
-    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta")
+def usable_memory(device: str) -> tuple[float, str]:
+    """GiB that a step may take, of what is free less a margin, and that in words; without end where nobody says."""
+    free = free_bytes("cpu" if device == "cpu" else str(first_of(device)))
+    if free is None:
+        return math.inf, "no limit"
+    usable = max(0.0, (1 - MARGIN) * free / 2**30 - LIBRARIES)
+    return usable, f"{free / 2**30:.2f} GiB free, {usable:.2f} with a margin"
+
+
+def step_of(config: FetusmapConfig, schema: Schema, kernels: bool = False) -> tuple[Plan | None, int]:
+    """The plan of a step where the settings ask for one, and its bytes, the loss included.
+
+    Of float32: in bfloat16 two steps took 0.64 and 0.77 of what their tensors take in it.
+
+    Args:
+        kernels: whether what a CPU's convolutions take for themselves is counted.
+    """
+    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta", memory_format=torch.channels_last_3d)
     volume = torch.empty(1, 1, *config.size, device="meta")
     points = torch.zeros(1, len(schema.points), 3, device="meta")
     sides = schema.sides if config.pair else ()
@@ -130,12 +153,16 @@ def step_of(config: FetusmapConfig, schema: Schema) -> tuple[Plan | None, int]:
 
     plan = plan_memory(body, [volume], max_slowdown=config.max_slowdown, loss=loss) if config.plan == "auto" else None
     fixed = _copies(config) * sum(parameter.nbytes for parameter in body.parameters()) + volume.nbytes
-    return plan, fixed + (plan.planned_bytes if plan is not None else dry_peak(body, [volume], loss))
+    if plan is not None and not kernels:
+        return plan, fixed + plan.planned_bytes
+    return plan, fixed + dry_peak(body if plan is None else plan.apply(body), [volume], loss, kernels)
 
 
-def fitting_size(config: FetusmapConfig, schema: Schema, budget_gb: float) -> tuple[int, int, int] | None:
+def fitting_size(
+    config: FetusmapConfig, schema: Schema, budget_gb: float, kernels: bool = False
+) -> tuple[int, int, int] | None:
     """A size of the same proportions whose step fits; None where not even a quarter of it does."""
-    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta")
+    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta", memory_format=torch.channels_last_3d)
     method: Literal["gcp+rev", "plain"] = "gcp+rev" if config.plan == "auto" else "plain"
     tried = budget_gb
     while True:
@@ -147,20 +174,14 @@ def fitting_size(config: FetusmapConfig, schema: Schema, budget_gb: float) -> tu
             method=method,
             max_slowdown=config.max_slowdown,
             copies=_copies(config),
+            kernels=kernels,
         )
         if found is None:
             return None
         i, j, k = found
-        if step_of(config.model_copy(update={"size": (i, j, k)}), schema)[1] <= budget_gb * 2**30:
+        if step_of(config.model_copy(update={"size": (i, j, k)}), schema, kernels)[1] <= budget_gb * 2**30:
             return i, j, k
         tried *= LESS
-
-
-def memory_of(device: str) -> float:
-    """GiB of the CUDA device of that number, or of the machine for ``cpu``; without end where nobody says."""
-    if device == "cpu":
-        return memory_gib() or math.inf
-    return float(torch.cuda.get_device_properties(first_of(device)).total_memory) / 2**30
 
 
 def _copies(config: FetusmapConfig) -> int:

@@ -8,8 +8,8 @@ from aop_pose.core.schemas import FETAL_FACE, FETUS  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.pipelines.fetusmap.landmarks import map_loss  # noqa: E402
 from aop_pose.pipelines.fetusmap.network import UNet3d  # noqa: E402
-from aop_pose.pipelines.fetusmap.planner import step_peak  # noqa: E402
-from aop_pose.pipelines.fetusmap.training import plan_for  # noqa: E402
+from aop_pose.pipelines.fetusmap.planner import free_bytes, memory, step_peak  # noqa: E402
+from aop_pose.pipelines.fetusmap.training import plan_for, usable_memory  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
 
 
@@ -18,10 +18,10 @@ def test_what_a_step_takes_is_what_is_told():
     config = config_of("widths=[4,8]", "size=[16,16,16]", "pair=true")
     plan, needed = plan_for(config, FETAL_FACE, "cpu")
     assert plan is None
-    network, points = UNet3d(1, 3, (4, 8)), torch.rand(1, 3, 3) * 15
+    network, points = UNet3d(1, 3, (4, 8)).to(memory_format=torch.channels_last_3d), torch.rand(1, 3, 3) * 15
     volume = torch.rand(1, 1, 16, 16, 16)
     loss = lambda raw: map_loss(raw, points, "cross-entropy", 2.0, FETAL_FACE.sides)  # noqa: E731
-    counted = step_peak(network, [volume], loss)
+    counted = step_peak(network, [volume], loss, kernels=True)
     fixed = 5 * sum(p.nbytes for p in network.parameters()) + volume.nbytes
     assert needed == pytest.approx(counted + fixed, rel=0.1)
 
@@ -46,3 +46,28 @@ def test_no_memory_says_which_size_fits():
 def test_where_nothing_fits_windows_are_named():
     with pytest.raises(UsageError, match=r"no size of these proportions fits .* --set mode=patch"):
         plan_for(config_of("budget_gb=0.0005", "widths=[4,8]"), FETAL_FACE, "cpu")
+
+
+def test_free_memory_is_the_least_of_machine_control_groups_and_limits(tmp_path, monkeypatch):
+    def write(path, text):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "resource", None)
+    write("proc/meminfo", "MemTotal: 8000 kB\nMemAvailable: 5000 kB\n")
+    assert free_bytes() == 5000 * 1024
+    # Version 2: a limit of the group above counts; what is cached of files can be had.
+    write("proc/self/cgroup", "0::/outer/inner\n")
+    write("groups/outer/inner/memory.max", "max\n")
+    write("groups/outer/memory.max", "4096000\n")
+    write("groups/outer/memory.current", "1000000\n")
+    write("groups/outer/memory.stat", "anon 5\ninactive_file 2000\n")
+    assert free_bytes() == 4096000 - 1000000 + 2000
+    # Version 1, in a container whose own path leads nowhere.
+    write("proc/self/cgroup", "4:memory:/docker/abc\n2:cpu:/x\n")
+    write("groups/memory/memory.limit_in_bytes", "3000000\n")
+    write("groups/memory/memory.usage_in_bytes", "2900000\n")
+    assert free_bytes() == 100000
+    assert usable_memory("cpu") == (0.0, "0.00 GiB free, 0.00 with a margin")

@@ -165,7 +165,7 @@ def test_what_cannot_be_refined_is_said_in_a_line(tmp_path, changes, message):
 
 
 def test_too_little_memory_is_said_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("aop_pose.pipelines.fetusmap.refine.memory_of", lambda device: 1e-4)
+    monkeypatch.setattr("aop_pose.pipelines.fetusmap.refine.usable_memory", lambda device: (1e-4, "0.00 GiB"))
     with pytest.raises(UsageError, match=r"^refinement: a step at 16x16x16 needs 0\.0\d GiB, found 0\.00 GiB; [^\n]*$"):
         refining(checkpoint(tmp_path / "a.pt"))
 

@@ -183,6 +183,7 @@ def max_input_size(
     method: Method = "gcp+rev",
     max_slowdown: float = 1.3,
     copies: int = 4,
+    kernels: bool = False,
 ) -> tuple[int, ...] | None:
     """The largest input of these proportions whose training step fits; None if not even a quarter of ``size`` does.
 
@@ -194,6 +195,7 @@ def max_input_size(
         stride: each axis is a multiple of it.
         channels: of the input, batch 1.
         copies: tensors of the parameters' size that training holds: 4 are weights, gradients and Adam's two moments.
+        kernels: whether what a CPU's convolutions take for themselves is counted (``memory.Workspace``).
 
     Raises:
         UsageError: the network does not run at multiples of ``stride``.
@@ -213,7 +215,7 @@ def max_input_size(
     def peak(steps: int) -> int | None:
         """None where the network does not run: at the deepest level one voxel is nothing to normalise."""
         try:
-            return dry_peak(planned, volume(scaled(steps)))
+            return dry_peak(planned, volume(scaled(steps)), kernels=kernels)
         except (RuntimeError, ValueError):
             return None
 

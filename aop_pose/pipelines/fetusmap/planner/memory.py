@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
+import attrs
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
+
+from aop_pose.provenance import memory_gib
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 Loss = Callable[[Any], Tensor]
+PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 class LiveBytes(TorchDispatchMode):
     """Counts the storages that operations make while the mode is on, until each is freed.
 
-    Memory that stood before (parameters, inputs) is not counted, and neither are buffers inside a kernel, which no
-    tensor shows. Works on meta tensors, where a full-size step costs neither memory nor arithmetic.
+    Memory that stood before (parameters, inputs) is not counted. Works on meta tensors, where a full-size step costs
+    neither memory nor arithmetic.
+
+    Args:
+        kernels: count, too, what a CPU's convolutions in 3-D take for themselves while they run (``Workspace``), which
+            no tensor shows.
 
     Attributes:
         live: bytes alive now; peak: the most alive at once.
@@ -27,8 +43,9 @@ class LiveBytes(TorchDispatchMode):
         counted: the storages alive, by ``id``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: bool = False) -> None:
         super().__init__()
+        self.kernels = kernels
         self.live = 0
         self.peak = 0
         self.random = False
@@ -38,11 +55,15 @@ class LiveBytes(TorchDispatchMode):
         known = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         self.random |= torch.Tag.nondeterministic_seeded in func.tags
+        taken = 0
+        if self.kernels and (workspace := Workspace.of(func, args, result)) is not None:
+            result, taken = workspace.formatted(result), workspace.nbytes
         for tensor in _tensors(result):
             storage = tensor.untyped_storage()
             # A result that shares the storage of an argument is a view or was written in place: nothing new.
             if id(storage) not in known and id(storage) not in self.counted:
                 self._count(storage)
+        self.peak = max(self.peak, self.live + taken)
         return result
 
     def size_of(self, tensor: Tensor) -> int:
@@ -64,6 +85,87 @@ class LiveBytes(TorchDispatchMode):
 
 def _tensors(tree: Any) -> Iterable[Tensor]:
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+BLOCK = 16
+"""Channels that oneDNN keeps together on a CPU with AVX-512; with AVX2 it is 8, and less is padded."""
+LAST = torch.channels_last_3d
+BACKWARD = torch.ops.aten.convolution_backward.default
+FORWARD = torch.ops.aten.convolution.default
+
+
+@attrs.frozen
+class Workspace:
+    """Bytes that a convolution in 3-D takes on a CPU while it runs, beside its operands and results.
+
+    By kind of kernel, as counted with a hook of malloc (torch 2.14, oneDNN 3.12, float32):
+
+    - torch's own (small inputs, float64, 1x1x1 with one thread): the matrix of all windows, and contiguous copies.
+    - oneDNN with channels last: the weights in its own order, and copies of what is not channels last.
+    - oneDNN else: copies of all operands in blocks of 16 channels.
+
+    Attributes:
+        last: whether results have channels last.
+    """
+
+    nbytes: int
+    last: bool
+
+    @classmethod
+    def of(cls, func: Any, args: tuple, result: Any) -> Workspace | None:
+        """Of the operation ``func(*args)``, which gave ``result``; None for what is no convolution in 3-D."""
+        if func not in (FORWARD, BACKWARD):
+            return None
+        gradient, features, weight, bias, *settings = args if func is BACKWARD else (None, *args)
+        if features.dim() != 5:
+            return None
+        after = result if gradient is None else gradient
+        operands = [features] if gradient is None else [features, gradient]
+        if "Mkldnn" not in _backend(features, weight, None if gradient is not None else bias, settings[:6]):
+            copies = sum(tensor.nbytes for tensor in operands if not tensor.is_contiguous())
+            kernel = math.prod(weight.shape[2:])
+            windows = kernel * features.shape[1] * _channel(after) if gradient is not None or kernel > 1 else 0
+            return cls(copies + windows, False)
+        if _is_last(features) or _is_last(weight):
+            copies = sum(tensor.nbytes for tensor in operands if not tensor.is_contiguous(memory_format=LAST))
+            return cls(copies + 2 * weight.nbytes, True)
+        ahead, behind = (_blocked(tensor.shape[1]) * _channel(tensor) for tensor in (features, after))
+        # Forward, first both operands in blocks, then the result in blocks and as it is given.
+        taken = ahead + behind if gradient is not None else max(ahead + behind - after.nbytes, behind)
+        return cls(taken + weight.nbytes, False)
+
+    def formatted(self, result: Any) -> Any:
+        """The results in the format that the kernel leaves them in, which no run without data shows."""
+        form = LAST if self.last else torch.contiguous_format
+
+        def kept(tensor: Any) -> Any:
+            wanted = isinstance(tensor, Tensor) and tensor.is_meta and tensor.dim() == 5
+            return torch.empty_like(tensor, memory_format=form) if wanted else tensor
+
+        return tree_map(kept, result)
+
+
+def _is_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=LAST) and not tensor.is_contiguous()
+
+
+def _blocked(channels: int) -> int:
+    return -(-channels // BLOCK) * BLOCK
+
+
+def _channel(tensor: Tensor) -> int:
+    """Bytes of one channel."""
+    return tensor.nbytes // tensor.shape[1]
+
+
+def _backend(features: Tensor, weight: Tensor, bias: Tensor | None, settings: Sequence[Any]) -> str:
+    """The name that torch has for the kernel, chosen for tensors of these shapes on a CPU."""
+
+    def like(tensor: Tensor) -> Tensor:
+        return torch.empty(1, dtype=tensor.dtype).expand(tensor.shape)
+
+    given = None if bias is None else like(bias)
+    return str(torch._C._select_conv_backend(like(features), like(weight), given, *settings, None))
 
 
 def mean_square(output: Any) -> Tensor:
@@ -91,12 +193,12 @@ def like_meta(inputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad) for tensor in inputs]
 
 
-def step_peak(module: nn.Module, inputs: Sequence[Tensor], loss: Loss = mean_square) -> int:
+def step_peak(module: nn.Module, inputs: Sequence[Tensor], loss: Loss = mean_square, kernels: bool = False) -> int:
     """Peak bytes over one forward and backward pass beyond parameters, their gradients and the inputs.
 
-    Saved, recomputed and gradient tensors alive together, counted by ``LiveBytes``. On a GPU the allocator's own peak
-    (``torch.cuda.max_memory_allocated``), which also sees the kernels' buffers. Gradients of the parameters are
-    left zeroed.
+    Saved, recomputed and gradient tensors alive together, counted by ``LiveBytes(kernels)``. On a GPU the allocator's
+    own peak (``torch.cuda.max_memory_allocated``), which also sees the kernels' buffers. Gradients of the parameters
+    are left zeroed.
     """
     for parameter in module.parameters():
         if parameter.requires_grad:
@@ -110,7 +212,7 @@ def step_peak(module: nn.Module, inputs: Sequence[Tensor], loss: Loss = mean_squ
         torch.cuda.synchronize(device)
         peak = torch.cuda.max_memory_allocated(device) - before
     else:
-        with LiveBytes() as count:
+        with LiveBytes(kernels) as count:
             loss(module(*inputs)).backward()
         peak = count.peak
     for parameter in module.parameters():
@@ -119,6 +221,62 @@ def step_peak(module: nn.Module, inputs: Sequence[Tensor], loss: Loss = mean_squ
     return peak
 
 
-def dry_peak(module: nn.Module, inputs: Sequence[Tensor], loss: Loss = mean_square) -> int:
+def dry_peak(module: nn.Module, inputs: Sequence[Tensor], loss: Loss = mean_square, kernels: bool = False) -> int:
     """``step_peak`` of the same step without data: the estimate of M for a network and a size."""
-    return step_peak(on_meta(module), like_meta(inputs), loss)
+    return step_peak(on_meta(module), like_meta(inputs), loss, kernels)
+
+
+def free_bytes(device: str = "cpu") -> int | None:
+    """Bytes that this process may still take on ``cpu`` or the CUDA device of that number; None where nobody says.
+
+    On a CPU the least of what the machine has available, what the limits of its control groups leave (version 1 and 2),
+    and what ``ulimit -v`` leaves; on a GPU what the driver says, with what this process holds in reserve.
+    """
+    if device != "cpu":
+        index = int(device)
+        reserve = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
+        return int(torch.cuda.mem_get_info(index)[0]) + reserve
+    left = [*_available(), *_left_by_groups(), *_left_by_limit()]
+    return max(0, min(left)) if left else None
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """First word of each line -> the number after it, or the only number of the file as ``""``; empty without one."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            *words, number = line.removesuffix(" kB").split() or [""]
+            if number.isdecimal():
+                found[words[0].rstrip(":") if words else ""] = int(number) * (1024 if line.endswith(" kB") else 1)
+    return found
+
+
+def _available() -> Iterable[int]:
+    if "MemAvailable" in (meminfo := _numbers(PROC / "meminfo")):
+        yield meminfo["MemAvailable"]
+    elif (whole := memory_gib()) is not None:
+        yield int(whole * 2**30)
+
+
+def _left_by_groups() -> Iterable[int]:
+    """Bytes left by the limit of each control group above this process, its cache of files counted as free."""
+    with contextlib.suppress(OSError):
+        for line in (PROC / "self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, kinds, own = line.split(":", 2)
+            if kinds not in ("", "memory"):
+                continue
+            root = GROUPS if not kinds else GROUPS / "memory"
+            names = ("memory.max", "memory.current", "inactive_file")
+            if kinds:
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            place = root / own.lstrip("/")
+            # In a container the own path may lead nowhere, and the group stands at the root.
+            for folder in (root, *(above for above in (place, *place.parents) if above.is_relative_to(root))):
+                limit, used = _numbers(folder / names[0]), _numbers(folder / names[1])
+                if "" in limit and "" in used:
+                    yield limit[""] - used[""] + _numbers(folder / "memory.stat").get(names[2], 0)
+
+
+def _left_by_limit() -> Iterable[int]:
+    if resource is not None and (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        yield limit - _numbers(PROC / "self/status").get("VmSize", 0)
