@@ -131,7 +131,7 @@ def pseudo_label(
         raise UsageError(f"--confidence: expected one of {', '.join(CONFIDENCES)}, found {confidence!r}")
     if len(cuda_numbers(device) or ()) != (device != "cpu"):
         raise UsageError(f"--device: expected cpu or cuda, found {device!r}")
-    given = weights or [None]
+    given: list[str | None] = [*weights] if weights else [None]
     if confidence != DEFAULT and (len(given) > 1 or views is not None):
         raise UsageError("--confidence: several networks or --views weigh points by their passes; leave one out")
     rule = Rule(confidence, draws, seed, min_score)

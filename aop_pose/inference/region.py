@@ -328,7 +328,7 @@ def _waist(mask: np.ndarray) -> int:
     waist = begin + int(wide[begin:end].argmin())
     if wide[waist] > _WAIST * min(wide[:waist].max(), wide[waist:].max()):
         return 0
-    sides = mask[:waist].any(axis=0), mask[waist:].any(axis=0)
+    sides = (mask[:waist].max(axis=0), mask[waist:].max(axis=0))
     upper, lower = (np.array([side.argmax(), width - side[::-1].argmax()]) for side in sides)
     recedes = min(first[waist] - lower[0], lower[1] - last[waist]) >= _SAME_SIDES * width
     fans = recedes and np.abs(upper - lower).max() <= _SAME_SIDES * width

@@ -304,16 +304,16 @@ class LightningPipeline(Pipeline):
             return StageData(found.training, found.checking, found.facts, config, told=(told,))
         pseudo, listed = getattr(options, "pseudo", None), getattr(options, "frames", None)
         found = labelled_examples(job, options.val, config, partial(self.labels, config, job), pseudo, listed)
-        told = [
+        lines = [
             f"frames: {len(found.training)} labelled, {config.phantoms} phantoms, {len(found.checking)} to choose the "
             "epoch"
         ]
         if found.trusted:
-            told.append(f"pseudo-labels: {len(found.trusted)} frames, half of each batch; each point's weights mean 1")
+            lines.append(f"pseudo-labels: {len(found.trusted)} frames, half of each batch; each point's weights mean 1")
         outlined = any(example.outlines is not None for example in found.training)
         # Those with pseudo-labels last: half of each batch comes from before them.
         learned = [*found.training, *phantom_examples(config.phantoms, job.seed, outlined), *found.trusted]
-        return StageData(learned, found.checking, found.facts, config, self.schema_of(config), tuple(told))
+        return StageData(learned, found.checking, found.facts, config, self.schema_of(config), tuple(lines))
 
     def schema_of(self, config: Any) -> str:
         """The schema of the points that are learned on frames."""

@@ -40,7 +40,7 @@ class Agreement:
 class Ensemble:
     """Networks of one schema that label together, each in the first ``views`` of ``VIEWS``."""
 
-    networks: tuple[Predictor, ...] = attrs.field(converter=tuple)
+    networks: Sequence[Predictor]
     views: int = attrs.field(default=len(VIEWS))
 
     @views.validator
@@ -114,4 +114,4 @@ def teachers(networks: Sequence[Predictor], views: int | None) -> Predictor | En
     """One network as it is where no more is asked for, else an ensemble: the labellers of ``--weights``."""
     if len(networks) == 1 and views is None:
         return networks[0]
-    return Ensemble(tuple(networks), len(VIEWS) if views is None else views)
+    return Ensemble(networks, len(VIEWS) if views is None else views)

@@ -148,9 +148,9 @@ def read_rounds(given: Sequence[str]) -> tuple[list[Round], Schema, list[str]]:
     if schema is None or not found:
         raise UsageError(f"expected readings, found none in {', '.join(given)}")
     rounds: list[Round] = []
-    for whose, where, points in found:
+    for whose, where, pictures in found:
         earlier = sum(one.reader == whose for one in rounds)
-        rounds.append(Round(whose, earlier + 1, where, points))
+        rounds.append(Round(whose, earlier + 1, where, pictures))
     return rounds, schema, notes
 
 
@@ -351,7 +351,7 @@ def scatter_of(readings: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[dict[s
     middle = float(np.median(everything)) / _MEDIAN_OF_SQUARES / 2
     scale = max(math.sqrt(max(wide, middle)), _LEAST_PX / 2)
     solved = np.linalg.lstsq(np.array(rows), np.array(variances), rcond=None)[0]
-    known = np.array(rows).any(axis=0)
+    known = np.atleast_1d(np.array(rows).any(axis=0))
     floor = max(_SMALLEST_SHARE * float(np.median(solved[known])), (_LEAST_PX / 4) ** 2)
     own = np.sqrt(np.maximum(solved, floor))
     return {reader: float(own[i]) if known[i] else math.nan for i, reader in enumerate(readers)}, scale

@@ -291,10 +291,10 @@ class FileEach(Exchange):
         return found
 
 
-def named(texts: Sequence[str], parse: Callable[[], Marked | Skipped]) -> Marked | Skipped:
-    """The answer of ``parse``; whatever is not as the tool writes it becomes a remark on ``texts`` (name, where)."""
+def named(texts: Sequence[str], parse: Callable[..., Marked | Skipped], *given: Any) -> Marked | Skipped:
+    """The answer of ``parse(*given)``; what is not as the tool writes it is a remark on ``texts``, name and where."""
     try:
-        return parse()
+        return parse(*given)
     except RowError as error:
         reason = str(error)
     except KeyError as error:

@@ -63,7 +63,7 @@ class Coco(OneFile):
             if isinstance(one, dict) and "keypoints" not in one and names.get(one.get("category_id")) is None:
                 continue
             annotated.add(image.get("id"))
-            yield named((called, where), lambda one=one, where=where: _marked(one, images, names, where, self))
+            yield named((called, where), _marked, one, images, names, where, self)
         for key, image in images.items():
             if key not in annotated:
                 yield Skipped(str(image.get("file_name")), "no annotation with key points", str(file))

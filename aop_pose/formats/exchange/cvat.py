@@ -66,9 +66,7 @@ class Cvat(OneFile):
             if not skeletons and not plain:
                 yield Skipped(name, "no skeleton in it", where)
             for marks in [*(list(one) for one in skeletons), *([plain] if plain else [])]:
-                yield named(
-                    (name, where), lambda image=image, marks=marks, where=where: self._marked(image, marks, where)
-                )
+                yield named((name, where), self._marked, image, marks, where)
 
     def notes(self, source: Path) -> list[str]:
         """That skeletons are as a model left them, where some are."""

@@ -62,7 +62,7 @@ class LabelStudio(OneFile):
         for place, task in enumerate(document(file), start=1):
             where = f"{file}: task {task.get('id', place)}"
             called = str(task["data"])[:80]
-            names = named((called, where), lambda task=task: Marked(_names_of(task["data"])[0], (), ""))
+            names = named((called, where), _unmarked, task)
             if isinstance(names, Skipped):
                 yield names
                 continue
@@ -71,9 +71,7 @@ class LabelStudio(OneFile):
                 proposed = "; predictions are proposals, not labels" if task.get("predictions") else ""
                 yield Skipped(names.name, f"nobody has annotated it yet{proposed}", where)
             for one in kept:
-                yield named(
-                    (names.name, where), lambda task=task, one=one, where=where: _marked(task, one, where, self)
-                )
+                yield named((names.name, where), _marked, task, one, where, self)
 
     def write_marks(self, labels: Sequence[Label], schema: Schema, dst: Path) -> None:
         """``dst/tasks.json`` and ``dst/labeling.xml``."""
@@ -129,6 +127,10 @@ def _result(label: Label, name: str, point: np.ndarray, tool: LabelStudio) -> di
             "keypointlabels": [name],
         },
     }  # fmt: skip
+
+
+def _unmarked(task: Mapping[str, Any]) -> Marked:
+    return Marked(_names_of(task["data"])[0], (), "")
 
 
 def _marked(task: Mapping[str, Any], one: Mapping[str, Any], where: str, tool: LabelStudio) -> Marked:

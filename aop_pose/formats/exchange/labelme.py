@@ -49,9 +49,10 @@ class LabelMe(FileEach):
         """A reading a file."""
         base = source if source.is_dir() else source.parent
         for file in self.own_files(source):
-            yield named((file.name, str(file)), lambda file=file: self._marked(document(file), file, base))
+            yield named((file.name, str(file)), self._marked, file, base)
 
-    def _marked(self, said: Any, file: Path, base: Path) -> Marked:
+    def _marked(self, file: Path, base: Path) -> Marked:
+        said = document(file)
         points: list[tuple[str, Place | None]] = []
         for shape in said["shapes"]:
             if shape.get("shape_type", "polygon") == "point":
@@ -76,7 +77,7 @@ class LabelMe(FileEach):
     def write_marks(self, labels: Sequence[Label], schema: Schema, dst: Path) -> None:
         """``dst/images/NAME.json``."""
         for label in labels:
-            shapes = [
+            shapes: list[dict[str, Any]] = [
                 {
                     "label": name, "points": [[round(value, 6) for value in self.theirs(point)]], "group_id": None,
                     "description": "", "shape_type": "point", "flags": {}, "mask": None,
@@ -85,7 +86,7 @@ class LabelMe(FileEach):
                 if np.isfinite(point).all()
             ]  # fmt: skip
             picture = dst / IMAGES / label.name
-            said = {
+            said: dict[str, Any] = {
                 "version": VERSION, "flags": {}, "shapes": shapes, "imagePath": picture.name, "imageData": None,
                 "imageHeight": label.height, "imageWidth": label.width,
             }  # fmt: skip

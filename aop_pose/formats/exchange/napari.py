@@ -58,7 +58,7 @@ class Napari(FileEach):
             except UsageError as error:
                 yield Skipped(name, str(error), str(file))
                 continue
-            yield named((name, str(file)), lambda name=name, rows=rows, file=file: self._marked(name, rows, file))
+            yield named((name, str(file)), self._marked, name, rows, file)
 
     def _marked(self, name: str, rows: Sequence[Row], file: Path) -> Marked:
         points: list[tuple[str, Place | None]] = []

@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import numpy as np
@@ -72,7 +72,7 @@ class Slicer(FileEach):
         base = base / MARKUPS if (base / MARKUPS).is_dir() else base
         for file in self.own_files(source):
             name = (file.relative_to(base).as_posix() if file.is_relative_to(base) else file.name)[: -len(self.suffix)]
-            yield named((name, str(file)), lambda name=name, file=file: _marked(name, document(file), file))
+            yield named((name, str(file)), _marked, name, file)
 
     def label(self, item: Marked, schema: Schema, how: Reading, data: Path) -> Label:
         """The label of a reading, in pixels or voxels. RowError, AopPoseError."""
@@ -129,14 +129,14 @@ _FIDUCIALS: Mapping[str, Any] = {
     "type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "locked": False,
     "fixedNumberOfControlPoints": False, "labelFormat": "%N-%d",
 }  # fmt: skip
-_ORIENTATION: ClassVar = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]
+_ORIENTATION = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def _control_point(number: int, name: str, place: np.ndarray | None) -> dict[str, Any]:
     position = [0.0, 0.0, 0.0] if place is None else np.round(place, 6).tolist()
     return {
         "id": str(number), "label": name, "description": "", "associatedNodeID": "", "position": position,
-        "orientation": _ORIENTATION, "selected": True, "locked": False, "visibility": True,
+        "orientation": list(_ORIENTATION), "selected": True, "locked": False, "visibility": True,
         "positionStatus": "undefined" if place is None else "defined",
     }  # fmt: skip
 
@@ -149,9 +149,9 @@ def _positions(label: Label) -> np.ndarray:
     return to_mm(affine, label.points) * _TO_LPS["RAS"]
 
 
-def _marked(name: str, said: Mapping[str, Any], file: Path) -> Marked:
+def _marked(name: str, file: Path) -> Marked:
     points: list[tuple[str, Place | None]] = []
-    for one in said[MARKUPS]:
+    for one in document(file)[MARKUPS]:
         if one.get("type", "Fiducial") not in ("Fiducial", "Line", "Angle", "Curve"):
             continue
         system = str(one.get("coordinateSystem", "LPS"))

@@ -75,10 +75,11 @@ class HrnetGan(LightningPipeline):
         if start.moved:
             return settings
         rate = settings.moco_lr_stage4
-        own = {
+        by_stage: dict[str, dict[str, Any]] = {
             "train": {"frozen": False, "thaw": ()},
             "pretrain": {"moco_lr_stage3": rate, "moco_lr_rest": rate},
-        }[stage]
+        }
+        own = by_stage[stage]
         typed = changed(job.changes).keys()
         # A layer is only freed of what is frozen: what is said of either keeps both.
         kept = {"frozen", "thaw"} if typed & {"frozen", "thaw"} else typed
