@@ -9,9 +9,20 @@ import numpy as np
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints, Prediction
+from aop_pose.core.schema import Quantity, Schema, length
 from aop_pose.core.schemas import AOP
 from aop_pose.inference.predictor import Contract, Predictor
 
+SIDED_FACE = Schema(
+    name="sided_face",
+    points=("brain", "left_eye", "right_eye"),
+    lines=(("left_eye", "right_eye"),),
+    quantities=(Quantity("eye_distance", "mm", "eye distance", length, ("left_eye", "right_eye"), main=True),),
+    dimensions=3,
+    symmetric=(("left_eye", "right_eye"),),
+    groups=(("brain", ("brain",)), ("left_eye", ("left_eye",)), ("right_eye", ("right_eye",))),
+)
+"""A schema, not registered, of one pair of sides that are told apart."""
 POINTS = np.array([[150.0, 60.0], [80.0, 80.0], [170.0, 120.0]])
 
 

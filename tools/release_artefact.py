@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from aop_pose.errors import AopPoseError, UsageError
-from aop_pose.inference import predictor as runtime
 from aop_pose.inference import weights as artefacts
 from aop_pose.pipelines.export import without_folders
 
@@ -23,7 +22,7 @@ def release(file: Path, name: str, run: Path, default_for: str | None, weights: 
 
     UsageError where the artefact has another name in its contract, or the run folder or the card is missing.
     """
-    contract = runtime.load(file).contract
+    contract = artefacts.load(file).contract
     if contract.name != name:
         raise UsageError(f"--name: expected {contract.name}, the name in the artefact, found {name}; export it again")
     record = run / "run.json"

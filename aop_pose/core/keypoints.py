@@ -76,6 +76,8 @@ class Prediction:
     """Structure (``PS``, ``FH``) -> closed contour (m, 2) in pixels of the original; None for a head without any."""
     stances: np.ndarray | None = None
     """(8,) probabilities that the picture stands in each way of ``core.stances.STANCES``; None where nobody asked."""
+    rival: float = 0.0
+    """The score of the best other place that may show the same; 0 where none was looked at."""
 
     @property
     def found(self) -> Keypoints:

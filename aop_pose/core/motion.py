@@ -107,5 +107,23 @@ def motion_rows(
 def _rows_of(
     source: str, frames: Sequence[tuple[int, np.ndarray]], schema: Schema, affine: np.ndarray
 ) -> list[dict[str, object]]:
+    frames = sorted(frames, key=lambda frame: frame[0])
     tracks = geometry.to_mm(affine, np.array([coords for _, coords in frames]))
-    return motion(tracks, [index for index, _ in frames], schema.points).rows(source)
+    return motion(_in_step(tracks, schema), [index for index, _ in frames], schema.points).rows(source)
+
+
+def _in_step(tracks: np.ndarray, schema: Schema) -> np.ndarray:
+    """Tracks (frames, points, 3) with each interchangeable pair in the order in which it moves least."""
+    tracks = tracks.copy()
+    for pair in schema.interchangeable:
+        ends, before = list(schema.indices(pair)), None
+        for frame in tracks:
+            if before is not None:
+                straight, crossed = (
+                    np.linalg.norm(frame[order] - before, axis=1).sum() for order in (ends, ends[::-1])
+                )
+                if crossed < straight:
+                    frame[ends] = frame[ends[::-1]]
+            if np.isfinite(frame[ends]).all():
+                before = frame[ends].copy()
+    return tracks

@@ -158,6 +158,10 @@ class Schema:
     """Points (points, 2) -> why they cannot be what they are named, or nothing. None = every place is possible."""
     midsagittal: Callable[[np.ndarray], geometry.Plane] | None = attrs.field(default=None, eq=False)
     """Points (points, 3) in mm -> the plane between left and right. None = these points have none."""
+    axes: Callable[[np.ndarray], np.ndarray] | None = attrs.field(default=None, eq=False)
+    """Points (..., points, 3) in mm -> unit vectors (..., axes, 3) of what they show. None = these have none."""
+    axis_names: tuple[str, ...] = ()
+    """Of ``axes``; the first has a direction, the others are lines."""
     finds_region: bool = False
     """The region of a frame is found in its pixels where no file states it; else the frame is looked at whole."""
     further: tuple[str, ...] = ()
@@ -229,6 +233,12 @@ class Schema:
             for name, points in self.groups
             if name.startswith("left_")
         )
+
+    @property
+    def units(self) -> tuple[tuple[str, ...], ...]:
+        """The points that one map shows: an interchangeable pair together, every other point alone."""
+        pair_of = {point: pair for pair in self.interchangeable for point in pair}
+        return tuple(dict.fromkeys(pair_of.get(point, (point,)) for point in self.points))
 
     @property
     def unpaired(self) -> tuple[int, ...]:

@@ -35,7 +35,8 @@ class Direction:
 
 
 def directions(points: np.ndarray, schema: Schema) -> tuple[Direction, Direction]:
-    """From the side and from the front of a fetus whose midsagittal plane is known, else along two axes of the patient.
+    """From the side and from the front of a fetus whose midsagittal plane or axes are known, else along two axes of the
+    patient. Of an axis without a direction the end that lies nearer to the patient's head is up.
 
     Args:
         points: (points, 3) mm, NaN where missing.
@@ -49,13 +50,17 @@ def directions(points: np.ndarray, schema: Schema) -> tuple[Direction, Direction
             up = up / length
             normal = _to_the_left(points, schema, normal)
             return Direction(np.cross(up, normal), up, "from its left"), Direction(normal, up, "from the front")
+    if schema.axes is not None and np.isfinite(axes := schema.axes(points)).all():
+        look, _, up = axes
+        up = up if up[2] >= 0 else -up
+        return Direction(look, up, "from the side"), Direction(np.cross(up, look), up, "from the front")
     x, y, z = np.eye(3)
     return Direction(x, z, "with x right, z up"), Direction(y, z, "with y right, z up")
 
 
 def midsagittal(points: np.ndarray, schema: Schema) -> geometry.Plane:
-    """The plane through the points that have no side, (points, 3) mm; NaN where fewer than three are known."""
-    return geometry.fit_plane(points[list(schema.unpaired)])
+    """The plane between left and right of points (points, 3) mm; NaN where there is none or points are missing."""
+    return geometry.fit_plane(points[:0]) if schema.midsagittal is None else schema.midsagittal(points)
 
 
 def upward(points: np.ndarray, schema: Schema) -> np.ndarray:

@@ -15,7 +15,7 @@ from aop_pose.core.schema import Schema
 from aop_pose.draw.frame import NOTE
 from aop_pose.draw.marks import Colour, around, dot, name_point, polyline, put_text, text_size, wrap
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent, midsagittal
-from aop_pose.inference.grid import normalised
+from aop_pose.inference.grid import normalised, sample
 
 AXES = "ijk"
 
@@ -100,22 +100,6 @@ def plane_picture(
     rows, columns = np.indices(shape)
     places = geometry.from_mm(volume.affine, corner + rows[..., None] * steps[1] + columns[..., None] * steps[0])
     return np.rint(sample(gray, places)).astype(np.uint8)
-
-
-def sample(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Values (I, J, K) at voxel indices (..., 3) by trilinear interpolation, float64 (...); 0 where one is outside."""
-    last = np.array(values.shape) - 1
-    inside = np.asarray(((indices >= 0) & (indices <= last)).all(axis=-1))
-    safe = np.where(inside[..., None], indices, 0)
-    # The upper corner of a voxel cell must exist on the outermost plane too.
-    low = np.minimum(np.floor(safe).astype(int), np.maximum(last - 1, 0))
-    share = safe - low
-    total = np.zeros(inside.shape)
-    for corner in np.ndindex(2, 2, 2):
-        weight = np.prod(np.where(np.array(corner) == 1, share, 1 - share), axis=-1)
-        i, j, k = np.moveaxis(np.minimum(low + corner, last), -1, 0)
-        total += weight * values[i, j, k]
-    return np.where(inside, total, 0)
 
 
 _VIEW_MARGIN_MM = 12.0

@@ -71,6 +71,9 @@ class Errors:
     """By ``Quantity.key``: the error that an image without a prediction counts as, shape (images,)."""
     planes: PlaneErrors | None = None
     """None for a schema without a midsagittal plane."""
+    axes: Mapping[str, np.ndarray] = attrs.field(factory=dict)
+    """By ``Schema.axis_names``: degrees between predicted and true axis, shape (images,), NaN where either is missing.
+    The first is a direction, 0 to 180, the others are lines, 0 to 90."""
 
     @property
     def main(self) -> Quantity | None:
@@ -233,6 +236,7 @@ def _compared(
         differences=differences,
         losses=losses,
         planes=_plane_errors(predicted, truth, schema),
+        axes=_axis_errors(predicted, truth, schema),
     )
 
 
@@ -263,6 +267,16 @@ def _plane_errors(predicted: np.ndarray, truth: np.ndarray, schema: Schema) -> P
         angles=np.array([geometry.plane_angle(one, true) for one, true in planes]),
         true=np.array([bool(np.isfinite(true.normal).all()) for _, true in planes]),
     )
+
+
+def _axis_errors(predicted: np.ndarray, truth: np.ndarray, schema: Schema) -> dict[str, np.ndarray]:
+    if schema.axes is None:
+        return {}
+    found, true = schema.axes(predicted), schema.axes(truth)
+    return {
+        name: geometry.axis_angle(found[:, place], true[:, place], directed=place == 0)
+        for place, name in enumerate(schema.axis_names)
+    }
 
 
 def align_interchangeable(predicted: np.ndarray, truth: np.ndarray, schema: Schema) -> np.ndarray:

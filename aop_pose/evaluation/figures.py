@@ -334,6 +334,11 @@ def _in_volumes(errors: Errors) -> Iterator[Figure]:
         ):
             missing = np.where(planes.true & ~np.isfinite(found), lost, found)
             yield Figure(name, found[:, None], MEAN_SIZE, missing[:, None])
+    for place, (name, angles) in enumerate(errors.axes.items()):
+        known = errors.labelled.all(axis=1)
+        missing = np.where(known & ~np.isfinite(angles), WORST_ANGLE_DEG if place else 2 * WORST_ANGLE_DEG, angles)
+        for end, how in (("", MEAN_SIZE), ("_median", Quantile(0.5))):
+            yield Figure(f"axis_{name}{end}_deg", angles[:, None], how, missing[:, None])
     for name, confused in confusions(errors).items():
         yield Figure(name, confused[:, None], SHARE)
 

@@ -35,6 +35,7 @@ from aop_pose.geometry.outlines import (
 from aop_pose.geometry.volumes import (
     Plane,
     Registration,
+    axis_angle,
     first_is_left,
     fit_plane,
     from_mm,
@@ -55,6 +56,7 @@ __all__ = [
     "angle_of_turn",
     "aop_gradient",
     "aop_sensitivity",
+    "axis_angle",
     "ellipse_axes",
     "first_is_left",
     "fit_plane",

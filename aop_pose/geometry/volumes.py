@@ -94,6 +94,18 @@ def plane_angle(plane: Plane, other: Plane) -> float:
     return float(np.degrees(np.arctan2(across, abs(plane.normal @ other.normal))))
 
 
+def axis_angle(axis: ArrayLike, other: ArrayLike, directed: bool = True) -> np.ndarray:
+    """Degrees (...) between two directions (..., 3), 0 to 180; without ``directed`` between two lines, 0 to 90.
+
+    NaN where one is not finite or has no length.
+    """
+    one, two = np.asarray(axis, np.float64), np.asarray(other, np.float64)
+    across, along = np.linalg.norm(np.cross(one, two), axis=-1), np.sum(one * two, axis=-1)
+    angle = np.degrees(np.arctan2(across, along if directed else np.abs(along)))
+    undefined = (np.linalg.norm(one, axis=-1) == 0) | (np.linalg.norm(two, axis=-1) == 0)
+    return np.where(undefined, np.nan, angle)[()]
+
+
 def plane_distance(plane: Plane, other: Plane, origin: ArrayLike) -> float:
     """Millimetres by which two planes differ in their distance from ``origin`` (3,); NaN where one is undefined.
 

@@ -116,6 +116,13 @@ def with_engine(
         UsageError: the engine has no such device or precision; or a precision moves an angle by more than
             ``MOST_DEGREES``, or loses an image.
     """
+    if isinstance(plain, VolumePredictor) and plain.contract.stages:
+        if engine == "auto" or (engine == "onnx" and precision == "f32"):
+            return plain
+        raise UsageError(
+            f"--engine {engine}, --precision {precision}: {plain.model_id} holds several networks, which onnxruntime "
+            "runs in f32 alone; leave both out"
+        )
     if engine == "auto":
         return _fastest(plain, path, device, threads, images)
     content = read_network(path)

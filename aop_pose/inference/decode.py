@@ -106,6 +106,68 @@ def decode_ends(maps: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
     return decode(halves, rule), peaks(halves)
 
 
+MOST_PEAKS = 8
+"""Peaks of a map that are looked at for a pair."""
+
+
+def highest_peaks(values: np.ndarray, count: int, apart: float = 0.0, where: np.ndarray | None = None) -> np.ndarray:
+    """Places (k, axes) of the ``count`` highest peaks of a map, the highest first, each ``apart`` pixels from others.
+
+    A peak is a positive pixel that no neighbour, corners included, is higher than; of equal neighbours the first.
+    ``where``: bool, of the map's shape; peaks elsewhere do not count.
+    """
+    padded = np.pad(np.nan_to_num(values, nan=0.0, posinf=0.0), 1, constant_values=-np.inf)
+    around = padded
+    for axis in range(values.ndim):
+        before, middle, behind = (
+            np.take(around, range(start, start + values.shape[axis]), axis=axis) for start in range(3)
+        )
+        around = np.maximum(np.maximum(before, behind), middle)
+    found = (padded[(slice(1, -1),) * values.ndim] == around) & (around > 0)
+    places = np.argwhere(found if where is None else found & where)
+    order = np.argsort(-values[tuple(places.T)], kind="stable")
+    kept: list[np.ndarray] = []
+    for place in places[order]:
+        if all(np.linalg.norm(place - other) >= max(apart, 2.0) for other in kept):
+            kept.append(place)
+            if len(kept) == count:
+                break
+    return np.array(kept).reshape(-1, values.ndim)
+
+
+def decode_two(
+    values: np.ndarray, rule: str, least: float, most: float, where: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The two points that one map shows at a distance of ``least`` to ``most`` pixels, whichever is called the first.
+
+    Of its highest peaks the two with the greatest product of heights at such a distance; then each is decoded from the
+    pixels that are nearer to it. Where no two are so, the highest peak alone. ``where``: bool; peaks elsewhere do not
+    count.
+
+    Returns:
+        Points (2, axes), the last axis of the map first as everywhere here, NaN where there is none, and scores (2,).
+    """
+    shape = values.shape
+    places = highest_peaks(values, MOST_PEAKS, where=where)
+    heights = values[tuple(places.T)] if len(places) else np.zeros(0)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    fitting = np.triu((apart >= least) & (apart <= most), 1)
+    if not fitting.any():
+        alone, scores = np.full((2, len(shape)), np.nan), np.zeros(2)
+        if len(places):
+            near = np.where(_squared_distance(shape, places[0]) <= WINDOW**2, values, 0.0)
+            alone[:1], scores[:1] = decode(near[None], rule, len(shape)), peaks(near[None], len(shape))
+        return alone, scores
+    best = np.where(fitting, heights[:, None] * heights[None], -1.0)
+    first, second = places[list(np.unravel_index(int(best.argmax()), best.shape))]
+    nearer = _squared_distance(shape, first) <= _squared_distance(shape, second)
+    halves = np.stack([np.where(nearer, values, 0.0), np.where(nearer, 0.0, values)])
+    # Of a half that is higher elsewhere the chosen peak counts.
+    for half, place in zip(halves, (first, second), strict=True):
+        half[_squared_distance(shape, place) > WINDOW**2] = 0.0
+    return decode(halves, rule, len(shape)), peaks(halves, len(shape))
+
+
 def read_maps(
     maps: np.ndarray, rule: str, pairs: Sequence[tuple[int, int]], image_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -143,8 +205,8 @@ def _highest(flat: np.ndarray) -> np.ndarray:
 
 
 def _squared_distance(shape: tuple[int, ...], place: np.ndarray) -> np.ndarray:
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    return (rows - place[0]) ** 2 + (columns - place[1]) ** 2
+    axes = np.ogrid[tuple(slice(0, count) for count in shape)]
+    return np.asarray(sum((axis - start) ** 2 for axis, start in zip(axes, place, strict=True)))
 
 
 def _mean_position(flat: np.ndarray) -> np.ndarray:

@@ -134,15 +134,17 @@ def onnx_network(content: bytes, path: Path, device: str, threads: int | None) -
     options.log_severity_level = 4
     try:
         session = ort.InferenceSession(content, options, providers=_providers(device))
-        input_name = session.get_inputs()[0].name
+        names = [one.name for one in session.get_inputs()]
         metadata = dict(session.get_modelmeta().custom_metadata_map)
     except UsageError:
         raise
     except Exception as error:
         raise UsageError(f"weights: {path} {_why_not_opened(error)}") from None
 
-    def run(inputs: np.ndarray) -> np.ndarray:
-        return session.run(None, {input_name: inputs})[0]
+    def run(inputs: np.ndarray, stage: int = 0) -> np.ndarray:
+        # A file of several networks has the number of the one that is asked for as its second input.
+        given = [inputs, np.array(stage, np.int64)]
+        return session.run(None, dict(zip(names, given, strict=False)))[0]
 
     return one_by_one(run) if device == "cpu" else run, metadata
 
@@ -150,10 +152,10 @@ def onnx_network(content: bytes, path: Path, device: str, threads: int | None) -
 def one_by_one(run: Network) -> Network:
     """The same network, to which pictures are shown one at a time."""
 
-    def network(inputs: np.ndarray) -> np.ndarray:
+    def network(inputs: np.ndarray, *stage: int) -> np.ndarray:
         if len(inputs) == 1:
-            return run(inputs)
-        return np.concatenate([run(inputs[i : i + 1]) for i in range(len(inputs))])
+            return run(inputs, *stage)
+        return np.concatenate([run(inputs[i : i + 1], *stage) for i in range(len(inputs))])
 
     return network
 

@@ -108,6 +108,12 @@ def place(
     return Placement(scale, shift, (i, j, k), float(edge), (di, dj, dk))
 
 
+def itself(size: Sequence[int], voxel_mm: float) -> Placement:
+    """A grid of that size as the place of a volume that is the grid."""
+    i, j, k = size
+    return Placement(np.ones(3), np.zeros(3), (i, j, k), voxel_mm, (i, j, k))
+
+
 def resample(voxels: np.ndarray, placement: Placement) -> np.ndarray:
     """The volume (I, J, K) in its grid, float32; 0 beyond its outer edges.
 
@@ -258,13 +264,83 @@ def _named_alike(maps: np.ndarray, others: np.ndarray, unsided: Sides) -> np.nda
     return maps[order]
 
 
+def sample(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Values (I, J, K) at voxel indices (..., 3) by trilinear interpolation, float64 (...); 0 where one is outside."""
+    last = np.array(values.shape) - 1
+    inside = np.asarray(((indices >= 0) & (indices <= last)).all(axis=-1))
+    safe = np.where(inside[..., None], indices, 0)
+    # The upper corner of a voxel cell must exist on the outermost plane too.
+    low = np.minimum(safe.astype(int), np.maximum(last - 1, 0))
+    share = safe - low
+    strides = np.array([values.shape[1] * values.shape[2], values.shape[2], 1])
+    flat, first, steps = values.ravel(), low @ strides, np.where(last > 0, strides, 0)
+    along = [(1 - share[..., axis], share[..., axis]) for axis in range(3)]
+    total = np.zeros(inside.shape)
+    for i, j, k in np.ndindex(2, 2, 2):
+        total += along[0][i] * along[1][j] * along[2][k] * flat[first + (i, j, k) @ steps]
+    return np.where(inside, total, 0)
+
+
+def rotations(count: int) -> list[np.ndarray]:
+    """As many rotations (3, 3), the first of which turns nothing, the others drawn evenly from all there are.
+
+    The same ones each time. Source of the quaternions: Shoemake, Graphics Gems III (1992), 124-132.
+    """
+    draw = np.random.default_rng(0)
+    return [np.eye(3), *(random_rotation(draw) for _ in range(count - 1))]
+
+
+def random_rotation(draw: np.random.Generator) -> np.ndarray:
+    """(3, 3), each as likely as any other: a quaternion drawn evenly from the unit sphere."""
+    quaternion = draw.normal(size=4)
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def rotated_maps(
+    network: Callable[[np.ndarray], np.ndarray],
+    values: np.ndarray,
+    centre: np.ndarray,
+    size: Sequence[int],
+    turns: Sequence[np.ndarray],
+) -> np.ndarray:
+    """Mean of the maps (n, *size) that a network has of what lies around a place, in each rotation, turned back.
+
+    A voxel counts over the rotations in which the network saw it.
+
+    Args:
+        network: (1, 1, *size) -> (1, n, *size).
+        values: (I, J, K) that hold the input in every rotation; 0 is seen beyond.
+        centre: (3,) index of ``values`` that comes into the middle of the input.
+        turns: rotations (3, 3): a place p off the centre comes to ``turn @ p`` off the middle.
+    """
+    middle = (np.array(size) - 1) / 2
+    places = np.stack(np.meshgrid(*(np.arange(count) for count in size), indexing="ij"), axis=-1) - middle
+    total, counted = np.zeros(0, np.float32), np.zeros(tuple(size), np.float32)
+    for turn in turns:
+        seen = sample(values, places @ turn + centre).astype(np.float32)
+        maps = network(seen[None, None])[0]
+        back = places @ turn.T + middle
+        inside = ((back >= 0) & (back <= 2 * middle)).all(axis=-1)
+        turned = np.stack([sample(one, back) for one in maps]).astype(np.float32)
+        total = total + turned if total.size else turned
+        counted += inside
+    return np.asarray(total / np.maximum(counted, 1), np.float32)
+
+
 LEAST_MM = 10.0
 """Added to the spread along each axis: few volumes show less than there is."""
 Triple = tuple[float, float, float]
 
 
 class PlacePrior(BaseModel):
-    """A normal distribution of place for each point, in mm from the middle of the grid, along its axes.
+    """A normal distribution of place for each map, in mm from the middle of the grid, along its axes.
 
     Where the network looks twice, from the middle of the first grid.
     """
@@ -275,7 +351,7 @@ class PlacePrior(BaseModel):
     """The power to which the density is raised."""
     means: list[Triple]
     covariances: list[tuple[Triple, Triple, Triple]]
-    """Of each point, in mm squared."""
+    """Of each map, in mm squared."""
 
     def weigh(self, maps: np.ndarray, voxel_mm: float, middle: np.ndarray) -> np.ndarray:
         """Maps (n, I, J, K) times the densities to the power of ``strength``, whose highest value is 1.
@@ -292,15 +368,18 @@ class PlacePrior(BaseModel):
         return weighed
 
 
-def place_prior(points_mm: Sequence[np.ndarray], strength: float, unsided: Sides = ()) -> PlacePrior | None:
+def place_prior(
+    points_mm: Sequence[np.ndarray], strength: float, unsided: Sides = (), units: Sequence[Sequence[int]] | None = None
+) -> PlacePrior | None:
     """The prior of labelled points; None where some point has fewer than two labels.
 
     Args:
         points_mm: (n, 3) of each volume, in mm from the middle of the grid; NaN for a point without a label.
         unsided: pairs of sides that have no names; both sides then have one distribution.
+        units: the points of each map; None = each point has one.
     """
     points = np.asarray(points_mm, np.float64)
-    pooled = [[index] for index in range(points.shape[1])]
+    pooled = [[index] for index in range(points.shape[1])] if units is None else [list(unit) for unit in units]
     for left, right in unsided:
         for one, other in zip(left, right, strict=True):
             pooled[one] = pooled[other] = [one, other]

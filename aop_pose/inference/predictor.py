@@ -256,10 +256,15 @@ def _first_problem(error: ValidationError | json.JSONDecodeError) -> str:
     return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
-def shape_of_answer(opened: Opened, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of what comes out for a black input; UsageError where the network does not take the contract's shape."""
+def shape_of_answer(opened: Opened, shape: tuple[int, ...], stage: int = 0) -> tuple[int, ...]:
+    """Shape of what comes out for a black input; UsageError where the network does not take the contract's shape.
+
+    ``stage``: of several networks of a file the one that is asked.
+    """
+    black = np.zeros(shape, np.float32)
     try:
-        return opened.network(np.zeros(shape, np.float32)).shape
+        answer = opened.network(black, stage) if stage else opened.network(black)  # type: ignore[call-arg]
+        return answer.shape
     except Exception as error:
         raise UsageError(
             f"weights: the network in {opened.path} does not take the {shape} that its contract says "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import attrs
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints, Prediction
@@ -41,6 +43,9 @@ from aop_pose.inference.predictor import (
     read_contract,
     shape_of_answer,
 )
+from aop_pose.inference.stages import FARTHEST_MM, Finer, Found, StageContract, places_of, read_units
+from aop_pose.trust.gate import VolumeGate
+from aop_pose.trust.intervals import Calibration
 
 SEEN_FROM = FETUS.indices(("cranial_crest", "nasal_bone", "hind_neck"))
 """Points 1, 4 and 6 of the paper, whose plane tells left from right."""
@@ -75,6 +80,7 @@ def _needed(points: np.ndarray, left: Sequence[int], right: Sequence[int]) -> np
 
 
 HEAD = "volume-heatmap"
+MOST_CANDIDATES = 8
 
 
 class VolumeContract(AnyContract):
@@ -116,10 +122,45 @@ class VolumeContract(AnyContract):
     """2: the network looks again, with the mean of the points that it found in the middle of its input."""
     places: PlacePrior | None = None
     """By which the maps are weighed before they are read (``grid.PlacePrior``)."""
+    maps: tuple[tuple[str, ...], ...] | None = None
+    """The points that each map shows: one, or two that are not told apart; None = each point of the schema has one."""
+    apart_mm: tuple[float, float] = (0.0, FARTHEST_MM)
+    """Least and greatest distance of two points that one map shows."""
+    away_mm: tuple[float, float] = (0.0, FARTHEST_MM)
+    """Likewise from the point that their look is around."""
+    candidates: int = Field(default=1, ge=1, le=MOST_CANDIDATES)
+    """Places of the first look at which the second one looks; the one with the surest answer counts."""
+    stages: tuple[StageContract, ...] = ()
+    """Finer looks after the first: the same file holds their networks. A point is where the last look that has it found
+    it."""
     stride: int = Field(default=1, ge=1)
     """Voxels of the input that the deepest level of the network makes one of."""
     training_run: dict[str, Any]
+    calibration: Calibration | None = None
+    """Conformal intervals; None = not calibrated, so no interval is printed."""
+    gate: VolumeGate | None = None
+    """The rule by which numbers are withheld; None = nothing beyond ``threshold`` is asked."""
     licence: str = LICENCE
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        names = self.schema_of_points.points
+        before = {name for unit in self.units for name in unit}
+        for unit in (*self.units, *(unit for stage in self.stages for unit in stage.maps)):
+            if len(unit) not in (1, 2) or set(unit) - set(names):
+                raise ValueError(f"maps: expected one or two of {', '.join(names)} each, found {list(unit)}")
+        for stage in self.stages:
+            if stage.around not in before:
+                raise ValueError(f"stages: expected around a point that was found before, found {stage.around!r}")
+            before |= {name for unit in stage.maps for name in unit}
+        if set(names) - before:
+            raise ValueError(f"maps: expected every point, found none of {', '.join(sorted(set(names) - before))}")
+        return self
+
+    @property
+    def units(self) -> tuple[tuple[str, ...], ...]:
+        """The points of each map of the first look."""
+        return tuple((name,) for name in self.schema_of_points.points) if self.maps is None else self.maps
 
 
 @attrs.frozen(eq=False)
@@ -168,7 +209,39 @@ class VolumePredictor:
         maps = self.maps(volume)
         if maps is None:
             return Prediction(None, 0.0, "nothing to see: the whole volume has one value")
-        return self.read(maps, volume)
+        return self.finer(maps, volume) if self.contract.stages else self.read(maps, volume)
+
+    def finer(self, first: VolumeMaps, volume: Volume) -> Prediction:
+        """The points of the looks after the first, each around what the one before found."""
+        gray, contract, names = normalised(volume.voxels), self.contract, self.schema.points
+        assert gray is not None
+        found = self._read(first)
+        rival = 0.0
+        for number, stage in enumerate(contract.stages, start=1):
+            answer = partial(self._answer, stage=number)
+            look = Finer(stage, names, contract.decode, contract.apart_mm, contract.away_mm, answer)
+            places = [found.points[names.index(stage.around)]]
+            if number == 1:
+                unit = next(i for i, unit in enumerate(contract.units) if stage.around in unit)
+                apart = min(stage.size) * stage.voxel_mm / 2
+                places = places_of(first.maps, unit, first.placement, contract.candidates, apart)
+            places = [one for one in places if np.isfinite(one).all()]
+            if not places:
+                break
+            seen, other = look.choose(volume, gray, places)
+            rival = max(rival, other)
+            new = look.indices
+            found.points[new], found.scores[new] = seen.points[new], seen.scores[new]
+        return attrs.evolve(self._prediction(found, first, volume), rival=rival)
+
+    def _answer(self, inputs: np.ndarray, stage: int) -> np.ndarray:
+        return self.network(inputs, stage)  # type: ignore[call-arg]
+
+    def _read(self, maps: VolumeMaps) -> Found:
+        contract = self.contract
+        return read_units(
+            maps.maps, contract.units, self.schema.points, contract.decode, maps.placement, contract.apart_mm
+        )
 
     def maps(self, volume: Volume) -> VolumeMaps | None:
         """The network's maps of a volume, weighed by place; None for one that has the same value everywhere."""
@@ -178,11 +251,10 @@ class VolumePredictor:
         first = self.place(volume, gray)
         found = self._weighed(gray, first, first)
         for _ in range(1, self.contract.looks):
-            points, _ = read_maps(found.maps, self.contract.decode, found.placement)
+            points = self._read(found).points
             points = points[np.isfinite(points).all(axis=1)]
             if len(points):
-                aim = found.placement.backward(points.mean(axis=0))
-                found = self._weighed(gray, self._around(volume, aim, first.voxel_mm), first)
+                found = self._weighed(gray, self._around(volume, points.mean(axis=0), first.voxel_mm), first)
         return found
 
     def _weighed(self, gray: np.ndarray, placement: Placement, first: Placement) -> VolumeMaps:
@@ -218,21 +290,25 @@ class VolumePredictor:
 
     def read(self, found: VolumeMaps, volume: Volume) -> Prediction:
         """The points that maps mean, in voxel indices of their volume, their sides named as the contract says."""
-        points, scores = read_maps(found.maps, self.contract.decode, found.placement)
+        return self._prediction(self._read(found), found, volume)
+
+    def _prediction(self, read: Found, maps: VolumeMaps, volume: Volume) -> Prediction:
+        """``maps``: of the first look."""
+        points, scores = read.points, np.nan_to_num(read.scores)
         seen = np.isfinite(points).all(axis=1) & (scores >= self.contract.threshold)
         if not seen.any():
             best = float(scores.max())
             return Prediction(
                 None, best, f"no anatomy found (best score {best:.3f}, needed {self.contract.threshold:g})"
             )
-        points = np.where(seen[:, None], found.placement.within(found.placement.backward(points)), np.nan)
+        points = np.where(seen[:, None], maps.placement.within(points), np.nan)
         score, unsided = float(scores[seen].min()), []
         if self.contract.sides == "equation 7":
             unsided = [index for index in sides_unknown(volume.to_mm(points)) if seen[index]]
             order = sides_order(volume.to_mm(points))
             points, scores, seen = points[order], scores[order], seen[order]
             points[unsided], scores[unsided] = np.nan, np.nan
-        return Prediction(Keypoints(self.schema, points, scores), score, self._said(found, seen, unsided))
+        return Prediction(Keypoints(self.schema, points, scores), score, self._said(maps, seen, unsided))
 
     def _said(self, found: VolumeMaps, seen: np.ndarray, unsided: list[int]) -> str:
         notes = [found.note] if found.note else []
@@ -251,7 +327,7 @@ class VolumePredictor:
     def _windowed(self, values: np.ndarray) -> np.ndarray:
         """Maps of a grid larger than the input: windows of it, averaged by how near a voxel is to their middles."""
         weights = window_weights(self.contract.size)
-        total = np.zeros((len(self.schema.points), *values.shape), np.float32)
+        total = np.zeros((len(self.contract.units), *values.shape), np.float32)
         counted = np.zeros(values.shape, np.float32)
         for window in windows(values.shape, self.contract.size, self.contract.overlap):
             total[(slice(None), *window)] += self._shown(values[window]) * weights
@@ -288,8 +364,12 @@ def measures_volumes(opened: Opened) -> bool:
 def volume_predictor_of(opened: Opened) -> VolumePredictor:
     """The predictor of an artefact that measures volumes; UsageError where its contract does not fit."""
     contract = read_contract(opened, VolumeContract)
-    expected = (1, len(contract.schema_of_points.points), *contract.size)
-    shape = shape_of_answer(opened, (1, 1, *contract.size))
-    if shape != expected:
-        raise UsageError(f"weights: {opened.path}: expected an answer of shape {expected}, found {shape}; export again")
+    looks = [(contract.units, contract.size), *((stage.maps, stage.size) for stage in contract.stages)]
+    for number, (units, size) in enumerate(looks):
+        expected = (1, len(units), *size)
+        shape = shape_of_answer(opened, (1, 1, *size), number)
+        if shape != expected:
+            raise UsageError(
+                f"weights: {opened.path}: expected an answer of shape {expected}, found {shape}; export again"
+            )
     return VolumePredictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)

@@ -16,9 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from aop_pose.core.schema import SCHEMAS
 from aop_pose.errors import UsageError
 from aop_pose.inference.engine import check_engine
-from aop_pose.inference.predictor import METADATA_KEY, Contract, Predictor, open_artefact, predictor_of
-from aop_pose.inference.predictor import load as load_artefact
-from aop_pose.inference.volume_predictor import AnyPredictor, VolumePredictor, measures_volumes, volume_predictor_of
+from aop_pose.inference.predictor import METADATA_KEY, Contract, open_artefact, predictor_of
+from aop_pose.inference.volume_predictor import (
+    AnyPredictor,
+    VolumeContract,
+    VolumePredictor,
+    measures_volumes,
+    volume_predictor_of,
+)
 from aop_pose.io.discover import discover
 from aop_pose.io.files import replacing
 from aop_pose.io.images import read_frames
@@ -228,7 +233,7 @@ def made_images(predictor: AnyPredictor) -> list[np.ndarray]:
     return [frame.pixels for entry in entries for frame in read_frames(entry)]
 
 
-def rewrite(file: Path, contract: Contract, out: Path) -> Predictor:
+def rewrite(file: Path, contract: Contract | VolumeContract, out: Path) -> AnyPredictor:
     """Write the network of an artefact with another contract, and load it back; ``out`` may be ``file``.
 
     Raises UsageError where onnx, which comes with the train extra, is not installed.
@@ -242,4 +247,4 @@ def rewrite(file: Path, contract: Contract, out: Path) -> Predictor:
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as part:
         onnx.save(network, part)
-    return load_artefact(out)
+    return load(out)

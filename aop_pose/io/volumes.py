@@ -66,7 +66,7 @@ def read_volume(
         )
     if index is not None and not 0 <= index < stored.times:
         raise UsageError(f"{path}: expected a time point from 0 to {stored.times - 1}, found {index}")
-    with closing(read_times(path, source, spacing)) as times:
+    with closing(_times(stored, source or printable(path.name), spacing)) as times:
         return _accepted(next(itertools.islice(times, index or 0, None)))
 
 
@@ -95,11 +95,16 @@ def read_times(
 ) -> Generator[Volume | Refused, None, None]:
     """As ``read_volumes``, but a time point that is refused (NaN voxels) is said and the ones after it are given."""
     path = Path(path)
-    stored = open_volume(path)
+    yield from _times(open_volume(path), source or printable(path.name), spacing)
+
+
+def _times(
+    stored: StoredVolume, source: str, spacing: Sequence[float] | None
+) -> Generator[Volume | Refused, None, None]:
     affine = stored.affine(spacing)
     with refusals(), closing(stored.load()) as loaded:
         for time, voxels in enumerate(loaded):
-            yield _volume(voxels, affine, source or printable(path.name), time)
+            yield _volume(voxels, affine, source, time)
 
 
 def _accepted(found: Volume | Refused) -> Volume:

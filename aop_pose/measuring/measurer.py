@@ -21,7 +21,7 @@ from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.region import find_region
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
-from aop_pose.trust.gate import Gate, gather
+from aop_pose.trust.gate import Gate, VolumeGate, gather
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, Calibration, Intervals, check_coverage
 from aop_pose.trust.passes import MOST_LOOKS, TURNS, Passes, mean_look, sure_stance, turn, widen
 
@@ -161,7 +161,8 @@ class Measurer:
 
     predictor: AnyPredictor
     coverage: float | None = None
-    """Share of intervals that hold the true value; None = 0.9 where the artefact is calibrated, else no interval."""
+    """Share of intervals that hold the true value; None = as the artefact's calibration says, mostly 0.9, else no
+    interval."""
     gate: bool | None = None
     """True: the artefact's gate withholds numbers; False: it does not; None: it does where there is one."""
     region: Wanted | None = attrs.field(default=None, converter=attrs.converters.optional(wanted_region))
@@ -197,12 +198,14 @@ class Measurer:
         return None if self.calibration is None else self.calibration.at(self._coverage, self.looks)
 
     @property
-    def _gate(self) -> Gate | None:
+    def _gate(self) -> Gate | VolumeGate | None:
         return getattr(self.predictor.contract, "gate", None)
 
     @property
     def _coverage(self) -> float:
-        return DEFAULT_COVERAGE if self.coverage is None else self.coverage
+        if self.coverage is not None:
+            return self.coverage
+        return DEFAULT_COVERAGE if self.calibration is None else self.calibration.coverage
 
     @property
     def _judges(self) -> bool:
@@ -312,13 +315,18 @@ class Measurer:
         """``placed``: the points in pixels of the image as it was given."""
         if reason := view.outside(placed):
             return reason
-        if self._gate is None or not self._judges or not placed.complete or not isinstance(view.seen, Frame):
+        gate, seen = self._gate, view.seen
+        if not self._judges or not placed.complete:
+            return ""
+        if isinstance(gate, VolumeGate) and isinstance(seen, Volume):
+            return gate.judge(passes.first, seen.to_mm(placed.coords))
+        if not isinstance(gate, Gate) or not isinstance(seen, Frame):
             return ""
         if passes.doubtful:
             return "withheld: the picture may be mirrored or turned; turn it as it should stand and measure again"
         if passes.second is None or not passes.second.found.complete:
             return "withheld: disagreement between passes: nothing is found on a second look"
-        return self._gate.judge(gather(view.seen.pixels, passes.first, passes.second)).reason
+        return gate.judge(gather(seen.pixels, passes.first, passes.second)).reason
 
 
 def _view(frame: Frame, region: Region, reason: str = "") -> View:

@@ -173,6 +173,11 @@ def run_facts(predictor: AnyPredictor, device: str = "cpu") -> dict[str, Any]:
         "threshold": predictor.contract.threshold,
         "training_run": predictor.contract.training_run.get("name"),
     }
+    contract = predictor.contract
+    guards = {
+        "calibration": NOT_CALIBRATED if contract.calibration is None else contract.calibration.facts,
+        "gate": NOT_CALIBRATED if contract.gate is None else contract.gate.facts,
+    }
     if isinstance(predictor, VolumePredictor):
         of_volumes = predictor.contract
         return {
@@ -181,16 +186,12 @@ def run_facts(predictor: AnyPredictor, device: str = "cpu") -> dict[str, Any]:
             "voxel_mm": of_volumes.voxel_mm,
             "aim": of_volumes.aim,
             "mode": of_volumes.mode,
+            "stages": [{"size": list(one.size), "voxel_mm": one.voxel_mm} for one in of_volumes.stages],
             "sides": of_volumes.sides,
+            **guards,
             **predictor.further_facts,
         }
-    contract = predictor.contract
-    return {
-        **common,
-        "image_size": contract.image_size,
-        "calibration": NOT_CALIBRATED if contract.calibration is None else contract.calibration.facts,
-        "gate": NOT_CALIBRATED if contract.gate is None else contract.gate.facts,
-    }
+    return {**common, "image_size": predictor.contract.image_size, **guards}
 
 
 def counted(number: int, word: str) -> str:

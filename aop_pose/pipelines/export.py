@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -125,18 +125,23 @@ def _loaded(file: Path) -> AnyPredictor:
 
 def _check_same_answers(trained: Network, exported: Network, contract: SomeContract) -> None:
     """AopPoseError where the two differ on a fixed noise image."""
-    noise = np.random.default_rng(0).random((1, 1, *_size(contract)), dtype=np.float32)
-    one, other = trained(noise), exported(noise)
-    if contract.head == "pose":
-        one, other = one[:, 5:], other[:, 5:]
-    gap, allowed = float(np.abs(one - other).max()), TOLERANCES.get(contract.head, TOLERANCE)
-    if not gap < allowed:
-        what = "maps" if contract.head in TOLERANCES else "points (px)"
-        raise AopPoseError(f"export: trained and exported {what} differ by {gap:.2g}, expected less than {allowed}")
+    for stage, size in enumerate(_sizes(contract)):
+        noise = np.random.default_rng(0).random((1, 1, *size), dtype=np.float32)
+        number = (stage,) if stage else ()
+        one, other = trained(noise, *number), exported(noise, *number)
+        if contract.head == "pose":
+            one, other = one[:, 5:], other[:, 5:]
+        gap, allowed = float(np.abs(one - other).max()), TOLERANCES.get(contract.head, TOLERANCE)
+        if not gap < allowed:
+            what = "maps" if contract.head in TOLERANCES else "points (px)"
+            raise AopPoseError(f"export: trained and exported {what} differ by {gap:.2g}, expected less than {allowed}")
 
 
-def _size(contract: SomeContract) -> tuple[int, ...]:
-    return contract.size if isinstance(contract, VolumeContract) else (contract.image_size, contract.image_size)
+def _sizes(contract: SomeContract) -> list[tuple[int, ...]]:
+    """Of the input of each network that an artefact holds."""
+    if isinstance(contract, VolumeContract):
+        return [contract.size, *(stage.size for stage in contract.stages)]
+    return [(contract.image_size, contract.image_size)]
 
 
 class Landmarks(Protocol):
@@ -160,8 +165,10 @@ class TorchNetwork:
         self.network, self.device = network.eval().to(device), device
 
     @torch.no_grad()
-    def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        return self.network.answer(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
+    def __call__(self, inputs: np.ndarray, stage: int = 0) -> np.ndarray:
+        """``stage``: the look of a network that has several."""
+        given = torch.from_numpy(inputs).to(self.device)
+        return (self.network.answer(given, stage) if stage else self.network.answer(given)).cpu().numpy()
 
 
 class Answering(nn.Module):
@@ -206,12 +213,26 @@ def run_of(file: Path, folder: Path) -> dict[str, Any]:
 def _write_onnx(network: nn.Module, contract: SomeContract, file: Path) -> None:
     """Frames with a free batch size, volumes with batch 1; batch normalisation is folded by the exporter.
 
-    A network that has to be rewritten for it gives ``exported()``.
+    A network that has to be rewritten for it gives ``exported()``; one of several looks is written look by look.
     """
+    sizes, head = _sizes(contract), OUTPUTS[contract.head]
+    rewritten: Callable[..., nn.Module] | None = getattr(network, "exported", None)
+    if len(sizes) == 1:
+        return _write_one(Answering(network) if rewritten is None else rewritten(), contract, sizes[0], file)
+    assert rewritten is not None
+    parts = [file.with_name(f"{file.name}.{stage}") for stage in range(len(sizes))]
+    try:
+        for stage, (size, part) in enumerate(zip(sizes, parts, strict=True)):
+            _write_one(rewritten(stage), contract, size, part)
+        _join(parts, head, file)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def _write_one(wrapped: nn.Module, contract: SomeContract, size: tuple[int, ...], file: Path) -> None:
     frames, head = isinstance(contract, Contract), OUTPUTS[contract.head]
-    example = torch.rand(2 if frames else 1, 1, *_size(contract))
-    rewritten: Callable[[], nn.Module] | None = getattr(network, "exported", None)
-    wrapped = rewritten() if rewritten is not None else Answering(network)
+    example = torch.rand(2 if frames else 1, 1, *size)
     with torch.no_grad(), warnings.catch_warnings():
         # The newer exporter needs one more package and gives nothing more for a plain convolutional network.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -223,3 +244,51 @@ def _write_onnx(network: nn.Module, contract: SomeContract, file: Path) -> None:
             wrapped.eval(), (example,), str(file), input_names=["gray"], output_names=[head],
             dynamic_axes={"gray": {0: "batch"}, head: {0: "batch"}} if frames else None, opset_version=17, dynamo=False,
         )  # fmt: skip
+
+
+def _join(files: Sequence[Path], head: str, out: Path) -> None:
+    """One network of several: its second input, ``stage``, is the number of the one that answers.
+
+    Each stands in a branch of ``If`` nodes, so that only the one that is asked for runs.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    models = [onnx.load(file) for file in files]
+
+    def branch(stage: int) -> onnx.GraphProto:
+        prefix = f"stage{stage}_"
+        graph = onnx.compose.add_prefix_graph(models[stage].graph, prefix)
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                # What a branch does not make itself it sees around it.
+                node.input[place] = "gray" if name == f"{prefix}gray" else name
+        del graph.input[:]
+        return graph
+
+    def choose(stage: int) -> onnx.GraphProto:
+        if stage == len(models) - 1:
+            return branch(stage)
+        answer = f"answer_from_{stage}"
+        nodes = [
+            helper.make_node("Constant", [], [f"number_{stage}"], value_int=stage),
+            helper.make_node("Equal", ["stage", f"number_{stage}"], [f"is_{stage}"]),
+            helper.make_node("If", [f"is_{stage}"], [answer], then_branch=branch(stage), else_branch=choose(stage + 1)),
+        ]
+        made = helper.make_tensor_value_info(answer, TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, f"from_{stage}", [], [made])
+
+    inner = choose(0)
+    nodes = [*inner.node, helper.make_node("Identity", [inner.output[0].name], [head])]
+    free = ["batch", "channel", "i", "j", "k"]
+    inputs = [
+        helper.make_tensor_value_info("gray", TensorProto.FLOAT, free),
+        helper.make_tensor_value_info("stage", TensorProto.INT64, []),
+    ]
+    outputs = [helper.make_tensor_value_info(head, TensorProto.FLOAT, ["batch", "maps", *free[2:]])]
+    joined = helper.make_model(
+        helper.make_graph(nodes, "looks", inputs, outputs),
+        opset_imports=models[0].opset_import, ir_version=models[0].ir_version,
+    )  # fmt: skip
+    onnx.checker.check_model(joined)
+    onnx.save(joined, out)

@@ -319,3 +319,42 @@ def plausibility(shape: np.ndarray, mean: object, precision: object) -> float:
 
 def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-min(max(value, -500.0), 500.0)))
+
+
+class VolumeGate(BaseModel):
+    """Least peaks of the maps of a volume, and distances of its points: what is not so is withheld."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    least: dict[str, float]
+    """Point -> the peak of its map below which it is not believed."""
+    within_mm: list[tuple[str, str, float, float]] = Field(default_factory=list)
+    """Pairs of points, their least and their greatest distance."""
+    rival: float = Field(default=1.0, ge=0)
+    """Score from which another place that shows the same makes a measurement ambiguous (``Prediction.rival``)."""
+    risk: float = Field(gt=0, lt=1)
+    """Share of volumes that show something else of which a number is given, as measured."""
+    fitted: dict[str, Any]
+    """On what, and how it did; for people."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"fitted"}) | self.fitted
+
+    def judge(self, found: Prediction, points_mm: np.ndarray) -> str:
+        """Why no number may be given, empty where it may; ``points_mm``: (points, 3)."""
+        keypoints = found.found
+        for name, least in self.least.items():
+            score = float(keypoints.scores[keypoints.schema.index(name)])
+            if not score >= least:
+                return f"withheld: {name.replace('_', ' ')} not found with confidence ({score:.3f}, needed {least:.3f})"
+        for one, other, low, high in self.within_mm:
+            far = float(np.linalg.norm(np.diff(points_mm[list(keypoints.schema.indices((one, other)))], axis=0)))
+            if not low <= far <= high:
+                return (
+                    f"withheld: implausible geometry: {one.replace('_', ' ')} and {other.replace('_', ' ')} lie "
+                    f"{far:.0f} mm apart, in no known volume less than {low:.0f} or more than {high:.0f}"
+                )
+        if found.rival >= self.rival:
+            return f"withheld: two places look alike ({found.rival:.3f} at the second); cut the volume to one"
+        return ""

@@ -268,10 +268,29 @@ def test_a_length_without_an_end_is_left_out():
 
 def test_the_eyes_have_one_distance():
     keypoints = Keypoints.from_points(FETAL_FACE, [(0, 0, 0), (1, 2, 3), (7, 4, 3)])
-    assert values(measure_volume(keypoints, AFFINE)) == pytest.approx({"eye_distance_mm": 5})
+    assert values(measure_volume(keypoints, AFFINE))["eye_distance_mm"] == pytest.approx(5)
     missing = measure_volume(Keypoints.from_points(FETAL_FACE, [(0, 0, 0), (1, 2, 3), (math.nan, 4, 3)]), AFFINE)
     assert missing.measurements == {}
     assert missing.reason == "missing point: right_eye"
+
+
+def test_a_head_that_looks_to_the_front_says_so():
+    """Eyes 40 mm apart along x, 30 mm before the brain along y and 10 mm below it along z."""
+    face = Keypoints.from_points(FETAL_FACE, [(0, 0, 0), (-20, 30, -10), (20, 30, -10)])
+    down = math.degrees(math.atan2(10, 30))
+    found = values(measure_volume(face, np.eye(4)))
+    assert found == pytest.approx(
+        {
+            "eye_distance_mm": 40, "look_right_deg": 90, "look_front_deg": down, "look_head_deg": 90 + down,
+            "eyes_right_deg": 0, "eyes_front_deg": 90, "eyes_head_deg": 90,
+        }
+    )  # fmt: skip
+    other = Keypoints.from_points(FETAL_FACE, [(0, 0, 0), (20, 30, -10), (-20, 30, -10)])
+    assert values(measure_volume(other, np.eye(4))) == pytest.approx(found)
+    on_a_line = Keypoints.from_points(FETAL_FACE, [(0, 0, 0), (10, 0, 0), (50, 0, 0)])
+    assert set(values(measure_volume(on_a_line, np.eye(4)))) == {
+        "eye_distance_mm", "eyes_right_deg", "eyes_front_deg", "eyes_head_deg",
+    }  # fmt: skip
 
 
 def test_a_picture_has_no_lengths_in_a_volume():

@@ -29,7 +29,8 @@ def test_columns_are_those_of_the_interface():
     )
     assert ",".join(columns(FETAL_FACE)) == (
         "source,index,status,reason,brain_i,brain_j,brain_k,left_eye_i,left_eye_j,left_eye_k,"
-        "right_eye_i,right_eye_j,right_eye_k,score,eye_distance_mm,model"
+        "right_eye_i,right_eye_j,right_eye_k,score,eye_distance_mm,look_right_deg,look_front_deg,look_head_deg,"
+        "eyes_right_deg,eyes_front_deg,eyes_head_deg,model,eye_distance_low,eye_distance_high"
     )
     assert columns(FETUS)[-8:] == [
         "right_ankle_k", "score", "crl_mm", "humerus_left_mm", "humerus_right_mm", "femur_left_mm", "femur_right_mm",

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aop_pose.core.frame import Volume
-from aop_pose.draw.volume import Window, gray_values, plane_picture, sample
+from aop_pose.draw.volume import Window, gray_values, plane_picture
+from aop_pose.inference.grid import sample
 from tests.fakes import random_volume
 
 

@@ -12,7 +12,7 @@ from aop_pose.draw.marks import name_point, text_size
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent
 from aop_pose.draw.volume import draw_midsagittal, gray_values, volume_sheet
 from aop_pose.phantom.fetus import make_fetus
-from tests.fakes import random_volume
+from tests.fakes import SIDED_FACE, random_volume
 
 RED, GREEN = (70, 70, 255), (70, 230, 70)
 
@@ -110,9 +110,9 @@ def test_without_a_midsagittal_plane_the_views_are_along_the_patients_axes():
 
 
 def test_two_views_have_one_scale():
-    """A face of 30 mm across x and 10 mm along z: 30 mm are as many pixels in either view."""
+    """Points of 30 mm across x and y and 10 mm along z: 30 mm are as many pixels in either view."""
     points = np.array([[0.0, 0, 0], [30, 0, 10], [0, 30, 10]])
-    views = directions(points, FETAL_FACE)
+    views = directions(points, SIDED_FACE)
     skeleton = Skeleton(points, RED)
     half = half_extent([skeleton], views)
     assert half == 15

@@ -25,6 +25,7 @@ from aop_pose.evaluation.grouping import Grouping
 from aop_pose.evaluation.match import Matched
 from aop_pose.evaluation.report.files import per_frame
 from tests.evaluation.comparisons import comparison_of_angles
+from tests.fakes import SIDED_FACE
 
 FACE = np.array([[[0.0, 0, 0], [30, 0, 0], [30, 40, 0]]])
 """Brain, left eye and right eye of one volume; the eyes are 40 mm apart."""
@@ -58,7 +59,7 @@ def exchanged_order(units):
 def test_one_volume_by_hand():
     # Brain off by (2, 3, 6) = 7 mm, left eye by 0, right eye by 20 along y: the eyes are 60 mm apart instead of 40.
     predicted = FACE + np.array([[[2.0, 3, 6], [0, 0, 0], [0, 20, 0]]])
-    found = figures(predicted, FACE, FETAL_FACE)
+    found = figures(predicted, FACE, SIDED_FACE)
     assert (found["mre_mm"], found["mre_mm_brain"], found["mre_mm_left_eye"], found["mre_mm_right_eye"]) == (
         9,
         7,
@@ -75,17 +76,37 @@ def test_one_volume_by_hand():
 
 
 def test_exchanged_eyes_are_confused_and_scored_up_to_the_swap():
-    found = figures(FACE[:, EXCHANGED], FACE, FETAL_FACE)
+    found = figures(FACE[:, EXCHANGED], FACE, SIDED_FACE)
     assert (found["lr_confusion"], found["mre_mm"], found["mre_mm_swap"]) == (1, pytest.approx(80 / 3, abs=1e-6), 0)
     assert (found["mre_mm_swap_left_eye"], found["pck_auc_swap"], found["eye_distance_mae_mm"]) == (0, 1, 0)
     # One pair: side by side and pair by pair would say the same again.
     assert "mre_mm_swap_sides" not in found
 
 
+def test_eyes_that_are_not_told_apart_are_scored_in_the_nearer_order_and_the_head_has_axes():
+    """The eyes named the other way round, and the head turned by 30 degrees about the line between them."""
+    turn = np.array([[np.cos(np.pi / 6), 0, np.sin(np.pi / 6)], [0, 1, 0], [-np.sin(np.pi / 6), 0, np.cos(np.pi / 6)]])
+    predicted = FACE[:, EXCHANGED] @ turn.T
+    found = figures(predicted, FACE, FETAL_FACE)
+    moved = 2 * 30 * np.sin(np.pi / 12)
+    assert (found["mre_mm_brain"], found["mre_mm_eyes"]) == (0, pytest.approx(moved, abs=1e-5))
+    assert (found["mre_mm_left_eye"], found["mre_mm_right_eye"]) == (pytest.approx(moved, abs=1e-5),) * 2
+    assert (found["axis_look_deg"], found["axis_eyes_deg"], found["axis_crown_deg"]) == (
+        pytest.approx(30, abs=1e-4), pytest.approx(0, abs=1e-4), pytest.approx(30, abs=1e-4),
+    )  # fmt: skip
+    assert found["eye_distance_mae_mm"] == pytest.approx(0, abs=1e-6)
+    # Looking the other way is half a turn of the direction, and none of the two lines.
+    backwards = figures(FACE * (-1, 1, 1), FACE, FETAL_FACE)
+    assert (backwards["axis_look_deg"], backwards["axis_crown_deg"]) == (180, 0)
+    missing = figures(np.full((1, 3, 3), np.nan), FACE, FETAL_FACE)
+    assert (missing["axis_look_deg_with_missing"], missing["axis_eyes_deg_with_missing"]) == (180, 90)
+    assert not {"mre_mm_swap", "lr_confusion"} & set(found)
+
+
 def test_a_tie_is_not_confused():
     middle = FACE.copy()
     middle[0, 1:] = middle[0, 1:].mean(axis=0)
-    assert figures(middle, FACE, FETAL_FACE)["lr_confusion"] == 0
+    assert figures(middle, FACE, SIDED_FACE)["lr_confusion"] == 0
 
 
 def test_missing_points_and_volumes_cost_the_diagonal():
@@ -93,7 +114,7 @@ def test_missing_points_and_volumes_cost_the_diagonal():
     predicted = truth.copy()
     predicted[1, 0] = np.nan
     predicted[2] = np.nan
-    found = figures(predicted, truth, FETAL_FACE, diagonals=np.array([100.0, 200, 300]))
+    found = figures(predicted, truth, SIDED_FACE, diagonals=np.array([100.0, 200, 300]))
     assert (found["n"], found["n_missing"], found["n_points"], found["n_points_missing"]) == (3, 1, 9, 4)
     assert (found["mre_mm"], found["pck_auc"], found["pck_2_mm"]) == (0, 1, 1)
     assert found["mre_mm_with_missing"] == pytest.approx((200 + 3 * 300) / 9, abs=1e-6)
@@ -108,11 +129,11 @@ def test_missing_points_and_volumes_cost_the_diagonal():
 def test_what_is_not_labelled_is_not_scored():
     truth = np.repeat(FACE, 2, axis=0)
     truth[1, 2] = np.nan
-    found = figures(np.repeat(FACE + np.array([0.0, 0, 3]), 2, axis=0), truth, FETAL_FACE)
+    found = figures(np.repeat(FACE + np.array([0.0, 0, 3]), 2, axis=0), truth, SIDED_FACE)
     assert (found["n_points"], found["n_points_missing"], found["mre_mm"], found["mre_mm_with_missing"]) == (5, 0, 3, 3)
     # The second volume has no whole pair, so nothing can be said of its sides.
     assert found["lr_confusion"] == 0
-    alone = volume_errors(truth[1:, EXCHANGED], truth[1:], DIAGONAL, FETAL_FACE)
+    alone = volume_errors(truth[1:, EXCHANGED], truth[1:], DIAGONAL, SIDED_FACE)
     assert np.isnan(alone.confused(((1,), (2,)))).all()
 
 
@@ -231,8 +252,8 @@ def test_intervals_draw_whole_groups():
     errors = np.repeat(np.random.default_rng(0).uniform(0, 10, 30), 2)
     truth = np.repeat(FACE, 60, axis=0)
     predicted = truth + errors[:, None, None] * [[[1.0, 0, 0]]]
-    grouped = figures(predicted, truth, FETAL_FACE, np.full(60, 500.0), np.repeat(np.arange(30), 2))
-    alone = figures(predicted, truth, FETAL_FACE, np.full(60, 500.0))
+    grouped = figures(predicted, truth, SIDED_FACE, np.full(60, 500.0), np.repeat(np.arange(30), 2))
+    alone = figures(predicted, truth, SIDED_FACE, np.full(60, 500.0))
     width = [entries["mre_mm_ci"][1] - entries["mre_mm_ci"][0] for entries in (grouped, alone)]
     assert grouped["mre_mm"] == alone["mre_mm"] == pytest.approx(errors.mean(), abs=1e-6)
     assert width[0] == pytest.approx(2 * 1.96 * errors.std() / np.sqrt(30), rel=0.1)
@@ -242,7 +263,7 @@ def test_intervals_draw_whole_groups():
 
 def test_too_few_groups_have_no_interval():
     truth = np.repeat(FACE, 5, axis=0)
-    found = figures(truth, truth, FETAL_FACE)
+    found = figures(truth, truth, SIDED_FACE)
     assert found["mre_mm_ci"] is None
     assert "fewer than 20 groups (5)" in found["ci_withheld"]
 
@@ -277,7 +298,7 @@ def test_the_diagonal_is_in_millimetres():
 
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"predicted: expected shape \(1, 3, 3\), found \(1, 2, 3\)"):
-        volume_errors(FACE[:, :2], FACE, DIAGONAL, FETAL_FACE)
+        volume_errors(FACE[:, :2], FACE, DIAGONAL, SIDED_FACE)
 
 
 def test_a_table_at_a_threshold_is_worked_out_by_hand():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.frame import Volume
+from aop_pose.core.schema import SCHEMAS
 from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.errors import UsageError
 from aop_pose.inference.decode import encode
@@ -17,6 +18,7 @@ from aop_pose.inference.volume_predictor import (
     volume_predictor_of,
 )
 from aop_pose.pipelines import open_weights
+from tests.fakes import SIDED_FACE
 
 AFFINES = {
     "plain": np.diag([3.0, 2.0, 4.5, 1.0]),
@@ -181,7 +183,7 @@ def test_windows_are_turned_too():
     np.testing.assert_allclose(turned.maps, VolumePredictor(contract, network, "m").maps(volume).maps, atol=1e-6)
 
 
-def test_sides_that_were_not_taught_are_not_mixed_by_the_turns():
+def test_sides_that_were_not_taught_are_not_mixed_by_the_turns(monkeypatch):
     """A network that calls the eye with the lower last index left, in whatever turn it sees it."""
 
     def network(inputs):
@@ -191,7 +193,8 @@ def test_sides_that_were_not_taught_are_not_mixed_by_the_turns():
 
     # One voxel of the volume is one of the grid, and the points are the brightest 3 of a volume scaled to its maximum.
     volume = Volume(bright(), np.eye(4), "v")
-    contract = contract_of(voxel_mm=1.0, size=(30, 30, 30), turns=24)
+    monkeypatch.setitem(SCHEMAS, SIDED_FACE.name, SIDED_FACE)
+    contract = contract_of(schema=SIDED_FACE.name, voxel_mm=1.0, size=(30, 30, 30), turns=24)
     unsided = VolumePredictor(contract.model_copy(update={"sides": "unknown"}), network, "m").find(volume)
     assert unsided.score == pytest.approx(1, abs=1e-3)
     eyes = unsided.keypoints.coords[1:]

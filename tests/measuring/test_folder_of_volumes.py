@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import attrs
 import numpy as np
@@ -15,7 +16,9 @@ from aop_pose.inference.decode import encode
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
 from aop_pose.io.volumes import write_volume
 from aop_pose.measuring.folder import predict
-from aop_pose.measuring.measurer import measure_array
+from aop_pose.measuring.measurer import Measurer, measure_array
+from aop_pose.trust.gate import VolumeGate
+from aop_pose.trust.intervals import Calibration, Scores
 
 SHAPE = (12, 10, 8)
 
@@ -187,3 +190,49 @@ def test_an_error_that_nobody_foresaw_is_a_row_of_its_file(volumes, tmp_path, mo
     monkeypatch.setattr("aop_pose.measuring.images.read_times", breaks)
     assert predict(predictor_of(), [volumes / "a.nii.gz"], tmp_path / "out").counts == {"unreadable": 1}
     assert "(ZeroDivisionError: division by zero)" in rows_of(tmp_path / "out")[0]["reason"]
+
+
+def guarded_predictor(other=0.0, **gate):
+    """Eyes 4 mm apart, found with peaks of about 1, behind a gate and with an interval."""
+    plain = predictor_of()
+    rules = {"least": {"brain": 0.5, "left_eye": 0.5, "right_eye": 0.5}, "rival": 0.4, "risk": 0.01, "fitted": {}}
+    scores = Scores(difficulty="plain", scores=[0.5, 1.0, 1.5, 2.0], weights=[1.0, 1, 1, 1])
+    calibration = Calibration(
+        data="made-up", frames=4, groups=4, coverage=0.6, quantities={"eye_distance_mm": scores}
+    )  # fmt: skip
+    update = {"gate": VolumeGate(**{**rules, **gate}), "calibration": calibration}
+    contract = plain.contract.model_copy(update=update)
+
+    class Doubled(VolumePredictor):
+        def find(self, volume):
+            return attrs.evolve(super().find(volume), rival=other)
+
+    return Doubled(contract, plain.network, "guarded@0")
+
+
+def test_a_gate_withholds_with_a_reason_and_intervals_are_in_millimetres(tmp_path):
+    values = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
+    volume = Volume(values, np.eye(4), "v")
+    (measured,) = Measurer(guarded_predictor()).results([volume])
+    distance = measured.measurements["eye_distance_mm"]
+    assert (measured.status, distance.value) == ("ok", pytest.approx(4, abs=0.05))
+    # 0.6 of 4 groups and a new one: the third of the scores.
+    assert distance.interval == pytest.approx((distance.value - 1.5, distance.value + 1.5))
+    assert measured.measurements["eyes_head_deg"].interval is None
+    for given, said in (
+        ({"least": {"brain": 2.0}}, r"withheld: brain not found with confidence \(0.911, needed 2.000\)"),
+        ({"within_mm": [("left_eye", "right_eye", 20, 60)]}, "withheld: implausible geometry: left eye and right eye "
+         "lie 4 mm apart, in no known volume less than 20 or more than 60"),
+        ({"rival": 0.3}, r"withheld: two places look alike \(0.350 at the second\)"),
+    ):  # fmt: skip
+        (withheld,) = Measurer(guarded_predictor(0.35, **{"rival": 1.0, **given})).results([volume])
+        assert withheld.status == "abstained"
+        assert re.match(said, withheld.reason), withheld.reason
+        (free,) = Measurer(guarded_predictor(0.35, **given), gate=False).results([volume])
+        assert free.status == "ok"
+    with pytest.raises(UsageError, match=r"--coverage: expected at most 0.8"):
+        Measurer(guarded_predictor(), coverage=0.9)
+    write_volume(Volume(values, np.eye(4)), tmp_path / "a.nii.gz")
+    predict(guarded_predictor(), [tmp_path / "a.nii.gz"], tmp_path / "out", facts={"notice": "research"})
+    (row,) = rows_of(tmp_path / "out")
+    assert float(row["eye_distance_high"]) - float(row["eye_distance_low"]) == pytest.approx(3, abs=1e-3)

@@ -97,6 +97,7 @@ def per_frame(comparison: Comparison) -> list[dict[str, object]]:
         if errors.planes is not None:
             row["plane_distance_mm"] = float(errors.planes.distances[position])
             row["plane_angle_deg"] = float(errors.planes.angles[position])
+        row |= {f"axis_{name}_deg": float(angles[position]) for name, angles in errors.axes.items()}
         if exchanged is not None:
             row["exchanged"] = None if np.isnan(exchanged[position]) else int(exchanged[position])
         row["group"] = int(groups[position])

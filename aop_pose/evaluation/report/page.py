@@ -395,6 +395,13 @@ def _how_in_volumes(comparison: Comparison) -> list[str]:
         )
     if errors.planes is not None:
         words.append("Plane distance: from the middle of the true points of head and trunk to the predicted plane.")
+    if errors.schema.interchangeable:
+        words.append("Points that are not told apart are compared in the order that is nearer.")
+    if errors.axes:
+        words.append(
+            f"Axes ({', '.join(errors.axes)}): degrees between the predicted and the true one; the first is a "
+            "direction, the others are lines."
+        )
     if comparison.motions:
         words.append("Motion is that of the points in the volume: errors of prediction and a moving probe add to it.")
     return [*words, _NEITHER] if comparison.sides.second_is_a_result else words

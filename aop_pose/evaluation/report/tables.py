@@ -136,6 +136,11 @@ def lines(comparison: Comparison) -> list[tuple[str, str, str]]:
         ("midsagittal plane, distance", "plane_distance_mm", "mm"),
         ("midsagittal plane, angle", "plane_angle_deg", "deg"),
     ]
+    for name in schema.axis_names:
+        found += [
+            (f"axis {name}", f"axis_{name}_deg", "deg"),
+            (f"axis {name}, median", f"axis_{name}_median_deg", "deg"),
+        ]
     names = {one.name for one in comparison.computed} | set(comparison.estimates)
     return [line for line in found if line[1] in names]
 

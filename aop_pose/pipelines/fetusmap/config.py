@@ -19,6 +19,56 @@ PAPER_WIDTHS = (48, 96, 192, 384, 512)
 Side = Annotated[int, Field(ge=8, le=1024)]
 
 
+class FinerConfig(Config):
+    """A look after the first one, at what the look before found."""
+
+    around: str
+    """The point in the middle of its input."""
+    finds: tuple[str, ...] | None = None
+    """Points that it finds; None = all of the schema."""
+    size: tuple[Side, Side, Side] = (48, 48, 48)
+    """Voxels of its input along i, j, k."""
+    voxel_mm: float = Field(gt=0)
+    """Edge of its cubic voxels."""
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32, 64, 128)
+    """As ``FetusmapConfig.widths``."""
+    stem: Literal[1, 2] = 1
+    """As ``FetusmapConfig.stem``."""
+    sigma: float = Field(default=2.0, gt=0)
+    """Of its maps, in voxels of its input."""
+    jitter_mm: float = Field(default=10.0, ge=0)
+    """Largest distance of ``around`` from the middle in training, along each axis."""
+    averaged: int = Field(default=1, ge=1, le=64)
+    """Rotations in which it sees a place when measuring; the maps are averaged."""
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        check_size(self.size, self.stride, len(self.widths))
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Each axis of the input is a multiple of it."""
+        return int(self.stem * 2 ** (len(self.widths) - 1))
+
+
+def check_size(size: tuple[int, int, int], stride: int, levels: int) -> None:
+    """ValueError where a network of that stride does not take an input of that size."""
+    if levels < 2:
+        raise ValueError("widths has to name two levels or more")
+    if any(side % stride for side in size):
+        near = tuple(max(1, round(side / stride)) * stride for side in size)
+        raise ValueError(
+            f"size has to be a multiple of {stride} along each axis (stem, and 2 per level below the first), "
+            f"found {list(size)}; the nearest is {list(near)}"
+        )
+    if all(side == stride for side in size):
+        raise ValueError(
+            f"size has to be more than one stride ({stride}) along some axis: the deepest level would have "
+            "one voxel, and nothing to normalise"
+        )
+
+
 class FetusmapConfig(LightningConfig):
     """One field a setting; the presets say where each number comes from."""
 
@@ -53,8 +103,8 @@ class FetusmapConfig(LightningConfig):
     """Of the learning rate over the epochs."""
     warmup_epochs: int = Field(default=0, ge=0)
     """Epochs over which the learning rate rises to its height."""
-    rotations: bool = True
-    """One of the 24 right-angled turns a volume and epoch; none of them is a mirror."""
+    rotations: bool | Literal["any"] = True
+    """One of the 24 right-angled turns a volume and epoch; none of them is a mirror. ``any``: one of all rotations."""
     degrees: float = Field(default=0.0, ge=0, le=45)
     """Largest further turn, about an axis drawn at random."""
     scale: float = Field(default=0.0, ge=0, lt=1)
@@ -90,25 +140,24 @@ class FetusmapConfig(LightningConfig):
     looks: Literal[1, 2] = 1
     """2: a volume is looked at again, with the mean of the points that were found in the middle of the input; what lay
     at its edge is seen whole then. The choice of the best epoch goes without."""
+    finds: tuple[str, ...] | None = None
+    """Points that the first look finds; None = all of the schema. ``stages`` find the others."""
+    candidates: int = Field(default=1, ge=1, le=8)
+    """Places of the first look at which the second one looks when measuring; the surest answer counts."""
+    stages: tuple[FinerConfig, ...] = ()
+    """Further looks, each finer and at what the one before found; all are trained at once."""
+    first_every: int = Field(default=1, ge=1)
+    """The first look learns from a volume in every so-manyth epoch, finer ones in each; it has less to find."""
+    absent: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the inputs of training that show no anatomy, or not at its size; the maps are taught to be empty there.
+    Above 0 the softmax of a map has one more place: nowhere."""
     place_prior: float = Field(default=0.0, ge=0, le=1)
     """Power to which the prior of place (``inference.grid``) is raised by which maps are multiplied; 0 = none. The
     choice of the best epoch goes without."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if len(self.widths) < 2:
-            raise ValueError("widths has to name two levels or more")
-        if any(side % self.stride for side in self.size):
-            near = tuple(max(1, round(side / self.stride)) * self.stride for side in self.size)
-            raise ValueError(
-                f"size has to be a multiple of {self.stride} along each axis (stem, and 2 per level below the first), "
-                f"found {list(self.size)}; the nearest is {list(near)}"
-            )
-        if all(side == self.stride for side in self.size):
-            raise ValueError(
-                f"size has to be more than one stride ({self.stride}) along some axis: the deepest level would have "
-                "one voxel, and nothing to normalise"
-            )
+        check_size(self.size, self.stride, len(self.widths))
         if self.pair and self.loss != "cross-entropy":
             raise ValueError("pair goes with loss cross-entropy: its K is one over the softmax of each map")
         if self.mode == "patch" and self.loss != "mse":
@@ -120,6 +169,12 @@ class FetusmapConfig(LightningConfig):
             raise ValueError("place_prior needs voxel_mm and mode whole: places are in mm from the middle of the input")
         if self.looks > 1 and self.mode == "patch":
             raise ValueError("looks 2 needs mode whole: windows see all of the volume")
+        if (self.stages or self.absent) and (self.mode != "whole" or self.loss != "cross-entropy"):
+            raise ValueError("stages and absent go with mode whole and loss cross-entropy")
+        if self.stages and (self.voxel_mm is None or self.pair or self.looks > 1 or self.place_prior):
+            raise ValueError("stages need voxel_mm, and stand in the place of pair, looks 2 and place_prior")
+        if self.finds is not None and not self.stages:
+            raise ValueError("finds goes with stages, which find the other points")
         if self.aim == "brightness" and (self.voxel_mm is None or self.mode == "patch"):
             raise ValueError("aim brightness needs voxel_mm and mode whole: it cuts a part out of the volume")
         if self.mode == "patch" and self.voxel_mm is None:

@@ -18,8 +18,10 @@ from aop_pose.formats import registry
 from aop_pose.formats.label import Label, resolve
 from aop_pose.formats.points3d import schema_of
 from aop_pose.formats.split import groups_by_name, groups_of, merge_groups, near_duplicate_groups_of
-from aop_pose.inference.grid import TURNS, Placement, brightest, normalised, place, resample
-from aop_pose.pipelines.fetusmap.config import FetusmapConfig
+from aop_pose.inference.grid import TURNS, Placement, brightest, normalised, place, random_rotation, resample
+from aop_pose.inference.stages import FARTHEST_MM
+from aop_pose.pipelines.fetusmap.config import FetusmapConfig, FinerConfig
+from aop_pose.pipelines.fetusmap.landmarks import Look, looks_of
 from aop_pose.pipelines.job import Job
 
 THUMBNAIL = (10, 10, 10)
@@ -39,14 +41,19 @@ class Example:
     """The place of the volume in ``gray``."""
     middle: np.ndarray
     """(3,) what of ``gray`` comes into the middle of the input, in its voxels."""
+    finer: tuple[Example, ...] = ()
+    """The same volume in the voxels of each further look."""
 
     def parts(self) -> list[bytes]:
         """The bytes that a fingerprint of the data is made of."""
-        return [self.name.encode(), self.gray.numpy().tobytes(), self.points.numpy().tobytes()]
+        own = [self.name.encode(), self.gray.numpy().tobytes(), self.points.numpy().tobytes()]
+        return own + [part for look in self.finer for part in look.parts()]
 
 
-def prepare(volume: Volume, points: np.ndarray, config: FetusmapConfig) -> Example:
+def prepare(volume: Volume, points: np.ndarray, config: FetusmapConfig, names: Sequence[str] = ()) -> Example:
     """An example of a volume with points (n, 3) in its voxel indices; a missing one is NaN.
+
+    ``names``: of the points, which the further looks need.
 
     Raises:
         UsageError: the volume has one value only, or a point lies outside it, or none is given.
@@ -70,7 +77,17 @@ def prepare(volume: Volume, points: np.ndarray, config: FetusmapConfig) -> Examp
     bare = place(volume.shape, volume.affine, whole.voxel_mm, covered + (covered - whole.size) % 2, shrink=False)
     values = torch.from_numpy(resample(gray, bare)).half()
     middle = (np.array(whole.size) - 1) / 2 - whole.shift + bare.shift
-    return Example(volume.source, values, torch.from_numpy(bare.forward(points)), bare, middle)
+    finer = tuple(_finer(volume, gray, points, stage, names.index(stage.around)) for stage in config.stages)
+    return Example(volume.source, values, torch.from_numpy(bare.forward(points)), bare, middle, finer)
+
+
+def _finer(volume: Volume, gray: np.ndarray, points: np.ndarray, stage: FinerConfig, around: int) -> Example:
+    bare = place(volume.shape, volume.affine, stage.voxel_mm, (0, 0, 0), shrink=False)
+    inside = bare.forward(points)
+    # Without a label of the point in the middle the others' mean is there.
+    middle = inside[around] if np.isfinite(inside[around]).all() else np.nanmean(inside, axis=0)
+    values = torch.from_numpy(resample(gray, bare)).half()
+    return Example(volume.source, values, torch.from_numpy(inside), bare, middle)
 
 
 def read_labels(file: str, job: Job) -> tuple[list[Label], Schema]:
@@ -88,6 +105,50 @@ def read_labels(file: str, job: Job) -> tuple[list[Label], Schema]:
         raise UsageError(f"{path}: {error}") from None
 
 
+def check_looks(config: FetusmapConfig, schema: Schema) -> None:
+    """UsageError where the looks name points that the schema does not have, or none finds some point of it."""
+    try:
+        looks = looks_of(config, schema)
+    except ValueError as error:
+        raise UsageError(f"finds: {error}") from None
+    found: set[str] = set()
+    for number, look in enumerate(looks):
+        if number and (around := config.stages[number - 1].around) not in found:
+            raise UsageError(f"stages: expected around a point that an earlier look finds, found {around!r}")
+        found |= {schema.points[index] for index in look.points}
+    if left := [point for point in schema.points if point not in found]:
+        raise UsageError(f"finds: expected every point of schema {schema.name}, found no look for {', '.join(left)}")
+
+
+APART = (0.8, 1.1)
+"""Distances go from this share of the least labelled one to this share of the greatest."""
+
+
+def distances_mm(examples: Sequence[Example], schema: Schema, config: FetusmapConfig) -> dict[str, tuple[float, float]]:
+    """``apart_mm`` and ``away_mm`` of ``FetusmapModel``: least and greatest distance of the two points of an
+    interchangeable pair, and of either from the point that a look which finds them is around."""
+    pairs = [schema.indices(pair) for pair in schema.interchangeable]
+    finds = [(schema.index(stage.around), stage.finds or schema.points) for stage in config.stages]
+    from_middle = [
+        (middle, end)
+        for middle, found in finds
+        for pair in pairs
+        for end in pair
+        if middle not in pair and schema.points[end] in found
+    ]
+    return {"apart_mm": _range_of(examples, pairs), "away_mm": _range_of(examples, from_middle)}
+
+
+def _range_of(examples: Sequence[Example], pairs: Sequence[tuple[int, ...]]) -> tuple[float, float]:
+    distances = [
+        float(np.linalg.norm(np.diff(one.points.numpy()[list(pair)], axis=0))) * one.placement.voxel_mm
+        for one in examples
+        for pair in pairs
+    ]
+    known = [distance for distance in distances if math.isfinite(distance)]
+    return (round(APART[0] * min(known), 1), round(APART[1] * max(known), 1)) if known else (0.0, FARTHEST_MM)
+
+
 def read_examples(volumes: Sequence[Label], schema: Schema, config: FetusmapConfig, job: Job) -> list[Example]:
     """Volumes and points in memory, resampled; what is said to the user of a volume is said once.
 
@@ -99,7 +160,7 @@ def read_examples(volumes: Sequence[Label], schema: Schema, config: FetusmapConf
             volume = one.volume()
         except UnreadableError as error:
             raise UsageError(f"{one.name}: {error}") from None
-        example = prepare(volume, one.points_of(schema), config)
+        example = prepare(volume, one.points_of(schema), config, schema.points)
         examples.append(example)
         if min(example.placement.extent) < config.stride:
             padded.append(one.name)
@@ -147,7 +208,11 @@ def rotation(axis: np.ndarray, degrees: float) -> np.ndarray:
 
 
 class VolumeDataset(Dataset):
-    """(gray (1, *size) float32 in [0, 1], points (n, 3) float32 in its voxels, index) of each example.
+    """(grays, points, index) of each example, with a gray and points for each look.
+
+    A gray is (1, *size) float32 in [0, 1], points are (n, 3) float32 in its voxels: NaN for those that the look does
+    not find or that have no label, infinity for those that the input does not show. The gray of a look that rests
+    in this epoch is empty.
 
     With ``epoch`` the volumes are augmented, and every draw follows from (seed, epoch, index) alone.
     """
@@ -161,6 +226,7 @@ class VolumeDataset(Dataset):
         epoch: int | None = None,
     ):
         self.examples, self.config, self.seed, self.epoch = examples, config, seed, epoch
+        self.looks = looks_of(config, schema)
         self.mirrored = list(range(len(schema.points)))
         for left, right in schema.symmetric:
             i, j = schema.indices((left, right))
@@ -169,22 +235,41 @@ class VolumeDataset(Dataset):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], int]:
         example = self.examples[index]
+        shown = [
+            self._shown(one, number, look, index)
+            for number, (one, look) in enumerate(zip((example, *example.finer), self.looks, strict=True))
+        ]
+        return tuple(gray[None] for gray, _ in shown), tuple(points for _, points in shown), index
+
+    def _shown(self, example: Example, number: int, look: Look, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a look shows of an example, and the points that it finds there."""
         if self.epoch is None:
-            gray, points = moved(example, np.eye(3), np.zeros(3), self.config.size)
-            return gray[None], points.float(), index
-        draw = np.random.default_rng([self.seed, self.epoch, index])
+            gray, points = moved(example, np.eye(3), np.zeros(3), look.size)
+            return gray, _found_by(look, points)
+        if not number and (self.epoch + index) % self.config.first_every:
+            return torch.zeros(0), torch.full(example.points.shape, torch.nan)
+        # The draws of the first look do not depend on whether there are others.
+        draw = np.random.default_rng([self.seed, self.epoch, index, *([number] if number else [])])
         matrix, mirror = self._matrix(draw)
-        gray, points = moved(example, matrix, self._shift(draw, example, matrix), self.config.size)
+        if self.config.absent and draw.random() < self.config.absent:
+            gray, points = without_anatomy(example, matrix, look, draw)
+        elif number:
+            far = self.config.stages[number - 1].jitter_mm / example.placement.voxel_mm
+            gray, points = moved(example, matrix, matrix @ draw.uniform(-far, far, 3), look.size)
+        else:
+            gray, points = moved(example, matrix, self._shift(draw, example, matrix), look.size)
         if mirror:
             points = points[self.mirrored]
-        return self._varied(gray, draw)[None], points.float(), index
+        return self._varied(gray, draw), _found_by(look, points)
 
     def _matrix(self, draw: np.random.Generator) -> tuple[np.ndarray, bool]:
         """The turn and scale of the volume about its middle, mirrored or not."""
         config, matrix = self.config, np.eye(3)
-        if config.rotations:
+        if config.rotations == "any":
+            matrix = random_rotation(draw)
+        elif config.rotations:
             matrix = TURNS[int(draw.integers(len(TURNS)))].matrix
         if config.degrees:
             matrix = rotation(draw.normal(size=3), draw.uniform(-config.degrees, config.degrees)) @ matrix
@@ -199,8 +284,10 @@ class VolumeDataset(Dataset):
         A window of patch mode is moved anywhere over the volume; every other one holds a point drawn at random.
         """
         size = np.array(self.config.size)
-        points = (example.points.numpy() - example.middle) @ matrix.T
+        points = (example.points.numpy()[list(self.looks[0].points)] - example.middle) @ matrix.T
         points = points[np.isfinite(points).all(axis=1)]
+        if not len(points):
+            return np.zeros(3)
         if self.config.mode == "patch":
             if draw.random() < 0.5:
                 return np.asarray(draw.uniform(-0.4, 0.4, 3) * size - points[draw.integers(len(points))])
@@ -226,6 +313,63 @@ class VolumeDataset(Dataset):
             # As speckle does, it grows with the signal: what is padded stays empty.
             gray = gray * (1 + torch.from_numpy(values))
         return gray.clamp(0, 1)
+
+
+def _found_by(look: Look, points: torch.Tensor) -> torch.Tensor:
+    """Points (n, 3) float32, NaN where a look does not find them."""
+    found = torch.full(points.shape, torch.nan)
+    chosen = list(look.points)
+    found[chosen] = points[chosen].float()
+    return found
+
+
+MISSIZED = ((0.2, 0.4), (2.2, 6.0))
+"""Scales at which anatomy is none: a head of half a metre or of three centimetres, as a wrong spacing makes it."""
+_TRIES = 20
+
+
+def without_anatomy(
+    example: Example, matrix: np.ndarray, look: Look, draw: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An input without anatomy, as ``moved`` gives it: mostly another place, else a wrong size or something made up."""
+    kind, size = draw.random(), np.array(look.size)
+    nowhere = torch.full(example.points.shape, torch.inf, dtype=torch.float64)
+    if kind < 0.2:
+        return made_up(look.size, draw), nowhere
+    if kind < 0.4:
+        scale = draw.uniform(*MISSIZED[int(draw.integers(2))])
+        return moved(example, matrix * scale, draw.uniform(-0.1, 0.1, 3) * size, look.size)[0], nowhere
+    known = example.points.numpy()[list(look.points)]
+    known = known[np.isfinite(known).all(axis=1)]
+    for _ in range(_TRIES):
+        there = draw.uniform(0, 1, 3) * (np.array(example.gray.shape) - 1)
+        far = np.linalg.norm(there - known, axis=1).min(initial=np.inf) > 0.45 * size.min()
+        if far and float(example.gray[tuple(np.rint(there).astype(int))]) > _DARK:
+            return moved(attrs.evolve(example, middle=there), matrix, np.zeros(3), look.size)
+    return made_up(look.size, draw), nowhere
+
+
+_DARK = 0.08
+"""Gray below which nothing is shown."""
+
+
+def made_up(size: Sequence[int], draw: np.random.Generator) -> torch.Tensor:
+    """A volume (*size) in [0, 1] of nothing that lives: noise, clouds, or balls of all sizes and brightnesses."""
+    kind = draw.integers(4)
+    if kind == 0:
+        values = np.abs(draw.standard_normal(tuple(size))) * draw.uniform(0.05, 0.6)
+    elif kind == 1:
+        count = int(draw.integers(3, 13))
+        places = torch.from_numpy(draw.random((1, 1, count, count, count)).astype(np.float32))
+        clouds = functional.interpolate(places, tuple(size), mode="trilinear", align_corners=True)[0, 0]
+        values = clouds.numpy() ** draw.uniform(0.5, 3)
+    else:
+        axes = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in size), indexing="ij"), axis=-1)
+        values = np.full(tuple(size), draw.uniform(0, 0.3)) + draw.normal(0, 0.03, tuple(size))
+        for _ in range(int(draw.integers(1, 7))):
+            off = (axes - draw.uniform(-0.4, 0.4, 3) * size) @ random_rotation(draw)
+            values[((off / (draw.uniform(0.05, 0.45, 3) * size)) ** 2).sum(axis=-1) < 1] = draw.random()
+    return torch.from_numpy(np.clip(values, 0, 1).astype(np.float32))
 
 
 def moved(

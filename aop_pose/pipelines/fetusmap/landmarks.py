@@ -9,13 +9,15 @@ import copy
 import math
 from collections.abc import Sequence
 
+import attrs
 import torch
 from torch import Tensor, fx, nn
 
 from aop_pose.core.schema import SCHEMAS, Schema
 from aop_pose.errors import UsageError
 from aop_pose.inference.grid import PlacePrior
-from aop_pose.pipelines.fetusmap.config import FetusmapConfig
+from aop_pose.inference.stages import FARTHEST_MM
+from aop_pose.pipelines.fetusmap.config import FetusmapConfig, FinerConfig
 from aop_pose.pipelines.fetusmap.network import UNet3d
 from aop_pose.pipelines.fetusmap.planner import Plan, Planned
 
@@ -24,9 +26,16 @@ TRUNK = tuple(range(10))
 PAIRS = (((10, 11, 12), (13, 14, 15)), ((16, 17, 18), (19, 20, 21)))
 
 
-def log_probabilities(maps: Tensor) -> Tensor:
-    """Logarithm of the softmax over the voxels of each map: (N, points, D, H, W) of any such maps."""
-    return maps.flatten(2).log_softmax(dim=2).view_as(maps)
+def log_probabilities(maps: Tensor, absent: bool = False) -> Tensor:
+    """Logarithm of the softmax over the voxels of each map: (N, points, D, H, W) of any such maps.
+
+    With ``absent`` there is one more place, nowhere, that is as likely as all voxels of a map of zeros together.
+    """
+    flat = maps.flatten(2)
+    if not absent:
+        return flat.log_softmax(dim=2).view_as(maps)
+    nowhere = torch.full_like(flat[:, :, :1], math.log(flat.shape[2]))
+    return torch.cat([flat, nowhere], dim=2).log_softmax(dim=2)[:, :, :-1].view_as(maps)
 
 
 def divergence(logs: Tensor, truth: Tensor) -> Tensor:
@@ -102,46 +111,109 @@ def encode(points: Tensor, size: Sequence[int], sigma: float) -> Tensor:
     return maps.nan_to_num(nan=0.0)
 
 
-def answer(raw: Tensor, loss: str, sigma: float) -> Tensor:
+Units = Sequence[Sequence[int]]
+"""The points of each map: one, or an interchangeable pair."""
+
+
+def answer(raw: Tensor, loss: str, sigma: float, units: Units = (), absent: bool = False) -> Tensor:
     """Maps that peak at 1 where the network is as sure as it was taught to be.
 
     Under ``mse`` they are the output itself. Under ``cross-entropy`` they are its softmax over the voxels, divided by
     the peak of equation 2: the softmax is what equation 5 compares with that map, so that its optimum is the map
-    itself; the raw output is its logarithm, up to a constant, and has its highest voxel in the same place.
+    itself; the raw output is its logarithm, up to a constant, and has its highest voxel in the same place. A map of two
+    points was taught half of each.
     """
     if loss == "mse":
         return raw
-    return log_probabilities(raw).exp() / peak_of(sigma)
+    maps = log_probabilities(raw, absent).exp() / peak_of(sigma)
+    if all(len(unit) == 1 for unit in units):
+        return maps
+    return maps * maps.new_tensor([len(unit) for unit in units])[:, None, None, None]
 
 
 def map_loss(
-    raw: Tensor, points: Tensor, loss: str, sigma: float, sides: Sequence[tuple[Sequence[int], Sequence[int]]] = ()
+    raw: Tensor,
+    points: Tensor,
+    loss: str,
+    sigma: float,
+    sides: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
+    units: Units | None = None,
+    absent: bool = False,
 ) -> Tensor:
-    """Scalar loss of a batch, the mean over its points.
+    """Scalar loss of a batch, the mean over its maps.
 
     Args:
         raw: output of the network.
-        points: (B, n, 3), i, j, k in voxels of the input; NaN for a point without a label, which is not learned.
+        points: (B, n, 3), i, j, k in voxels of the input; NaN for a point without a label, which is not learned, and
+            infinity for one that the input does not show.
         loss: ``mse`` or ``cross-entropy``.
         sides: channels of the left and of the right side of each pair that the Pair loss takes; none = no Pair loss.
+        units: the points of each map; None = each point has one. A map of two shows half of each.
+        absent: with ``cross-entropy``, what of a point lies beyond the input is learned as nowhere.
     """
     targets = encode(points, raw.shape[2:], sigma)
+    known = ~points.isnan().any(dim=2)
+    if units is not None:
+        targets = torch.stack([targets[:, list(unit)].mean(dim=1) for unit in units], dim=1)
+        known = torch.stack([known[:, list(unit)].all(dim=1) for unit in units], dim=1)
     if loss == "mse":
         # Almost all voxels are empty: the mean would make the gradient vanish. This is the mean over a map's own ball.
-        known = points.isfinite().all(dim=2).to(raw.dtype)
-        return (((raw - targets) ** 2).sum(dim=(2, 3, 4)) * known).mean() * peak_of(sigma)
+        return (((raw - targets) ** 2).sum(dim=(2, 3, 4)) * known.to(raw.dtype)).mean() * peak_of(sigma)
     truth = targets * peak_of(sigma)
     count = raw.shape[1]
     if sides:
         paired = {channel for pair in sides for side in pair for channel in side}
         return fetus_loss(raw, truth, [one for one in range(count) if one not in paired], sides) / count
-    return divergence(log_probabilities(raw), truth).mean() / count
+    truth = truth * known[..., None, None, None].to(truth.dtype)
+    loss_of_maps = divergence(log_probabilities(raw, absent), truth)
+    if absent:
+        logs = raw.flatten(2).logsumexp(dim=2)
+        nowhere = math.log(raw[0, 0].numel())
+        share = (1 - truth.flatten(2).sum(dim=2)).clamp(min=0) * known.to(truth.dtype)
+        loss_of_maps = loss_of_maps + (share * (torch.logaddexp(logs, torch.full_like(logs, nowhere)) - nowhere)).sum(1)
+    return loss_of_maps.mean() / count
+
+
+@attrs.frozen
+class Look:
+    """The network's look of a number: what it takes and gives."""
+
+    size: tuple[int, int, int]
+    sigma: float
+    units: tuple[tuple[int, ...], ...]
+    widths: tuple[int, ...]
+    stem: int
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """All that it finds."""
+        return tuple(index for unit in self.units for index in unit)
+
+    def body(self) -> UNet3d:
+        """A network for it, with random weights."""
+        return UNet3d(1, len(self.units), self.widths, self.stem)
+
+
+def looks_of(config: FetusmapConfig, schema: Schema) -> list[Look]:
+    """The first look and the finer ones; ValueError where one names a point that the schema does not have."""
+    looks = []
+    settings: list[FetusmapConfig | FinerConfig] = [config, *config.stages]
+    for one in settings:
+        chosen = schema.points if one.finds is None else one.finds
+        schema.indices(chosen)
+        units = tuple(schema.indices(unit) for unit in schema.units if set(unit) & set(chosen))
+        looks.append(Look(one.size, one.sigma, units, one.widths, one.stem))
+    return looks
 
 
 class FetusmapModel(FetusmapConfig):
     """A checkpoint's network: the settings, the schema its columns told, the plan it was trained by."""
 
     points: str
+    apart_mm: tuple[float, float] = (0.0, FARTHEST_MM)
+    """Least and greatest distance of the points of an interchangeable pair, as the labels have it."""
+    away_mm: tuple[float, float] = (0.0, FARTHEST_MM)
+    """Likewise of these points from those that their looks are around."""
     memory_plan: Plan | None = None
     places: PlacePrior | None = None
     poses: int = 0
@@ -156,36 +228,50 @@ class FetusmapModel(FetusmapConfig):
         """Channels of the left and right points of each pair that the Pair loss takes; none without it."""
         return self.schema_of_points.sides if self.pair else ()
 
+    @property
+    def looks_of_network(self) -> list[Look]:
+        """The first look and the finer ones."""
+        return looks_of(self, self.schema_of_points)
+
+    def units_of(self, look: Look) -> tuple[tuple[str, ...], ...]:
+        """The points of each map of a look, by name."""
+        names = self.schema_of_points.points
+        return tuple(tuple(names[index] for index in unit) for unit in look.units)
+
 
 class LandmarkNetwork(nn.Module):
-    """Volume (N, 1, I, J, K) -> one map a point. ``forward`` gives what the loss takes, ``answer`` what is decoded.
+    """Volume (N, 1, I, J, K) -> its maps. ``forward`` gives what the loss takes, ``answer`` what is decoded.
 
-    Reversible blocks change the network, so that it is built by its plan.
+    Each look has a body of its own; ``stage`` numbers them. Reversible blocks change the network, so that the first
+    body is built by its plan.
     """
 
     def __init__(self, model: FetusmapModel) -> None:
         super().__init__()
-        self.loss, self.sigma = model.loss, model.sigma
-        body: nn.Module = UNet3d(1, len(model.schema_of_points.points), model.widths, model.stem)
+        self.loss, self.sigma, self.absent = model.loss, model.sigma, model.absent > 0
+        self.looks = model.looks_of_network
+        body: nn.Module = self.looks[0].body()
         if model.memory_plan is not None:
             body = model.memory_plan.apply(body)
         self.body = body
+        self.finer = nn.ModuleList(look.body() for look in self.looks[1:])
         self.poses: Tensor | None
         # (poses, n, 3) in right-handed mm. A buffer, so that a checkpoint is whole without a further file.
         count = len(model.schema_of_points.points)
         self.register_buffer("poses", torch.zeros(model.poses, count, 3) if model.poses else None)
 
-    def forward(self, gray: Tensor) -> Tensor:
-        """Raw maps (N, n, I, J, K)."""
-        return self.body(gray).float()
+    def forward(self, gray: Tensor, stage: int = 0) -> Tensor:
+        """Raw maps (N, maps, I, J, K) of a look."""
+        return (self.finer[stage - 1] if stage else self.body)(gray).float()
 
-    def answer(self, gray: Tensor) -> Tensor:
+    def answer(self, gray: Tensor, stage: int = 0) -> Tensor:
         """Maps that peak at 1 where the network is as sure as it was taught to be (see ``answer``)."""
-        return answer(self(gray), self.loss, self.sigma)
+        look = self.looks[stage]
+        return answer(self(gray, stage), self.loss, look.sigma, look.units, self.absent)
 
-    def exported(self) -> nn.Module:
+    def exported(self, stage: int = 0) -> nn.Module:
         """The same answer in what the exporter can write."""
-        return Exported(self)
+        return Exported(self, stage)
 
 
 class Exported(nn.Module):
@@ -195,11 +281,11 @@ class Exported(nn.Module):
     volume in the batch that is the mean and variance of the volume: an instance normalisation with the same weights.
     """
 
-    def __init__(self, network: LandmarkNetwork) -> None:
+    def __init__(self, network: LandmarkNetwork, stage: int = 0) -> None:
         super().__init__()
         network = copy.deepcopy(network).eval()
-        self.loss, self.sigma = network.loss, network.sigma
-        body = network.body
+        self.loss, self.look, self.absent = network.loss, network.looks[stage], network.absent
+        body = network.finer[stage - 1] if stage else network.body
         # Without gradients nothing is recomputed: the plain graph of a planned network says the same.
         self.body = fx.GraphModule(body.graph.root, body.graph.graph) if isinstance(body, Planned) else body
         for module in list(self.body.modules()):
@@ -208,7 +294,7 @@ class Exported(nn.Module):
                     setattr(module, name, _by_volume(child))
 
     def forward(self, gray: Tensor) -> Tensor:
-        return answer(self.body(gray), self.loss, self.sigma)
+        return answer(self.body(gray), self.loss, self.look.sigma, self.look.units, self.absent)
 
 
 def _by_volume(norm: nn.BatchNorm3d) -> nn.InstanceNorm3d:

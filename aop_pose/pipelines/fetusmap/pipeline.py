@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from aop_pose.core.schemas import FETUS
 from aop_pose.errors import UsageError
 from aop_pose.formats.split import hold_out
+from aop_pose.inference.stages import StageContract
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.pipelines.config import Config, precision_of
-from aop_pose.pipelines.fetusmap.config import FetusmapConfig, RefineSettings, Trusted
+from aop_pose.pipelines.fetusmap.config import FetusmapConfig, FinerConfig, RefineSettings, Trusted
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.pipeline import LabelledOptions, LightningPipeline, Stage, StageData
 from aop_pose.pipelines.run import labelled_facts
@@ -44,7 +45,14 @@ class Fetusmap(LightningPipeline):
     def data(self, stage: str, job: Job, config: FetusmapConfig, options: LabelledOptions) -> StageData:
         """UsageError, too, where the memory does not hold a step."""
         from aop_pose.inference.grid import place_prior, turns_of
-        from aop_pose.pipelines.fetusmap.data import check_apart, groups, read_examples, read_labels
+        from aop_pose.pipelines.fetusmap.data import (
+            check_apart,
+            check_looks,
+            distances_mm,
+            groups,
+            read_examples,
+            read_labels,
+        )
         from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel
         from aop_pose.pipelines.fetusmap.library import has_prior
         from aop_pose.pipelines.fetusmap.training import plan_for
@@ -56,6 +64,9 @@ class Fetusmap(LightningPipeline):
             if other is not schema:
                 raise UsageError(f"--val: expected the points of schema {schema.name}, found those of {other.name}")
             check_apart(labelled, chosen)
+        if config.pair and not schema.sides:
+            raise UsageError(f"pair: expected a schema with a left and a right side, found {schema.name}; leave it out")
+        check_looks(config, schema)
         plan, needed = plan_for(config, schema, job.device, len(labelled) + len(chosen))
         examples, checks = (read_examples(volumes, schema, config, job) for volumes in (labelled, chosen))
         if options.val is None and config.holdout:
@@ -63,11 +74,15 @@ class Fetusmap(LightningPipeline):
             checks = [example for example, out in zip(examples, held, strict=True) if out]
             examples = [example for example, out in zip(examples, held, strict=True) if not out]
         stored = len(examples) if has_prior(schema) and config.mode == "whole" else 0
-        model = FetusmapModel(**config.model_dump(), points=schema.name, memory_plan=plan, poses=stored)
+        model = FetusmapModel(
+            **config.model_dump(), points=schema.name, memory_plan=plan, poses=stored,
+            **distances_mm(examples, schema, config),
+        )  # fmt: skip
         told = [f"volumes: {len(examples)} labelled ({schema.name}), {len(checks)} to choose the epoch"]
         if config.place_prior:
             places = [(one.points.numpy() - one.middle) * one.placement.voxel_mm for one in examples]
-            prior = place_prior(places, config.place_prior, model.taught_sides)
+            units = model.looks_of_network[0].units
+            prior = place_prior(places, config.place_prior, model.taught_sides, units)
             model = model.model_copy(update={"places": prior})
             if prior is None:
                 told.append("place_prior: left out, since a point has fewer than two labels")
@@ -116,12 +131,22 @@ class Fetusmap(LightningPipeline):
 
     def contract(self, settings: FetusmapModel, name: str, run: dict[str, Any]) -> VolumeContract:
         model = settings
+        first, *finer = model.looks_of_network
+        stages = [
+            StageContract(
+                maps=model.units_of(look), around=stage.around, size=look.size, voxel_mm=stage.voxel_mm,
+                sigma=look.sigma, rotations=stage.averaged, stride=stage.stride,
+            )
+            for look, stage in zip(finer, model.stages, strict=True)
+        ]  # fmt: skip
         unsided: Literal["equation 7", "unknown"] = "equation 7" if model.points == FETUS.name else "unknown"
         return VolumeContract(
             name=name, schema=model.points, size=model.size, voxel_mm=model.voxel_mm, aim=model.aim, mode=model.mode,
             overlap=model.overlap, sigma=model.sigma, threshold=model.threshold, decode=model.decode,
             turns=model.turns, looks=model.looks, places=model.places,
             sides=unsided if model.taught_sides else "learned", stride=model.stride, training_run=run,
+            maps=model.units_of(first), apart_mm=model.apart_mm, away_mm=model.away_mm, candidates=model.candidates,
+            stages=tuple(stages),
         )  # fmt: skip
 
     def predictor(self, path: Path, device: str = "cpu", refine: str | None = None) -> AnyPredictor:
@@ -150,9 +175,11 @@ def with_safe_precision(config: FetusmapConfig, job: Job) -> FetusmapConfig:
     Raises:
         UsageError: bfloat16 was asked for.
     """
-    if job.device != "cpu" or config.size[0] > 2 * config.stride or precision_of(config.precision, "cpu") == "fp32":
+    looks: list[FetusmapConfig | FinerConfig] = [config, *config.stages]
+    shallow = next((look for look in looks if look.size[0] <= 2 * look.stride), None)
+    if job.device != "cpu" or shallow is None or precision_of(config.precision, "cpu") == "fp32":
         return config
-    said = f"size {config.size[0]} along the first axis is {config.size[0] // config.stride} at the deepest level"
+    said = f"size {shallow.size[0]} along the first axis is {shallow.size[0] // shallow.stride} at the deepest level"
     if config.precision == "bf16":
         raise UsageError(
             f"precision bf16: {said}, where a CPU's gradients in bfloat16 are wrong; take fp32, a larger size or fewer "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -13,12 +14,12 @@ from torch.utils.data import DataLoader
 from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import volume_errors
-from aop_pose.inference.volume_predictor import read_maps
+from aop_pose.inference.grid import itself
+from aop_pose.inference.stages import read_units
 from aop_pose.pipelines.data import order_of
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig
 from aop_pose.pipelines.fetusmap.data import VolumeDataset
-from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, map_loss
-from aop_pose.pipelines.fetusmap.network import UNet3d
+from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, Look, looks_of, map_loss
 from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, free_bytes, max_input_size, plan_memory
 from aop_pose.pipelines.job import first_of
 from aop_pose.pipelines.lightning import Schedule, Training, rate_factor
@@ -38,8 +39,7 @@ class VolumeTraining(Training):
     ) -> None:
         # What a base of frames asks of its data sets, these have: a length, an epoch, items with their number.
         super().__init__(model, Schedule.of(model, batch=1), network, seed, cast(Any, volumes), cast(Any, checks))
-        self.placements = [example.placement for example in checks.examples]
-        self.model = model
+        self.model, self.looks, self.volumes = model, model.looks_of_network, checks.examples
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch (from 0)."""
@@ -48,8 +48,25 @@ class VolumeTraining(Training):
     def _rate(self, epoch: int) -> float:
         return rate_factor(self.model.schedule, epoch, self.model.epochs, self.model.warmup_epochs)
 
-    def loss_of(self, network: nn.Module, gray: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        return map_loss(network(gray), points, self.model.loss, self.model.sigma, self.model.taught_sides)
+    def training_step(self, batch: Any, number: int) -> torch.Tensor:
+        loss = self.loss_of_looks(self.network, batch)
+        self.losses.append(float(loss.detach()))
+        return loss
+
+    def loss_of_looks(self, network: nn.Module, batch: Any) -> torch.Tensor:
+        """The sum of the losses of all looks at a volume."""
+        grays, points, _ = batch
+        return torch.stack(
+            [
+                self._loss(network(gray.contiguous(memory_format=self.memory_format), number), some, number)
+                for number, (gray, some) in enumerate(zip(grays, points, strict=True))
+                if gray.numel()
+            ]
+        ).sum()
+
+    def _loss(self, raw: torch.Tensor, points: torch.Tensor, number: int) -> torch.Tensor:
+        look, model = self.looks[number], self.model
+        return map_loss(raw, points, model.loss, look.sigma, model.taught_sides, look.units, model.absent > 0)
 
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
@@ -59,16 +76,24 @@ class VolumeTraining(Training):
         return DataLoader(self.checks, 1)
 
     def validation_step(self, batch: Any, number: int) -> None:
-        gray, points, indices = batch
-        self.share("val/loss", float(self.loss_of(self.kept, gray, points)), 1)
-        maps = self.kept.answer(gray)[0].cpu().numpy()  # type: ignore[operator]
-        found, scores = read_maps(maps, self.model.decode)
-        found[scores < self.model.threshold] = np.nan
-        edge = self.placements[int(indices[0])].voxel_mm
-        truth = points[0].cpu().numpy().astype(np.float64)
+        grays, points, indices = batch
+        self.share("val/loss", float(self.loss_of_looks(self.kept, batch)), 1)
+        example = self.volumes[int(indices[0])]
         schema, unsided = self.model.schema_of_points, bool(self.model.taught_sides)
-        diagonal = edge * math.dist((0, 0, 0), self.model.size)
-        for name, value in errors(found * edge, truth * edge, schema, unsided, diagonal).items():
+        truth, found = (np.full((len(schema.points), 3), np.nan) for _ in range(2))
+        # Of a further look: with what is true in the middle.
+        shown = zip(self.looks, (example, *example.finer), grays, points, strict=True)
+        for stage, (look, one, gray, some) in enumerate(shown):
+            maps = self.kept.answer(gray, stage)[0].cpu().numpy()  # type: ignore[operator]
+            edge, chosen = one.placement.voxel_mm, list(look.points)
+            units = self.model.units_of(look)
+            grid, apart = itself(look.size, edge), self.model.apart_mm
+            read = read_units(maps, units, schema.points, self.model.decode, grid, apart)
+            seen = read.scores[chosen] >= self.model.threshold
+            found[chosen] = np.where(seen[:, None], read.points[chosen], np.nan) * edge
+            truth[chosen] = some[0].cpu().numpy()[chosen] * edge
+        diagonal = example.placement.voxel_mm * math.dist((0, 0, 0), self.model.size)
+        for name, value in errors(found, truth, schema, unsided, diagonal).items():
             self.share(name, value, 1, total=name == "val/missing")
 
     def configure_optimizers(self) -> Any:
@@ -114,9 +139,16 @@ def plan_for(config: FetusmapConfig, schema: Schema, device: str, volumes: int =
     Raises:
         UsageError: the memory that is free, or ``budget_gb``, does not hold a step of that size; names one that fits.
     """
-    plan, needed = step_of(config, schema, device == "cpu")
     budget, found = usable_memory(device) if config.budget_gb is None else (config.budget_gb, f"{config.budget_gb} GiB")
-    budget -= 2 * volumes * math.prod(config.size) / 2**30
+    budget -= 2 * volumes * (math.prod(config.size) + sum(math.prod(stage.size) for stage in config.stages)) / 2**30
+    finer = bytes_of_finer(config, schema, device == "cpu")
+    if finer > budget * 2**30:
+        sizes = ", ".join("x".join(map(str, stage.size)) for stage in config.stages)
+        raise UsageError(
+            f"stages: the looks at {sizes} need {finer / 2**30:.2f} GiB in a training step, found {found}; "
+            "give them a smaller size, or leave one out"
+        )
+    plan, needed = step_of(config, schema, device == "cpu")
     if needed > budget * 2**30:
         beside = f" beside {volumes} volumes" if volumes else ""
         raise UsageError(
@@ -143,28 +175,46 @@ def step_of(config: FetusmapConfig, schema: Schema, kernels: bool = False) -> tu
     Args:
         kernels: whether what a CPU's convolutions take for themselves is counted.
     """
-    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta", memory_format=torch.channels_last_3d)
+    first = looks_of(config, schema)[0]
+    body = first.body().to("meta", memory_format=torch.channels_last_3d)
     volume = torch.empty(1, 1, *config.size, device="meta")
     points = torch.zeros(1, len(schema.points), 3, device="meta")
     sides = schema.sides if config.pair else ()
 
     def loss(raw: Tensor) -> Tensor:
-        return map_loss(raw, points, config.loss, config.sigma, sides)
+        return map_loss(raw, points, config.loss, config.sigma, sides, first.units, config.absent > 0)
 
     plan = plan_memory(body, [volume], max_slowdown=config.max_slowdown, loss=loss) if config.plan == "auto" else None
     fixed = _copies(config) * sum(parameter.nbytes for parameter in body.parameters()) + volume.nbytes
+    fixed += bytes_of_finer(config, schema, kernels)
     if plan is not None and not kernels:
         return plan, fixed + plan.planned_bytes
     return plan, fixed + dry_peak(body if plan is None else plan.apply(body), [volume], loss, kernels)
+
+
+def bytes_of_finer(config: FetusmapConfig, schema: Schema, kernels: bool = False) -> int:
+    """Of the looks after the first in a step: they are all held until its gradients are taken."""
+    total, points = 0, torch.zeros(1, len(schema.points), 3, device="meta")
+    for look in looks_of(config, schema)[1:]:
+        network = look.body().to("meta", memory_format=torch.channels_last_3d)
+        seen = torch.empty(1, 1, *look.size, device="meta")
+        loss = partial(_loss_of, points=points, look=look, config=config)
+        total += _copies(config) * sum(parameter.nbytes for parameter in network.parameters()) + seen.nbytes
+        total += dry_peak(network, [seen], loss, kernels)
+    return total
+
+
+def _loss_of(raw: Tensor, points: Tensor, look: Look, config: FetusmapConfig) -> Tensor:
+    return map_loss(raw, points, config.loss, look.sigma, (), look.units, config.absent > 0)
 
 
 def fitting_size(
     config: FetusmapConfig, schema: Schema, budget_gb: float, kernels: bool = False
 ) -> tuple[int, int, int] | None:
     """A size of the same proportions whose step fits; None where not even a quarter of it does."""
-    body = UNet3d(1, len(schema.points), config.widths, config.stem).to("meta", memory_format=torch.channels_last_3d)
+    body = looks_of(config, schema)[0].body().to("meta", memory_format=torch.channels_last_3d)
     method: Literal["gcp+rev", "plain"] = "gcp+rev" if config.plan == "auto" else "plain"
-    tried = budget_gb
+    tried = budget_gb - bytes_of_finer(config, schema, kernels) / 2**30
     while True:
         found = max_input_size(
             body,

@@ -4,23 +4,24 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
-from aop_pose.core.schemas import FETAL_FACE, FETUS  # noqa: E402
+from aop_pose.core.schemas import FETUS  # noqa: E402
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.pipelines.fetusmap.landmarks import map_loss  # noqa: E402
 from aop_pose.pipelines.fetusmap.network import UNet3d  # noqa: E402
 from aop_pose.pipelines.fetusmap.planner import free_bytes, memory, step_peak  # noqa: E402
 from aop_pose.pipelines.fetusmap.training import plan_for, usable_memory  # noqa: E402
+from tests.fakes import SIDED_FACE  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
 
 
 def test_what_a_step_takes_is_what_is_told():
     """Within 10 %, with the loss counted."""
     config = config_of("widths=[4,8]", "size=[16,16,16]", "pair=true")
-    plan, needed = plan_for(config, FETAL_FACE, "cpu")
+    plan, needed = plan_for(config, SIDED_FACE, "cpu")
     assert plan is None
     network, points = UNet3d(1, 3, (4, 8)).to(memory_format=torch.channels_last_3d), torch.rand(1, 3, 3) * 15
     volume = torch.rand(1, 1, 16, 16, 16)
-    loss = lambda raw: map_loss(raw, points, "cross-entropy", 2.0, FETAL_FACE.sides)  # noqa: E731
+    loss = lambda raw: map_loss(raw, points, "cross-entropy", 2.0, SIDED_FACE.sides)  # noqa: E731
     counted = step_peak(network, [volume], loss, kernels=True)
     fixed = 5 * sum(p.nbytes for p in network.parameters()) + volume.nbytes
     assert needed == pytest.approx(counted + fixed, rel=0.1)
@@ -36,16 +37,16 @@ def test_a_planned_step_takes_less():
 
 def test_no_memory_says_which_size_fits():
     with pytest.raises(UsageError, match="size: a training step at 64x64x64 needs") as raised:
-        plan_for(config_of("budget_gb=0.05", "widths=[4,8]", "size=[64,64,64]"), FETAL_FACE, "cpu")
+        plan_for(config_of("budget_gb=0.05", "widths=[4,8]", "size=[64,64,64]"), SIDED_FACE, "cpu")
     size = str(raised.value).split("size=[")[1].split("]")[0]
-    _, needed = plan_for(config_of(f"size=[{size}]", "widths=[4,8]"), FETAL_FACE, "cpu")
+    _, needed = plan_for(config_of(f"size=[{size}]", "widths=[4,8]"), SIDED_FACE, "cpu")
     assert needed <= 0.05 * 2**30
     assert needed > 0.02 * 2**30
 
 
 def test_where_nothing_fits_windows_are_named():
     with pytest.raises(UsageError, match=r"no size of these proportions fits .* --set mode=patch"):
-        plan_for(config_of("budget_gb=0.0005", "widths=[4,8]"), FETAL_FACE, "cpu")
+        plan_for(config_of("budget_gb=0.0005", "widths=[4,8]"), SIDED_FACE, "cpu")
 
 
 def test_free_memory_is_the_least_of_machine_control_groups_and_limits(tmp_path, monkeypatch):

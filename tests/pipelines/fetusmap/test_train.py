@@ -22,6 +22,7 @@ from aop_pose.pipelines.fetusmap.config import PRESETS, FetusmapConfig  # noqa: 
 from aop_pose.pipelines.fetusmap.data import Example, groups, read_labels  # noqa: E402
 from aop_pose.pipelines.fetusmap.training import errors  # noqa: E402
 from aop_pose.pipelines.job import Job  # noqa: E402
+from tests.fakes import SIDED_FACE  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
 from tests.pipelines.fetusmap.tiny import AFFINES, train_tiny, write_faces  # noqa: E402
 from tests.pipelines.killing import Killed, kill_at, rows_of  # noqa: E402
@@ -119,7 +120,8 @@ def test_windows_are_trained_and_put_together(faces, tmp_path):
     predictor = open_weights(str(tmp_path / "run"))
     volume = read_volume(faces / "volumes" / "v1.nii.gz")
     maps = predictor.maps(volume)
-    assert maps.maps.shape == (3, *maps.placement.size)
+    # The brain, and both eyes in one.
+    assert maps.maps.shape == (2, *maps.placement.size)
     assert maps.placement.size == (18, 16, 21)
     assert np.isfinite(maps.maps).all()
     exported = pipeline("fetusmap").export(tmp_path / "run", tmp_path / "made.onnx")
@@ -140,7 +142,8 @@ def test_places_of_the_training_points_weigh_the_maps(faces, tmp_path):
         # The grid is right-handed.
         off[:, 2] *= volume.handedness
         expected.append(off)
-    np.testing.assert_allclose(places.means, np.mean(expected, axis=0), atol=0.01)
+    brain, *eyes = np.mean(expected, axis=0)
+    np.testing.assert_allclose(places.means, [brain, np.mean(eyes, axis=0)], atol=0.01)
     volume = labelled[0].volume()
     weighed = predictor.maps(volume)
     bare = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"places": None})).maps(volume)
@@ -250,11 +253,11 @@ def test_a_small_volume_is_padded_and_said(tmp_path):
 def test_errors_by_hand():
     truth = np.array([[0.0, 0, 0], [10, 0, 0], [20, 0, 0]])
     found = np.array([[0.0, 3, 4], [20, 0, 0], [10, 0, 0]])
-    named = errors(found, truth, FETAL_FACE, unsided=False, diagonal=100)
+    named = errors(found, truth, SIDED_FACE, unsided=False, diagonal=100)
     assert named == {"val/error_mm": pytest.approx(25 / 3), "val/exchanged": 1.0, "val/missing": 0.0}
-    assert errors(found, truth, FETAL_FACE, unsided=True, diagonal=100)["val/error_mm"] == pytest.approx(5 / 3)
+    assert errors(found, truth, SIDED_FACE, unsided=True, diagonal=100)["val/error_mm"] == pytest.approx(5 / 3)
     found[1] = np.nan
-    gone = errors(found, truth, FETAL_FACE, unsided=False, diagonal=100)
+    gone = errors(found, truth, SIDED_FACE, unsided=False, diagonal=100)
     assert gone == {"val/error_mm": pytest.approx((5 + 100 + 10) / 3), "val/exchanged": 0.0, "val/missing": 1.0}
     truth[2] = np.nan
-    assert errors(found, truth, FETAL_FACE, unsided=False, diagonal=100)["val/error_mm"] == pytest.approx(105 / 2)
+    assert errors(found, truth, SIDED_FACE, unsided=False, diagonal=100)["val/error_mm"] == pytest.approx(105 / 2)

@@ -1,0 +1,151 @@
+"""Looks at a volume one after the other: each finer than the last, where that one found something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from aop_pose.core.frame import Volume
+from aop_pose.inference.decode import decode, decode_two, highest_peaks, peaks
+from aop_pose.inference.grid import Placement, place, resample, rotated_maps, rotations
+
+FARTHEST_MM = 1000.0
+"""Greatest distance of two points of one map where nothing else is known."""
+FIRST_ROTATIONS = 6
+"""In which a place is seen before it is chosen; the chosen one is then seen in all rotations of its stage."""
+
+
+class StageContract(BaseModel):
+    """A look after the first one: what its network takes and gives."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    maps: tuple[tuple[str, ...], ...]
+    """The points that each map shows: one, or two that are not told apart."""
+    around: str
+    """The point, found by the look before, that comes into the middle of the input."""
+    size: tuple[int, int, int]
+    """Voxels of the input along i, j, k."""
+    voxel_mm: float = Field(gt=0)
+    sigma: float = Field(gt=0)
+    """Of the maps that were taught, in voxels of the input."""
+    rotations: int = Field(default=1, ge=1, le=64)
+    """The maps are the mean of those in so many rotations (``grid.rotations``)."""
+    stride: int = Field(default=1, ge=1)
+
+
+@attrs.frozen(eq=False)
+class Found:
+    """Points of a schema in a volume, in its voxels, NaN where there is none, and the peaks of their maps."""
+
+    points: np.ndarray
+    scores: np.ndarray
+
+    def score(self, indices: Sequence[int]) -> float:
+        """How surely these points are seen together: the geometric mean of their peaks."""
+        return float(np.exp(np.log(np.maximum(self.scores[list(indices)], 1e-9)).mean()))
+
+
+class StagedNetwork(Protocol):
+    """Networks by the number of their look, each (1, 1, *size) float32 -> maps (1, maps, *size)."""
+
+    def __call__(self, inputs: np.ndarray, stage: int) -> np.ndarray: ...
+
+
+def read_units(
+    maps: np.ndarray,
+    units: Sequence[Sequence[str]],
+    names: Sequence[str],
+    rule: str,
+    placement: Placement,
+    apart_mm: tuple[float, float],
+    around: str = "",
+    away_mm: tuple[float, float] = (0.0, FARTHEST_MM),
+) -> Found:
+    """The points of a schema that maps (n, I, J, K) of a grid show, in voxels of its volume.
+
+    Args:
+        units: the points of each map.
+        names: of all points of the schema, in its order; those of no map are NaN, with a score of NaN.
+        rule: see ``inference.decode.decode``.
+        apart_mm: least and greatest distance of two points of one map.
+        around: a point of an earlier map, from which both lie ``away_mm``, where it is found.
+    """
+    part = placement.covered
+    start = np.array([along.start for along in part])
+    points, scores = np.full((len(names), 3), np.nan), np.full(len(names), np.nan)
+    for values, unit in zip(maps[(slice(None), *part)], units, strict=True):
+        indices = [names.index(name) for name in unit]
+        if len(unit) == 1:
+            found, height = decode(values[None], rule, dimensions=3), peaks(values[None], dimensions=3)
+        else:
+            least, most = (end / placement.voxel_mm for end in apart_mm)
+            where = None
+            if around and np.isfinite(points[names.index(around)]).all():
+                axes = np.ogrid[tuple(slice(count) for count in values.shape)]
+                middle = placement.forward(points[names.index(around)]) - start
+                off = np.sqrt(sum((axis - at) ** 2 for axis, at in zip(axes, middle, strict=True)))
+                where = (off >= away_mm[0] / placement.voxel_mm) & (off <= away_mm[1] / placement.voxel_mm)
+            found, height = decode_two(values, rule, least, most, where)
+        points[indices], scores[indices] = placement.backward(found[:, ::-1] + start), height
+    return Found(points, scores)
+
+
+def places_of(maps: np.ndarray, unit: int, placement: Placement, count: int, apart_mm: float) -> list[np.ndarray]:
+    """Voxels (3,) of the volume at which a map of a grid is highest, at least so far apart, the highest first."""
+    part = placement.covered
+    start = np.array([along.start for along in part])
+    highest = highest_peaks(maps[(unit, *part)], count, apart_mm / placement.voxel_mm)
+    return [placement.backward(place + start) for place in highest.astype(np.float64)]
+
+
+@attrs.frozen(eq=False)
+class Finer:
+    """A look at one place of a volume."""
+
+    stage: StageContract
+    names: Sequence[str]
+    rule: str
+    apart_mm: tuple[float, float]
+    away_mm: tuple[float, float]
+    network: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def indices(self) -> list[int]:
+        """Of the points that it finds, among all of the schema."""
+        return [self.names.index(name) for unit in self.stage.maps for name in unit]
+
+    def at(self, volume: Volume, gray: np.ndarray, middle: np.ndarray, count: int) -> Found:
+        """What lies around a voxel (3,) of a volume, seen in ``count`` rotations; ``gray``: ``grid.normalised``."""
+        stage = self.stage
+        # As large as the input in any rotation, so that a volume of any size and spacing takes the same memory.
+        reach = int(np.ceil(np.linalg.norm(stage.size))) + 2
+        box = place(volume.shape, volume.affine, stage.voxel_mm, (reach,) * 3, shrink=False, aim=middle)
+        centre = box.forward(middle)
+        maps = rotated_maps(self.network, resample(gray, box), centre, stage.size, rotations(count))
+        # The input, unturned, in the same voxels as its box.
+        shift = box.shift - centre + (np.array(stage.size) - 1) / 2
+        grid = attrs.evolve(box, shift=shift, size=stage.size)
+        return read_units(maps, stage.maps, self.names, self.rule, grid, self.apart_mm, stage.around, self.away_mm)
+
+    def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
+        """What is seen at the best of some places, and the score of the next best that is another one.
+
+        A place is another one where what is found there in the middle of the input lies outside of the best's input.
+        """
+        looked = [self.at(volume, gray, one, min(FIRST_ROTATIONS, self.stage.rotations)) for one in places]
+        scores = [found.score(self.indices) for found in looked]
+        best = int(np.argmax(scores))
+        around = self.names.index(self.stage.around)
+        middle = looked[best].points[around]
+        if not np.isfinite(middle).all():
+            return looked[best], 0.0
+        reach = min(self.stage.size) * self.stage.voxel_mm / 2
+        apart = [np.linalg.norm((found.points[around] - middle) * volume.spacing) for found in looked]
+        rival = max((score for score, far in zip(scores, apart, strict=True) if far > reach), default=0.0)
+        # Once more with what was found in the middle, in every rotation.
+        return self.at(volume, gray, middle, self.stage.rotations), rival

@@ -1,0 +1,221 @@
+"""Fit the gate of a volume artefact and calibrate its intervals by the networks of a cross-validation.
+
+The networks of ``crossval_fetusmap.py`` measure the volumes that each left out (their JSONs) and, here, volumes without
+a head: other parts of the same left-out scans, these scans with the head cut out, noise, empty volumes, crude adult
+heads (tools/lib/headless.py). Half of those, drawn by --seed, fit the gate; the others say how many get through. The
+least peak of a point is that which the given share of the volumes with a head reaches, or more where volumes of the
+first half without one reach that too. Intervals: conformal over the groups, of errors on left-out volumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from ablation import guarded, write_result
+from crossval_fetusmap import finished, folder_of, opened, read
+
+from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Prediction
+from aop_pose.errors import UsageError
+from aop_pose.formats.label import Label
+from aop_pose.inference.volume_predictor import VolumePredictor
+from aop_pose.inference.weights import load, rewrite
+from aop_pose.trust.gate import VolumeGate
+from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
+from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
+from lib.headless import made_up, of_scan
+
+MARGIN = 0.25
+"""Distances of points may be less than the least labelled one, and more than the greatest, by this share."""
+
+
+@attrs.frozen
+class Seen:
+    """What is left of a prediction: its kind, the peaks, the distances of its points, and the rival."""
+
+    kind: str
+    scores: list[float]
+    distances: list[float]
+    rival: float
+
+
+def seen(kind: str, found: Prediction, volume: Volume, pairs: list[tuple[int, int]]) -> Seen:
+    """Of a prediction; a point that was not found has a peak of 0."""
+    if found.keypoints is None:
+        return Seen(kind, [], [], 0.0)
+    points = volume.to_mm(found.keypoints.coords)
+    scores = np.nan_to_num(found.keypoints.scores).round(5).tolist()
+    return Seen(kind, scores, _apart(points, pairs), found.rival)
+
+
+def _apart(points: np.ndarray, pairs: list[tuple[int, int]]) -> list[float]:
+    return [round(float(np.linalg.norm(points[one] - points[other])), 2) for one, other in pairs]
+
+
+def without_head(options: argparse.Namespace, pairs: list[tuple[int, int]]) -> list[Seen]:
+    """What the networks see in volumes without a head; kept in a file, so that a fit can be repeated."""
+    file = options.results / "without_head.json"
+    if file.is_file():
+        return [Seen(**one) for one in json.loads(file.read_text(encoding="utf-8"))]
+    labelled, schema, folds = read(options)
+    found: list[Seen] = []
+
+    def look(predictor: VolumePredictor, kind: str, volume: Volume) -> None:
+        found.append(seen(kind, predictor.find(volume), volume, pairs))
+        print(f"{len(found)} {kind}: {found[-1].scores}", file=sys.stderr, flush=True)
+
+    for fold in range(options.folds):
+        predictor = opened(folder_of(options.runs, fold) / "run")
+        for number, one in enumerate(labelled):
+            if folds[number] == fold:
+                volume = one.volume()
+                head = volume.to_mm(one.points_of(schema)[0])
+                for kind, part in of_scan(volume, head, options.per_scan, (options.seed, number)):
+                    look(predictor, kind, part)
+        for kind, volume in made_up(options.made_up, options.seed * 100 + fold):
+            look(predictor, kind, volume)
+    write_result(file, [attrs.asdict(one) for one in found])  # type: ignore[arg-type]
+    return found
+
+
+def fit(
+    real: list[Seen], others: list[Seen], names: list[str], distances: np.ndarray, given: argparse.Namespace
+) -> VolumeGate:
+    """The gate, with what it does to the half of ``others`` that did not fit it."""
+    order = np.random.default_rng(given.seed).permutation(len(others))
+    half = len(others) // 2
+    fitting, checking = ([others[i] for i in part] for part in (order[:half], order[half:]))
+    peaks = np.array([one.scores or [0.0] * len(names) for one in real])
+    wrong = np.array([one.scores or [0.0] * len(names) for one in fitting])
+    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
+    within = [
+        (
+            names[j],
+            names[i],
+            round((1 - MARGIN) * float(np.nanmin(some)), 1),
+            round((1 + MARGIN) * float(np.nanmax(some)), 1),
+        )
+        for (i, j), some in zip(pairs, distances.T, strict=True)
+    ]
+    # The lowest of a point's peaks against the lowest that volumes without a head reach: one factor for all points.
+    usual = np.median(peaks, axis=0)
+    lowest = (peaks / usual).min(axis=1)
+    reached = (wrong / usual).min(axis=1).max(initial=0.0)
+    share = float(max(np.quantile(lowest, 1 - given.pass_share), reached * 1.05))
+    gate = VolumeGate(
+        least={name: round(share * float(peak), 4) for name, peak in zip(names, usual, strict=True)},
+        within_mm=within, rival=1.0, risk=0.5, fitted={},
+    )  # fmt: skip
+    through = [one for one in checking if passes(gate, one, names)]
+    risk = (len(through) + 1) / (len(checking) + 2)
+    kept = sum(passes(gate, one, names) for one in real)
+    kinds = {
+        kind: [sum(one.kind == kind for one in some) for some in (through, checking)]
+        for kind in sorted({one.kind for one in others})
+    }
+    facts: dict[str, Any] = {
+        "volumes_with_a_head": len(real), "of_them_measured": kept, "volumes_without_a_head": len(checking),
+        "of_them_measured_all_the_same": len(through), "by_kind": kinds, "fitted_on": len(fitting),
+    }  # fmt: skip
+    rivals = sorted(one.rival for one in real)
+    return gate.model_copy(
+        update={
+            "risk": round(risk, 4),
+            "fitted": facts,
+            "rival": round(max(1.5 * rivals[-1], 0.5 * share * float(usual.min())), 4),
+        }
+    )
+
+
+def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
+    """Whether a number would be given: every peak is high enough, every distance likely."""
+    if not one.scores or any(score < gate.least[name] for name, score in zip(names, one.scores, strict=True)):
+        return False
+    return all(low <= far <= high for (_, _, low, high), far in zip(gate.within_mm, one.distances, strict=True))
+
+
+def calibrate(
+    labelled: list[Label], done: list[dict[str, Any]], kept: dict[str, bool], given: argparse.Namespace
+) -> Calibration:
+    """Intervals of the lengths, from the errors on left-out volumes that the gate lets through."""
+    volumes = {name: one for fold in done for name, one in fold["volumes"].items()}
+    chosen = [one for one in labelled if kept[one.name]]
+    groups = np.unique([str(one.extras[given.group]) for one in chosen], return_inverse=True)[1]
+    quantities = {}
+    for quantity in (one for one in given.schema.quantities if one.interval):
+        gaps = np.abs([volumes[one.name]["quantities"][quantity.key] for one in chosen])
+        errors = Errors(gaps, np.ones(len(gaps)), groups)
+        radii = np.empty(len(gaps))
+        for group in np.unique(groups):
+            out = groups == group
+            radii[out] = radii_on(joined([errors.of(~out)]), errors.difficulty[out], given.coverage)
+        facts = {
+            "target": given.coverage, "achieved": round(float((gaps <= radii).mean()), 4),
+            "mean_width": round(2 * float(radii.mean()), 3), "groups_worth": round(effective_groups(groups), 1),
+            "how": "each group by the others",
+        }  # fmt: skip
+        quantities[quantity.column] = scores_of(errors, PLAIN).model_copy(update={"measured": facts})
+    return Calibration(
+        data=given.data.resolve().name,
+        frames=len(chosen),
+        groups=len(np.unique(groups)),
+        coverage=given.coverage,
+        quantities=quantities,
+    )
+
+
+def run(given: argparse.Namespace) -> None:
+    started = time.monotonic()
+    labelled, schema, _ = read(given)
+    given.schema = schema
+    done = finished(given.results)
+    if len(done) != given.folds:
+        raise UsageError(f"--results: expected {given.folds} finished folds, found {len(done)}")
+    names = list(schema.points)
+    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
+    volumes = {name: one for fold in done for name, one in fold["volumes"].items()}
+    distances = np.array([_apart(one.volume().to_mm(one.points_of(schema)), pairs) for one in labelled])
+    real = []
+    for one in labelled:
+        told = volumes[one.name]
+        points = (
+            np.full((len(names), 3), np.nan) if told["points"] is None else one.volume().to_mm(np.array(told["points"]))
+        )
+        real.append(Seen("head", told["scores"] or [], _apart(points, pairs), told["rival"]))
+    gate = fit(real, without_head(given, pairs), names, distances, given)
+    kept = {one.name: passes(gate, some, names) for one, some in zip(labelled, real, strict=True)}
+    calibration = calibrate(labelled, done, kept, given)
+    print(json.dumps({"gate": gate.model_dump(), "calibration": calibration.facts}, indent=1))
+    contract = load(given.artefact).contract.model_copy(update={"gate": gate, "calibration": calibration})
+    print(f"{rewrite(given.artefact, contract, given.out).model_id}: {given.out}", file=sys.stderr)
+    print(f"volume_guards: {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artefact", type=Path, metavar="FILE.onnx")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the label file and volumes/")
+    parser.add_argument("--labels", default="labelled.csv")
+    parser.add_argument("--group", default="ga_weeks", help="column whose equal values stay in one fold")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--runs", type=Path, required=True, help="as crossval_fetusmap.py has it")
+    parser.add_argument("--results", type=Path, required=True, help="as crossval_fetusmap.py has it")
+    parser.add_argument("--per-scan", type=int, default=5, help="volumes without a head of each scan")
+    parser.add_argument("--made-up", type=int, default=16, help="made-up volumes of each fold")
+    parser.add_argument("--pass-share", type=float, default=0.95, help="of the volumes with a head, at most")
+    parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="that the artefact states by itself")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx")
+    return guarded("volume_guards", partial(run, parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
