@@ -46,7 +46,7 @@ def _look(towards: str) -> Quantity:
         return axis_angle(axes[..., 0, :], np.eye(3)[_PATIENT[towards]])
 
     return Quantity(
-        f"look_{towards}", "deg", f"look to {towards}", formula, _POINTS, missing=180.0,
+        f"look_{towards}", "deg", f"look to {towards}", formula, _POINTS, missing=180.0, headline=False,
         how=f"angle of the direction from the brain to midway between the eyes with the patient's axis to {towards}",
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def _eyes(towards: str) -> Quantity:
         return axis_angle(axes[..., 1, :], np.eye(3)[_PATIENT[towards]], directed=False)
 
     return Quantity(
-        f"eyes_{towards}", "deg", f"eyes to {towards}", formula, _POINTS, missing=90.0,
+        f"eyes_{towards}", "deg", f"eyes to {towards}", formula, _POINTS, missing=90.0, headline=False,
         how=f"angle of the line through the eyes with the patient's axis to {towards}",
     )  # fmt: skip
 
