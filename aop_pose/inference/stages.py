@@ -46,7 +46,7 @@ class Found:
     scores: np.ndarray
 
     def score(self, indices: Sequence[int]) -> float:
-        """How surely these points are seen together: the geometric mean of their peaks."""
+        """The sureness of these points together: the geometric mean of their peaks."""
         return float(np.exp(np.log(np.maximum(self.scores[list(indices)], 1e-9)).mean()))
 
 
@@ -95,12 +95,15 @@ def read_units(
     return Found(points, scores)
 
 
-def places_of(maps: np.ndarray, unit: int, placement: Placement, count: int, apart_mm: float) -> list[np.ndarray]:
-    """Voxels (3,) of the volume at which a map of a grid is highest, at least so far apart, the highest first."""
+def places_of(
+    maps: np.ndarray, unit: int, placement: Placement, count: int, apart_mm: float
+) -> tuple[list[np.ndarray], list[float]]:
+    """Voxels (3,) of the volume at which a map of a grid is highest, at least so far apart, and its heights there."""
     part = placement.covered
-    start = np.array([along.start for along in part])
-    highest = highest_peaks(maps[(unit, *part)], count, apart_mm / placement.voxel_mm)
-    return [placement.backward(place + start) for place in highest.astype(np.float64)]
+    start, shown = np.array([along.start for along in part]), maps[(unit, *part)]
+    highest = highest_peaks(shown, count, apart_mm / placement.voxel_mm)
+    places = [placement.backward(place + start) for place in highest.astype(np.float64)]
+    return places, [float(shown[tuple(place)]) for place in highest]
 
 
 @attrs.frozen(eq=False)
@@ -120,7 +123,7 @@ class Finer:
         return [self.names.index(name) for unit in self.stage.maps for name in unit]
 
     def at(self, volume: Volume, gray: np.ndarray, middle: np.ndarray, count: int) -> Found:
-        """What lies around a voxel (3,) of a volume, seen in ``count`` rotations; ``gray``: ``grid.normalised``."""
+        """The points around a voxel (3,) of a volume, seen in ``count`` rotations; ``gray``: ``grid.normalised``."""
         stage = self.stage
         # As large as the input in any rotation, so that a volume of any size and spacing takes the same memory.
         reach = int(np.ceil(np.linalg.norm(stage.size))) + 2
@@ -132,13 +135,23 @@ class Finer:
         grid = attrs.evolve(box, shift=shift, size=stage.size)
         return read_units(maps, stage.maps, self.names, self.rule, grid, self.apart_mm, stage.around, self.away_mm)
 
-    def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
-        """What is seen at the best of some places, and the score of the next best that is another one.
+    def choose(
+        self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray], heights: Sequence[float]
+    ) -> tuple[Found, float]:
+        """The points at the best of some places, and the score of the next best that is another one.
 
-        A place is another one where what is found there in the middle of the input lies outside of the best's input.
+        The score of a place is that of its points, and of the look before as one more of them. A place is another one
+        where what is found there in the middle of the input lies outside of the best's input.
+
+        Args:
+            heights: peak of the map of the look before at each place.
         """
         looked = [self.at(volume, gray, one, min(FIRST_ROTATIONS, self.stage.rotations)) for one in places]
-        scores = [found.score(self.indices) for found in looked]
+        count = len(self.indices)
+        scores = [
+            (found.score(self.indices) ** count * max(height, 0.0)) ** (1 / (count + 1))
+            for found, height in zip(looked, heights, strict=True)
+        ]
         best = int(np.argmax(scores))
         around = self.names.index(self.stage.around)
         middle = looked[best].points[around]

@@ -220,15 +220,15 @@ class VolumePredictor:
         for number, stage in enumerate(contract.stages, start=1):
             answer = partial(self._answer, stage=number)
             look = Finer(stage, names, contract.decode, contract.apart_mm, contract.away_mm, answer)
-            places = [found.points[names.index(stage.around)]]
+            middle = names.index(stage.around)
+            places, heights = [found.points[middle]], [float(found.scores[middle])]
             if number == 1:
                 unit = next(i for i, unit in enumerate(contract.units) if stage.around in unit)
                 apart = min(stage.size) * stage.voxel_mm / 2
-                places = places_of(first.maps, unit, first.placement, contract.candidates, apart)
-            places = [one for one in places if np.isfinite(one).all()]
-            if not places:
+                places, heights = places_of(first.maps, unit, first.placement, contract.candidates, apart)
+            if not places or not np.isfinite(places).all():
                 break
-            seen, other = look.choose(volume, gray, places)
+            seen, other = look.choose(volume, gray, places, heights)
             rival = max(rival, other)
             new = look.indices
             found.points[new], found.scores[new] = seen.points[new], seen.scores[new]

@@ -189,7 +189,7 @@ class Calibration(BaseModel):
     frames: int = Field(gt=0)
     groups: int = Field(gt=0)
     coverage: float = Field(default=DEFAULT_COVERAGE, gt=0, lt=1)
-    """What is stated where none is asked for: less than usual where so few groups cannot say more."""
+    """The share that is stated where none is asked for: less than usual where so few groups cannot say more."""
     quantities: dict[str, Scores]
     """By column, or by ``Quantity.name`` where pixels and millimetres share one; of frames that are seen once."""
     of_looks: dict[int, dict[str, Scores]] = Field(default_factory=dict)

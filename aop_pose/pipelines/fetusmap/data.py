@@ -244,7 +244,7 @@ class VolumeDataset(Dataset):
         return tuple(gray[None] for gray, _ in shown), tuple(points for _, points in shown), index
 
     def _shown(self, example: Example, number: int, look: Look, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a look shows of an example, and the points that it finds there."""
+        """The gray that a look sees of an example, and the points that it finds there."""
         if self.epoch is None:
             gray, points = moved(example, np.eye(3), np.zeros(3), look.size)
             return gray, _found_by(look, points)
