@@ -224,7 +224,7 @@ def _is_grain(small: np.ndarray) -> bool:
 
 def _percentile(pixels: np.ndarray, share: float) -> float:
     """``np.percentile`` of uint8, to the last bit, in a tenth of its time: gray values are counted, not sorted."""
-    below = np.cumsum(cv2.calcHist([pixels], [0], None, [256], [0, 256])[:, 0].astype(np.int64))
+    below = np.cumsum(cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel().astype(np.int64))
     place = share / 100 * (pixels.size - 1)
     lower, upper = np.searchsorted(below, [int(place), min(int(place) + 1, pixels.size - 1)], side="right").tolist()
     part = place - int(place)
