@@ -94,7 +94,6 @@ def fit(
     half = len(others) // 2
     fitting, checking = ([others[i] for i in part] for part in (order[:half], order[half:]))
     peaks = np.array([one.scores or [0.0] * len(names) for one in real])
-    wrong = np.array([one.scores or [0.0] * len(names) for one in fitting])
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
     within = [
         (
@@ -105,6 +104,8 @@ def fit(
         )
         for (i, j), some in zip(pairs, distances.T, strict=True)
     ]
+    far = VolumeGate(least=dict.fromkeys(names, 0.0), within_mm=within, risk=0.5, fitted={})
+    wrong = np.array([one.scores for one in fitting if passes(far, one, names)]).reshape(-1, len(names))
     # The lowest of a point's peaks against the lowest that volumes without a head reach: one factor for all points.
     usual = np.median(peaks, axis=0)
     lowest = (peaks / usual).min(axis=1)

@@ -153,7 +153,8 @@ def map_loss(
     """
     targets = encode(points, raw.shape[2:], sigma)
     known = ~points.isnan().any(dim=2)
-    if units is not None:
+    grouped = units is not None and [list(unit) for unit in units] != [[index] for index in range(points.shape[1])]
+    if units is not None and grouped:
         targets = torch.stack([targets[:, list(unit)].mean(dim=1) for unit in units], dim=1)
         known = torch.stack([known[:, list(unit)].all(dim=1) for unit in units], dim=1)
     if loss == "mse":
@@ -164,7 +165,9 @@ def map_loss(
     if sides:
         paired = {channel for pair in sides for side in pair for channel in side}
         return fetus_loss(raw, truth, [one for one in range(count) if one not in paired], sides) / count
-    truth = truth * known[..., None, None, None].to(truth.dtype)
+    if grouped:
+        # Of a pair with one label the other half is not known.
+        truth = truth * known[..., None, None, None].to(truth.dtype)
     loss_of_maps = divergence(log_probabilities(raw, absent), truth)
     if absent:
         logs = raw.flatten(2).logsumexp(dim=2)

@@ -106,7 +106,7 @@ def test_an_artefact_that_lacks_a_look_is_refused(run, artefact, tmp_path):
         (["pair=true"], "pair: expected a schema with a left and a right side, found fetal_face"),
         (["absent=0.2", "loss=mse"], "absent go with mode whole and loss cross-entropy"),
         (["stages=[{around: brain, size: [512,512,512], voxel_mm: 2, widths: [64,64]}]", "voxel_mm=3",
-          "budget_gb=1"], r"stages: the looks at 512x512x512 need .* GiB in a training step, found 1.00 GiB"),
+          "budget_gb=1"], r"stages: the looks at 512x512x512 need .* GiB in a training step, found 1.0 GiB"),
     ],
 )  # fmt: skip
 def test_looks_that_do_not_hang_together_or_do_not_fit_are_refused_in_a_line(changes, said, faces, tmp_path):
