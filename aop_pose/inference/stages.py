@@ -95,15 +95,12 @@ def read_units(
     return Found(points, scores)
 
 
-def places_of(
-    maps: np.ndarray, unit: int, placement: Placement, count: int, apart_mm: float
-) -> tuple[list[np.ndarray], list[float]]:
-    """Voxels (3,) of the volume at which a map of a grid is highest, at least so far apart, and its heights there."""
+def places_of(maps: np.ndarray, unit: int, placement: Placement, count: int, apart_mm: float) -> list[np.ndarray]:
+    """Voxels (3,) of the volume at which a map of a grid is highest, at least so far apart, the highest first."""
     part = placement.covered
-    start, shown = np.array([along.start for along in part]), maps[(unit, *part)]
-    highest = highest_peaks(shown, count, apart_mm / placement.voxel_mm)
-    places = [placement.backward(place + start) for place in highest.astype(np.float64)]
-    return places, [float(shown[tuple(place)]) for place in highest]
+    start = np.array([along.start for along in part])
+    highest = highest_peaks(maps[(unit, *part)], count, apart_mm / placement.voxel_mm)
+    return [placement.backward(place + start) for place in highest.astype(np.float64)]
 
 
 @attrs.frozen(eq=False)
@@ -135,23 +132,13 @@ class Finer:
         grid = attrs.evolve(box, shift=shift, size=stage.size)
         return read_units(maps, stage.maps, self.names, self.rule, grid, self.apart_mm, stage.around, self.away_mm)
 
-    def choose(
-        self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray], heights: Sequence[float]
-    ) -> tuple[Found, float]:
+    def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
         """The points at the best of some places, and the score of the next best that is another one.
 
-        The score of a place is that of its points, and of the look before as one more of them. A place is another one
-        where what is found there in the middle of the input lies outside of the best's input.
-
-        Args:
-            heights: peak of the map of the look before at each place.
+        A place is another one where what is found there in the middle of the input lies outside of the best's input.
         """
         looked = [self.at(volume, gray, one, min(FIRST_ROTATIONS, self.stage.rotations)) for one in places]
-        count = len(self.indices)
-        scores = [
-            (found.score(self.indices) ** count * max(height, 0.0)) ** (1 / (count + 1))
-            for found, height in zip(looked, heights, strict=True)
-        ]
+        scores = [found.score(self.indices) for found in looked]
         best = int(np.argmax(scores))
         around = self.names.index(self.stage.around)
         middle = looked[best].points[around]

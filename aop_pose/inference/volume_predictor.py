@@ -81,6 +81,8 @@ def _needed(points: np.ndarray, left: Sequence[int], right: Sequence[int]) -> np
 
 HEAD = "volume-heatmap"
 MOST_CANDIDATES = 8
+PLACES_APART = 0.3
+"""Of the side of the second look's input: nearer places of the first look are one."""
 
 
 class VolumeContract(AnyContract):
@@ -220,15 +222,14 @@ class VolumePredictor:
         for number, stage in enumerate(contract.stages, start=1):
             answer = partial(self._answer, stage=number)
             look = Finer(stage, names, contract.decode, contract.apart_mm, contract.away_mm, answer)
-            middle = names.index(stage.around)
-            places, heights = [found.points[middle]], [float(found.scores[middle])]
+            places = [found.points[names.index(stage.around)]]
             if number == 1:
                 unit = next(i for i, unit in enumerate(contract.units) if stage.around in unit)
-                apart = min(stage.size) * stage.voxel_mm / 2
-                places, heights = places_of(first.maps, unit, first.placement, contract.candidates, apart)
+                apart = min(stage.size) * stage.voxel_mm * PLACES_APART
+                places = places_of(first.maps, unit, first.placement, contract.candidates, apart)
             if not places or not np.isfinite(places).all():
                 break
-            seen, other = look.choose(volume, gray, places, heights)
+            seen, other = look.choose(volume, gray, places)
             rival = max(rival, other)
             new = look.indices
             found.points[new], found.scores[new] = seen.points[new], seen.scores[new]
