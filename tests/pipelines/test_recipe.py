@@ -273,7 +273,7 @@ def stages_contract(path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--recipe", "progresive"], "--recipe: expected one of progressive, found 'progresive'"),
+        (["--recipe", "progresive"], "--recipe: expected one of progressive, refined, found 'progresive'"),
         (["--recipe", "progressive", "--pseudo", "p.csv"], "--pseudo: expected it without --recipe"),
         (["--recipe", "progressive", "--boxes", "boxes"], "--boxes: expected it without --recipe"),
         (["--recipe", "progressive", "--confidence", "magic"], "--confidence: expected one of steady"),

@@ -17,6 +17,7 @@ from aop_pose.pipelines.fetusmap.planner import plan_memory
 from aop_pose.pipelines.fetusmap.refine import refine
 
 SIZE = (14, 16, 18)
+PAPER = RefineSettings(on="paper")
 SIGMA = 1.5
 VOLUME = torch.zeros(1, 1, *SIZE)
 # Voxels of 2 mm, the axes turned, as a file may have them.
@@ -63,7 +64,7 @@ def shifted_library(points, shift):
 
 
 def refined(network, library, **changes):
-    changes = {"read": read, "sigma": SIGMA, **changes}
+    changes = {"read": read, "sigma": SIGMA, "settings": PAPER, **changes}
     return refine(network, changes.pop("volume", VOLUME), AFFINE, library, FETUS, **changes)
 
 
@@ -106,7 +107,7 @@ def test_eight_steps_of_adam_as_in_the_paper():
 def test_steps_follow_adams_formula():
     """Gradients of equation 11 by finite differences, moments by hand."""
     points = voxel_points()
-    settings = RefineSettings(steps=3, lr=0.01, beta1=0.5)
+    settings = RefineSettings(on="paper", steps=3, lr=0.01, beta1=0.5)
     found = refined(Maps(points), shifted_library(points, 1.5), settings=settings)
     labels = (found.prior.labels - AFFINE[:3, 3]) @ np.linalg.inv(AFFINE[:3, :3]).T
     place = (3, *np.round(labels[3]).astype(int))
@@ -125,7 +126,7 @@ def test_steps_follow_adams_formula():
 def test_ambiguous_points_move_towards_their_labels_and_the_others_stay():
     points = voxel_points()
     network = Maps(points)
-    found = refined(network, shifted_library(points, [0, 2.0, 0]), settings=RefineSettings(steps=40, lr=0.2))
+    found = refined(network, shifted_library(points, [0, 2.0, 0]), settings=RefineSettings(on="paper", steps=40, lr=0.2))
     assert found.reason == ""
     assert found.losses[-1] < 0.1 * found.losses[0]
     ambiguous, others = list(AMBIGUOUS), [point for point in range(22) if point not in AMBIGUOUS]
