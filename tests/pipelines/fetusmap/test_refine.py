@@ -126,7 +126,8 @@ def test_steps_follow_adams_formula():
 def test_ambiguous_points_move_towards_their_labels_and_the_others_stay():
     points = voxel_points()
     network = Maps(points)
-    found = refined(network, shifted_library(points, [0, 2.0, 0]), settings=RefineSettings(on="paper", steps=40, lr=0.2))
+    settings = RefineSettings(on="paper", steps=40, lr=0.2)
+    found = refined(network, shifted_library(points, [0, 2.0, 0]), settings=settings)
     assert found.reason == ""
     assert found.losses[-1] < 0.1 * found.losses[0]
     ambiguous, others = list(AMBIGUOUS), [point for point in range(22) if point not in AMBIGUOUS]
