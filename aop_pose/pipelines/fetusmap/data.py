@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -124,7 +125,7 @@ APART = (0.8, 1.1)
 """Distances go from this share of the least labelled one to this share of the greatest."""
 
 
-def distances_mm(examples: Sequence[Example], schema: Schema, config: FetusmapConfig) -> dict[str, tuple[float, float]]:
+def distances_mm(examples: Sequence[Example], schema: Schema, config: FetusmapConfig) -> dict[str, Any]:
     """``apart_mm`` and ``away_mm`` of ``FetusmapModel``: least and greatest distance of the two points of an
     interchangeable pair, and of either from the point that a look which finds them is around."""
     pairs = [schema.indices(pair) for pair in schema.interchangeable]

@@ -176,7 +176,7 @@ def step_of(config: FetusmapConfig, schema: Schema, kernels: bool = False) -> tu
         kernels: whether what a CPU's convolutions take for themselves is counted.
     """
     first = looks_of(config, schema)[0]
-    body = first.body().to("meta", memory_format=torch.channels_last_3d)
+    body = first.body().to("meta", memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     volume = torch.empty(1, 1, *config.size, device="meta")
     points = torch.zeros(1, len(schema.points), 3, device="meta")
     sides = schema.sides if config.pair else ()
@@ -196,7 +196,7 @@ def bytes_of_finer(config: FetusmapConfig, schema: Schema, kernels: bool = False
     """Of the looks after the first in a step: they are all held until its gradients are taken."""
     total, points = 0, torch.zeros(1, len(schema.points), 3, device="meta")
     for look in looks_of(config, schema)[1:]:
-        network = look.body().to("meta", memory_format=torch.channels_last_3d)
+        network = look.body().to("meta", memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         seen = torch.empty(1, 1, *look.size, device="meta")
         loss = partial(_loss_of, points=points, look=look, config=config)
         total += _copies(config) * sum(parameter.nbytes for parameter in network.parameters()) + seen.nbytes
@@ -212,7 +212,7 @@ def fitting_size(
     config: FetusmapConfig, schema: Schema, budget_gb: float, kernels: bool = False
 ) -> tuple[int, int, int] | None:
     """A size of the same proportions whose step fits; None where not even a quarter of it does."""
-    body = looks_of(config, schema)[0].body().to("meta", memory_format=torch.channels_last_3d)
+    body = looks_of(config, schema)[0].body().to("meta", memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     method: Literal["gcp+rev", "plain"] = "gcp+rev" if config.plan == "auto" else "plain"
     tried = budget_gb - bytes_of_finer(config, schema, kernels) / 2**30
     while True:
