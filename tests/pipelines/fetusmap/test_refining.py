@@ -99,7 +99,7 @@ def test_only_the_ambiguous_points_differ_from_the_plain_prediction(tmp_path):
     file = checkpoint(tmp_path / "a.pt")
     given = volume()
     plain = pipeline("fetusmap").predictor(file)
-    refined = refining(file, settings=RefineSettings(lr=0.01))
+    refined = refining(file, settings=RefineSettings(on="paper", lr=0.01))
     one, other = plain.find(given).keypoints.coords, refined.find(given).keypoints.coords
     changed = np.flatnonzero(np.abs(one - other).max(axis=1) > 1e-6)
     assert set(changed) <= set(AMBIGUOUS)
