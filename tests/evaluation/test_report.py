@@ -121,7 +121,7 @@ def test_intervals_are_judged_in_the_terminal_in_pictures_and_in_volumes():
     )
     compared = Comparison.of(matched, every_frame_alone(2))
     assert compared.figures["eye_distance_mm_interval_coverage"] == 0.5
-    assert "eye distance inside the stated interval 50.0 %" in plain(text_of(compared))
+    assert "distance of the eyes inside the stated interval 50.0 %" in plain(text_of(compared))
     first, second = per_frame(compared)
     assert (first["eye_distance_mm_covered"], second["eye_distance_mm_covered"]) == (1, 0)
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("lightning", reason="lightning comes with the train extra")
 pytest.importorskip("timm", reason="timm comes with the train extra")
 
-from aop_pose.core.frame import Volume  # noqa: E402
+from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.pipelines import method_of, open_weights, pipeline  # noqa: E402
 from aop_pose.pipelines.checkpoint import read_checkpoint  # noqa: E402
 
@@ -27,8 +27,15 @@ def checkpoint(request, tmp_path):
     return tmp_path / "earlier.pt", content
 
 
+def has_an_eye_too_many(content):
+    """Brain and eyes had three maps; since the eyes are not told apart they have two."""
+    return content["method"] == "fetusmap"
+
+
 def test_an_earlier_checkpoint_fills_the_network_of_its_settings(checkpoint):
     file, content = checkpoint
+    if has_an_eye_too_many(content):
+        pytest.skip("refused: see below")
     assert method_of(file) == content["method"]
     chosen = pipeline(content["method"])
     found = read_checkpoint(file, "weights", content["method"], chosen.stored())
@@ -41,9 +48,9 @@ def test_an_earlier_checkpoint_finds_points(checkpoint):
     file, content = checkpoint
     if content["stage"] != "train":
         pytest.skip("a pre-training finds no points")
+    if has_an_eye_too_many(content):
+        with pytest.raises(UsageError, match=r"does not fit its own configuration: .*\(3, 2, 1, 1, 1\)"):
+            open_weights(str(file))
+        return
     predictor = open_weights(str(file))
-    if pipeline(content["method"]).image == "volume":
-        volume = Volume(np.random.default_rng(0).random((16, 14, 12), dtype=np.float32), np.eye(4), source="a.nii.gz")
-        assert np.isfinite(predictor.maps(volume).maps).all()
-    else:
-        assert len(predictor.find([np.random.default_rng(0).integers(0, 255, (48, 64), dtype=np.uint8)])) == 1
+    assert len(predictor.find([np.random.default_rng(0).integers(0, 255, (48, 64), dtype=np.uint8)])) == 1

@@ -189,6 +189,7 @@ def test_what_does_not_fit_is_said_before_anything_is_written(method, phantom_se
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # tests have one core each
 def test_workers_draw_as_the_training_process_does(phantom_set, semi_set, tmp_path):
     semi(train_unet, phantom_set, semi_set, tmp_path / "none", "epochs=1")
     semi(train_unet, phantom_set, semi_set, tmp_path / "two", "epochs=1", "workers=2")
