@@ -144,7 +144,7 @@ def run_arm(arm: Arm, options: argparse.Namespace, sizes: Sizes, training: Path,
     kept = ("config", "wall_seconds", "peak_memory_mb", "versions", "git_commit", "machine", "parameters", "data")
     return {
         "arm": arm.name, "start": SCHEMA, "seed": arm.seed, "size": list(size),
-        "bytes_of_a_step": record["memory"]["bytes_of_a_step"], "train_cpu_seconds": seconds,
+        "bytes_of_a_step": bytes_of(arm.name, size, options), "train_cpu_seconds": seconds,
         "measure_cpu_seconds": round(time.process_time() - before, 1), "facts": predictor.further_facts,
         **{key: record[key] for key in kept if key in record},
         "volumes": volumes, "errors": {name: one["mean_mm"] for name, one in volumes.items()},
