@@ -21,9 +21,8 @@ from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference import weights as artefacts
 from aop_pose.scribbles.boxes import STRUCTURES, boxes_for
-from aop_pose.scribbles.segmenters import networks
+from aop_pose.scribbles.segmenters import NAMES, SCRIBBLEPROMPT_NAME, choose, networks, why_not_scribbleprompt
 from aop_pose.scribbles.segmenters.base import Segmenter
-from aop_pose.scribbles.segmenters.choose import NAMES, SCRIBBLEPROMPT_NAME, choose, why_not_scribbleprompt
 
 
 @attrs.frozen(eq=False)

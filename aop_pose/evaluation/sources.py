@@ -31,7 +31,7 @@ from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import FORMATS, format_of, labels_of
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
-from aop_pose.io.volume_files.stored import StoredVolume
+from aop_pose.io.volume_files import StoredVolume
 from aop_pose.io.volumes import open_volume
 
 

@@ -24,8 +24,7 @@ from aop_pose.formats.layouts.fetal_mri import FETAL_MRI
 from aop_pose.formats.layouts.hc18 import HC18
 from aop_pose.formats.layouts.iugc2024 import IUGC2024
 from aop_pose.formats.layouts.iugc2025 import IUGC2025
-from aop_pose.formats.layouts.jnu_ifm import JNU_IFM
-from aop_pose.formats.layouts.mha_pairs import FH_PS_AOP, PSFHS
+from aop_pose.formats.layouts.jnu import FH_PS_AOP, JNU_IFM, PSFHS
 from aop_pose.formats.layouts.outlines import OUTLINES, RESULTS
 from aop_pose.formats.masks import MASKS
 from aop_pose.formats.points3d import POINTS_3D

@@ -14,11 +14,11 @@ from aop_pose.core.frame import Volume
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.discover import METAIMAGE_SUFFIXES, Discovery, discover
 from aop_pose.io.files import check_file, printable, refusals, replacing
+from aop_pose.io.volume_files import StoredVolume
 from aop_pose.io.volume_files.metaimage import open_metaimage, write_metaimage
 from aop_pose.io.volume_files.nifti import open_nifti, write_nifti
 from aop_pose.io.volume_files.nrrd import open_nrrd, write_nrrd
 from aop_pose.io.volume_files.numpy_file import open_npy, open_npz, write_npz
-from aop_pose.io.volume_files.stored import StoredVolume
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *sorted(METAIMAGE_SUFFIXES), ".nrrd", ".npz", ".npy")

@@ -9,6 +9,7 @@ from aop_pose.errors import UsageError
 from aop_pose.inference import fetch as fetching
 from aop_pose.phantom import make_phantom
 from aop_pose.scribbles import strokes as raster
+from aop_pose.scribbles import segmenters
 from aop_pose.scribbles.segmenters import base, choose, networks, rules
 from aop_pose.scribbles.strokes import strokes_for
 
@@ -148,7 +149,7 @@ def test_a_flat_picture_gives_finite_inputs():
 
 
 def test_auto_says_which_it_took_and_why_not_the_official_one(tiny_unet):
-    choice = choose.choose("auto", tiny_unet[0])
+    choice = choose("auto", tiny_unet[0])
     assert choice.segmenter.name == "scribble-unet"
     assert "scribbleprompt passed over: official weights not at hand" in choice.why
 
@@ -160,8 +161,8 @@ def test_auto_takes_the_official_weights_where_they_are(tiny_unet, monkeypatch, 
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"pretend")
     official = networks.ScribblePrompt(None, "official weights")
-    monkeypatch.setattr(choose, "load_scribbleprompt", lambda path: official if path == checkpoint else None)
-    choice = choose.choose("auto", tiny_unet[0])
+    monkeypatch.setattr(segmenters, "load_scribbleprompt", lambda path: official if path == checkpoint else None)
+    choice = choose("auto", tiny_unet[0])
     assert choice.segmenter is official
     assert choice.why == "segmenter: scribbleprompt (official weights)"
 
@@ -172,15 +173,15 @@ def test_a_wrong_checkpoint_in_the_cache_is_refused_even_by_auto(tiny_unet):
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"pretend")
     with pytest.raises(UsageError, match="is not the official scribbleprompt: expected 15977486 bytes, found 7"):
-        choose.choose("auto", tiny_unet[0])
+        choose("auto", tiny_unet[0])
 
 
 def test_names_are_checked():
     with pytest.raises(UsageError, match="run aop-pose weights fetch scribbleprompt"):
-        choose.choose("scribbleprompt", None)
+        choose("scribbleprompt", None)
     with pytest.raises(UsageError, match="expected the shipped artefact, found none"):
-        choose.choose("scribble-unet", None)
+        choose("scribble-unet", None)
     with pytest.raises(UsageError, match="expected auto or one of scribbleprompt, scribble-unet, classical, geometry"):
-        choose.choose("sam", None)
-    assert choose.choose("geometry", None).segmenter.name == "geometry"
-    assert choose.choose("classical", None).segmenter.name == "classical"
+        choose("sam", None)
+    assert choose("geometry", None).segmenter.name == "geometry"
+    assert choose("classical", None).segmenter.name == "classical"

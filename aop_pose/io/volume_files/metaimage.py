@@ -24,7 +24,7 @@ from aop_pose.io.csv_text import number_in
 from aop_pose.io.files import companion, printable
 from aop_pose.io.intact import check_zlib, pieces_of
 from aop_pose.io.pixels import check_size, check_unpacked, over_black, rgb_to_gray, to_gray8
-from aop_pose.io.volume_files.stored import LPS_TO_RAS, StoredVolume
+from aop_pose.io.volume_files import LPS_TO_RAS, StoredVolume
 
 Spacing = tuple[float, float]
 

@@ -21,7 +21,7 @@ from aop_pose import geometry
 from aop_pose.errors import UnreadableError
 from aop_pose.io.intact import check_gzip
 from aop_pose.io.pixels import check_unpacked
-from aop_pose.io.volume_files.stored import StoredVolume
+from aop_pose.io.volume_files import StoredVolume
 
 _HEADER = 348
 _START, _LAST_START = 352, 1 << 30

@@ -24,7 +24,7 @@ from aop_pose.io.csv_text import number_in
 from aop_pose.io.files import companion, printable
 from aop_pose.io.intact import check_gzip
 from aop_pose.io.pixels import check_unpacked
-from aop_pose.io.volume_files.stored import LPS_TO_RAS, StoredVolume
+from aop_pose.io.volume_files import LPS_TO_RAS, StoredVolume
 
 _LONGEST_HEADER = 1 << 20
 _STEP = 1 << 20

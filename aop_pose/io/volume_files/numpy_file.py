@@ -15,7 +15,7 @@ from aop_pose.errors import UnreadableError
 from aop_pose.geometry import voxel_spacing
 from aop_pose.io.files import printable
 from aop_pose.io.pixels import check_unpacked
-from aop_pose.io.volume_files.stored import StoredVolume
+from aop_pose.io.volume_files import StoredVolume
 
 # What NumPy, zipfile (NotImplementedError, RuntimeError) and ast (TokenError) raise on damaged files; a header that
 # lies about its size asks for more memory than there is.

@@ -159,7 +159,7 @@ def train_by_recipe(
         recipe: one of ``RECIPES``.
         val: label file of the frames that choose epochs and the stage that is kept; else a share of the labels does.
         frames: list of the frames without labels; else all pictures below the data that neither file names.
-        segmenter: a name of ``scribbles.segmenters.choose``.
+        segmenter: a name of ``scribbles.segmenters``.
         confidence: a name of ``pseudo.signals.CONFIDENCES``; None = its default.
         rounds: how often frames are labelled and trained on.
         dynamic: weights are computed anew in every epoch.

@@ -166,7 +166,7 @@ def train_boxes(job: Job, config: YoloConfig, *, segmenter: str = "auto", boxes:
     Args:
         job: data and run folder.
         config: the settings.
-        segmenter: a name of ``scribbles.segmenters.choose``.
+        segmenter: a name of ``scribbles.segmenters``.
         boxes: a folder of that layout, corrected by a person, in place of labels and segmenter.
 
     Raises:
@@ -212,7 +212,7 @@ def train_boxes(job: Job, config: YoloConfig, *, segmenter: str = "auto", boxes:
 
 def choose_segmenter(name: str) -> Any:
     """The segmenter of a name, with the shipped stand-in at hand."""
-    from aop_pose.scribbles.segmenters.choose import choose
+    from aop_pose.scribbles.segmenters import choose
 
     shipped = any(entry.name == STAND_IN for entry in manifest())
     return choose(name, resolve_artefact(STAND_IN) if shipped else None)
