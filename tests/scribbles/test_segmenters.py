@@ -8,8 +8,8 @@ import pytest
 from aop_pose.errors import UsageError
 from aop_pose.inference import fetch as fetching
 from aop_pose.phantom import make_phantom
-from aop_pose.scribbles import strokes as raster
 from aop_pose.scribbles import segmenters
+from aop_pose.scribbles import strokes as raster
 from aop_pose.scribbles.segmenters import base, choose, networks, rules
 from aop_pose.scribbles.strokes import strokes_for
 
