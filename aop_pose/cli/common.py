@@ -81,6 +81,12 @@ def command_from(target: Any, name: str, kind: type[TyperCommand] | None = None)
     return command
 
 
+def outlined(target: Any, name: str) -> TyperCommand:
+    """A command with its name and help alone, for a list of commands."""
+    told = target.info.help if isinstance(target, typer.Typer) else help_of(target)["help"]
+    return TyperCommand(name, help=told)
+
+
 def help_of(function: Callable[..., Any]) -> dict[str, Any]:
     """``help`` and ``epilog`` for typer, from a docstring that ends with an ``Example: …`` paragraph."""
     text, mark, example = (inspect.getdoc(function) or "").rpartition("\n\nExample: ")

@@ -6,8 +6,9 @@ what needs seconds to import is imported inside the command's function.
 
 from __future__ import annotations
 
-import difflib
+import gc
 import io
+import os
 import shutil
 import sys
 from importlib import import_module
@@ -17,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from aop_pose import __version__
-from aop_pose.cli.common import command_from, finish_interrupted, load_additions
+from aop_pose.cli.common import command_from, finish_interrupted, load_additions, outlined
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import AopPoseError
 
@@ -47,15 +48,25 @@ COMMANDS = {
 class LazyGroup(TyperGroup):
     """A group whose commands are imported on demand."""
 
+    listed = False
+    """Commands are asked for to be listed: their parameters, which cost half of a start, are not needed."""
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        self.listed = True
+        super().format_commands(ctx, formatter)
+        self.listed = False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in COMMANDS:
             place, *attributes = COMMANDS[cmd_name].split(":")
             module = import_module(f"aop_pose.cli.{place}")
             target, *kind = (getattr(module, attribute) for attribute in attributes)
-            return command_from(target, cmd_name, *kind)
+            return outlined(target, cmd_name) if self.listed else command_from(target, cmd_name, *kind)
+        import difflib
+
         near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
         meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
         ctx.fail(f"no command {cmd_name!r}; {meant}")
@@ -92,6 +103,10 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: every expected error is one line on stderr."""
+    # What is imported stays: looking for garbage in it, as often as a program that makes some, is a tenth of a start.
+    gc.set_threshold(50_000)
+    # Pydantic would read the records of every installed package for plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no degree sign shows another one; it does not end the command.

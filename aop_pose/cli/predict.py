@@ -238,11 +238,11 @@ def measure_to(
     from aop_pose.cli.terminal.progress import FrameProgress
     from aop_pose.core.schema import SCHEMAS
     from aop_pose.inference.engine import check_engine
+    from aop_pose.inference.weights import is_trained, load_as
     from aop_pose.io.clinic.video import Selection
     from aop_pose.measuring.folder import predict as measure_sources
     from aop_pose.measuring.images import sampled
     from aop_pose.measuring.summary import as_document, in_words, run_facts
-    from aop_pose.pipelines import open_weights
 
     check_engine(engine, precision, device)
     if schema is not None and schema not in SCHEMAS:
@@ -252,10 +252,14 @@ def measure_to(
 
         check_width(smooth)
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
-    predictor = open_weights(
-        weights, schema, device, threads=1, refine=refine, engine=engine, precision=precision,
-        images=None if precision == "f32" else sampled(sources),
-    )  # fmt: skip
+    images = None if precision == "f32" else sampled(sources)
+    if refine is None and not is_trained(weights):
+        # The pipelines are not imported: the first row comes sooner.
+        predictor = load_as(schema, weights, device, 1, engine=engine, precision=precision, images=images)
+    else:
+        from aop_pose.pipelines import open_weights
+
+        predictor = open_weights(weights, schema, device, 1, refine, engine, precision, images)
     facts = run_facts(predictor, device)
     speech.detail(f"measuring with {facts}")
     with FrameProgress() as progress:

@@ -147,9 +147,13 @@ def _encloses(points: np.ndarray, place: np.ndarray) -> bool:
 
 
 def _distance(place: np.ndarray, points: np.ndarray) -> float:
-    """Shortest distance to the closed outline."""
-    # Imported where it is needed: a tenth of a start.
-    import shapely
-
-    # Not a shapely ring or polygon: an outline may be a single point or retrace itself.
-    return float(shapely.LineString(np.vstack([points, points[:1]])).distance(shapely.Point(place)))
+    """Shortest distance to the closed outline, which may be a single point or retrace itself."""
+    along = np.roll(points, -1, axis=0) - points
+    towards = place - points
+    squares = (along**2).sum(axis=1)
+    # Of a side without length its one point is the nearest.
+    lengths = np.where(squares > 0, squares, 1.0)
+    share = (towards * along).sum(axis=1) / lengths
+    aside = np.abs(towards[:, 1] * along[:, 0] - towards[:, 0] * along[:, 1]) / lengths * np.sqrt(lengths)
+    nearest_end = np.minimum(np.hypot(*towards.T), np.hypot(*(place - np.roll(points, -1, axis=0)).T))
+    return float(np.where((share > 0) & (share < 1), aside, nearest_end).min())

@@ -345,7 +345,7 @@ class PlacePrior(BaseModel):
     Where the network looks twice, from the middle of the first grid.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     strength: float = Field(gt=0, le=1)
     """The power to which the density is raised."""

@@ -38,7 +38,7 @@ DECODE_RULES = {"pose": ("best", "weighted"), "heatmap": RULES, "coordinates": (
 class AnyContract(BaseModel):
     """The contract of any network, all that is needed to use it: stored as JSON in the artefact's metadata."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)
     dimensions: ClassVar[int]
     """Axes of what its points lie in."""
 

@@ -22,7 +22,7 @@ FIRST_ROTATIONS = 6
 class StageContract(BaseModel):
     """A look after the first one: what its network takes and gives."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     maps: tuple[tuple[str, ...], ...]
     """The points that each map shows: one, or two that are not told apart."""

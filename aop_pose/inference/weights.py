@@ -5,9 +5,9 @@ An installed wheel carries both folders inside the package (``_shipped``), a che
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -129,6 +129,8 @@ def resolve(name_or_path: str | Path | None = None, schema: str = "aop", folder:
     if name in entries:
         return _verified(entries[name], folder)
     measuring = [entry.name for entry in entries.values() if entry.schema_name in SCHEMAS]
+    import difflib
+
     near = difflib.get_close_matches(name, measuring, n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"weights: expected a file or one of {', '.join(measuring) or 'no names'}, found {name!r}{meant}")
@@ -208,6 +210,25 @@ def load(
 
     found = with_engine(plain, path, device, threads, engine, precision, images or made_images(plain))
     return _with_its_own_intervals(found)
+
+
+def is_trained(weights: str | Path | None) -> bool:
+    """True for a run folder or a checkpoint, which its pipeline opens; anything else is an artefact or its name."""
+    return weights is not None and (Path(weights).is_dir() or Path(weights).suffix == ".pt")
+
+
+def load_as(
+    schema: str | None, weights: str | Path | None, device: str = "cpu", threads: int | None = None, **asked: Any
+) -> AnyPredictor:
+    """As ``load``; UsageError for an artefact of another schema than ``schema``, where that is given."""
+    return of_schema(schema, load(weights, schema or "aop", device, threads, **asked), weights)
+
+
+def of_schema(schema: str | None, predictor: AnyPredictor, weights: str | Path | None) -> AnyPredictor:
+    """The predictor; UsageError where it is of another schema than ``schema``, where that is given."""
+    if schema not in (None, predictor.schema.name):
+        raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
+    return predictor
 
 
 def _with_its_own_intervals(predictor: AnyPredictor) -> AnyPredictor:

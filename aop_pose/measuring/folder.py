@@ -18,7 +18,6 @@ from aop_pose.core.region import Region
 from aop_pose.core.results import Result
 from aop_pose.draw.frame import TILE, fitted_into, overlay_name, write_overlay
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.layouts.outlines import write_outlines
 from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
@@ -344,6 +343,9 @@ def _measure_group(
             write_overlay(overlays / overlay_name(item.source, item.index), picture)
             tile = None if sheets is None or sheets.full else fitted_into(picture, TILE)
         if contours is not None and result.outlines:
+            # Imported here: it brings the formats of labels, which no other run needs.
+            from aop_pose.formats.layouts.outlines import write_outlines
+
             write_outlines(contours / overlay_name(item.source, item.index).with_suffix(".json"), result)
         rows.append((result, opened, tile))
     return rows

@@ -15,7 +15,7 @@ import numpy as np
 from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import Predictor
 from aop_pose.inference.volume_predictor import VolumePredictor
-from aop_pose.inference.weights import AnyPredictor, load
+from aop_pose.inference.weights import AnyPredictor, is_trained, load_as, of_schema
 from aop_pose.pipelines.isolation import private_matplotlib
 from aop_pose.pipelines.pipeline import Pipeline, nearest
 from aop_pose.pipelines.run import RECORD, read_record
@@ -106,23 +106,17 @@ def open_weights(
         UsageError: nothing of that name, corrupt, of another schema than asked for, or the training packages that a
             run or checkpoint needs are not installed; or a refinement that it does not have.
     """
-    path = Path(weights) if weights is not None else None
-    if path is not None and (path.is_dir() or path.suffix == ".pt"):
-        if (engine, precision) != ("onnx", "f32"):
-            raise UsageError(f"--engine, --precision: they are of an artefact; run aop-pose export {path} first")
-        predictor = pipeline(method_of(path)).predictor(path, device, refine)
-    elif refine is not None:
-        raise UsageError(
-            f"--refine: expected --weights with a run folder or checkpoint, found {weights or 'nothing'}; train one or "
-            "leave --refine out"
-        )
-    else:
-        predictor = load(
-            weights, schema or "aop", device, threads, engine=engine, precision=precision, images=images
-        )  # fmt: skip
-    if schema not in (None, predictor.schema.name):
-        raise UsageError(f"weights: expected schema {schema}, found {predictor.schema.name} in {weights}")
-    return predictor
+    if weights is None or not is_trained(weights):
+        if refine is not None:
+            raise UsageError(
+                f"--refine: expected --weights with a run folder or checkpoint, found {weights or 'nothing'}; train "
+                "one or leave --refine out"
+            )
+        return load_as(schema, weights, device, threads, engine=engine, precision=precision, images=images)
+    if (engine, precision) != ("onnx", "f32"):
+        raise UsageError(f"--engine, --precision: they are of an artefact; run aop-pose export {weights} first")
+    path = Path(weights)
+    return of_schema(schema, pipeline(method_of(path)).predictor(path, device, refine), weights)
 
 
 def method_of(path: Path) -> str:

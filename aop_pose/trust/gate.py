@@ -226,7 +226,7 @@ class Verdict:
 class Linear(BaseModel):
     """A weighted sum of an appearance vector."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     weights: list[float]
     offset: float
@@ -242,7 +242,7 @@ class Linear(BaseModel):
 class Gate(BaseModel):
     """Logistic regression on standardised signals, each bent at ``KNOTS``; ``trust`` below ``threshold`` withholds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     appearance: dict[Structure, Linear]
     shape_mean: list[float]
@@ -324,7 +324,7 @@ def sigmoid(value: float) -> float:
 class VolumeGate(BaseModel):
     """Least peaks of the maps of a volume, and distances of its points: what is not so is withheld."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     least: dict[str, float]
     """Point -> the peak of its map below which it is not believed."""

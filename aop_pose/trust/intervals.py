@@ -109,7 +109,7 @@ def weighted_quantile(scores: np.ndarray, weights: np.ndarray, coverage: float) 
 class Scores(BaseModel):
     """Residuals over difficulties of one quantity on the frames of calibration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     difficulty: str
     share_of: Literal["", "value", "side"] = ""
@@ -180,7 +180,7 @@ def limited(difficulty: np.ndarray | float, easiest: float, hardest: float | Non
 class Calibration(BaseModel):
     """Conformal intervals of a network (``weighted_quantile``)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     method: Literal["split-conformal over groups", "cross-conformal over groups"] = "cross-conformal over groups"
     """The former chose its difficulty on the frames that calibrate it."""

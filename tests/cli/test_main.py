@@ -60,6 +60,33 @@ def test_starting_is_quick_and_imports_nothing_heavy():
     assert min(times) < 0.6
 
 
+def test_the_list_of_commands_and_a_first_row_import_only_what_they_need(tmp_path):
+    """Half a second of a first row is imports: what it does not need, comes later or not at all."""
+    heavy = (
+        "rich",
+        "shapely",
+        "urllib.request",
+        "torch",
+        "aop_pose.formats",
+        "aop_pose.pipelines",
+        "numpy",
+        "matplotlib",
+    )
+    code = f"""if True:
+        import sys
+        from aop_pose.cli.main import run
+        assert run(["--help"]) == 0
+        print("LISTED", [name for name in {heavy} if name in sys.modules])
+        from aop_pose.inference.weights import shipped_phantoms
+        frame = sorted((shipped_phantoms() / "images").iterdir())[0]
+        assert run(["predict", str(frame), "--out", {str(tmp_path / "out")!r}, "--no-overlay"]) == 0
+        print("MEASURED", [name for name in {heavy} if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    listed, measured = (line for line in done.stdout.splitlines() if line.startswith(("LISTED", "MEASURED")))
+    assert (listed, measured) == ("LISTED []", "MEASURED ['numpy']")
+
+
 def test_help_names_every_command(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0

@@ -6,40 +6,33 @@ import math
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from typing_extensions import Self
 
 from aop_pose.cli.terminal import speech
 
 if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
     from aop_pose.pipelines.job import Step
 
 
-class RateColumn(ProgressColumn):
-    """Frames per second since the bar began."""
-
-    def render(self, task: Any) -> Text:
-        rows, elapsed = task.fields["rows"], task.elapsed or 0.0
-        return Text(f"{rows / elapsed:.1f} frames/s" if elapsed > 0.2 else "")
+def is_shown() -> bool:
+    """True where a bar would be seen: standard error is a terminal, and nobody asked for silence."""
+    return sys.stderr.isatty() and not speech.is_quiet()
 
 
 class _Bar:
-    def __init__(self, *columns: ProgressColumn) -> None:
+    """rich is imported where a bar is made: a start without one is a tenth shorter."""
+
+    def __init__(self, *columns: ProgressColumn, shown: bool | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        shown = is_shown() if shown is None else shown
         self.console = Console(stderr=True)
-        self.bar = Progress(
-            *columns, console=self.console, disable=not sys.stderr.isatty() or speech.is_quiet(), transient=True
-        )
+        self.bar = Progress(*columns, console=self.console, disable=not shown, transient=True)
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -49,30 +42,56 @@ class _Bar:
         self.bar.stop()
 
 
-class FrameProgress(_Bar):
+class FrameProgress:
     """For ``predict`` and ``pseudo-label``: files done, frames per second, time left. Silent on no terminal."""
 
-    def __init__(self, word: str = "measuring") -> None:
-        super().__init__(TextColumn(word), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
+    def __init__(self, word: str = "measuring", shown: bool | None = None) -> None:
+        self._bar = _frame_bar(word) if (is_shown() if shown is None else shown) else None
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(kind, error, at)
 
     def start(self, files: int) -> None:
         self.rows = 0
-        self.task = self.bar.add_task("", total=files, rows=0)
+        if self._bar is not None:
+            self.task = self._bar.bar.add_task("", total=files, rate="")
 
     def row(self, result: object, files_done: int) -> None:
-        if not self.rows:
-            # What an earlier run had done is no speed of this one.
-            total = self.bar.tasks[0].total
-            self.bar.remove_task(self.task)
-            self.task = self.bar.add_task("", total=total, completed=files_done - 1, rows=0)
         self.rows += 1
-        self.bar.update(self.task, completed=files_done, rows=self.rows)
+        if self._bar is None:
+            return
+        bar = self._bar.bar
+        if self.rows == 1:
+            # What an earlier run had done is no speed of this one.
+            total = bar.tasks[0].total
+            bar.remove_task(self.task)
+            self.task = bar.add_task("", total=total, completed=files_done - 1, rate="")
+        elapsed = bar.tasks[0].elapsed or 0.0
+        rate = f"{self.rows / elapsed:.1f} frames/s" if elapsed > 0.2 else ""
+        bar.update(self.task, completed=files_done, rate=rate)
+
+
+def _frame_bar(word: str) -> _Bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return _Bar(
+        TextColumn(word), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        shown=True,
+    )  # fmt: skip
 
 
 class EpochProgress(_Bar):
     """For ``train``: a bar within the terminal, and a line an epoch."""
 
     def __init__(self) -> None:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
         super().__init__(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         )  # fmt: skip

@@ -8,12 +8,10 @@ from __future__ import annotations
 import io
 import json
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import typer
 
 from aop_pose.errors import UsageError, printable
@@ -22,10 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@attrs.define
 class _Speech:
-    quiet: bool = False
-    verbose: bool = False
+    quiet = False
+    verbose = False
     log: Path | None = None
 
 
@@ -93,6 +90,8 @@ def detail(line: str) -> None:
 
 def trace(error: BaseException) -> None:
     """The place in the code where an error arose, for a bug report."""
+    import traceback
+
     for line in "".join(traceback.format_exception(error)).splitlines():
         detail(line)
 

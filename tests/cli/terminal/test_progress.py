@@ -41,11 +41,11 @@ def test_a_network_that_finds_nothing_is_said_to_find_nothing():
 
 
 def test_files_of_an_earlier_run_are_no_speed_of_this_one():
-    with FrameProgress() as bar:
+    with FrameProgress(shown=True) as bar:
         bar.start(100)
         bar.row(None, 91)
-        task = bar.bar.tasks[0]
-        assert (task.completed, task.total, task.fields["rows"]) == (91, 100, 1)
+        task = bar._bar.bar.tasks[0]
+        assert (task.completed, task.total, bar.rows) == (91, 100, 1)
         # rich's own speed is made of the advances after the bar began: of one file, not of 91.
         assert sum(sample.completed for sample in task._progress) == 1
 
