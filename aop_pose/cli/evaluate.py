@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from aop_pose.core.frame import Volume
+    from aop_pose.core.keypoints import Keypoints
 
 
 def evaluate(
@@ -54,7 +60,7 @@ def evaluate(
         typer.Option(
             "--images",
             help="Folder of the pictures: worst frames, error against contrast, groups; or of the volumes, whose "
-            "spacing errors in mm need (default: where TRUTH is).",
+            "spacing errors in mm need and of which the worst are drawn (default: where TRUTH is).",
         ),
     ] = None,
     at: Annotated[
@@ -110,10 +116,10 @@ def evaluate(
     page, opens without a network). A true frame that was not measured is missing: it is left out of the plain
     figures, and counts as an error of the picture's diagonal (and of 180 degrees) in those that end in
     _with_missing. A column of TRUTH called device, scanner, machine, vendor, centre, center, hospital or site
-    gives a row for each of its values. With --images the page holds pictures of frames. For the head, lengths are
-    compared in millimetres too where TRUTH (pixel_size_mm) or RESULTS know the size of a pixel, and HC with the
-    expert's where TRUTH has head_circumference_mm. Points in volumes are compared in millimetres, as named and up to
-    a swap of left and right.
+    gives a row for each of its values. With --images the page holds pictures of frames; of volumes it always does.
+    For the head, lengths are compared in millimetres too where TRUTH (pixel_size_mm) or RESULTS know the size of a
+    pixel, and HC with the expert's where TRUTH has head_circumference_mm. Points in volumes are compared in
+    millimetres, as named and up to a swap of left and right.
 
     Example: aop-pose evaluate results/ labels.csv --out evaluation/ --scale 512 --images frames/
     """
@@ -133,8 +139,9 @@ def evaluate(
     from aop_pose.evaluation.report.files import summary_table, write_texts
 
     compared = comparison.evaluate(
-        results, truth, scale=scale, group=group, group_regex=group_regex, images=images, at=at or (), label_sd=label_sd
-    )
+        results, truth, scale=scale, group=group, group_regex=group_regex, images=images, at=at or (),
+        label_sd=label_sd, draw=_sheet,
+    )  # fmt: skip
     written = [str(path) for path in compared.write(out, decision_curve)]
     if checklist:
         write_texts(out, {CHECKLIST_FILE: checklist_page(compared, RESEARCH_USE)})
@@ -143,6 +150,12 @@ def evaluate(
         speech.note(sentence)
     speech.show(summary_table(compared, with_missing))
     speech.say(f"wrote {', '.join(written[:-1])} and {written[-1]}. {RESEARCH_USE}")
+
+
+def _sheet(volume: Volume, found: Keypoints | None, truth: Keypoints, reason: str) -> np.ndarray:
+    from aop_pose.draw.volume import volume_sheet
+
+    return volume_sheet(volume, found, truth, reason=reason)
 
 
 def _plan(sd: float | None, half_width: float | None) -> None:

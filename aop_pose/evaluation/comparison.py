@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
+from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.motion import Motion, motion
 from aop_pose.core.results import Row, schema_of
 from aop_pose.core.schema import Schema, main_quantity
 from aop_pose.errors import UsageError
-from aop_pose.evaluation.errors import Errors, frame_errors, rounded, volume_errors
+from aop_pose.evaluation.errors import Errors, align_interchangeable, frame_errors, rounded, volume_errors
 from aop_pose.evaluation.figures import (
     WITH_MISSING,
     Figure,
@@ -47,7 +50,9 @@ from aop_pose.evaluation.sources import (
     read_results_rows,
     read_truth,
     table_in,
+    volume_of,
 )
+from aop_pose.geometry import from_mm
 from aop_pose.io.folders import DOCUMENT, TABLE
 from aop_pose.io.table import read_facts
 from aop_pose.provenance import measuring_versions
@@ -60,6 +65,10 @@ NO_IMAGE = Estimate(np.nan, None, 0)
 
 PixelsOf = Callable[[int], np.ndarray]
 """Position of a true frame -> its pixels, uint8 (H, W)."""
+SheetOf = Callable[[int], np.ndarray]
+"""Position of a true volume -> its slices and skeleton with the points of both sides, uint8 BGR (H, W, 3)."""
+Draw = Callable[[Volume, Keypoints | None, Keypoints, str], np.ndarray]
+"""Draws such a sheet: a volume, its predicted and true points in voxels, and why nothing was predicted."""
 
 
 @attrs.frozen
@@ -106,6 +115,8 @@ class Comparison:
     """Versions, models and runs behind the numbers (see ``manifest``)."""
     pixels: PixelsOf | None = None
     """The pictures, where they were given."""
+    sheets: SheetOf | None = None
+    """Pictures of volumes, where somebody draws them."""
     tables: Mapping[str, Mapping[float, Table]] = attrs.field(factory=dict)
     """By ``Quantity.key`` and threshold."""
     noise: Noise | None = None
@@ -126,6 +137,7 @@ class Comparison:
         sides: Sides | None = None,
         made_by: Mapping[str, Any] | None = None,
         pixels: PixelsOf | None = None,
+        sheets: SheetOf | None = None,
         at: Sequence[float] = (),
         noise: Noise | None = None,
         spread: Spread | None = None,
@@ -135,7 +147,7 @@ class Comparison:
         Args:
             matched: the two sides.
             grouping: images that are drawn together.
-            scale, sides, made_by, pixels, at: as ``evaluate`` has them.
+            scale, sides, made_by, pixels, sheets, at: as ``evaluate`` has them.
             quality: one number a frame, (frames,).
             noise: of the labels.
             spread: of the readings that true points are means of.
@@ -175,6 +187,7 @@ class Comparison:
             notes=(*matched.notes, *_notes(errors, matched), *filter(None, [grouping.note])),
             manifest=made_by or {},
             pixels=pixels,
+            sheets=sheets,
             tables=_tables(errors, matched, at),
             noise=noise,
             examinations=examinations_of(errors, grouping),
@@ -255,6 +268,7 @@ def evaluate(
     images: str | Path | None = None,
     at: Sequence[float] = (),
     label_sd: float | None = None,
+    draw: Draw | None = None,
 ) -> Comparison:
     """Compare results with the true points, or two readers or methods with each other.
 
@@ -269,6 +283,8 @@ def evaluate(
         at: further values of the main quantity (of the angle, in degrees) at which agreement is given.
         label_sd: standard deviation of one reader's values of the main quantity about the true one (of the angle, in
             degrees); else that of repeated readings, or of the columns of a consensus, where ``truth`` has them.
+        draw: draws a volume with both sides, as ``aop_pose.draw.volume.volume_sheet`` does, for the page; None = the
+            page has no pictures of volumes.
 
     Returns:
         The comparison: ``.figures`` as in ``metrics.json``, ``.write(out)`` for the files of ``aop-pose evaluate``.
@@ -300,7 +316,7 @@ def evaluate(
     schema = schema_of(rows)
     _check_at(at, schema)
     reference = read_truth(second, schema)
-    pictures, spread = None, reference.spread
+    pictures, sheets, spread = None, None, reference.spread
     if schema.dimensions == 2:
         pictures = None if images is None else Pictures.of(reference.names, Path(images))
         matched = match(rows, reference, schema, None if pictures is None else pictures.sizes)
@@ -309,8 +325,10 @@ def evaluate(
             raise UsageError(
                 "--scale: expected results on pictures; errors in volumes are in millimetres, leave it out"
             )
-        grids = grids_of(reference, Path(images) if images else second.parent)
+        folder = Path(images) if images else second.parent
+        grids = grids_of(reference, folder)
         matched = match(rows, reference, schema, grids=grids)
+        sheets = None if draw is None else partial(_sheet, draw, matched, partial(volume_of, reference, folder))
         spread = None if spread is None else spread.in_millimetres(grids.affines, schema)
     made_by = manifest(matched.models, first, second)
     asked = (made_by["results_run"] or {}).get("coverage") or TARGET_COVERAGE
@@ -322,6 +340,7 @@ def evaluate(
         sides=Sides(words, str(truth), is_results(second, schema), asked),
         made_by=made_by,
         pixels=None if pictures is None else pictures.pixels,
+        sheets=sheets,
         at=at,
         noise=_noise_of(spread, matched, scale, label_sd),
         spread=spread,
@@ -348,6 +367,16 @@ def _noise_of(spread: Spread | None, matched: Matched, scale: float | None, labe
     elif main.unit == "px" and scale is not None:
         unit = scale / matched.sizes.max(axis=1)
     return Noise.of(main, spread, unit)
+
+
+def _sheet(draw: Draw, matched: Matched, volumes: Callable[[int], Volume], position: int) -> np.ndarray:
+    """A volume as a picture, with what stands on both sides; interchangeable points in the nearer order."""
+    volume, schema = volumes(position), matched.schema
+    truth = matched.truth[[position]]
+    found = align_interchangeable(matched.predicted[[position]], truth, schema)[0]
+    result, reference = (Keypoints.from_points(schema, from_mm(volume.affine, points)) for points in (found, truth[0]))
+    reason = matched.reasons[position] if matched.reasons else ""
+    return draw(volume, result if np.isfinite(found).any() else None, reference, reason)
 
 
 def _check_at(at: Sequence[float], schema: Schema) -> None:

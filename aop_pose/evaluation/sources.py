@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from aop_pose.core.frame import Volume
 from aop_pose.core.results import Row as ResultRow
 from aop_pose.core.results import point_columns
 from aop_pose.core.schema import SCHEMAS, Quantity, Schema, of_volumes
@@ -32,7 +33,7 @@ from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import FORMATS, format_of, labels_of
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
 from aop_pose.io.volume_files import StoredVolume
-from aop_pose.io.volumes import open_volume
+from aop_pose.io.volumes import open_volume, read_volume
 
 
 @attrs.frozen(eq=False)
@@ -243,6 +244,17 @@ def grids_of(truth: Truth, folder: Path) -> Grids:
         affines.append(affine)
         shapes.append(stored.shape)
     return Grids(np.array(affines), np.array(shapes))
+
+
+def volume_of(truth: Truth, folder: Path, position: int) -> Volume:
+    """A true volume with its voxels; UsageError where it cannot be read."""
+    file, index = file_and_index(truth.names[position])
+    spacing = spacing_of({column: values[position] for column, values in truth.columns.items()})
+    path = find_picture(folder, file, "volumes")
+    try:
+        return read_volume(path, file, index, spacing)
+    except UnreadableError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _stored(file: str, folder: Path, spacing: Sequence[float] | None) -> tuple[StoredVolume, np.ndarray]:

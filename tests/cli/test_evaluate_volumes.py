@@ -1,10 +1,14 @@
 """Results on volumes and a 3-D label file in, figures in mm out; every way in which the two do not fit is one line."""
 
+import base64
 import csv
+import gzip
 import json
+import re
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -130,6 +134,49 @@ def test_lengths_in_volumes_have_limits_of_agreement_and_their_plot(capsys, file
     page = (files / "out" / "report.html").read_text()
     assert "Bland-Altman plot of distance of the eyes" in page
     assert "In 95 of 100 volumes" in page
+
+
+def shown(page):
+    """The pictures of a page by the names under them, and what is said of each."""
+    found = {}
+    for cell in re.findall(r"<figure id=.*?</figure>", page, re.DOTALL):
+        data = base64.b64decode(re.search(r"data:image/jpeg;base64,([^\"]+)", cell)[1])
+        name = re.search(r"<small>(.*?)</small>", cell)[1]
+        found[name] = (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cell)
+    return found
+
+
+def test_the_page_shows_the_worst_volumes_first_and_those_that_were_not_measured(capsys, files):
+    for name in "cd":
+        (files / "data" / "volumes" / f"{name}.nii.gz").write_bytes(
+            (files / "data" / "volumes" / "a.nii.gz").read_bytes()
+        )
+    more = "".join(f"{name}.nii.gz,p{name},5,5,5,8,5,5,5,8,5\n" for name in "cd")
+    (files / "data" / "labels.csv").write_text(LABELS + more)
+    far = "c.nii.gz,0,ok,,5,5,9,8,5,5,,,,0.9,,,,,,,,m@1,,\n"
+    gone = "d.nii.gz,0,abstained,two heads,,,,,,,,,,0.0,,,,,,,,m@1,,\n"
+    (files / "results" / "results.csv").write_text(HEADER + ROWS + far + gone)
+    code, _, err = run(capsys, files)
+    assert code == 0, err
+    pictures = shown((files / "out" / "report.html").read_text())
+    assert list(pictures) == ["c.nii.gz", "a.nii.gz", "b.nii.gz", "d.nii.gz"]
+    assert "mean 12.0 mm, brain 24.0 mm<br>not found: right_eye" in pictures["c.nii.gz"][1]
+    assert "two heads" in pictures["d.nii.gz"][1]
+    red, green = ((lambda p: (p[..., 2] > 150) & (p[..., 1] < 120)), (lambda p: (p[..., 1] > 150) & (p[..., 2] < 120)))
+    for name, (picture, _) in pictures.items():
+        assert max(picture.shape) <= 1400
+        assert (red(picture).sum() > 100) == (name != "d.nii.gz"), name
+        assert green(picture).sum() > 20, name
+
+
+def test_a_volume_that_can_be_measured_but_not_read_is_one_line(capsys, files):
+    """The header states the spacing; only its picture needs the voxels."""
+    file = files / "data" / "volumes" / "a.nii.gz"
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:-100]))
+    code, out, err = run(capsys, files)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert "a.nii.gz" in err
+    assert not (files / "out").exists()
 
 
 def test_patients_are_drawn_together(capsys, files):

@@ -58,6 +58,7 @@ def _volumes(comparison: Comparison) -> list[str]:
         tables.points(comparison),
         tables.examinations(comparison),
         tables.motions(comparison),
+        _worst_volumes(comparison),
         _withheld(comparison),
         _how(comparison),
     ]
@@ -291,8 +292,19 @@ def _worst(comparison: Comparison) -> str:
     return _shots(f"The {len(shots)} frames with the largest errors", "worst", key, shots)
 
 
+def _worst_volumes(comparison: Comparison) -> str:
+    shots = [] if comparison.sheets is None else pictures.drawn_worst_volumes(comparison, comparison.sheets)
+    if not shots:
+        return ""
+    key = (
+        "Slices through the points, and the skeleton from two sides: results red, reference green. A picture grows "
+        "when it is chosen."
+    )
+    return _shots(f"The {len(shots)} volumes with the largest errors", "worst", key, shots)
+
+
 def _withheld(comparison: Comparison) -> str:
-    """Frames that were not measured: the reasons, and pictures of some."""
+    """Images that were not measured: the reasons, and pictures of some."""
     missing = np.flatnonzero(~comparison.errors.measured).tolist()
     if not missing:
         return ""
@@ -300,9 +312,12 @@ def _withheld(comparison: Comparison) -> str:
     reasons = Counter(re.sub(r" *\([^()]*\)", "", pictures.reason_of(comparison, position)) for position in missing)
     listed = "; ".join(f"{escape(reason)}: {count}" for reason, count in reasons.most_common())
     title = f"Not measured: {len(missing)} of {len(comparison.errors.measured)}"
-    if comparison.pixels is None:
+    if comparison.pixels is None and comparison.sheets is None:
         return f'<section><h2>{title}</h2><p class="under">{listed}</p></section>'
-    shots = pictures.drawn_withheld(comparison, comparison.pixels)
+    if comparison.sheets is not None:
+        shots = pictures.drawn_withheld_volumes(comparison, comparison.sheets)
+    else:
+        shots = pictures.drawn_withheld(comparison, comparison.pixels)
     more = "" if len(shots) == len(missing) else f" The first {len(shots)} are shown."
     return _shots(title, "withheld", f"{listed}.{more}", shots)
 

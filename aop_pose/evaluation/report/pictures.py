@@ -11,7 +11,7 @@ import numpy as np
 
 from aop_pose.core.schema import Quantity
 from aop_pose.errors import AopPoseError
-from aop_pose.evaluation.comparison import Comparison, PixelsOf
+from aop_pose.evaluation.comparison import Comparison, PixelsOf, SheetOf
 from aop_pose.evaluation.errors import align_interchangeable, to_blame
 from aop_pose.evaluation.figures import stated_intervals
 from aop_pose.evaluation.report.html import escape
@@ -19,7 +19,10 @@ from aop_pose.evaluation.report.html import escape
 WORST = 12
 WITHHELD = 12
 """Frames of each kind that are shown as pictures."""
+WORST_VOLUMES = 6
+"""Volumes of each kind that are shown as pictures."""
 _LONGER_SIDE = 640
+_SHEET_SIDE = 1400
 _JPEG_QUALITY = 80
 _ARC_STEPS = 24
 
@@ -77,6 +80,37 @@ def drawn_withheld(comparison: Comparison, pixels: PixelsOf) -> list[Shot]:
         Shot(_svg(comparison, position, pixels(position)), matched.names[position], (reason_of(comparison, position),))
         for position in missing
     ]
+
+
+def drawn_worst_volumes(comparison: Comparison, sheets: SheetOf) -> list[Shot]:
+    """Slices and skeleton of the volumes with the largest mean error of their points, largest first."""
+    errors, schema = comparison.errors, comparison.errors.schema
+    means = np.array([row[np.isfinite(row)].mean() if np.isfinite(row).any() else -1.0 for row in errors.distances])
+    found = []
+    for position in [at for at in np.argsort(-means, kind="stable")[:WORST_VOLUMES].tolist() if means[at] >= 0]:
+        row = errors.distances[position]
+        lost = [schema.points[point] for point in np.flatnonzero(errors.missing_points[position])]
+        worst = int(np.nanargmax(row))
+        lines = [f"mean {means[position]:.1f} mm, {schema.points[worst]} {row[worst]:.1f} mm"]
+        lines += [f"not found: {', '.join(lost)}"] if lost else []
+        found.append(_sheet(comparison, position, sheets, lines))
+    return found
+
+
+def drawn_withheld_volumes(comparison: Comparison, sheets: SheetOf) -> list[Shot]:
+    """Volumes that were not measured, with the reason and the true points."""
+    missing = np.flatnonzero(~comparison.errors.measured)[:WORST_VOLUMES].tolist()
+    return [_sheet(comparison, position, sheets, [reason_of(comparison, position)]) for position in missing]
+
+
+def _sheet(comparison: Comparison, position: int, sheets: SheetOf, lines: list[str]) -> Shot:
+    pixels, name = sheets(position), comparison.matched.names[position]
+    height, width = pixels.shape[:2]
+    svg = (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">'
+        f'<image width="{width}" height="{height}" href="{_data_uri(pixels, _SHEET_SIDE)}"/></svg>'
+    )
+    return Shot(svg, name, tuple(lines))
 
 
 def reason_of(comparison: Comparison, position: int) -> str:
@@ -167,8 +201,8 @@ def _turned(ray: np.ndarray, degrees: float, sense: int) -> np.ndarray:
     return np.array([cosine * ray[0] - sine * ray[1], sine * ray[0] + cosine * ray[1]])
 
 
-def _data_uri(pixels: np.ndarray) -> str:
-    shrink = _LONGER_SIDE / max(pixels.shape)
+def _data_uri(pixels: np.ndarray, longer_side: int = _LONGER_SIDE) -> str:
+    shrink = longer_side / max(pixels.shape)
     if shrink < 1:
         pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     encoded, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
