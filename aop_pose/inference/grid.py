@@ -150,6 +150,26 @@ def normalised(voxels: np.ndarray) -> np.ndarray | None:
     return np.clip((voxels.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
 
 
+_LEVEL, _LEAST_MEAN = 0.4, 0.04
+
+
+def levelled(gray: np.ndarray, spacing: np.ndarray, mm: float | None) -> np.ndarray:
+    """Gray values (I, J, K) as bright everywhere: what a receive coil near one side adds is taken away.
+
+    Each is divided by the mean around it, weighted by a Gaussian of standard deviation ``mm``, plus 0.04, so that the
+    noise of dark parts stays dark; the mean becomes 0.4, and what is above 1 is cut. ``mm`` None changes nothing.
+    """
+    if mm is None:
+        return gray
+    mean = gray
+    for axis, (count, step) in enumerate(zip(gray.shape, spacing, strict=True)):
+        places = np.arange(count) * step
+        weights = np.exp(-((places[:, None] - places) ** 2) / (2 * mm**2))
+        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        mean = np.moveaxis(np.tensordot(weights, mean, axes=(1, axis)), 0, axis)
+    return np.clip(gray * np.float32(_LEVEL) / (mean + np.float32(_LEAST_MEAN)), 0, 1)
+
+
 def brightest(gray: np.ndarray) -> np.ndarray:
     """Mean position (3,) of gray values (I, J, K) that are not negative, in voxel indices: the middle of what is seen.
 

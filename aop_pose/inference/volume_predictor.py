@@ -26,6 +26,7 @@ from aop_pose.inference.grid import (
     Sides,
     Turn,
     brightest,
+    levelled,
     normalised,
     place,
     resample,
@@ -109,6 +110,8 @@ class VolumeContract(AnyContract):
     padding: Literal[0] = 0
     """Gray around the volume, which lies in the middle."""
     normalisation: Literal["percentiles 1 and 99.5 to 0 and 1"] = "percentiles 1 and 99.5 to 0 and 1"
+    level_mm: float | None = Field(default=None, gt=0)
+    """Standard deviation of the Gaussian over which gray is levelled (``grid.levelled``); None = it is not."""
     sigma: float = Field(gt=0)
     """Of the maps that were taught, in voxels of the input."""
     threshold: float = Field(ge=0, le=1)
@@ -215,8 +218,9 @@ class VolumePredictor:
 
     def finer(self, first: VolumeMaps, volume: Volume) -> Prediction:
         """The points of the looks after the first, each around what the one before found."""
-        gray, contract, names = normalised(volume.voxels), self.contract, self.schema.points
-        assert gray is not None
+        contract, names, plain = self.contract, self.schema.points, normalised(volume.voxels)
+        assert plain is not None
+        gray = levelled(plain, volume.spacing, contract.level_mm)
         found = self._read(first)
         rival = 0.0
         for number, stage in enumerate(contract.stages, start=1):
@@ -250,6 +254,7 @@ class VolumePredictor:
         if gray is None:
             return None
         first = self.place(volume, gray)
+        gray = levelled(gray, volume.spacing, self.contract.level_mm)
         found = self._weighed(gray, first, first)
         for _ in range(1, self.contract.looks):
             points = self._read(found).points

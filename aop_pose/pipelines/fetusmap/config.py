@@ -80,6 +80,9 @@ class FetusmapConfig(LightningConfig):
     aim: Literal["middle", "brightness"] = "middle"
     """The part that comes into the middle of the input. ``brightness``: the mean position of its gray values, for
     scans that show much around the fetus; what lies beyond the input is cut off then."""
+    level_mm: float | None = Field(default=None, gt=0)
+    """Gray is divided by its mean around each voxel, over a Gaussian of this standard deviation, which takes away what
+    a receive coil near one side adds; None = it is not."""
     mode: Literal["whole", "patch"] = "whole"
     """The whole volume in one input, or windows of it."""
     overlap: float = Field(default=0.5, ge=0, lt=1)

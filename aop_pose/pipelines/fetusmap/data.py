@@ -19,7 +19,7 @@ from aop_pose.formats import registry
 from aop_pose.formats.label import Label, resolve
 from aop_pose.formats.points3d import schema_of
 from aop_pose.formats.split import groups_by_name, groups_of, merge_groups, near_duplicate_groups_of
-from aop_pose.inference.grid import TURNS, Placement, brightest, normalised, place, random_rotation, resample
+from aop_pose.inference.grid import TURNS, Placement, brightest, levelled, normalised, place, random_rotation, resample
 from aop_pose.inference.stages import FARTHEST_MM
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig, FinerConfig
 from aop_pose.pipelines.fetusmap.landmarks import Look, looks_of
@@ -71,6 +71,7 @@ def prepare(volume: Volume, points: np.ndarray, config: FetusmapConfig, names: S
             f"{np.round(points[outside][0], 1).tolist()}; run `aop-pose dataset check`"
         )
     aim = brightest(gray) if config.aim == "brightness" else None
+    gray = levelled(gray, volume.spacing, config.level_mm)
     size = (0, 0, 0) if config.mode == "patch" else config.size
     whole = place(volume.shape, volume.affine, config.voxel_mm, size, shrink=aim is None, aim=aim)
     # Without the grid's padding, and odd where the grid is odd: laid into its middle, no voxel falls between two.

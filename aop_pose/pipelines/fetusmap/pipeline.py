@@ -142,7 +142,8 @@ class Fetusmap(LightningPipeline):
         unsided: Literal["equation 7", "unknown"] = "equation 7" if model.points == FETUS.name else "unknown"
         return VolumeContract(
             name=name, schema=model.points, size=model.size, voxel_mm=model.voxel_mm, aim=model.aim, mode=model.mode,
-            overlap=model.overlap, sigma=model.sigma, threshold=model.threshold, decode=model.decode,
+            level_mm=model.level_mm, overlap=model.overlap, sigma=model.sigma, threshold=model.threshold,
+            decode=model.decode,
             turns=model.turns, looks=model.looks, places=model.places,
             sides=unsided if model.taught_sides else "learned", stride=model.stride, training_run=run,
             maps=model.units_of(first), apart_mm=model.apart_mm, away_mm=model.away_mm, candidates=model.candidates,
