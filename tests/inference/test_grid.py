@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aop_pose.inference.grid import brightest, normalised, place, resample, window_weights, windows
+from aop_pose.inference.grid import brightest, levelled, normalised, place, resample, window_weights, windows
 
 # Anisotropic; mirrored along one axis; axes in another order; oblique.
 TURNED = np.array([[0.0, 0, 4.5, 1], [3, 0, 0, 2], [0, -2, 0, 3], [0, 0, 0, 1]])
@@ -153,6 +153,27 @@ def test_a_few_bright_voxels_are_still_seen_and_one_value_is_nothing():
     assert normalised(values) is None
     values[3, 3, 3] = 7
     assert normalised(values)[3, 3, 3] == 1
+
+
+def test_the_shading_of_a_coil_is_levelled_and_what_lies_in_it_stays():
+    """A scan that is more than twice as bright at one end as at the other; the same in other voxels of one space."""
+    draw, spacing = np.random.default_rng(0), np.array([3.0, 3.0, 4.5])
+    plain = draw.uniform(0.2, 0.6, (40, 40, 30)).astype(np.float32)
+    coil = np.exp(-np.arange(40) * 3.0 / 120)[:, None, None].astype(np.float32)
+    even, shaded = (levelled(gray, spacing, 25.0) for gray in (plain, plain * coil))
+    assert shaded.dtype == np.float32
+    assert shaded.mean() == pytest.approx(0.4, abs=0.06)
+    inside = (slice(5, -5),) * 3
+    assert np.corrcoef(even[inside].ravel(), shaded[inside].ravel())[0, 1] > 0.95
+    # The mean is over millimetres: along an axis of voxels half as long it reaches twice as many.
+    finer = levelled(np.repeat(plain, 2, axis=2), spacing * (1, 1, 0.5), 25.0)
+    np.testing.assert_allclose(finer[:, :, ::2][inside], even[inside], atol=0.02)
+
+
+def test_levelled_noise_of_a_dark_part_stays_dark_and_nothing_asked_changes_nothing():
+    gray = np.random.default_rng(0).uniform(0, 0.01, (30, 30, 30)).astype(np.float32)
+    assert levelled(gray, np.ones(3), 25.0).max() < 0.1
+    assert levelled(gray, np.ones(3), None) is gray
 
 
 @pytest.mark.parametrize(("shape", "overlap"), [((20, 9, 8), 0.5), ((8, 8, 8), 0.5), ((33, 17, 12), 0.25)])

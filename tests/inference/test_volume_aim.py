@@ -5,7 +5,7 @@ import pytest
 
 from aop_pose.core.frame import Volume
 from aop_pose.inference.decode import encode
-from aop_pose.inference.grid import PlacePrior, normalised
+from aop_pose.inference.grid import PlacePrior, levelled, normalised, resample
 from aop_pose.inference.volume_predictor import VolumePredictor
 from tests.inference.test_volume_predictor import AFFINES, POINTS, bright, contract_of
 
@@ -29,6 +29,22 @@ def test_an_input_aimed_at_what_is_bright_finds_what_lies_in_it(affine):
     axes = np.ogrid[:16, :16, :16]
     middle = [float((axis * seen[0][0, 0]).sum() / seen[0].sum()) for axis in axes]
     np.testing.assert_allclose(middle, 7.5, atol=0.8)
+
+
+def test_a_levelled_volume_is_aimed_by_its_own_gray_and_seen_levelled():
+    volume = Volume(bright(), AFFINES["plain"], "v")
+    contract = contract_of(voxel_mm=3.0, size=(16, 16, 16), aim="brightness", level_mm=10.0)
+    seen = []
+
+    def network(inputs):
+        seen.append(inputs[0, 0])
+        return np.zeros((1, 3, *inputs.shape[2:]), np.float32)
+
+    predictor, gray = VolumePredictor(contract, network, "m"), normalised(volume.voxels)
+    predictor.find(volume)
+    placed = predictor.place(volume, gray)
+    np.testing.assert_array_equal(seen[0], resample(levelled(gray, volume.spacing, 10.0), placed))
+    assert not np.allclose(seen[0], resample(gray, placed), atol=0.05)
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)

@@ -10,7 +10,7 @@ import torch
 
 from aop_pose.core.frame import Volume
 from aop_pose.errors import UsageError
-from aop_pose.inference.grid import brightest, normalised, place, resample
+from aop_pose.inference.grid import brightest, levelled, normalised, place, resample
 from aop_pose.pipelines.config import load_config
 from aop_pose.pipelines.data import order_of
 from aop_pose.pipelines.fetusmap import data
@@ -100,7 +100,7 @@ def test_turns_and_rotations_never_mirror():
 
 @pytest.mark.parametrize("affine", AFFINES, ids=["right-handed", "left-handed"])
 @pytest.mark.parametrize("size", ["size=[32,32,32]", "size=[33,32,31]"])
-@pytest.mark.parametrize("voxel", ["voxel_mm=null", "voxel_mm=2.5", "aim=brightness"])
+@pytest.mark.parametrize("voxel", ["voxel_mm=null", "voxel_mm=2.5", "aim=brightness", "level_mm=10.0"])
 def test_without_augmentation_it_is_the_grid_that_the_predictor_sees(affine, size, voxel):
     aimed = ["aim=brightness", "voxel_mm=1.5"] if voxel == "aim=brightness" else [voxel]
     config = config_of(*aimed).model_copy(update={"size": tuple(map(int, size[6:-1].split(",")))})
@@ -108,7 +108,8 @@ def test_without_augmentation_it_is_the_grid_that_the_predictor_sees(affine, siz
     aim = brightest(normalised(volume.voxels)) if len(aimed) > 1 else None
     placement = place(volume.shape, volume.affine, config.voxel_mm, config.size, shrink=aim is None, aim=aim)
     gray, points, _ = VolumeDataset([prepare(volume, POINTS, config)], config, SIDED_FACE)[0]
-    np.testing.assert_allclose(gray[0], resample(normalised(volume.voxels), placement), atol=1e-3)
+    levels = levelled(normalised(volume.voxels), volume.spacing, config.level_mm)
+    np.testing.assert_allclose(gray[0], resample(levels, placement), atol=1e-3)
     np.testing.assert_allclose(points, placement.forward(POINTS), atol=1e-4)
 
 
