@@ -312,12 +312,12 @@ def _withheld(comparison: Comparison) -> str:
     reasons = Counter(re.sub(r" *\([^()]*\)", "", pictures.reason_of(comparison, position)) for position in missing)
     listed = "; ".join(f"{escape(reason)}: {count}" for reason, count in reasons.most_common())
     title = f"Not measured: {len(missing)} of {len(comparison.errors.measured)}"
-    if comparison.pixels is None and comparison.sheets is None:
-        return f'<section><h2>{title}</h2><p class="under">{listed}</p></section>'
     if comparison.sheets is not None:
         shots = pictures.drawn_withheld_volumes(comparison, comparison.sheets)
-    else:
+    elif comparison.pixels is not None:
         shots = pictures.drawn_withheld(comparison, comparison.pixels)
+    else:
+        return f'<section><h2>{title}</h2><p class="under">{listed}</p></section>'
     more = "" if len(shots) == len(missing) else f" The first {len(shots)} are shown."
     return _shots(title, "withheld", f"{listed}.{more}", shots)
 

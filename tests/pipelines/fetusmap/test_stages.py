@@ -116,6 +116,20 @@ def test_looks_that_do_not_hang_together_or_do_not_fit_are_refused_in_a_line(cha
     assert not (tmp_path / "run").exists()
 
 
+def test_more_looks_than_the_memory_holds_are_one_line_on_the_command_line(faces, tmp_path, capsys):
+    from aop_pose.cli import main
+
+    looks = ", ".join(f"{{around: brain, size: [{side},{side},{side}], voxel_mm: 2}}" for side in (64, 96, 128))
+    given = ["train", "--method", "fetusmap", "--data", str(faces), "--out", str(tmp_path / "run"), "--init", "scratch"]
+    for setting in ("size=[16,16,16]", "voxel_mm=3", "finds=[brain]", f"stages=[{looks}]", "budget_gb=0.5"):
+        given += ["--set", setting]
+    assert main.run(given) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "stages: the looks at 64x64x64, 96x96x96, 128x128x128 need" in error
+    assert "found 0.5 GiB; give them a smaller size, or leave one out" in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_loss_is_least_where_the_maps_say_what_is_there_and_nowhere_what_is_not():
     """A map of two points shows half of each; of a point beyond the input, or of no anatomy, the mass is nowhere."""
     size, sigma, units = (12, 12, 12), 1.2, ((0,), (1, 2))
