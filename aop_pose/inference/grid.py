@@ -285,19 +285,24 @@ def _named_alike(maps: np.ndarray, others: np.ndarray, unsided: Sides) -> np.nda
 
 
 def sample(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Values (I, J, K) at voxel indices (..., 3) by trilinear interpolation, float64 (...); 0 where one is outside."""
-    last = np.array(values.shape) - 1
+    """Values (..., I, J, K) at voxel indices (*places, 3) by trilinear interpolation; 0 where one is outside.
+
+    Returns (..., *places), float64.
+    """
+    shape = np.array(values.shape[-3:])
+    last = shape - 1
     inside = np.asarray(((indices >= 0) & (indices <= last)).all(axis=-1))
     safe = np.where(inside[..., None], indices, 0)
     # The upper corner of a voxel cell must exist on the outermost plane too.
     low = np.minimum(safe.astype(int), np.maximum(last - 1, 0))
     share = safe - low
-    strides = np.array([values.shape[1] * values.shape[2], values.shape[2], 1])
-    flat, first, steps = values.ravel(), low @ strides, np.where(last > 0, strides, 0)
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    first, steps = low @ strides, np.where(last > 0, strides, 0)
+    flat = values.reshape(*values.shape[:-3], -1)
     along = [(1 - share[..., axis], share[..., axis]) for axis in range(3)]
-    total = np.zeros(inside.shape)
+    total = np.zeros((*values.shape[:-3], *inside.shape))
     for i, j, k in np.ndindex(2, 2, 2):
-        total += along[0][i] * along[1][j] * along[2][k] * flat[first + (i, j, k) @ steps]
+        total += along[0][i] * along[1][j] * along[2][k] * flat[..., first + (i, j, k) @ steps]
     return np.where(inside, total, 0)
 
 
@@ -348,7 +353,7 @@ def rotated_maps(
         maps = network(seen[None, None])[0]
         back = places @ turn.T + middle
         inside = ((back >= 0) & (back <= 2 * middle)).all(axis=-1)
-        turned = np.stack([sample(one, back) for one in maps]).astype(np.float32)
+        turned = sample(maps, back).astype(np.float32)
         total = total + turned if total.size else turned
         counted += inside
     return np.asarray(total / np.maximum(counted, 1), np.float32)

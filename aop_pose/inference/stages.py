@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aop_pose.core.frame import Volume
 from aop_pose.inference.decode import decode, decode_two, highest_peaks, peaks
-from aop_pose.inference.grid import Placement, place, resample, rotated_maps, rotations
+from aop_pose.inference.grid import TURNS, Placement, place, resample, rotated_maps, rotations, turned_maps
 
 FARTHEST_MM = 1000.0
 """Greatest distance of two points of one map where nothing else is known."""
-FIRST_ROTATIONS = 6
-"""In which a place is seen before it is chosen; the chosen one is then seen in all rotations of its stage."""
+GLANCES = TURNS[::4]
+"""Turns in which a place is seen before it is chosen; the chosen one is then seen in all rotations of its stage."""
 
 
 class StageContract(BaseModel):
@@ -119,17 +119,26 @@ class Finer:
         """Of the points that it finds, among all of the schema."""
         return [self.names.index(name) for unit in self.stage.maps for name in unit]
 
-    def at(self, volume: Volume, gray: np.ndarray, middle: np.ndarray, count: int) -> Found:
-        """The points around a voxel (3,) of a volume, seen in ``count`` rotations; ``gray``: ``grid.normalised``."""
+    def glance(self, volume: Volume, gray: np.ndarray, middle: np.ndarray) -> Found:
+        """The points around a voxel (3,) of a volume in few right-angled turns, to compare places."""
+        grid = place(volume.shape, volume.affine, self.stage.voxel_mm, self.stage.size, shrink=False, aim=middle)
+        turns = [turn for turn in GLANCES if turn.keeps(grid.size)][: self.stage.rotations]
+        return self._read(turned_maps(self.network, resample(gray, grid), turns), grid)
+
+    def at(self, volume: Volume, gray: np.ndarray, middle: np.ndarray) -> Found:
+        """The points around a voxel (3,) of a volume, in all rotations; ``gray``: as the network is to see it."""
         stage = self.stage
         # As large as the input in any rotation, so that a volume of any size and spacing takes the same memory.
         reach = int(np.ceil(np.linalg.norm(stage.size))) + 2
         box = place(volume.shape, volume.affine, stage.voxel_mm, (reach,) * 3, shrink=False, aim=middle)
         centre = box.forward(middle)
-        maps = rotated_maps(self.network, resample(gray, box), centre, stage.size, rotations(count))
+        maps = rotated_maps(self.network, resample(gray, box), centre, stage.size, rotations(stage.rotations))
         # The input, unturned, in the same voxels as its box.
         shift = box.shift - centre + (np.array(stage.size) - 1) / 2
-        grid = attrs.evolve(box, shift=shift, size=stage.size)
+        return self._read(maps, attrs.evolve(box, shift=shift, size=stage.size))
+
+    def _read(self, maps: np.ndarray, grid: Placement) -> Found:
+        stage = self.stage
         return read_units(maps, stage.maps, self.names, self.rule, grid, self.apart_mm, stage.around, self.away_mm)
 
     def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
@@ -137,7 +146,7 @@ class Finer:
 
         A place is another one where what is found there in the middle of the input lies outside of the best's input.
         """
-        looked = [self.at(volume, gray, one, min(FIRST_ROTATIONS, self.stage.rotations)) for one in places]
+        looked = [self.glance(volume, gray, one) for one in places]
         scores = [found.score(self.indices) for found in looked]
         best = int(np.argmax(scores))
         around = self.names.index(self.stage.around)
@@ -148,4 +157,4 @@ class Finer:
         apart = [np.linalg.norm((found.points[around] - middle) * volume.spacing) for found in looked]
         rival = max((score for score, far in zip(scores, apart, strict=True) if far > reach), default=0.0)
         # Once more with what was found in the middle, in every rotation.
-        return self.at(volume, gray, middle, self.stage.rotations), rival
+        return self.at(volume, gray, middle), rival

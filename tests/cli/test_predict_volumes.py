@@ -24,7 +24,7 @@ def predict(monkeypatch, tmp_path, capsys):
     """Rows of ``aop-pose predict`` on volumes, measured by networks made up by hand behind a gate."""
     contract = contract_of(size=(48, 48, 48), gate=GATE)
     predictor = VolumePredictor(contract, seeing([]), "made-up@0")
-    monkeypatch.setattr("aop_pose.pipelines.open_weights", lambda *given, **named: predictor)
+    monkeypatch.setattr("aop_pose.inference.weights.load_as", lambda *given, **named: predictor)
 
     def run(*volumes, code=0):
         for number, volume in enumerate(volumes):
