@@ -2,6 +2,7 @@
 
     python tools/interval_coverage.py --simulations 1000        # goes on where it was stopped
     python tools/interval_coverage.py --table                   # writes the table into docs/intervals.md
+    python tools/interval_coverage.py --shares                  # of shares, without chance: sums over the binomial
 
 True angles are normal, 120 with a standard deviation of 20 degrees, 18 of it between patients. Differences are 1 + 6 z
 degrees; with one frame a patient z is drawn alone, with more the patient's plus the frame's, each times sqrt(0.5).
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from itertools import product
 from pathlib import Path
@@ -22,7 +24,9 @@ import numpy as np
 from aop_pose.core.schemas import AOP
 from aop_pose.evaluation.errors import Errors
 from aop_pose.evaluation.figures import Figure, agreement_of, estimates_of, trends_of
-from aop_pose.stats.intervals import value_of
+from aop_pose.stats.bootstrap import COVERAGE
+from aop_pose.stats.distributions import beta_quantile
+from aop_pose.stats.intervals import value_of, wilson
 
 GROUPS = (20, 50, 100, 180)
 FRAMES = {"1": (1,), "2": (2,), "unbalanced": (1, 2, 3, 6)}
@@ -162,12 +166,44 @@ def table() -> str:
     return "\n".join(parts)
 
 
+def shares_held(trials: int) -> list[str]:
+    """How often intervals of a share of so many independent frames hold, least and most: by Wilson and by Jeffreys."""
+    hits = np.arange(trials + 1)
+    ways = np.array([math.comb(trials, one) for one in hits.tolist()], float)
+    shares = np.linspace(0.02, 0.98, 961)
+    chances = ways * shares[:, None] ** hits * (1 - shares[:, None]) ** (trials - hits)
+    kinds = {
+        "Wilson": [wilson(one / trials, trials, COVERAGE) for one in hits.tolist()],
+        "Jeffreys": [jeffreys(one, trials) for one in hits.tolist()],
+    }
+    cells = [str(trials)]
+    for ends in kinds.values():
+        low, high = np.array(ends).T
+        held = 100 * (chances * ((low <= shares[:, None]) & (shares[:, None] <= high))).sum(axis=1)
+        for middle in (0.1, 0.02):
+            some = held[(shares >= middle) & (shares <= 1 - middle)]
+            cells.append(f"{some.min():.1f} to {some.max():.1f}")
+    return cells
+
+
+def jeffreys(hits: int, trials: int) -> tuple[float, float]:
+    tail, rest = (1 - COVERAGE) / 2, trials - hits
+    low, high = (beta_quantile(one, hits + 0.5, rest + 0.5) for one in (tail, 1 - tail))
+    return (low if hits else 0.0), (high if rest else 1.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=1000, help="of each design")
     parser.add_argument("--frames", choices=FRAMES, action="append", help="a patient; may be repeated")
     parser.add_argument("--table", action="store_true", help="write the table of what there is, and simulate nothing")
+    parser.add_argument("--shares", action="store_true", help="print how often intervals of shares hold")
     given = parser.parse_args()
+    if given.shares:
+        print("| frames | Wilson, shares of 10 to 90 % | of 2 to 98 % | Jeffreys, 10 to 90 % | 2 to 98 % |")
+        print("| ---: |" + " --- |" * 4)
+        print("\n".join(f"| {' | '.join(shares_held(trials))} |" for trials in (20, 30, 40, 50, 100, 180)))
+        return
     if given.table:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
         PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

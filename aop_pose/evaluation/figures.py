@@ -54,15 +54,15 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 
 
 # Effective groups from which intervals hold (docs/intervals.md); where errors have tails the data seldom show them, so
-# less than the stated tails is left outside on the side of larger errors, and a little more on the other.
+# less than the stated tails is left outside on the side of larger errors, and more on the other.
 LEAST_FOR_SIZES, LEAST_FOR_CORRELATIONS, LEAST_FOR_LIMITS = 30, 50, 100
-_FAR, _NEAR = 0.4, 1.2
+_FAR, _NEAR, _NEARER = 0.4, 1.2, 1.6
 # Over all values there are; an image weighs as much as it has.
 MEAN = Summed(_sum_and_count, _mean, at_least_t=True)
 """Of values of either sign."""
-MEAN_SIZE = Summed(_sum_and_count, _mean, LOG, LEAST_FOR_SIZES, tails=(0.8, 0.8))
+MEAN_SIZE = Summed(_sum_and_count, _mean, LOG, LEAST_FOR_SIZES, tails=(1.0, 0.8))
 """Of errors, which are above 0."""
-MEAN_AREA = attrs.evolve(MEAN_SIZE, scale=LOG_LEFT)
+MEAN_AREA = attrs.evolve(MEAN_SIZE, scale=LOG_LEFT, tails=MEAN_SIZE.tails[::-1])
 """Of shares of an area, near 1."""
 SHARE = Counted(_sum_and_count, _mean, share_of((0,), (1,)))
 """Of values that are 0 or 1."""
@@ -74,7 +74,7 @@ DEVIATION = attrs.evolve(
     SPREAD, columns=lambda values: agreement.difference_columns(values[:, 0]), statistic=agreement.deviation
 )
 ICC_2_1, ICC_3_1 = (
-    Summed(agreement.rating_columns, icc, FISHER_Z, LEAST_FOR_CORRELATIONS, tails=(_FAR, _NEAR))
+    Summed(agreement.rating_columns, icc, FISHER_Z, LEAST_FOR_CORRELATIONS, tails=(_FAR, _NEARER))
     for icc in (agreement.icc_2_1, agreement.icc_3_1)
 )
 PEARSON = Summed(
@@ -82,7 +82,7 @@ PEARSON = Summed(
     agreement.pearson,
     FISHER_Z,
     LEAST_FOR_CORRELATIONS,
-    tails=(_FAR, _NEAR),
+    tails=(_FAR, _NEARER),
 )
 SLOPE = Summed(
     lambda values: agreement.slope_columns(values[:, 0], values[:, 1]),

@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from aop_pose.stats.bootstrap import (
+    COVERAGE,
     EVEN,
     LEAST_GROUPS,
     PLAIN,
@@ -32,8 +33,10 @@ from aop_pose.stats.bootstrap import (
 )
 from aop_pose.stats.distributions import beta_cdf, beta_quantile, normal_quantile, root, t_quantile
 
-LEAST_OF_A_SHARE = 10
-"""Groups that a share over some of the frames is over (sensitivity: those with a frame above the threshold)."""
+LEAST_OF_A_SHARE = 40
+"""Groups with a frame that a share is over (sensitivity: one above the threshold). Counts of fewer are so coarse that
+intervals of them hold now too seldom, now too often, by whichever method (docs/intervals.md)."""
+_TAIL = (1 - COVERAGE) / 2
 _NEAR_THE_END = 3
 """Effective frames from 0 or all, up to which Wilson's end is too near."""
 
@@ -118,14 +121,29 @@ def value_of(values: np.ndarray, how: How) -> float:
         return float(how.statistic(how.columns(values).sum(axis=0)))
 
 
-def share_interval(hits: np.ndarray, trials: np.ndarray, coverage: float, least_groups: int = LEAST_OF_A_SHARE) -> Ends:
+def share_interval(hits: np.ndarray, trials: np.ndarray, coverage: float) -> Ends:
     """The interval of sum(hits) / sum(trials), from the counts (groups,) of each group; never of zero width."""
     some = trials > 0
-    if reason := too_few(int(some.sum()), least_groups):
+    if reason := too_few(int(some.sum()), LEAST_OF_A_SHARE):
         raise Withheld(reason)
     share = float(hits.sum() / trials.sum())
     n = _effective(hits[some], trials[some], share, coverage)
     return wilson(share, n, coverage)
+
+
+def side_of(share: Estimate, target: float, groups: int) -> int:
+    """-1 for a share that is below ``target`` by more than chance, 1 for one above it, else 0.
+
+    By its interval; where none is stated, by the binomial distribution of as many trials as there are groups.
+    """
+    if not (math.isfinite(share.value) and groups > 0):
+        return 0
+    if share.interval is not None:
+        return int(share.interval[0] > target) - int(share.interval[1] < target)
+    hits = share.value * groups
+    so_few = 1 - beta_cdf(target, hits + 1, groups - hits) if hits < groups else 1.0
+    so_many = beta_cdf(target, hits, groups - hits + 1) if hits > 0 else 1.0
+    return int(so_many < _TAIL) - int(so_few < _TAIL)
 
 
 def wilson(share: float, n: float, coverage: float) -> Ends:
@@ -207,7 +225,7 @@ def ratio_of(above: tuple[Cells, Cells], below: tuple[Cells, Cells]) -> Callable
 
 def _share_and_ends(sums: np.ndarray, hits: Cells, trials: Cells, coverage: float) -> tuple[float, float, float]:
     these, all_of_them = _added(sums, hits), _added(sums, trials)
-    return float(these.sum() / all_of_them.sum()), *share_interval(these, all_of_them, coverage, LEAST_GROUPS)
+    return float(these.sum() / all_of_them.sum()), *share_interval(these, all_of_them, coverage)
 
 
 def beyond_chance(sums: np.ndarray, coverage: float) -> Ends:

@@ -41,6 +41,15 @@ def test_intervals_that_do_not_hold_are_said_in_counts():
     assert cautions(comparison(n=300, half_width=5.0, shuffled=True, second_is_a_result=True)) == []
 
 
+def test_intervals_of_few_frames_are_judged_too():
+    """9 of 30 hold, of which no interval is given: 0.3 of 30 is far from 0.9."""
+    true = np.linspace(90, 120, 30)
+    ends = np.column_stack([true - 5, true + 5])
+    ends[9:] += 20
+    (said,) = cautions(comparison_of_angles(true + np.tile([1, -2, 0.5], 10), true, ends))
+    assert said.endswith("True value inside: AoP 9 of 30 (30 %).")
+
+
 def test_the_count_is_over_stated_intervals():
     compared = comparison_of_angles([100, 110, 90], [101, 130, 90], [[99, 102], [105, 115], [np.nan, np.nan]])
     assert inside(compared, "aop") == "1 of 2"

@@ -1,12 +1,13 @@
 """Intervals of shares, ratios and quantiles: numbers of others, worked out by hand, and what is withheld."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from aop_pose.stats import agreement
-from aop_pose.stats.bootstrap import LOG, Resampling, Withheld
+from aop_pose.stats.bootstrap import LOG, Estimate, Resampling, Withheld
 from aop_pose.stats.intervals import (
     Counted,
     Quantile,
@@ -16,10 +17,11 @@ from aop_pose.stats.intervals import (
     ratio_of,
     share_interval,
     share_of,
+    side_of,
     wilson,
 )
 
-ALONE = np.ones(20)
+ALONE = np.ones(40)
 
 
 def ones(count, of):
@@ -33,11 +35,11 @@ def test_wilson_is_that_of_statsmodels():
 
 
 def test_all_of_them_never_give_an_interval_of_zero_width():
-    """12 of 12: z² / (n + z²) is left, 1 - 3.8415 / 15.8415."""
-    for hits, trials in ((12, 12), (0, 12)):
-        low, high = share_interval(ones(hits, trials), np.ones(trials), 0.95)
-        assert high - low == pytest.approx(3.841459 / 15.841459, abs=1e-6)
-    assert share_interval(ALONE, ALONE, 0.999)[0] == pytest.approx(1 - 10.827566 / 30.827566, abs=1e-6)
+    """40 of 40: z² / (n + z²) is left, 3.8415 / 43.8415."""
+    for hits in (40, 0):
+        low, high = share_interval(ones(hits, 40), ALONE, 0.95)
+        assert high - low == pytest.approx(3.841459 / 43.841459, abs=1e-6)
+    assert share_interval(ALONE, ALONE, 0.999)[0] == pytest.approx(1 - 10.827566 / 50.827566, abs=1e-6)
 
 
 def test_near_the_end_wilson_is_made_wider_as_brown_cai_and_dasgupta_do():
@@ -48,28 +50,54 @@ def test_near_the_end_wilson_is_made_wider_as_brown_cai_and_dasgupta_do():
 
 
 def test_two_frames_that_always_agree_say_as_much_as_one():
-    """40 frames of 20 groups, alike within each: 20 frames, with the freedom of 20 groups in place of 40 frames."""
-    hits = ones(12, 20)
-    freedom = (2.0226909 / 2.0930241) ** 2  # t quantiles of 39 and 19 degrees of freedom
-    # The variance of clusters has 20 / 19 in it, and there are no fewer than 20 effective ones.
-    assert share_interval(2 * hits, 2 * ALONE, 0.95) == pytest.approx(wilson(0.6, 20 * freedom, 0.95), abs=1e-6)
+    """80 frames of 40 groups, alike within each: 40 frames, with the freedom of 40 groups in place of 80 frames."""
+    hits = ones(24, 40)
+    freedom = (1.9904502 / 2.0226909) ** 2  # t quantiles of 79 and 39 degrees of freedom
+    # The variance of clusters has 40 / 39 in it, and there are no fewer than 40 effective ones.
+    assert share_interval(2 * hits, 2 * ALONE, 0.95) == pytest.approx(wilson(0.6, 40 * freedom, 0.95), abs=1e-6)
     apart = share_interval(ALONE, 2 * ALONE, 0.95)
-    assert apart == pytest.approx(wilson(0.5, 20 * freedom, 0.95), abs=1e-6)
+    assert apart == pytest.approx(wilson(0.5, 40 * freedom, 0.95), abs=1e-6)
 
 
-def test_a_share_over_fewer_than_ten_groups_is_withheld():
-    trials = ones(9, 30)
-    with pytest.raises(Withheld, match=r"fewer than 10 groups \(9\)"):
+def test_a_share_over_fewer_than_forty_groups_is_withheld():
+    trials = ones(39, 60)
+    with pytest.raises(Withheld, match=r"fewer than 40 groups \(39\)"):
         share_interval(trials, trials, 0.95)
 
 
+def test_from_forty_trials_on_intervals_of_middling_shares_hold():
+    """Sums over the binomial distribution; fewer trials are further off (docs/intervals.md)."""
+    shares = np.linspace(0.1, 0.9, 161)
+    for n in (40, 100):
+        hits = np.arange(n + 1)
+        low, high = np.array([share_interval(ones(one, n), np.ones(n), 0.95) for one in hits]).T
+        chances = np.array([math.comb(n, one) for one in hits], float)
+        chances = chances * shares[:, None] ** hits * (1 - shares[:, None]) ** (n - hits)
+        held = (chances * ((low <= shares[:, None]) & (shares[:, None] <= high))).sum(axis=1)
+        assert 0.925 < held.min() < held.max() < 0.974
+
+
+@pytest.mark.parametrize(("value", "groups", "side"), [
+    (0.9, 30, 0), (0.8, 30, 0), (0.7, 30, -1), (1.0, 30, 0), (1.0, 60, 1), (0.4, 5, -1), (0.6, 5, 0), (0.0, 2, -1),
+    (np.nan, 30, 0), (0.5, 0, 0),
+])  # fmt: skip
+def test_a_share_without_an_interval_is_judged_by_the_binomial_distribution(value, groups, side):
+    """Of 30 at 90 %: P(at most 24) = 0.073, P(at most 21) = 0.0020; of 5, P(at most 2) = 0.0086, P(at most 3) = 0.081; of 60, all: 0.9^60 = 0.0018."""
+    assert side_of(Estimate(value), 0.9, groups) == side
+
+
+def test_a_share_with_an_interval_is_judged_by_it():
+    found = [side_of(Estimate(0.8, ends), 0.9, 3) for ends in ((0.7, 0.89), (0.7, 0.91), (0.91, 0.95))]
+    assert found == [-1, 0, 1]
+
+
 def test_a_likelihood_ratio_by_hand():
-    """Sensitivity 18 of 20, false alarms 4 of 20: each end from the logarithms of both intervals."""
-    sums = np.column_stack([np.r_[ones(18, 20), 0 * ALONE], np.r_[0 * ALONE, ones(4, 20)]])
+    """Sensitivity 36 of 40, false alarms 8 of 40: each end from the logarithms of both intervals."""
+    sums = np.column_stack([np.r_[ones(36, 40), 0 * ALONE], np.r_[0 * ALONE, ones(8, 40)]])
     sums = np.column_stack(
-        [sums[:, 0], sums[:, 1], np.r_[1 - ones(18, 20), 0 * ALONE], np.r_[0 * ALONE, 1 - ones(4, 20)]]
+        [sums[:, 0], sums[:, 1], np.r_[1 - ones(36, 40), 0 * ALONE], np.r_[0 * ALONE, 1 - ones(8, 40)]]
     )
-    (low_one, high_one), (low_two, high_two) = wilson(0.9, 20, 0.95), wilson(0.2, 20, 0.95)
+    (low_one, high_one), (low_two, high_two) = wilson(0.9, 40, 0.95), wilson(0.2, 40, 0.95)
     down = np.hypot(np.log(0.9 / low_one), np.log(high_two / 0.2))
     up = np.hypot(np.log(high_one / 0.9), np.log(0.2 / low_two))
     found = ratio_of(((0,), (0, 2)), ((1,), (1, 3)))(sums, 0.95)

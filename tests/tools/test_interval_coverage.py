@@ -38,3 +38,9 @@ def test_a_cell_counts_stated_intervals_alone():
     assert tool.cell({"held": 90, "above": 5, "below": 5, "withheld": 0}) == "90.0"
     assert tool.cell({"held": 45, "above": 0, "below": 5, "withheld": 50}) == "90.0 (50 % withheld)"
     assert tool.cell({"held": 5, "above": 0, "below": 0, "withheld": 95}) == tool.NOTHING
+
+
+def test_shares_without_chance():
+    assert tool.shares_held(20)[:3] == ["20", "92.6 to 98.1", "91.7 to 99.3"]
+    # scipy.stats.beta.ppf(0.975, 0.5, 10.5); nothing lies below 0 of 10.
+    assert tool.jeffreys(0, 10) == pytest.approx((0, 0.2171962675), abs=1e-9)

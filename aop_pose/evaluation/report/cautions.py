@@ -8,6 +8,7 @@ import numpy as np
 
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.figures import stated_intervals, told
+from aop_pose.stats.intervals import side_of
 
 ANOTHER_UNIT = 1.6
 """Times that one side is as large as the other, in the middle image, from which they are in two units."""
@@ -124,11 +125,14 @@ def _intervals(comparison: Comparison) -> Iterator[str]:
     high: list[str] = []
     for quantity in told(comparison.errors.quantities):
         coverage = comparison.estimates.get(f"{quantity.key}_interval_coverage")
-        if coverage is None or coverage.interval is None or coverage.interval[0] <= target <= coverage.interval[1]:
+        side = 0 if coverage is None else side_of(coverage, target, comparison.n_groups)
+        if coverage is None or not side:
             continue
-        ends = f"{100 * coverage.interval[0]:.0f}, {100 * coverage.interval[1]:.0f}"
-        (low if coverage.value < target else high).append(
-            f"{quantity.reference_title} {inside(comparison, quantity.key)} ({100 * coverage.value:.0f} % [{ends}])"
+        ends = (
+            "" if coverage.interval is None else " [{:.0f}, {:.0f}]".format(*(100 * end for end in coverage.interval))
+        )
+        (low if side < 0 else high).append(
+            f"{quantity.reference_title} {inside(comparison, quantity.key)} ({100 * coverage.value:.0f} %{ends})"
         )
     aim = f"the {100 * target:.0f} % that calibration aims at"
     if low:

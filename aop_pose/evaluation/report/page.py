@@ -181,7 +181,7 @@ def _tiles(comparison: Comparison) -> str:
                 if coverage.interval is None
                 else " [{:.0f}, {:.0f}]".format(*(100 * end for end in coverage.interval))
             )
-            words = tables.marked(counted, tables.below_target(comparison, coverage, key))
+            words = tables.marked(counted, tables.below_target(comparison, coverage, key, comparison.n_groups))
             share = f"{100 * coverage.value:.0f}{ends} %, aim {100 * comparison.sides.coverage:.0f} %"
             cells.append(f'<div class="tile"><span>{show}</span><strong>{words}<small>{share}</small></strong></div>')
     return f'<section class="tiles">{"".join(cells)}</section>'

@@ -15,6 +15,7 @@ from aop_pose.evaluation.figures import PCK_THRESHOLDS_MM, SDR_THRESHOLDS, UNDER
 from aop_pose.evaluation.noise import from_to
 from aop_pose.evaluation.report.html import escape, table
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate
+from aop_pose.stats.intervals import side_of
 
 NOTHING = "\N{EN DASH}"
 _MOST_ROWS = 18
@@ -74,7 +75,8 @@ def value(comparison: Comparison, name: str, show: Show) -> str:
     if name not in comparison.estimates:
         return NOTHING
     estimate = comparison.estimates[name]
-    return marked(cell(estimate, show, comparison.n_measured), below_target(comparison, estimate, name))
+    style = below_target(comparison, estimate, name, comparison.n_groups)
+    return marked(cell(estimate, show, comparison.n_measured), style)
 
 
 def marked(text: str, style: str) -> str:
@@ -259,13 +261,12 @@ def agreement(comparison: Comparison, unit: str) -> str:
     return table(title, ["", *(one.title for one in quantities)], rows, style, note=_icc_words(quantities))
 
 
-def below_target(comparison: Comparison, estimate: Estimate, name: str) -> str:
+def below_target(comparison: Comparison, estimate: Estimate, name: str, groups: int) -> str:
     """Of a coverage of stated intervals: ``below`` what calibration aims at, ``below sure`` by more than chance, ""."""
     is_coverage = name.endswith("_interval_coverage") and not comparison.sides.second_is_a_result
     if not is_coverage or not estimate.value < comparison.sides.coverage:
         return ""
-    sure = estimate.interval is not None and estimate.interval[1] < comparison.sides.coverage
-    return "below sure" if sure else "below"
+    return "below sure" if side_of(estimate, comparison.sides.coverage, groups) < 0 else "below"
 
 
 def _icc_words(quantities: Sequence[Quantity]) -> str:
@@ -406,7 +407,7 @@ def subsets(comparison: Comparison) -> str:
         cells = []
         for key, how in columns.values():
             estimate = subset.estimates.get(key, NO_IMAGE)
-            style = below_target(comparison, estimate, key)
+            style = below_target(comparison, estimate, key, subset.n_groups)
             cells.append(marked(cell(estimate, how, usual), style))
             low = low or bool(style)
         by = f"<b>{escape(subset.by)}</b> " if subset.by != before else ""
