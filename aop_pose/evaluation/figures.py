@@ -57,12 +57,14 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 # less than the stated tails is left outside on the side of larger errors, and more on the other.
 LEAST_FOR_SIZES, LEAST_FOR_CORRELATIONS, LEAST_FOR_LIMITS = 30, 50, 100
 _FAR, _NEAR, _NEARER = 0.4, 1.2, 1.6
+GRAIN = 0.01
+"""Degrees, pixels or millimetres that the three decimals of tables may make of equal errors."""
 # Over all values there are; an image weighs as much as it has.
-MEAN = Summed(_sum_and_count, _mean, at_least_t=True)
+MEAN = Summed(_sum_and_count, _mean, at_least_t=True, grain=GRAIN)
 """Of values of either sign."""
-MEAN_SIZE = Summed(_sum_and_count, _mean, LOG, LEAST_FOR_SIZES, tails=(1.0, 0.8))
+MEAN_SIZE = Summed(_sum_and_count, _mean, LOG, LEAST_FOR_SIZES, tails=(1.0, 0.8), grain=GRAIN)
 """Of errors, which are above 0."""
-MEAN_AREA = attrs.evolve(MEAN_SIZE, scale=LOG_LEFT, tails=MEAN_SIZE.tails[::-1])
+MEAN_AREA = attrs.evolve(MEAN_SIZE, scale=LOG_LEFT, tails=MEAN_SIZE.tails[::-1], grain=0.0)
 """Of shares of an area, near 1."""
 SHARE = Counted(_sum_and_count, _mean, share_of((0,), (1,)))
 """Of values that are 0 or 1."""
@@ -71,7 +73,10 @@ SPREAD = Summed(
 )
 """A standard deviation, of squares and how many of them are free."""
 DEVIATION = attrs.evolve(
-    SPREAD, columns=lambda values: agreement.difference_columns(values[:, 0]), statistic=agreement.deviation
+    SPREAD,
+    columns=lambda values: agreement.difference_columns(values[:, 0]),
+    statistic=agreement.deviation,
+    grain=GRAIN,
 )
 ICC_2_1, ICC_3_1 = (
     Summed(agreement.rating_columns, icc, FISHER_Z, LEAST_FOR_CORRELATIONS, tails=(_FAR, _NEARER))
@@ -386,7 +391,7 @@ def _sizes(errors: Errors, quantity: Quantity) -> Iterator[Figure]:
     # An image whose truth has no value (coincident points) cannot be wrong, so it is in no twin either.
     counted = np.where(np.isfinite(size), size, _or_infinite(errors.losses[quantity.key]))
     counted = np.where(np.isfinite(true), counted, np.nan)
-    for name, how in (("mae", MEAN_SIZE), ("median", Quantile(0.5)), ("p95", Quantile(0.95))):
+    for name, how in (("mae", MEAN_SIZE), ("median", Quantile(0.5, GRAIN)), ("p95", Quantile(0.95, GRAIN))):
         yield Figure(quantity.figure(name), size[:, None], how, counted[:, None], promised=True)
     if not quantity.within:
         close, counted_close = (np.where(np.isnan(one), np.nan, is_close(one, true)) for one in (size, counted))

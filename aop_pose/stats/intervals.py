@@ -58,6 +58,8 @@ class Summed:
     at_least_t: bool = False
     tails: Tails = EVEN
     """Below 1 on the side where tails of errors, which are seldom in the data, would move it."""
+    grain: float = 0.0
+    """Values that all lie closer together than this differ by the rounding of tables alone."""
 
 
 @attrs.frozen
@@ -75,6 +77,8 @@ class Quantile:
     """The value (n, 1) below which a share of the frames lies, as ``np.quantile`` interpolates it."""
 
     share: float
+    grain: float = 0.0
+    """As of ``Summed``."""
 
 
 How = Summed | Counted | Quantile
@@ -90,6 +94,8 @@ def estimates(parts: Sequence[tuple[np.ndarray, How]], resampling: Resampling) -
         value, interval, withheld = value_of(values, how), None, ""
         if np.isfinite(value):
             try:
+                if not isinstance(how, Counted) and np.nanmax(values) - np.nanmin(values) < how.grain:
+                    raise Withheld("all values are equal but for the rounding of tables")
                 low, high = _interval(columns[place], how, resampling, drawn.get(place))
                 if high - low <= ROUNDING * max(1.0, abs(value)):
                     raise Withheld("all values about it are equal but for rounding")

@@ -74,3 +74,14 @@ def test_an_expert_in_centimetres_is_said():
         matched = matched_of(points + 0.1, points, np.full((3, 2), 100.0), HEAD, millimetres=expert)
         found = " ".join(cautions(Comparison.of(matched, every_frame_alone(3))))
         assert ("The expert's circumference is 0.1 times" in found) == said
+
+
+def test_equal_errors_are_equal_in_tables_of_three_decimals():
+    """5 degrees each, off by what rounding the points makes of it: said, and no interval about a spread of rounding."""
+    true, off = np.linspace(90, 120, 40), np.random.default_rng(0).uniform(-0.003, 0.003, 40)
+    compared = comparison_of_angles(true + 5 + off, true)
+    assert "Every error of AoP is the same (+5.0°)" in " ".join(cautions(compared))
+    for name in ("aop_mae_deg", "aop_median_deg", "aop_bias_deg"):
+        assert compared.estimates[name].interval is None
+        assert compared.estimates[name].withheld == "all values are equal but for the rounding of tables"
+    assert "Every error of AoP is 0" in " ".join(cautions(comparison_of_angles(true + off, true)))

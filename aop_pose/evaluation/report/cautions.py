@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aop_pose.evaluation.comparison import Comparison
-from aop_pose.evaluation.figures import stated_intervals, told
+from aop_pose.evaluation.figures import GRAIN, stated_intervals, told
 from aop_pose.stats.intervals import side_of
 
 ANOTHER_UNIT = 1.6
@@ -104,18 +104,19 @@ def _alike(comparison: Comparison) -> Iterator[str]:
     if known.sum() < 2:
         return
     true, difference = errors.true_values[main.key][known], difference[known]
-    if np.ptp(true) < 1e-9:
+    if np.ptp(true) < GRAIN:
         yield (
             f"The true {main.reference_title} is {true[0]:.1f}{main.sign} in every image: correlations and ICC need "
             "images that differ, and say nothing here."
         )
-    if np.ptp(difference) < 1e-9 and np.abs(difference).max() > 1e-9:
+    zero = np.abs(difference).max() < GRAIN
+    if np.ptp(difference) < GRAIN and not zero:
         yield (
             f"Every error of {main.title} is the same ({difference[0]:+.1f}{main.sign}): the results are the reference "
             "with an offset, or were made from it."
         )
-    if np.abs(difference).max() < 1e-9:
-        yield f"Every error of {main.title} is 0: the results give that of the reference, to the last digit."
+    if zero:
+        yield f"Every error of {main.title} is 0: the results give that of the reference."
 
 
 def _intervals(comparison: Comparison) -> Iterator[str]:

@@ -68,7 +68,7 @@ def slope_words(comparison: Comparison, quantity: Quantity) -> str:
     ten = 10 * slope.value
     ends = "" if slope.interval is None else " [{}, {}]".format(*(signed(10 * end, 2) for end in slope.interval))
     p = comparison.slope_tests.get(quantity.key, np.nan)
-    test = f", p {'< 0.001' if p < 0.001 else f'= {p:.3f}'} that it is 0" if np.isfinite(p) else ""
+    test = f" (p {'< 0.001' if p < 0.001 else f'= {p:.3f}'} against no slope)" if np.isfinite(p) else ""
     return f"Slope: {signed(ten, 2)}{ends}{quantity.sign} for 10{quantity.sign} more{test}."
 
 
