@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 from typing_extensions import Self
 
+from aop_pose.core.results import Row
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.io.folders import lock
 
@@ -214,6 +215,11 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
+
+
+def models_of(rows: Iterable[Row]) -> str:
+    """The models that rows name, as a log says of which it is."""
+    return ", ".join(sorted({row.get("model", "") for row in rows} - {""}))
 
 
 def decisions_of(path: Path) -> tuple[dict[str, Any], dict[Key, Decision]]:

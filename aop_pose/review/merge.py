@@ -33,7 +33,7 @@ from aop_pose.io.csv_text import Writer
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import TABLE, appearing
 from aop_pose.io.table import read_results
-from aop_pose.review.log import FOLDER, decisions_of
+from aop_pose.review.log import FOLDER, decisions_of, models_of
 from aop_pose.stats.agreement import point_deviation
 
 AGREEMENT = "-agreement"
@@ -224,6 +224,11 @@ def _log(path: Path) -> tuple[_Labels, Schema, list[str]]:
     table = path.parent.parent / TABLE
     accepted = {key: one for key, one in decisions.items() if one.state == "accepted"}
     rows = read_results(table) if any(one.points is None for one in accepted.values()) else []
+    if rows and (model := models_of(rows)) != about.get("model", model):
+        raise UsageError(
+            f"{table}: expected the results of {about['model']}, from which {reader} accepted points as they were, "
+            f"found those of {model}; put the reviewed table back"
+        )
     own = {(row["source"], index_of(row, str(table))): points_of(row, schema, str(table)) for row in rows}
     read: _Labels = []
     half, later = [], 0
@@ -237,7 +242,8 @@ def _log(path: Path) -> tuple[_Labels, Schema, list[str]]:
             read.append((_safe(reader), tidy(source), points))
     states = [one.state for one in decisions.values()]
     saw = sum(bool(one.saw) for one in accepted.values())
-    notes = [f"{path}: {len(read)} accepted by {reader}, {states.count('rejected')} rejected"]
+    started = f", from the points of {about['model']}" if about.get("model") else ""
+    notes = [f"{path}: {len(read)} accepted by {reader}, {states.count('rejected')} rejected{started}"]
     if untouched := sum(one.points is None for one in accepted.values()):
         notes.append(f"{path}: {untouched} accepted as the model has them: readers who start there agree the better")
     if saw:

@@ -31,7 +31,7 @@ from aop_pose.io.folders import DOCUMENT, OUTLINES, sources_of_run
 from aop_pose.io.images import read_frames
 from aop_pose.io.table import read_facts, read_results
 from aop_pose.measuring.images import uncovered
-from aop_pose.review.log import Decision, Key, Log, other_readers
+from aop_pose.review.log import Decision, Key, Log, models_of, other_readers
 
 REASONS = (
     "not the right plane",
@@ -132,8 +132,7 @@ class Session:
         self._private = (self.folder / SALT).is_file()
         self._entries = self._found(frames)
         self.has_labels = labels is not None
-        models = sorted({row.get("model", "") for row in rows} - {""})
-        self.model = ", ".join(models)
+        self.model = models_of(rows)
         self.log = Log(self.folder, reader, {"schema": self.schema.name, "model": self.model})
         self._shown: OrderedDict[int, _Shown] = OrderedDict()
         self._reading, self._writing = Lock(), Lock()

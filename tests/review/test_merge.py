@@ -172,13 +172,29 @@ def test_logs_of_review_are_merged_with_files_of_tools(tmp_path):
     np.testing.assert_allclose(given[0].points["000.png"], BASE)
     np.testing.assert_allclose(given[0].points["001.png"][0], (61, 20))
     assert [note.partition(": ")[2][:40] for note in notes] == [
-        "2 accepted by anna, 1 rejected",
+        "2 accepted by anna, 1 rejected, from the",
         "1 accepted as the model has them: reader",
         "before 1 of them others' points were sho",
         "left out 1 with a point that nobody mark",
         "left out 1 later frames of cines, which ",
     ]
     assert len(merge(given, schema).consensus.names) == 2
+    assert notes[0].endswith("rejected, from the points of m")
+
+
+def test_points_of_another_model_are_not_taken_for_those_that_were_accepted(tmp_path):
+    """The run was measured anew by another model after the review: its table is no longer what the reader saw."""
+    header = "source,index,width,height,status,reason,PS1_x,PS1_y,PS2_x,PS2_y,FH1_x,FH1_y,score,aop_deg,model"
+    (tmp_path / "results.csv").write_text(f"{header}\n000.png,0,120,100,ok,,60,20,20,20,60,70,0.9,90,other@2\n")
+    accepted = {"source": "000.png", "state": "accepted"}
+    log = review_log(tmp_path, "anna", [accepted | {"points": None}], model="m@1")
+    with pytest.raises(UsageError, match=r"expected the results of m@1, .*, found those of other@2"):
+        read_rounds([log])
+    placed = {"PS1": [61, 20], "PS2": [20, 20], "FH1": [60, 70]}
+    log = review_log(tmp_path, "ben", [accepted | {"points": placed}], model="m@1")
+    given, _, notes = read_rounds([log])
+    np.testing.assert_allclose(given[0].points["000.png"][0], (61, 20))
+    assert notes == [f"{log}: 1 accepted by ben, 0 rejected, from the points of m@1"]
 
 
 def test_what_is_no_reading_is_refused(tmp_path):
