@@ -82,7 +82,10 @@ def test_from_forty_trials_on_intervals_of_middling_shares_hold():
     (np.nan, 30, 0), (0.5, 0, 0),
 ])  # fmt: skip
 def test_a_share_without_an_interval_is_judged_by_the_binomial_distribution(value, groups, side):
-    """Of 30 at 90 %: P(at most 24) = 0.073, P(at most 21) = 0.0020; of 5, P(at most 2) = 0.0086, P(at most 3) = 0.081; of 60, all: 0.9^60 = 0.0018."""
+    """Of 30 at 90 %: P(at most 24) = 0.073, P(at most 21) = 0.0020; of 5, P(at most 2) = 0.0086, P(at most 3) = 0.081.
+
+    Of 60, all: 0.9^60 = 0.0018.
+    """
     assert side_of(Estimate(value), 0.9, groups) == side
 
 

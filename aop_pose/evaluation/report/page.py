@@ -368,8 +368,8 @@ def _how_of_intervals(comparison: Comparison) -> list[str]:
     return [
         f"Intervals: {comparison.coverage:.0%}, over whole groups: bootstrap-t with {comparison.draws} draws, of "
         "shares Wilson's at the effective number of frames, of quantiles order statistics.",
-        f"Fewer than {LEAST_GROUPS} groups have none; spreads, limits of agreement, correlations and percentiles need "
-        "more, and metrics.json says why one is missing.",
+        f"Fewer than {LEAST_GROUPS} groups have none; shares, spreads, limits of agreement, correlations and "
+        "percentiles need more, and metrics.json says why one is missing.",
     ]
 
 
