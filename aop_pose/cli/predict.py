@@ -12,13 +12,26 @@ import typer
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import UsageError
 
+RUNNERS = ("local", "ray")
+
 
 def predict(
-    sources: Annotated[
-        list[str],
-        typer.Argument(help="Pictures, DICOM, videos or volumes; folders (searched through), quoted globs, zips."),
-    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for results.csv, results.json and overlays/.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Pictures, DICOM, videos or volumes; folders (searched through), quoted globs, zips.",
+            show_default=False,
+        ),
+    ] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help="Measure what it names: a file name a line, or Parquet with a column Filename; below SOURCES, which "
+            "is one folder, else below the list's own.",
+        ),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option("--weights", help="Artefact, its name, run folder or checkpoint.")
     ] = None,
@@ -118,6 +131,17 @@ def predict(
         Path | None,
         typer.Option("--private-map", metavar="CSV", help="Write which DICOM file has which name, for you alone."),
     ] = None,
+    runner: Annotated[
+        str,
+        typer.Option("--runner", help="local, or ray: workers of Ray, on this machine or the cluster of RAY_ADDRESS."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="Groups of frames at work at a time (default: cores)."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="csv, or parquet: results.parquet in the place of results.csv.")
+    ] = "csv",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,
 ) -> None:
@@ -135,8 +159,12 @@ def predict(
         raise UsageError("--refine-on goes with --refine")
     raise typer.Exit(
         measure_to(
-            sources,
+            sources or [],
             out,
+            listed=listed,
+            runner=runner,
+            workers=workers,
+            format=format,
             weights=weights,
             schema=schema,
             pixel_size=pixel_size,
@@ -228,6 +256,10 @@ def measure_to(
     smooth: int | None = None,
     keep_identifiers: bool = False,
     private_map: Path | None = None,
+    listed: Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
+    format: str = "csv",
     as_json: bool = False,
     overwrite: bool = False,
 ) -> int:
@@ -252,7 +284,9 @@ def measure_to(
 
         check_width(smooth)
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
-    images = None if precision == "f32" else sampled(sources)
+    if runner not in RUNNERS:
+        raise UsageError(f"--runner: expected one of {', '.join(RUNNERS)}, found {runner!r}")
+    images = None if precision == "f32" else sampled(sources, listed)
     if refine is None and not is_trained(weights):
         # The pipelines are not imported: the first row comes sooner.
         predictor = load_as(schema, weights, device, 1, engine=engine, precision=precision, images=images)
@@ -260,6 +294,15 @@ def measure_to(
         from aop_pose.pipelines import open_weights
 
         predictor = open_weights(weights, schema, device, 1, refine, engine, precision, images)
+    spread = None
+    if runner == "ray":
+        from aop_pose.measuring.runners import Ray
+
+        if refine is not None or is_trained(weights):
+            raise UsageError("--runner ray: it measures with artefacts; run aop-pose export first")
+        opened = predictor.engine.identity
+        # What ``auto`` chose here is what every worker takes.
+        spread = Ray(partial(load_as, schema, weights, device, 1, images=images, **opened))
     facts = run_facts(predictor, device)
     speech.detail(f"measuring with {facts}")
     with FrameProgress() as progress:
@@ -268,6 +311,7 @@ def measure_to(
             region=region, looks=looks, outlines=outlines,
             selection=Selection(1 if every is None else every, start, end),
             keep_identifiers=keep_identifiers, private_map=private_map, overwrite=overwrite, facts=facts,
+            listed=listed, runner=spread, workers=workers, format=format,
             on_start=progress.start, on_row=progress.row, finish=partial(_write_cines, smooth=smooth),
         )  # fmt: skip
     for note in (*summary.notes, *predictor.engine.notes):

@@ -31,7 +31,7 @@ from aop_pose.io.discover import discover
 from aop_pose.io.files import remove_leftovers, replacing
 from aop_pose.io.folders import TABLE, claim, locked
 from aop_pose.io.table import ResultsWriter, iter_results
-from aop_pose.measuring.folder import measured_rows
+from aop_pose.measuring.folder import Pictures, measured_rows
 from aop_pose.measuring.images import Frames
 from aop_pose.measuring.measurer import Measurer
 
@@ -120,7 +120,7 @@ class Watcher:
             paths = {entry.source: entry.path for entry in entries}
             too_early: set[Path] = set()
             done, moving = frozenset(writer.done), set[str]()
-            for result, _ in measured_rows(measurer, kind, entries, self.out, done, overlay=self.overlay):
+            for result, _ in measured_rows(measurer, kind, entries, Pictures(self.out, self.overlay), done):
                 path = paths[result.source]
                 if result.status == "unreadable" and path in young:
                     too_early.add(path)

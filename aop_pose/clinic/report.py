@@ -29,7 +29,7 @@ from aop_pose.io.clinic.dicom import INSTALL, quiet
 from aop_pose.io.clinic.study import SALT, Salt, expand, find_again, opened
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.folders import DOCUMENT, OVERLAYS, TABLE, appearing
-from aop_pose.io.table import iter_results, read_facts
+from aop_pose.io.table import iter_results, read_facts, standing
 
 SCHEME = "99AOPPOSE"
 NAMES = {"aop_deg": ("AOP", "Angle of progression"), "hsd_mm": ("HSD", "Head-symphysis distance")}
@@ -74,7 +74,7 @@ def write_reports(
         UsageError: no results, no file of them found again, or what writing needs is not installed.
     """
     results = Path(results)
-    if not (results / TABLE).is_file():
+    if not standing(results / TABLE).is_file():
         raise UsageError(f"expected the folder of a run of aop-pose predict, found no {TABLE} in {results}")
     try:
         import highdicom  # noqa: F401

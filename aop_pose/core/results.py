@@ -89,8 +89,7 @@ def as_row(result: Result, schema: Schema) -> dict[str, str]:
         values["mirrored"] = int(result.mirrored)
     if result.spacing is not None:
         row, column = result.spacing
-        # 4 decimals would be a tenth of a percent off.
-        values |= {"spacing_x_mm": f"{column:.6g}", "spacing_y_mm": f"{row:.6g}"}
+        values |= {"spacing_x_mm": column, "spacing_y_mm": row}
     if result.keypoints is not None:
         values |= dict(zip(schema.coordinate_columns, result.keypoints.coords.ravel().tolist(), strict=True))
     for name, measurement in result.measurements.items():
@@ -98,7 +97,13 @@ def as_row(result: Result, schema: Schema) -> dict[str, str]:
         if measurement.interval is not None:
             stem = schema.quantity(name).interval
             values[f"{stem}_low"], values[f"{stem}_high"] = measurement.interval
-    return {column: as_text(values.get(column)) for column in columns(schema)}
+    return {column: as_cell(column, values.get(column)) for column in columns(schema)}
+
+
+def as_cell(column: str, value: object) -> str:
+    """A value of a column of ``results.csv`` as text."""
+    # Of a spacing 4 decimals would be a tenth of a percent off.
+    return f"{value:.6g}" if column.startswith("spacing_") and isinstance(value, float) else as_text(value)
 
 
 def as_text(value: object) -> str:

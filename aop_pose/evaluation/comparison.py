@@ -53,7 +53,7 @@ from aop_pose.evaluation.sources import (
     volume_of,
 )
 from aop_pose.geometry import from_mm
-from aop_pose.io.folders import DOCUMENT, TABLE
+from aop_pose.io.folders import DOCUMENT, PARQUET, TABLE
 from aop_pose.io.table import read_facts
 from aop_pose.provenance import measuring_versions
 from aop_pose.stats.bootstrap import LEAST_GROUPS, Estimate, Resampling, too_few
@@ -485,5 +485,5 @@ def manifest(models: Sequence[str], results: Path | None, reference: Path) -> di
 
 
 def _facts(table: Path) -> dict[str, Any] | None:
-    facts = read_facts(table.with_name(DOCUMENT)) if table.name == TABLE else None
+    facts = read_facts(table.with_name(DOCUMENT)) if table.name in (TABLE, PARQUET) else None
     return None if facts is None else {key: facts[key] for key in KEPT if key in facts}

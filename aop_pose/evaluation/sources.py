@@ -32,6 +32,8 @@ from aop_pose.formats.label import Label, Skipped, find_picture, spacing_of
 from aop_pose.formats.pictures import read_gray
 from aop_pose.formats.registry import FORMATS, format_of, labels_of
 from aop_pose.formats.split import groups_by_name, merge_groups, near_duplicate_groups_of, thumbnail
+from aop_pose.io.folders import TABLE
+from aop_pose.io.table import PARQUET_SUFFIX, parquet_columns, read_results, standing
 from aop_pose.io.volume_files import StoredVolume
 from aop_pose.io.volumes import open_volume, read_volume
 
@@ -92,12 +94,14 @@ def _by_file(truth: Truth) -> Grouping:
 
 
 def table_in(path: Path) -> Path:
-    """``results.csv`` of a folder, or the file itself."""
-    return path / "results.csv" if path.is_dir() else path
+    """``results.csv`` of a folder, or the ``results.parquet`` in its place; or the file itself."""
+    return standing(path / TABLE) if path.is_dir() else path
 
 
 def read_results_rows(file: Path) -> list[ResultRow]:
     """Rows of a results table, or of a label file written as such; UsageError names ``file:line``."""
+    if file.suffix == PARQUET_SUFFIX:
+        return list[ResultRow](read_results(file))
     for format in FORMATS.values():
         if format.kind != PROPOSALS and format.fits(file) and (schema := format.schema_of(file)) is not None:
             return [_as_result(item, schema) for item in _labels(format, file)]
@@ -113,7 +117,11 @@ def _foreign_rows(file: Path) -> list[ResultRow]:
 
     Not ``io.table``: the table may have fewer columns than our own.
     """
-    rows = list(parse_rows(file, ("source",), lambda row: dict(row.cells)))
+    rows = (
+        read_results(file)
+        if file.suffix == PARQUET_SUFFIX
+        else list(parse_rows(file, ("source",), lambda row: dict(row.cells)))
+    )
     columns = set(rows[0]) if rows else set()
     for schema in SCHEMAS.values():
         if not set(schema.coordinate_columns) <= columns:
@@ -167,7 +175,8 @@ def _stated(label: Label, quantity: Quantity) -> float:
 
 def is_results(file: Path, schema: Schema) -> bool:
     """True for a results table, False for what has to be a label file."""
-    return {"source", *point_columns(schema)} <= set(columns_in(file))
+    found = parquet_columns(file) if file.suffix == PARQUET_SUFFIX else columns_in(file)
+    return {"source", *point_columns(schema)} <= set(found)
 
 
 def read_truth(file: Path, schema: Schema) -> Truth:

@@ -12,6 +12,7 @@ import numpy as np
 
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.io.csv_text import SEPARATORS, cells_of, number_in, separator_of
+from aop_pose.io.table import PARQUET_SUFFIX, parquet_columns, parquet_values
 
 Parsed = TypeVar("Parsed")
 
@@ -157,12 +158,12 @@ def can_be_a_name(text: str) -> bool:
 
 
 def read_list(file: Path) -> list[str]:
-    """Names in order, with forward slashes; blank lines are left out.
+    """Names in order, with forward slashes; blank lines are left out. Of Parquet, the column ``Filename``.
 
     UsageError (``file:line``) where a name stands twice, the file is no UTF-8 text, or it names nothing.
     """
     try:
-        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+        lines = _of_parquet(file) if Path(file).suffix == PARQUET_SUFFIX else _of_text(file)
     except OSError as error:
         raise UsageError(f"{file}: expected a list of file names, found {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -180,3 +181,14 @@ def read_list(file: Path) -> list[str]:
     if not names:
         raise UsageError(f"{file}: expected one file name a line, found an empty list")
     return names
+
+
+def _of_text(file: Path) -> list[str]:
+    return Path(file).read_text(encoding="utf-8-sig").splitlines()
+
+
+def _of_parquet(file: Path) -> list[str]:
+    found = parquet_columns(file)
+    if "Filename" not in found:
+        raise UsageError(f"{file}: expected the column Filename, found {', '.join(found)}")
+    return [str(name or "") for name in parquet_values(file, "Filename")]

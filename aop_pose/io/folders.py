@@ -21,6 +21,10 @@ TABLE, DOCUMENT, OVERLAYS, STARTED = "results.csv", "results.json", "overlays", 
 OUTLINES = "outlines"
 """Contours as JSON, a file a measured frame, where they are asked for."""
 LOCK, STAMPS = ".lock", ".files.jsonl"
+PARQUET = "results.parquet"
+"""In the place of the table, once a run that asked for it has finished."""
+PARTS = ".parts"
+"""Rows that workers made, a file a part, until they stand in the table."""
 CONTACT_SHEET = "contact_sheet.png"
 MOTION = "motion.csv"
 """Beside the table where a 4-D file was measured."""
@@ -32,7 +36,7 @@ _DRAWN = re.compile(r"overlays|contact_sheet(-\d+)?\.png")
 def is_drawn(path: str) -> bool:
     """True for the pictures that a run drew (a folder or a file): they have their names and lie beside its table."""
     folder, name = os.path.split(path)
-    return bool(_DRAWN.fullmatch(name)) and os.path.isfile(os.path.join(folder, TABLE))
+    return bool(_DRAWN.fullmatch(name)) and any(os.path.isfile(os.path.join(folder, one)) for one in (TABLE, PARQUET))
 
 
 def contact_sheets_of(out: Path) -> list[Path]:
@@ -58,6 +62,7 @@ def claim(out: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
         _remove_leftovers(out)
         if not resume:
             (out / STAMPS).unlink(missing_ok=True)
+            shutil.rmtree(out / PARTS, ignore_errors=True)
             with replacing(out / STARTED) as part:
                 part.write_text(json.dumps(identity), encoding="utf-8")
     except OSError as error:
@@ -191,7 +196,7 @@ def sources_of_run(out: Path) -> list[str]:
 
 
 def _remove_run(out: Path) -> None:
-    if not any((out / name).exists() for name in (TABLE, DOCUMENT, STARTED)):
+    if not any((out / name).exists() for name in (TABLE, PARQUET, DOCUMENT, STARTED)):
         return
     (out / DOCUMENT).unlink(missing_ok=True)
     (out / STARTED).unlink(missing_ok=True)
@@ -199,11 +204,12 @@ def _remove_run(out: Path) -> None:
     (out / STAMPS).unlink(missing_ok=True)
     for sheet in contact_sheets_of(out):
         sheet.unlink()
-    for name in (OVERLAYS, OUTLINES, CINE):
+    for name in (OVERLAYS, OUTLINES, CINE, PARTS):
         if (out / name).exists():
             shutil.rmtree(out / name)
     # Last, since overlays without a table beside them would be taken for frames after a kill.
     (out / TABLE).unlink(missing_ok=True)
+    (out / PARQUET).unlink(missing_ok=True)
 
 
 def _is_begun(out: Path, identity: Mapping[str, Any]) -> bool:
@@ -230,7 +236,7 @@ def _identity_before(started: Path) -> dict[str, Any]:
 
 def _remove_leftovers(out: Path) -> None:
     remove_leftovers(out)
-    for name in (OVERLAYS, OUTLINES):
+    for name in (OVERLAYS, OUTLINES, PARTS):
         for folder, _, _ in os.walk(out / name):
             remove_leftovers(folder)
 

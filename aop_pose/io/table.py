@@ -1,4 +1,4 @@
-"""``results.csv``: one row per frame, written row by row, continued after a kill."""
+"""``results.csv``: one row per frame, written row by row, continued after a kill; and the same as Parquet."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from typing_extensions import Self
 
-from aop_pose.core.results import STATUSES, Result, as_row, as_text, columns
+from aop_pose.core.results import STATUSES, Result, as_cell, as_row, as_text, columns
 from aop_pose.core.schema import REGION, Schema
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.io.csv_text import DictWriter, Writer, number_in, restored
@@ -162,8 +163,14 @@ def _is_number(text: str) -> bool:
 
 
 def iter_results(path: str | Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a results table as column -> text, in order, one at a time; raises UsageError."""
-    path = Path(path)
+    """Yield the rows of a results table as column -> text, in order, one at a time; raises UsageError.
+
+    ``results.parquet`` is read where it stands in the place of ``results.csv``.
+    """
+    path = standing(path)
+    if path.suffix == PARQUET_SUFFIX:
+        yield from _iter_parquet(path)
+        return
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
@@ -179,6 +186,96 @@ def iter_results(path: str | Path) -> Iterator[dict[str, str]]:
         raise UsageError(f"expected a results table, found no file {path}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read as a UTF-8 CSV: {error}") from None
+
+
+PARQUET_SUFFIX = ".parquet"
+_GROUP = 10_000
+"""Rows of a Parquet file that are in memory at a time."""
+
+
+def standing(table: str | Path) -> Path:
+    """The table, or where it does not stand the Parquet file that stands in its place."""
+    table = Path(table)
+    instead = table.with_suffix(PARQUET_SUFFIX)
+    return instead if not table.is_file() and instead.is_file() else table
+
+
+def _pyarrow(why: str) -> Any:
+    """``pyarrow.parquet``; UsageError where it is not installed."""
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise UsageError(f"{why}: pyarrow is not installed; pip install 'aop-pose[parquet]'") from None
+    return parquet
+
+
+def check_parquet(why: str) -> None:
+    """UsageError, which begins with ``why``, where Parquet can be neither read nor written."""
+    _pyarrow(why)
+
+
+def write_parquet(path: str | Path, table: str | Path) -> None:
+    """Write a results table as Parquet: text, whole numbers (int64), numbers (float64), null for an empty field.
+
+    Rows stand in the order of the table and are read and written some at a time; the file appears when it is complete.
+    """
+    parquet = _pyarrow(str(path))
+    import pyarrow as pa
+
+    rows = iter_results(table)
+    first = next(rows, None)
+    names = _header_of(Path(table)) if first is None else list(first)
+    schema = pa.schema([(name, _kind(pa, name)) for name in names])
+    try:
+        with replacing(path) as part, parquet.ParquetWriter(part, schema) as writer:
+            group = [] if first is None else [first, *islice(rows, _GROUP - 1)]
+            while group:
+                typed = [{name: _typed(name, text) for name, text in row.items()} for row in group]
+                writer.write_table(pa.Table.from_pylist(typed, schema))
+                group = list(islice(rows, _GROUP))
+    except OSError as error:
+        raise AopPoseError(f"{path} cannot be written: {error.strerror}; run again to continue") from None
+
+
+def _header_of(table: Path) -> list[str]:
+    with open(table, newline="", encoding="utf-8") as stream:
+        return next(csv.reader(stream))
+
+
+def _kind(pa: Any, column: str) -> Any:
+    return pa.string() if column in _TEXT else pa.int64() if column in _WHOLE else pa.float64()
+
+
+def _iter_parquet(path: Path) -> Iterator[dict[str, str]]:
+    missing = [column for column in _NEEDED if column not in parquet_columns(path)]
+    if missing:
+        raise UsageError(f"{path}: expected the columns of a results table, {', '.join(missing)} missing")
+    for row in _parquet_rows(path, None):
+        yield {column: as_cell(column, value) for column, value in row.items()}
+
+
+def parquet_columns(path: str | Path) -> list[str]:
+    """Columns of a Parquet file; UsageError where it is none, or pyarrow is not installed."""
+    parquet = _pyarrow(str(path))
+    try:
+        return list(parquet.read_schema(path).names)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:120]}") from None
+
+
+def parquet_values(path: str | Path, column: str) -> Iterator[Any]:
+    """The values of a column of a Parquet file in order, some in memory at a time; UsageError as above."""
+    return (row[column] for row in _parquet_rows(Path(path), [column]))
+
+
+def _parquet_rows(path: Path, wanted: Iterable[str] | None) -> Iterator[dict[str, Any]]:
+    parquet = _pyarrow(str(path))
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_GROUP, columns=None if wanted is None else list(wanted)):
+                yield from batch.to_pylist()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:120]}") from None
 
 
 def read_results(path: str | Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,23 +10,35 @@ from functools import partial
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import attrs
 import numpy as np
 
 from aop_pose.core.frame import Frame, Volume
 from aop_pose.core.region import Region
 from aop_pose.core.results import Result
 from aop_pose.draw.frame import TILE, fitted_into, overlay_name, write_overlay
-from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.clinic.study import write_map
 from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Entry
-from aop_pose.io.folders import DOCUMENT, OUTLINES, OVERLAYS, STAMPS, STARTED, TABLE, Stamps, claim, locked
-from aop_pose.io.table import ResultsWriter, write_document
+from aop_pose.io.folders import (
+    DOCUMENT,
+    OUTLINES,
+    OVERLAYS,
+    PARQUET,
+    STAMPS,
+    STARTED,
+    TABLE,
+    Stamps,
+    claim,
+    locked,
+)
+from aop_pose.io.table import ResultsWriter, check_parquet, write_document, write_parquet
 from aop_pose.measuring.images import Frames, Kind, Volumes
 from aop_pose.measuring.measurer import Measurer
 from aop_pose.measuring.summary import ContactSheets, Summary, run_facts, summarise
@@ -57,6 +70,46 @@ GROUP_PIXELS = 4_000_000
 """Pixels after which a group is full, however few frames it holds."""
 BATCH = 8
 """Frames that pass the network together, where nothing else is asked for."""
+FORMATS = ("csv", "parquet")
+"""Of the table that a finished run leaves."""
+
+
+@attrs.frozen
+class Pictures:
+    """The pictures and contours that a run writes beside its rows."""
+
+    out: Path
+    overlay: bool = True
+    outlines: bool = False
+
+
+class Runner(Protocol):
+    """What makes rows of many files: ``here`` where nothing else is asked for, or ``measuring.runners``."""
+
+    def __call__(
+        self,
+        measurer: Measurer,
+        kind: Kind,
+        entries: Sequence[Entry],
+        pictures: Pictures,
+        writer: ResultsWriter,
+        *,
+        batch: int | None,
+        workers: int | None,
+        sheets: ContactSheets | None,
+        part: str,
+    ) -> Iterator[tuple[str, object, int]]:
+        """Write the rows of files that the table lacks, in order.
+
+        Args:
+            entries: every file of the run, done or not.
+            sheets: contact sheets of the run, where overlays are drawn.
+            part: the format of rows on their way, one of ``FORMATS``, where a runner keeps any.
+
+        Yields:
+            For each row its source, the result or its cells, and how many files were opened up to it; a row is in the
+            table when it is given out, and its pictures stand.
+        """
 
 
 def predict(
@@ -77,9 +130,12 @@ def predict(
     outlines: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
+    listed: str | Path | None = None,
+    format: str = "csv",
+    runner: Runner | None = None,
     facts: dict[str, Any] | None = None,
     on_start: Callable[[int], None] = lambda files: None,
-    on_row: Callable[[Result, int], None] = lambda result, files_done: None,
+    on_row: Callable[[Any, int], None] = lambda row, files_done: None,
     finish: Callable[[Path], object] = lambda out: None,
 ) -> Summary:
     """Measure files, folders and globs into ``out``.
@@ -104,7 +160,12 @@ def predict(
         outlines: write the contours of symphysis and head of each measured frame to outlines/NAME.json.
         workers: groups of frames that are measured at a time (default: one a core; the predictor is fastest with one
             thread of its own then).
+        listed: a list of the files that are measured, ``measuring.images.of_list``; ``sources`` is the folder that its
+            names are below, or empty.
+        format: ``csv``, or ``parquet``: results.parquet stands in the place of results.csv once the run has finished.
+        runner: makes the rows; default: this process (``here``). The rows are the same, so that another one may go on.
         facts: go into results.json beside those of this run (default: ``run_facts`` of the model).
+        on_row: is called with the result of each row, or with its cells where another runner made it.
         finish: is called with ``out`` when all rows stand, before the run counts as finished.
 
     Raises:
@@ -126,7 +187,13 @@ def predict(
         raise UsageError(f"--outlines: {model.model_id} finds no outlines; leave it out, or take other weights")
     if batch is not None and not kind.several:
         raise UsageError("--batch: volumes pass the network one by one; leave it out")
-    discovery = kind.discover(sources, out)
+    if format not in FORMATS:
+        raise UsageError(f"--format: expected one of {', '.join(FORMATS)}, found {format!r}")
+    if format == "parquet":
+        check_parquet("--format parquet")
+    if not sources and listed is None:
+        raise UsageError("expected files, folders or patterns to measure, or --list, found neither")
+    discovery = kind.discover(sources, out, None if listed is None else Path(listed))
     if private_map is not None and discovery.salt is None:
         raise UsageError("--private-map: no file has a hash for a name; leave it out")
     if isinstance(measurer.region, Region):
@@ -138,6 +205,7 @@ def predict(
         "pixel_size": discovery.said(pixel_size) if pixel_size and Path(pixel_size).exists() else pixel_size,
         "overlay": overlay,
         **selection.facts,
+        **({} if listed is None else {"list": discovery.said(listed)}),
         "outlines": outlines or None,
         **measurer.facts,
     }
@@ -150,19 +218,15 @@ def predict(
         on_start(len(discovery.entries))
         paths, stamps = {entry.source: entry.path for entry in discovery.entries}, Stamps(out)
         with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
-            entries, skipped = remaining(discovery.entries, writer)
             changed = stamps.changed(paths, (source for source, _ in writer.done))
             sheets = ContactSheets(out) if overlay else None
-            if sheets is not None and resume:
-                sheets.read()
-            rows = measured_rows(
-                measurer, kind, entries, out, frozenset(writer.done), overlay=overlay, outlines=outlines, batch=batch,
-                workers=workers, sheets=sheets,
+            rows = (runner or here)(
+                measurer, kind, discovery.entries, Pictures(out, overlay, outlines), writer, batch=batch,
+                workers=workers, sheets=sheets, part=format,
             )  # fmt: skip
-            for result, opened in rows:
-                stamps.write(result.source, paths[result.source])
-                writer.write(result)
-                on_row(result, skipped + opened)
+            for source, row, opened in rows:
+                stamps.write(source, paths[source])
+                on_row(row, opened)
         kind.finish(out, discovery.entries, model.schema)
         finish(out)
         notes = tuple(filter(None, (writer.damaged, _told(changed))))
@@ -176,33 +240,74 @@ def predict(
             "files_ignored": summary.ignored,
             **({"changed": changed} if changed else {}),
         }
+        if format == "parquet":
+            write_parquet(out / PARQUET, out / TABLE)
         write_document(out / DOCUMENT, out / TABLE, about)
-        for name in (STARTED, STAMPS):
+        for name in (STARTED, STAMPS, *((TABLE,) if format == "parquet" else ())):
             (out / name).unlink(missing_ok=True)
     return summary
+
+
+class Presence:
+    """Some of the files of a run, by which it is seen that what holds them went away: a share, a disk, a folder."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        some = [entries[place].path for place in (0, len(entries) // 2, len(entries) - 1)]
+        self._there = [path for path in dict.fromkeys(some) if os.path.exists(path)]
+
+    def check(self, status: str) -> None:
+        """AopPoseError before a row that would call a file unreadable, where all that stood at the start are gone."""
+        if status == "unreadable" and len(self._there) > 1 and not any(map(os.path.exists, self._there)):
+            where = self._there[0].parent
+            raise AopPoseError(f"{where} is gone with its files; bring it back and run again to continue")
+
+
+def here(
+    measurer: Measurer,
+    kind: Kind,
+    entries: Sequence[Entry],
+    pictures: Pictures,
+    writer: ResultsWriter,
+    *,
+    batch: int | None,
+    workers: int | None,
+    sheets: ContactSheets | None,
+    part: str = "csv",
+) -> Iterator[tuple[str, Result, int]]:
+    """The runner of one machine: groups of frames side by side in threads of this process."""
+    left, skipped = remaining(entries, writer)
+    if sheets is not None and writer.done:
+        sheets.read()
+    rows = measured_rows(
+        measurer, kind, left, pictures, frozenset(writer.done), batch=batch, workers=workers, sheets=sheets
+    )
+    presence = Presence(entries)
+    for result, opened in rows:
+        presence.check(result.status)
+        writer.write(result)
+        yield result.source, result, skipped + opened
 
 
 def measured_rows(
     measurer: Measurer,
     kind: Kind,
     entries: Sequence[Entry],
-    out: Path,
-    done: frozenset[tuple[str, int]],
+    pictures: Pictures,
+    done: frozenset[tuple[str, int]] = frozenset(),
     *,
-    overlay: bool = True,
-    outlines: bool = False,
     batch: int | None = None,
     workers: int | None = None,
     sheets: ContactSheets | None = None,
 ) -> Iterator[tuple[Result, int]]:
     """Rows of files in order, each with how many files were opened up to it; images in ``done`` are passed over.
 
-    A row is given out when its pictures stand in ``out``. Arguments as ``predict`` takes them; overlays come onto
-    ``sheets`` as well.
+    A row is given out when its pictures stand. Arguments as ``predict`` takes them; overlays come onto ``sheets`` as
+    well.
     """
+    out = pictures.out
     work = partial(
-        _measure_group, measurer, kind, overlays=out / OVERLAYS if overlay else None,
-        contours=out / OUTLINES if outlines else None, sheets=sheets,
+        _measure_group, measurer, kind, overlays=out / OVERLAYS if pictures.overlay else None,
+        contours=out / OUTLINES if pictures.outlines else None, sheets=sheets,
     )  # fmt: skip
     several = (batch or BATCH, workers or usable_cores()) if kind.several else None
     for rows in _worked(work, _items(entries, done, kind), several):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -23,7 +25,7 @@ from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.clinic.study import About, Salt, about, expand, holds_dicom, renamed
 from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Discovery, Entry, discover
-from aop_pose.io.files import replacing
+from aop_pose.io.files import printable, replacing
 from aop_pose.io.folders import MOTION, TABLE
 from aop_pose.io.images import read_frames
 from aop_pose.io.kinds import what_is_there
@@ -40,8 +42,8 @@ class Kind(Protocol):
     several: ClassVar[bool]
     """Several of them pass the network together, and several groups are at work at a time."""
 
-    def discover(self, sources: Sequence[str | Path], out: Path) -> Discovery:
-        """The files, named as in ``out``; UsageError where there is none."""
+    def discover(self, sources: Sequence[str | Path], out: Path, listed: Path | None = None) -> Discovery:
+        """The files, named as in ``out``; with ``listed`` those of a list; UsageError where there is none."""
 
     def read(self, entry: Entry) -> Iterator[Frame | Volume | Result]:
         """The images of a file in order, and rows of those that could not be read; UnreadableError at any point."""
@@ -70,8 +72,8 @@ class Frames:
         """``pixel_size`` as ``io.spacing.parse_pixel_size`` takes it."""
         return cls(None if pixel_size is None else parse_pixel_size(pixel_size), selection, keep_identifiers)
 
-    def discover(self, sources: Sequence[str | Path], out: Path) -> Discovery:
-        found = discover(sources)
+    def discover(self, sources: Sequence[str | Path], out: Path, listed: Path | None = None) -> Discovery:
+        found = discover(sources) if listed is None else of_list(listed, sources)
         found = attrs.evolve(found, entries=expand(found.entries))
         if not found.entries:
             others = what_is_there(sources) or f"{found.ignored} other files"
@@ -104,13 +106,44 @@ class Frames:
         pass
 
 
+def of_list(file: Path, sources: Sequence[str | Path]) -> Discovery:
+    """The files that a list names, in its order: text with a name a line, or Parquet with a column ``Filename``.
+
+    Names are below the one folder among ``sources``; without sources they are below the folder of the list, or
+    absolute: then their rows are named by the path below the folder that holds them all. Nothing is opened: a file
+    that is not there has a row that says so.
+
+    Raises:
+        UsageError: a malformed list, a name that leads out of the folder or stands twice, or sources that are not one
+            folder.
+    """
+    # Imported here: no other run needs it before its first row.
+    from aop_pose.formats.csv_rows import read_list
+
+    names = read_list(file)
+    if len(sources) > 1 or any(not Path(source).is_dir() for source in sources):
+        raise UsageError("--list: expected one folder that its names are below, or no source at all")
+    base = str(sources[0]) if sources else str(file.parent)
+    if not sources and all(map(os.path.isabs, names)):
+        base = os.path.commonpath([os.path.dirname(name) for name in names])
+        names = [os.path.relpath(name, base) for name in names]
+    places = [os.path.normpath(name) for name in names]
+    wrong = [name for name, place in zip(names, places, strict=True) if os.path.isabs(place) or place.startswith("..")]
+    if wrong:
+        raise UsageError(f"--list: expected names below {base}, found {wrong[0]}, which leads out of it")
+    if len(set(places)) < len(places):
+        raise UsageError(f"--list: expected each file once, found {Counter(places).most_common(1)[0][0]} again")
+    found = [Entry(Path(base, place), printable(place.replace(os.sep, "/"))) for place in places]
+    return Discovery(found, ignored=0)
+
+
 SAMPLED = 32
 """Frames on which a precision is compared with float32."""
 
 
-def sampled(sources: Sequence[str | Path]) -> list[np.ndarray] | None:
-    """Gray pictures of some frames, evenly over the files of sources; None where there is none."""
-    entries = expand(discover(sources).entries)
+def sampled(sources: Sequence[str | Path], listed: Path | None = None) -> list[np.ndarray] | None:
+    """Gray pictures of some frames, evenly over the files of sources or of a list; None where there is none."""
+    entries = expand((discover(sources) if listed is None else of_list(listed, sources)).entries)
     found: list[np.ndarray] = []
     for entry in entries[:: max(1, len(entries) // SAMPLED)][:SAMPLED]:
         with suppress(UnreadableError):
@@ -167,8 +200,8 @@ class Volumes:
             raise UsageError(f"--pixel-size: expected millimetres per voxel, a positive number, found {pixel_size!r}")
         return cls((spacing, spacing, spacing))
 
-    def discover(self, sources: Sequence[str | Path], out: Path) -> Discovery:
-        found = discover_volumes(sources)
+    def discover(self, sources: Sequence[str | Path], out: Path, listed: Path | None = None) -> Discovery:
+        found = discover_volumes(sources) if listed is None else of_list(listed, sources)
         if not found.entries:
             others = what_is_there(sources, frames=True) or f"{found.ignored} other files"
             raise UsageError(f"no volumes found in {', '.join(map(str, sources))}: {others}")

@@ -22,7 +22,7 @@ from aop_pose.errors import RESEARCH_USE
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.folders import CINE, CONTACT_SHEET, DOCUMENT, OVERLAYS, TABLE, contact_sheets_of
-from aop_pose.io.table import iter_results
+from aop_pose.io.table import iter_results, standing
 from aop_pose.provenance import measuring_versions
 
 TILES = 24
@@ -222,7 +222,7 @@ def in_words(summary: Summary, out: Path) -> Iterator[str]:
 
 
 def _places(summary: Summary, out: Path) -> Iterator[tuple[str, Path]]:
-    yield "table", out / TABLE
+    yield "table", standing(out / TABLE)
     if (out / OVERLAYS).is_dir():
         yield "overlays", out / OVERLAYS
     if (out / CINE).is_dir():
@@ -237,7 +237,7 @@ def as_document(summary: Summary, out: Path) -> dict[str, Any]:
     spread = summary.spread
     return {
         "out": str(out),
-        "table": str(out / TABLE),
+        "table": str(standing(out / TABLE)),
         "document": str(out / DOCUMENT),
         "overlays": str(out / OVERLAYS) if (out / OVERLAYS).is_dir() else None,
         "contact_sheets": [str(sheet) for sheet in summary.sheets],

@@ -30,7 +30,7 @@ from aop_pose.geometry import ellipse_axes, head_direction
 from aop_pose.io import folders
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import TABLE, sources_of_run
-from aop_pose.io.table import iter_results, read_results
+from aop_pose.io.table import iter_results, read_results, standing
 
 _AXES = ("OFD1", "OFD2", "BPD1", "BPD2")
 
@@ -95,7 +95,7 @@ class Outlines(Format):
 
     def fits(self, source: Path) -> bool:
         """True for the folder of a run that wrote outlines."""
-        return (source / folders.TABLE).is_file() and (source / folders.OUTLINES).is_dir()
+        return standing(source / folders.TABLE).is_file() and (source / folders.OUTLINES).is_dir()
 
     def read(self, source: Path, how: Reading) -> Iterator[Label | Skipped]:
         """A mask for each file of ``outlines/``; its frame lies below ``--data`` or where the run found it."""
@@ -177,7 +177,7 @@ RESULTS = Results()
 
 
 def _table(source: Path) -> Path:
-    return source / TABLE if source.is_dir() else source
+    return standing(source / TABLE) if source.is_dir() else source
 
 
 def _frames_of(out: Path) -> Path:
