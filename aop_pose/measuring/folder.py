@@ -84,7 +84,7 @@ class Pictures:
 
 
 class Runner(Protocol):
-    """What makes rows of many files: ``here`` where nothing else is asked for, or ``measuring.runners``."""
+    """Something that makes rows of many files: ``here`` where nothing else is asked for, or ``measuring.runners``."""
 
     def __call__(
         self,

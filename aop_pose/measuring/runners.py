@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def whole_file(folder: Path, part: Part) -> Path | None:
 
 @attrs.frozen
 class Work:
-    """What a worker needs to know to measure a part; it is sent to other processes."""
+    """The task of every worker, but for its parts; it is sent to other processes."""
 
     opener: Callable[[], AnyPredictor]
     identity: tuple[str, str, str]
@@ -190,13 +190,20 @@ class Ray:
         remove_leftovers(work.folder)
         made = _made(work, [one for one in wanted if one.number not in known], workers)
         presence = Presence(entries)
+        failed = AopPoseError("--runner ray: a part was not measured; run again to continue")
         try:
             for one in wanted:
                 while one.number not in known:
-                    number, name = next(made, (one.number, ""))
-                    if not name:
-                        raise AopPoseError("--runner ray: a part was not measured; run again to continue")
-                    known[number] = work.folder / name
+                    try:
+                        number, name = next(made)
+                        known[number] = work.folder / name
+                    except (AopPoseError, StopIteration) as error:
+                        failed = error if isinstance(error, AopPoseError) else failed
+                        # The parts before the one that failed may stand, though Ray did not say so any more.
+                        file = whole_file(work.folder, one)
+                        if file is None:
+                            raise failed from None
+                        known[one.number] = file
                 yield from _entered(writer, known[one.number], one, presence)
                 known.pop(one.number).unlink(missing_ok=True)
         finally:
@@ -224,7 +231,7 @@ def _entered(
             yield row["source"], row, places[row["source"]]
 
 
-def _made(work: Work, parts: Sequence[Part], workers: int | None) -> Iterator[tuple[int, str]]:
+def _made(work: Work, parts: Sequence[Part], workers: int | None) -> Generator[tuple[int, str], None, None]:
     """Number and file name of each part, as workers finish them."""
     if not parts:
         return
@@ -303,7 +310,7 @@ def _start(ray: Any, workers: int | None) -> None:
 
 
 def _said(error: BaseException) -> AopPoseError:
-    """What went wrong in a worker, in one line: Ray gives its words, and the place in the code before them."""
+    """The error of a worker in one line: Ray gives its words, and the place in the code before them."""
     text, seen = "", error
     while seen is not None:
         text, seen = f"{text}\n{seen}", seen.__cause__ or seen.__context__  # type: ignore[assignment]

@@ -23,7 +23,7 @@ from aop_pose.measuring.folder import predict
 from aop_pose.measuring.runners import Ray
 from tests.fakes import fake_predictor, textured, write_frames
 
-LIMIT = 240
+LIMIT = 480
 """Seconds after which anything here is given up; all of it needs 40 on a quiet machine."""
 
 

@@ -233,4 +233,4 @@ def test_a_worker_without_the_package_is_one_line(tmp_path):
     )
     with driver(write_frames(tmp_path / "frames", 2), tmp_path / "out", 0.0, first=str(tmp_path / "site")) as alone:
         said = alone.communicate(timeout=LIMIT)[1]
-    assert "--runner ray: a worker has no aop-pose; install the same on every machine" in said, said
+    assert "--runner ray: a worker has no aop-pose; install the same version on every machine" in said, said
