@@ -2,7 +2,7 @@
 """The cost of an archive: from that of a frame, measured, to hours of 10^6 and 10^8 frames on 1 to 1000 machines.
 
 A run is three stations behind each other: the storage, which gives so many bytes and opens so many files a second
-for all machines together; the workers, one a core; and the driver, which puts rows into the table, a part after another.
+for all machines together; the workers, one a core; and the driver, which puts rows into the table.
 The slowest station is the limit that binds, and has its name in the table. A simulation of the queue, part by part with
 scattered times, says how far the closed form is off; ``--runs`` measures here with workers of Ray.
 """
