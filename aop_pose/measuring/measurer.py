@@ -129,6 +129,7 @@ class View:
         return f"outside the {what}: {', '.join(names)}; what cannot be seen is not measured" if names else ""
 
 
+_DOUBTFUL = "the picture may be mirrored or turned"
 _WORDS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -298,7 +299,8 @@ class Measurer:
             row |= {"spacing": image.spacing, "time_s": image.time_s, "sop": image.sop}
             row["mirrored"] = None if passes.first.stances is None else passes.stance.mirrored
         if view.seen is None or keypoints is None:
-            return Result(status="abstained", reason=prediction.reason, **row)
+            reason = _or_turned(prediction.reason) if passes.doubtful else prediction.reason
+            return Result(status="abstained", reason=reason, **row)
         if reason := self._why_withheld(view, passes, keypoints):
             return Result(status="abstained", reason=reason, **row)
         measured = measure_in(view.seen, passes.measured, produced_by=model)
@@ -308,7 +310,9 @@ class Measurer:
         if intervals is not None:
             doubt = intervals.doubt(measurements, passes)
             measurements = intervals.add_to(measurements, passes)
-        told = "; ".join(filter(None, (view.reason, prediction.reason, doubt)))
+        # A gate withholds a picture that is doubtful; without one it is measured, and the row says so.
+        stands = _DOUBTFUL if passes.doubtful else ""
+        told = "; ".join(filter(None, (view.reason, prediction.reason, stands, doubt)))
         return Result(status="ok", reason=told, measurements=measurements, outlines=prediction.outlines, **row)
 
     def _why_withheld(self, view: View, passes: Passes, placed: Keypoints) -> str:
@@ -322,11 +326,19 @@ class Measurer:
             return gate.judge(passes.first, seen.to_mm(placed.coords))
         if not isinstance(gate, Gate) or not isinstance(seen, Frame):
             return ""
-        if passes.doubtful:
-            return "withheld: the picture may be mirrored or turned; turn it as it should stand and measure again"
         if passes.second is None or not passes.second.found.complete:
-            return "withheld: disagreement between passes: nothing is found on a second look"
-        return gate.judge(gather(seen.pixels, passes.first, passes.second)).reason
+            reason = "withheld: disagreement between passes: nothing is found on a second look"
+        else:
+            reason = gate.judge(gather(seen.pixels, passes.first, passes.second)).reason
+        if not passes.doubtful:
+            return reason
+        turn_it = f"withheld: {_DOUBTFUL}; turn it as it should stand and measure again"
+        return _or_turned(reason) if reason else turn_it
+
+
+def _or_turned(reason: str) -> str:
+    """Why a picture of which nobody knows how it stands shows nothing."""
+    return f"{reason}; or the picture is mirrored or turned"
 
 
 def _view(frame: Frame, region: Region, reason: str = "") -> View:

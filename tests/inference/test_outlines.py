@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from aop_pose.io.table import read_results
 from aop_pose.measuring.folder import predict
 from aop_pose.measuring.measurer import Measurer, measure_array
 from tests.fakes import POINTS, contract, textured
+from tests.trust.test_gate import gate  # noqa: F401
 
 ROWS, COLUMNS = np.mgrid[:64, :64]
 HEAD = ((COLUMNS * 4 - 150) / 50) ** 2 + ((ROWS * 4 - 170) / 60) ** 2 <= 1
@@ -106,9 +108,35 @@ def test_millimetres_of_a_picture_turned_by_a_quarter_are_those_of_its_axes():
     assert given.measurements["aop_deg"].value == pytest.approx(flat.measurements["aop_deg"].value)
 
 
-def test_a_network_that_is_not_sure_stances_nothing():
+def test_a_network_that_is_not_sure_turns_nothing_back_and_says_so():
     result = measure_array(model(sure=0.6), STANCES[4].apply(picture()))
-    assert (result.mirrored, result.reason) == (False, "")
+    assert (result.status, result.mirrored) == ("ok", False)
+    assert result.reason == "the picture may be mirrored or turned"
+
+
+def test_a_gate_withholds_what_may_be_turned_and_what_shows_nothing_in_its_own_words(gate):  # noqa: F811
+    """A picture of which nobody knows how it stands may be a turned frame, or none at all."""
+
+    def said(threshold: float) -> str:
+        found = model(sure=0.6)
+        changes = {"gate": gate.model_copy(update={"threshold": threshold})}
+        guarded = attrs.evolve(found, contract=found.contract.model_copy(update=changes))
+        result = measure_array(guarded, STANCES[4].apply(picture()))
+        assert (result.status, result.measurements) == ("abstained", {})
+        return result.reason
+
+    assert said(0.0).startswith("withheld: the picture may be mirrored or turned; turn it")
+    assert "(trust 0." in said(1.0)
+    assert said(1.0).endswith("; or the picture is mirrored or turned")
+
+
+def test_a_picture_in_which_nothing_is_found_may_be_turned():
+    found = model(sure=0.6)
+    strict = attrs.evolve(found, contract=found.contract.model_copy(update={"threshold": 1.0}))
+    result = measure_array(strict, STANCES[4].apply(picture()))
+    assert result.status == "abstained"
+    assert result.reason.startswith("no anatomy found")
+    assert result.reason.endswith("; or the picture is mirrored or turned")
 
 
 def test_without_that_output_nothing_is_said_of_mirrors():

@@ -95,19 +95,20 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
     fold = folds_of(groups, FOLDS)
     signals = np.empty((len(samples), len(SIGNALS)))
     for number in range(FOLDS):
-        learned = _learn([sample for sample, out in zip(samples, fold == number, strict=True) if not out])
+        learned = _learn([sample for sample, out in zip(samples, fold == number, strict=True) if not out], asked)
         for i in np.flatnonzero(fold == number).tolist():
             signals[i] = learned.signals(samples[i].evidence)
     means, scales = signals[good].mean(axis=0), np.maximum(signals[good].std(axis=0), 1e-3)
     standard = np.clip((signals - means) / scales, -FARTHEST, FARTHEST)
     columns = bent(standard).reshape(len(samples), -1)
-    coefficients, intercept = _logistic(columns, good, _balanced(kinds))
-    trust = _crossed(columns, good, kinds, fold)
+    weights = _balanced(kinds, asked)
+    coefficients, intercept = _logistic(columns, good, weights)
+    trust = _crossed(columns, good, weights, fold)
     # A picture without points has got nothing through; the cut is made over all that were given.
     others = len(set(asked) - set(GOOD))
     share = np.array([0.0 if kind in GOOD else 1 / asked[kind] for kind in kinds]) / others
     threshold = _cut(trust, share, risk)
-    learned = _learn(samples)
+    learned = _learn(samples, asked)
     through = {kind: float(((kinds == kind) & (trust >= threshold)).sum() / count) for kind, count in asked.items()}
     return Gate(
         appearance=learned.appearance,
@@ -130,25 +131,28 @@ def _named(values: np.ndarray) -> dict[str, float]:
     return {name: round(float(value), 5) for name, value in zip(SIGNALS, values, strict=True)}
 
 
-def _balanced(kinds: np.ndarray) -> np.ndarray:
-    """Weights (n,): one half for what may be measured, the other shared evenly by the other kinds."""
-    _, index, counts = np.unique(kinds, return_inverse=True, return_counts=True)
-    weights, good = 1.0 / counts[index], np.isin(kinds, GOOD)
+def _balanced(kinds: np.ndarray, asked: dict[str, int]) -> np.ndarray:
+    """Weights (n,): one half for what may be measured, the other for the rest, where each kind counts as it is risked.
+
+    That is by the share of its pictures on which points were found: a kind of which one picture of hundreds has points
+    weighs next to nothing.
+    """
+    weights, good = np.array([1.0 / asked[kind] for kind in kinds]), np.isin(kinds, GOOD)
     weights[kinds == MARKED] *= MARKED_SHARE
     weights[good] /= 2 * weights[good].sum()
     weights[~good] /= 2 * weights[~good].sum()
     return weights
 
 
-def _learn(samples: Sequence[Sample]) -> _Learned:
+def _learn(samples: Sequence[Sample], asked: dict[str, int]) -> _Learned:
     shapes = np.stack([sample.evidence.shape for sample in samples if sample.kind == FRAMES])
     covariance = np.cov(shapes.T) + 1e-5 * np.eye(shapes.shape[1])
     return _Learned(
-        {name: _least_squares(samples, name) for name in STRUCTURES}, shapes.mean(axis=0), np.linalg.inv(covariance)
+        {name: _least_squares(samples, name, asked) for name in STRUCTURES}, shapes.mean(axis=0), np.linalg.inv(covariance)
     )
 
 
-def _least_squares(samples: Sequence[Sample], structure: Structure) -> Linear:
+def _least_squares(samples: Sequence[Sample], structure: Structure, asked: dict[str, int]) -> Linear:
     """The weighted sum that is nearest to 1 where the structure is to be measured and to -1 where it is not there.
 
     Ridge regression of the two labels (Fisher's discriminant with a shrunk covariance). Pictures that show this
@@ -157,7 +161,7 @@ def _least_squares(samples: Sequence[Sample], structure: Structure) -> Linear:
     used = [one for one in samples if one.kind in GOOD or structure not in SHOWS.get(one.kind, frozenset())]
     vectors = np.stack([one.evidence.appearance[structure] for one in used])
     kinds = np.array([one.kind for one in used])
-    target, weights = np.where(np.isin(kinds, GOOD), 1.0, -1.0), _balanced(kinds)
+    target, weights = np.where(np.isin(kinds, GOOD), 1.0, -1.0), _balanced(kinds, asked)
     mean = weights @ vectors
     centred = vectors - mean
     spread = (centred * weights[:, None]).T @ centred
@@ -181,12 +185,12 @@ def _logistic(signals: np.ndarray, good: np.ndarray, weights: np.ndarray) -> tup
     return found[:-1], float(found[-1])
 
 
-def _crossed(columns: np.ndarray, good: np.ndarray, kinds: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def _crossed(columns: np.ndarray, good: np.ndarray, weights: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Trust (n,) of each sample by a regression on the other folds."""
     told = np.empty(len(columns))
     for number in range(FOLDS):
         out = fold == number
-        coefficients, intercept = _logistic(columns[~out], good[~out], _balanced(kinds[~out]))
+        coefficients, intercept = _logistic(columns[~out], good[~out], weights[~out])
         told[out] = columns[out] @ coefficients + intercept
     return np.asarray(1 / (1 + np.exp(-np.clip(told, -500, 500))))
 
