@@ -148,7 +148,9 @@ def _learn(samples: Sequence[Sample], asked: dict[str, int]) -> _Learned:
     shapes = np.stack([sample.evidence.shape for sample in samples if sample.kind == FRAMES])
     covariance = np.cov(shapes.T) + 1e-5 * np.eye(shapes.shape[1])
     return _Learned(
-        {name: _least_squares(samples, name, asked) for name in STRUCTURES}, shapes.mean(axis=0), np.linalg.inv(covariance)
+        {name: _least_squares(samples, name, asked) for name in STRUCTURES},
+        shapes.mean(axis=0),
+        np.linalg.inv(covariance),
     )
 
 
