@@ -26,7 +26,7 @@ MARK = (5, 9)
 """A bright corner of a picture that stands as it should, (row, column)."""
 
 
-def model(turns: bool = True, outlines: tuple[str, ...] = ("PS", "FH"), sure: float = 0.99, gate: float = 0.0):
+def model(turns: bool = True, outlines: tuple[str, ...] = ("PS", "FH"), sure: float = 0.99):
     """A network that shows the same maps whatever it sees, and tells the turn from where the bright corner is."""
 
     def network(inputs: np.ndarray) -> np.ndarray:
