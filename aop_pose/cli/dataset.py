@@ -173,6 +173,14 @@ def phantom(
             "--times", min=1, help="fetus: time points of a moving fetus in each file, which is 4-D then. Default: 3-D."
         ),
     ] = None,
+    difficulty: Annotated[
+        float | None,
+        typer.Option(
+            "--difficulty",
+            metavar="0..1",
+            help="fetus: specks and haze in the fluid, echoes of the skin, shadows, loss with depth. Default: 0.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
     """Make up transperineal frames with exact landmarks and masks, head planes with exact axes, or volumes of a fetus.
@@ -191,9 +199,13 @@ def phantom(
         raise UsageError(f"--device: expected none with --schema {schema}, found {device!r}")
     if schema != "fetus" and times is not None:
         raise UsageError(f"--times: expected none with --schema {schema}, found {times}")
+    if schema != "fetus" and difficulty is not None:
+        raise UsageError(f"--difficulty: expected none with --schema {schema}, found {difficulty:g}")
     size = _USUAL_SIZE[schema] if size is None else size
     if schema == "fetus":
-        written = write_fetus_phantoms(out, count, seed, size=size, times=times, overwrite=overwrite)
+        written = write_fetus_phantoms(
+            out, count, seed, size=size, times=times, difficulty=difficulty or 0.0, overwrite=overwrite
+        )
     elif schema == "head":
         written = write_head_phantoms(out, count, seed, size=size, overwrite=overwrite)
     else:

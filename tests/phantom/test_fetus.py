@@ -1,5 +1,6 @@
 """A volume of a made-up fetus: the same each time, exact points, speckle, shadow and field of view as stated."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -154,6 +155,46 @@ def test_bone_casts_a_shadow_away_from_the_probe_and_nowhere_else():
     assert lost[before][beam] == pytest.approx(0, abs=0.5)
     assert lost[behind, 3, 3] == pytest.approx(0, abs=1e-3)
     assert lost[-1][beam] == pytest.approx(lost[behind][beam], abs=0.5)
+
+
+LEVELS = (0.0, 0.5, 1.0)
+
+
+@pytest.fixture(scope="module")
+def graded():
+    """The same two fetuses at three difficulties."""
+    return [[make_fetus(11, index, MIDDLE, difficulty=level) for level in LEVELS] for index in range(2)]
+
+
+def test_a_harder_volume_shows_the_same_fetus_and_the_easiest_is_the_plain_one(graded, phantoms):
+    for index, levels in enumerate(graded):
+        np.testing.assert_array_equal(levels[0].volume.voxels, phantoms[index].volume.voxels)
+        for harder in levels[1:]:
+            np.testing.assert_array_equal(harder.keypoints.coords, levels[0].keypoints.coords)
+            assert not np.array_equal(harder.volume.voxels, levels[0].volume.voxels)
+            # Nothing is seen where no beam goes.
+            assert not harder.volume.voxels[levels[0].volume.voxels == 0].mean() > 20
+
+
+def test_fluid_and_tissue_are_harder_to_tell_apart_step_by_step(graded):
+    specks = []
+    for levels in graded:
+        plain = cv2.blur(levels[0].volume.voxels.astype(np.float32), (5, 5))
+        seen = levels[0].volume.voxels > 0
+        fluid, wall = seen & (plain < 20), seen & (plain > 60)
+        assert min(fluid.sum(), wall.sum()) > 2000
+        contrasts, brightness = [], []
+        for phantom in levels:
+            gray = phantom.volume.voxels
+            spread = np.sqrt((gray[fluid].var() + gray[wall].var()) / 2)
+            contrasts.append((gray[wall].mean() - gray[fluid].mean()) / spread)
+            brightness.append(gray[wall].mean())
+        assert contrasts[0] > 1.1 * contrasts[1] > 1.2 * contrasts[2], contrasts
+        # Loss with depth and parts without contact make tissue darker.
+        assert brightness[0] > brightness[1] > brightness[2], brightness
+        specks.append([(phantom.volume.voxels[fluid] > 60).sum() for phantom in levels])
+    plain, half, most = np.sum(specks, axis=0)
+    assert plain < half < most
 
 
 def test_scan_conversion_puts_samples_where_they_belong():

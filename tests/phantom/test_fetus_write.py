@@ -93,6 +93,8 @@ def test_the_command_writes_a_set(tmp_path, capsys):
         (["--schema", "fetus", "--size", "4"], "phantom: expected a size of 32 to 256 voxels for fetus, found 4"),
         (["--times", "3"], "--times: expected none with --schema aop, found 3"),
         (["--schema", "fetus", "--times", "101"], "phantom: expected 1 to 100 time points, found 101"),
+        (["--schema", "fetus", "--difficulty", "1.5"], "phantom: expected a difficulty of 0 to 1, found 1.5"),
+        (["--difficulty", "0.5"], "--difficulty: expected none with --schema aop, found 0.5"),
         (["--schema", "foot"], "--schema: expected aop, head or fetus, found 'foot'"),
         (["--size", "0"], "phantom: expected a size of 64 to 2048 pixels, found 0"),
     ],

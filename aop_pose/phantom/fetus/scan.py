@@ -286,3 +286,31 @@ class Tissue:
 def bump(distance: np.ndarray, width: float) -> np.ndarray:
     """exp(-(distance / width)^2)."""
     return np.exp(-np.square(distance / np.float32(width)))
+
+
+SPECKS = 0.004
+"""Share of the samples in fluid that hold a speck (vernix, hair) at a difficulty of 1."""
+_SKIN_MM = 25.0
+"""Depth by which half of what reverberates between probe and skin is gone, in dB."""
+
+
+def spoil(tissue: Tissue, rng: np.random.Generator, difficulty: float) -> None:
+    """What makes a volume harder to read, in place: more of everything as ``difficulty`` goes from 0 to 1.
+
+    Specks and a haze in the fluid, echoes between probe and skin, parts of the probe without contact or behind ribs,
+    and tissue that takes more of the pulse.
+    """
+    if not difficulty:
+        return
+    share, shape = np.float32(difficulty), tissue.grid.shape
+    fluid = tissue.db < FLUID_DB + 6
+    haze = FLUID_DB + 20 * share + 4 * clouds(rng, shape, (10, 8, 8))
+    specks = rng.random(shape, dtype=np.float32) < SPECKS * share
+    haze = np.where(specks, rng.uniform(-30, -12, shape).astype(np.float32), haze)
+    tissue.db[fluid] = np.maximum(tissue.db, haze)[fluid]
+    depth = (tissue.grid.radius - tissue.grid.radius[0]).astype(np.float32)[:, None, None]
+    clutter = -58 + 26 * share - depth * np.float32(30 / _SKIN_MM) + 3 * clouds(rng, shape, (6, 5, 5))
+    tissue.db[:] = 10 * np.log10(10 ** (tissue.db / 10) + 10 ** (clutter / 10))
+    without = np.clip(clouds(rng, (1, *shape[1:]), (1, 5, 5)) - 1.2, 0, 1)
+    # All of it is lost within the first millimetres.
+    tissue.loss[:] += without * share * 25 * (depth < 4) / 4 + 0.12 * share

@@ -30,7 +30,18 @@ from aop_pose.phantom.fetus.body import (
 )
 from aop_pose.phantom.fetus.movement import TOUCH, Attitude, draw_attitude
 from aop_pose.phantom.fetus.organs import paint_fetus, paint_womb
-from aop_pose.phantom.fetus.scan import BeamGrid, Probe, Shape3, Tissue, clouds, envelope, gray, pulse, scan_convert
+from aop_pose.phantom.fetus.scan import (
+    BeamGrid,
+    Probe,
+    Shape3,
+    Tissue,
+    clouds,
+    envelope,
+    gray,
+    pulse,
+    scan_convert,
+    spoil,
+)
 
 Spacing3 = tuple[float, float, float]
 MARGIN_MM = 4.0
@@ -171,6 +182,7 @@ class Stream(enum.IntEnum):
     TEXTURE = 1
     SPECKLE = 2
     MOTION = 3
+    SPOILT = 4
 
 
 @attrs.frozen(eq=False)
@@ -189,21 +201,26 @@ class FetusPhantom:
         return self.volume.to_mm(self.keypoints.coords)
 
 
-def make_fetus(seed: int, index: int = 0, shape: Shape3 = SHAPE, spacing: Spacing3 | None = None) -> FetusPhantom:
+def make_fetus(
+    seed: int, index: int = 0, shape: Shape3 = SHAPE, spacing: Spacing3 | None = None, difficulty: float = 0.0
+) -> FetusPhantom:
     """The fetus number ``index`` of a seed; the same arguments give the same voxels.
 
     Another build of NumPy or OpenCV may round a gray value differently here and there; the points stay.
     seed, index: 0 or more. shape: voxels along i, j, k, each 16 to 320. spacing: mm along i, j, k, or None for a field
-    of view that suits the fetus; two shapes of the same proportions then show the same scene, one finer. Errors:
-    UsageError for anything else, and for a volume too small to hold a fetus.
+    of view that suits the fetus; two shapes of the same proportions then show the same scene, one finer. difficulty: 0
+    to 1, more of what spoils a volume (``scan.spoil``) around the same fetus. Errors: UsageError for anything else, and
+    for a volume too small to hold a fetus.
     """
-    check_fetus(seed, index, shape, spacing)
+    check_fetus(seed, index, shape, spacing, difficulty)
     scene = draw_scene(generator(seed, index, Stream.SCENE), shape, spacing)
-    return shown(scene, seed, index, shape)
+    return shown(scene, seed, index, shape, difficulty=difficulty)
 
 
-def check_fetus(seed: int, index: int, shape: Shape3, spacing: Spacing3 | None) -> None:
+def check_fetus(seed: int, index: int, shape: Shape3, spacing: Spacing3 | None = None, difficulty: float = 0.0) -> None:
     """UsageError where a phantom cannot be made of these."""
+    if not 0 <= difficulty <= 1:
+        raise UsageError(f"phantom: expected a difficulty of 0 to 1, found {difficulty:g}")
     if seed < 0 or index < 0:
         raise UsageError(f"phantom: expected a seed and an index of 0 or more, found {seed} and {index}")
     fewest, most = SIDES
@@ -220,10 +237,11 @@ def generator(*stream: int) -> np.random.Generator:
     return np.random.default_rng([*stream, len(FETUS.points)])
 
 
-def shown(scene: Scene, seed: int, index: int, shape: Shape3, frame: int = 0) -> FetusPhantom:
+def shown(scene: Scene, seed: int, index: int, shape: Shape3, frame: int = 0, difficulty: float = 0.0) -> FetusPhantom:
     """A scene as a probe shows it. Textures belong to seed and index; each frame has speckle of its own."""
     textures, speckle = generator(seed, index, Stream.TEXTURE), generator(seed, index, Stream.SPECKLE, frame)
-    voxels = np.rint(_scan(scene, shape, textures, speckle))
+    spoilt = generator(seed, index, Stream.SPOILT)
+    voxels = np.rint(_scan(scene, shape, textures, speckle, spoilt, difficulty))
     affine = np.diag([*scene.spacing, 1.0])
     affine[:3, 3] = [-(count - 1) / 2 * size for count, size in zip(shape, scene.spacing, strict=True)]
     return FetusPhantom(
@@ -233,13 +251,21 @@ def shown(scene: Scene, seed: int, index: int, shape: Shape3, frame: int = 0) ->
     )
 
 
-def _scan(scene: Scene, shape: Shape3, rng: np.random.Generator, speckle: np.random.Generator) -> np.ndarray:
+def _scan(
+    scene: Scene,
+    shape: Shape3,
+    rng: np.random.Generator,
+    speckle: np.random.Generator,
+    spoilt: np.random.Generator,
+    difficulty: float,
+) -> np.ndarray:
     grid = BeamGrid.of(scene.probe, _SAMPLING * min(scene.spacing))
     tissue = Tissue.empty(grid)
     trunk, world = scene.attitude.trunk, scene.world
     paint_fetus(tissue, scene.attitude, world, 2.5 * clouds(rng, grid.shape, (24, 22, 18)))
     belly = Place(world.turn @ trunk.belly.turn, world.at(*scene.attitude.points["cord_insertion"]))
     paint_womb(tissue, rng, scene.cavity, belly)
+    spoil(tissue, spoilt, difficulty)
     depth = (grid.radius - grid.radius[0]).astype(np.float32)[:, None, None]
     db = tissue.db - tissue.lost() - np.float32(rng.uniform(-0.02, 0.12)) * depth
     noise_db = rng.uniform(-72, -62) + np.float32(rng.uniform(0, 0.08)) * depth
@@ -291,25 +317,32 @@ class Motion:
 
 
 def make_fetus_sequence(
-    seed: int, index: int = 0, frames: int = 12, shape: Shape3 = SHAPE, spacing: Spacing3 | None = None
+    seed: int,
+    index: int = 0,
+    frames: int = 12,
+    shape: Shape3 = SHAPE,
+    spacing: Spacing3 | None = None,
+    difficulty: float = 0.0,
 ) -> Iterator[FetusPhantom]:
     """The fetus of ``make_fetus`` moving smoothly: joints, and a slow roll and drift of the whole; one frame at a time.
 
     The first frame is the volume of ``make_fetus``; after ``PERIOD`` frames the movement is back there. A longer
     sequence begins with the same frames. Errors as there, and UsageError for fewer than one frame.
     """
-    check_fetus(seed, index, shape, spacing)
+    check_fetus(seed, index, shape, spacing, difficulty)
     if frames < 1:
         raise UsageError(f"phantom: expected at least 1 frame, found {frames}")
     scene = draw_scene(generator(seed, index, Stream.SCENE), shape, spacing)
     motion = draw_motion(generator(seed, index, Stream.MOTION), scene)
-    return _frames(motion, seed, index, frames, shape)
+    return _frames(motion, seed, index, frames, shape, difficulty)
 
 
-def _frames(motion: Motion, seed: int, index: int, frames: int, shape: Shape3) -> Iterator[FetusPhantom]:
+def _frames(
+    motion: Motion, seed: int, index: int, frames: int, shape: Shape3, difficulty: float
+) -> Iterator[FetusPhantom]:
     for frame in range(frames):
         share = (1 - np.cos(2 * np.pi * frame / PERIOD)) / 2
-        yield shown(motion.at(float(share)), seed, index, shape, frame)
+        yield shown(motion.at(float(share)), seed, index, shape, frame, difficulty)
 
 
 def draw_motion(rng: np.random.Generator, scene: Scene) -> Motion:
@@ -360,6 +393,7 @@ def write_fetus_phantoms(
     seed: int,
     size: int = SHAPE[0],
     times: int | None = None,
+    difficulty: float = 0.0,
     overwrite: bool = False,
     advance: Callable[[int], object] = lambda done: None,
 ) -> Path:
@@ -367,7 +401,8 @@ def write_fetus_phantoms(
 
     The table has Filename, age_days and the 22 points in voxel indices (3 decimals), as ``formats.points3d`` reads
     them. With ``times`` each file is 4-D and shows a moving fetus (``make_fetus_sequence``), and the table has a row a
-    time point, told apart by its column ``index``; the first is the volume of the same fetus without ``times``. The
+    time point, told apart by its column ``index``; the first is the volume of the same fetus without ``times``.
+    ``difficulty`` as ``make_fetus`` has it. The
     folder appears under its name when everything is in it; the same arguments give the same bytes. ``advance`` is
     called with the number of files done. UsageError where OUT holds something and ``overwrite`` is not given, where it
     holds more than a data set, and for a count below 1, a negative seed, a size beyond ``SIZES`` or times beyond 1 to
@@ -378,7 +413,7 @@ def write_fetus_phantoms(
     if times is not None and not 1 <= times <= MAX_TIMES:
         raise UsageError(f"phantom: expected 1 to {MAX_TIMES} time points, found {times}")
     shape = shape_of(size)
-    check_fetus(seed, 0, shape, None)
+    check_fetus(seed, 0, shape, difficulty=difficulty)
     out = Path(out)
     with appearing(out, overwrite) as folder:
         (folder / "volumes").mkdir()
@@ -389,10 +424,10 @@ def write_fetus_phantoms(
             for index in range(count):
                 name = f"{index:0{max(4, len(str(count - 1)))}d}.nii.gz"
                 if times is None:
-                    shown = [make_fetus(seed, index, shape)]
+                    shown = [make_fetus(seed, index, shape, difficulty=difficulty)]
                     write_volume(shown[0].volume, folder / "volumes" / name)
                 else:
-                    shown = list(make_fetus_sequence(seed, index, times, shape))
+                    shown = list(make_fetus_sequence(seed, index, times, shape, difficulty=difficulty))
                     write_sequence([one.volume for one in shown], folder / "volumes" / name)
                 table.writerows([name, *([point] if time else []), *_cells(one)] for point, one in enumerate(shown))
                 advance(index + 1)
