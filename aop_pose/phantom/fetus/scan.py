@@ -295,7 +295,7 @@ _SKIN_MM = 25.0
 
 
 def spoil(tissue: Tissue, rng: np.random.Generator, difficulty: float) -> None:
-    """What makes a volume harder to read, in place: more of everything as ``difficulty`` goes from 0 to 1.
+    """Make a volume harder to read, in place: more of everything as ``difficulty`` goes from 0 to 1.
 
     Specks and a haze in the fluid, echoes between probe and skin, parts of the probe without contact or behind ribs,
     and tissue that takes more of the pulse.
