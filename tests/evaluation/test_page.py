@@ -57,7 +57,8 @@ def checked(html):
 
 def full(n=90, **settings):
     quality = np.linspace(30, 60, n)
-    return comparison(n=n, quality=quality, missing=(0,), columns={"device": tuple("ABC" * (n // 3))}, **settings)
+    settings = {"missing": (0,), "columns": {"device": tuple("ABC" * (n // 3))}, **settings}
+    return comparison(n=n, quality=quality, **settings)
 
 
 def test_the_page_needs_nothing_but_itself():
@@ -194,9 +195,17 @@ def test_axes_have_round_ends_and_hold_their_values(values, low, high, step):
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium: apt-get install chromium")
-def test_it_prints_to_two_pages(tmp_path):
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("patients", [False, True])
+def test_it_prints_to_two_pages(tmp_path, noise, patients):
+    """With tables of the labels' noise and of patients or without them, and frames that were not measured."""
     rng = np.random.default_rng(0)
-    compared = full(half_width=5.0, pixels=lambda position: rng.integers(0, 255, (300, 300), dtype=np.uint8))
+    compared = full(
+        half_width=5.0, pixels=lambda position: rng.integers(0, 255, (300, 300), dtype=np.uint8),
+        noise=Noise.stated(AOP.quantity("aop_deg"), 5.0, np.ones(90)) if noise else None,
+        groups=np.repeat(np.arange(30), 3) if patients else None, examinations=patients,
+        missing=range(12) if noise else (0,),
+    )  # fmt: skip
     (tmp_path / "report.html").write_text(page_of(compared), encoding="utf-8")
     flags = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
     flags += ["headless", "disable-component-update", "disable-sync", "no-pdf-header-footer"]

@@ -106,10 +106,11 @@ def _models(comparison: Comparison) -> str:
     run = comparison.manifest.get("results_run") or {}
     named = ", ".join(map(escape, comparison.matched.models)) or "not stated by the results"
     facts = [f"{word} {escape(str(run[key]))}" for key, word in _FACTS if run.get(key)]
-    return "; ".join([named, *facts])
+    gate = [f"gate {'on' if run['gate'] else 'off, or there is none'}"] if "gate" in run else []
+    return "; ".join([named, *facts, *gate])
 
 
-_FACTS = (("aop_pose", "aop-pose"), ("training_run", "training run"), ("started", "measured"), ("gate", "gate"))
+_FACTS = (("aop_pose", "aop-pose"), ("training_run", "training run"), ("started", "measured"))
 
 
 def _raters(comparison: Comparison) -> str:
