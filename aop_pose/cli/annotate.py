@@ -176,6 +176,9 @@ def review(
     reader: Annotated[
         str | None, typer.Option("--reader", help="Name of the reader. [default: the login name]")
     ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", help="The network of the run, for second looks. [default: the shipped one]")
+    ] = "",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 = any that is free.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address alone.")] = False,
 ) -> None:
@@ -192,7 +195,7 @@ def review(
     from aop_pose.review.session import Session
 
     name = reader if reader is not None else _login_name()
-    session = Session(results, name, frames, labels)
+    session = Session(results, name, frames, labels, weights)
     with session.log as log:
         for line in filter(None, (*session.notes, log.repaired)):
             speech.note(line)

@@ -157,14 +157,14 @@ async function show(place) {
   since = performance.now();
   history.replaceState(null, "", `#${frame.index}/${encodeURIComponent(frame.source)}`);
   stage.show(frame.picture, [frame.width || 1, frame.height || 1], frame.points, frame.outlines);
-  for (const id of ["show-model", "show-label", "show-others"]) $(id).setAttribute("aria-pressed", "false");
+  for (const id of Object.keys(GHOSTS)) $(id).setAttribute("aria-pressed", "false");
   $("trouble").hidden = !frame.trouble;
   $("trouble").textContent = frame.trouble;
   $("name").textContent = title(place);
   $("why").textContent = frame.why;
   $("note").value = frame.note;
   $("model").textContent = ofModel(frame);
-  $("accept").disabled = Boolean(frame.trouble);
+  $("accept").disabled = $("show-second").disabled = Boolean(frame.trouble);
   $("show-label").disabled = !run.frames[place][LABELLED];
   live();
   list();
@@ -313,6 +313,7 @@ async function ghosts(id) {
     try {
       sets.push(...Object.entries(await from(frame)));
     } catch (error) {
+      $(other).setAttribute("aria-pressed", "false");
       announce(error.message);
       $("hint").textContent = error.message;
     }
@@ -325,6 +326,7 @@ async function ghosts(id) {
 
 const GHOSTS = {
   "show-model": async (frame) => ({ model: frame.model }),
+  "show-second": (frame) => asked(`frames/${frame.place}/second`),
   "show-label": async (frame) => {
     const found = await asked(`frames/${frame.place}/label`);
     frame.saw = [...new Set([...frame.saw, "labels"])];
@@ -453,6 +455,7 @@ const KEYS = {
   n: () => go(after(now.place, 1)),
   g: () => go(openAfter(now.place)),
   m: () => press("show-model"),
+  s: () => press("show-second"),
   l: () => press("show-label"),
   o: () => press("show-others"),
   t: () => $("note").focus(),

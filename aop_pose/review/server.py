@@ -131,6 +131,10 @@ def app(session: Session, token: str, port: int) -> "FastAPI":
     def label(place: int) -> JSONResponse:
         return JSONResponse(session.label(place))
 
+    @made.get(f"{base}/frames/{{place}}/second")
+    def second(place: int) -> JSONResponse:
+        return JSONResponse(session.second(place))
+
     @made.get(f"{base}/frames/{{place}}/others")
     def others(place: int) -> JSONResponse:
         return JSONResponse(session.others(place))

@@ -32,6 +32,7 @@ from aop_pose.io.images import read_frames
 from aop_pose.io.table import read_facts, read_results
 from aop_pose.measuring.images import uncovered
 from aop_pose.review.log import Decision, Key, Log, models_of, other_readers
+from aop_pose.review.second import SecondLook
 
 REASONS = (
     "not the right plane",
@@ -111,12 +112,15 @@ class Session:
         reader: name of the reader, whose log is opened by ``log``.
         frames: folder of what was measured; None = where the run found it.
         labels: label file or results of somebody else; frames that disagree with it come first.
+        weights: artefact of the run, for a second look; "" = the shipped one that it names.
 
     Raises:
         UsageError: no results of frames, frames that are not found, labels of other frames.
     """
 
-    def __init__(self, results: Path, reader: str, frames: Path | None = None, labels: Path | None = None) -> None:
+    def __init__(
+        self, results: Path, reader: str, frames: Path | None = None, labels: Path | None = None, weights: str = ""
+    ) -> None:
         table = table_in(results)
         rows = read_results(table)
         if not rows:
@@ -134,6 +138,7 @@ class Session:
         self.has_labels = labels is not None
         self.model = models_of(rows)
         self.log = Log(self.folder, reader, {"schema": self.schema.name, "model": self.model})
+        self._second = SecondLook(self.model, weights)
         self._shown: OrderedDict[int, _Shown] = OrderedDict()
         self._reading, self._writing = Lock(), Lock()
 
@@ -353,6 +358,14 @@ class Session:
                 found[name] = decision.points or self._named(item.points)
         return found
 
+    def second(self, place: int) -> dict[str, Any]:
+        """Points of a second look by the network of the run; UsageError where it is not at hand or finds none."""
+        item = self.item(place)
+        found = self._second.of(self._read(item.key), _stated_region(item.row))
+        if found is None:
+            raise UsageError("the second look finds no points")
+        return {"second look": self._named(found)}
+
     def label(self, place: int) -> dict[str, Any]:
         """The points of the given labels; UsageError where there are none of this frame."""
         label = self.item(place).label
@@ -437,8 +450,13 @@ def _interval(row: Row, quantity: Quantity) -> tuple[float, float]:
 
 def _region(row: Row, frame: Frame) -> Region | None:
     """The region that a row states, None where it states none or all of the frame."""
+    region = _stated_region(row)
+    return None if region is None or region.box == Region.whole(*frame.shape).box else region
+
+
+def _stated_region(row: Row) -> Region | None:
     box = [_number(row, column) for column in REGION]
-    if not all(map(math.isfinite, box)) or tuple(box) == Region.whole(*frame.shape).box:
+    if not all(map(math.isfinite, box)):
         return None
     x, y, width, height = map(int, box)
     return Region(x, y, width, height)

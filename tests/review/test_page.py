@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -271,6 +272,19 @@ def test_the_label_is_shown_on_demand_and_the_log_says_so(browser, a_run):
         browser.key("a")
         browser.until(f"{SHOWN} !== '0005.png' && {SAVED}")
         assert said(session, "0005.png").saw == ("labels",)
+
+
+def test_a_second_look_on_demand_or_the_word_that_it_is_not_at_hand(page):
+    browser, session = page
+    browser.key("s")
+    browser.until("document.getElementById('hint').textContent.includes('test@1 is not at hand')")
+    assert browser.run("document.getElementById('show-second').ariaPressed") == "false"
+    session._second = SimpleNamespace(of=lambda frame, region: np.array([(60.0, 60), (30, 60), (60, 200)]))
+    browser.key("s")
+    browser.until("document.querySelectorAll('.ghost').length === 3")
+    assert browser.run("document.querySelector('.ghosts text').textContent") == "second look"
+    browser.key("s")
+    browser.until("document.querySelectorAll('.ghost').length === 0")
 
 
 def test_filters_and_the_list(page):
