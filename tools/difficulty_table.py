@@ -12,16 +12,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import attrs
 import numpy as np
 
-from aop_pose.errors import AopPoseError
+from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.evaluation.figures import SHARE
 from aop_pose.inference.predictor import load
 from aop_pose.stats.bootstrap import Resampling
 from aop_pose.stats.intervals import estimates
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, check_coverage
 from lib.conformal import FOLDS, Errors, cross_conformal_radii, folds_of, joined, narrowest, radii_on, scatter_of
-from lib.measured import asked_for, measure_all
+from lib.measured import asked_for, calibrated, measure_all
 from lib.ranking import spearman
 
 
@@ -61,7 +62,10 @@ def run(given: argparse.Namespace) -> None:
     for network, labels in given.on:
         predictor = load(network, threads=1)
         parts.append(measure_all(predictor, Path(labels), given.data, given.group_regex))
-    quantity = asked_for(predictor)
+    stated = {one.column: one for one in calibrated(predictor)}
+    if given.quantity and given.quantity not in stated:
+        raise UsageError(f"--quantity: expected one of {', '.join(stated)}, found {given.quantity!r}")
+    quantity = stated[given.quantity] if given.quantity else asked_for(predictor)
     names = [name for name in parts[0].difficulties if all(np.isfinite(one.difficulties[name]).any() for one in parts)]
     parts = [
         one.of(np.isfinite([one.residuals(quantity), *(one.difficulties[name] for name in names)]).all(axis=0))
@@ -71,6 +75,11 @@ def run(given: argparse.Namespace) -> None:
         name: joined([Errors(one.residuals(quantity), one.difficulties[name], one.groups) for one in parts])
         for name in names
     }
+    for power in given.powers if "field" in by_name else ():
+        # The difficulty is the square root of the field of view.
+        by_name[f"field to the power {power:g}"] = attrs.evolve(
+            by_name["field"], difficulty=by_name["field"].difficulty ** (2 * power)
+        )
     true = np.concatenate([one.true[quantity.column] for one in parts])
     groups = len(np.unique(by_name[PLAIN].groups))
     print(f"{len(true)} frames in {groups} groups; mean error {by_name[PLAIN].residuals.mean():.2f}{quantity.sign}.\n")
@@ -94,6 +103,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the label files and their pictures")
     parser.add_argument("--group-regex", metavar="REGEX", help="patient in a file name; default: near-duplicates")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE)
+    parser.add_argument("--quantity", metavar="COLUMN", help="default: the main one that has intervals")
+    parser.add_argument(
+        "--powers", type=float, nargs="*", default=[], metavar="P", help="of the field of view, further"
+    )
     parser.add_argument("--few", type=int, nargs="*", default=[77], metavar="N", help="groups of a calibration")
     given = parser.parse_args()
     try:

@@ -145,6 +145,32 @@ def table(options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def picture(options: argparse.Namespace) -> None:
+    """The curve as PNG: a dot a training, a line through the means of each arm over the seeds that have both."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    done = finished(options.results)
+    figure, axes = pyplot.subplots(figsize=(6, 3.6), dpi=110)
+    for arm, words, colour in (("P", "picked", "#1f6fb2"), ("R", "by chance", "#b3261e")):
+        both = {
+            key: said for key, said in done.items()
+            if key[1] == "S" or all((key[0], each, key[2]) in done for each in ARMS)
+        }  # fmt: skip
+        own = {key: said["aop"] for key, said in both.items() if key[1] in ("S", arm)}
+        axes.plot([key[2] for key in own], list(own.values()), "o", color=colour, alpha=0.35, markersize=4)
+        counts = sorted({key[2] for key in own})
+        means = [np.mean([value for key, value in own.items() if key[2] == count]) for count in counts]
+        axes.plot(counts, means, "-", color=colour, label=words)
+    axes.set(xlabel="labels", ylabel="mean error of AoP, degrees", xticks=counts)
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(options.picture, metadata={"Software": None})
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line: ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,6 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", default="scratch", help="as of aop-pose train")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--table", action="store_true", help="print the table of what is there")
+    parser.add_argument("--picture", type=Path, help="draw the curve of what is there, as PNG")
     options = parser.parse_args(arguments)
     options.results = options.results or options.runs / "results.jsonl"
     if min(options.seeds, options.start, options.add, options.rounds, options.steps) < 1:
@@ -168,6 +195,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.table:
         options.runs.mkdir(parents=True, exist_ok=True)
         run_all(options)
+    if options.picture:
+        picture(options)
     print(table(options))
 
 

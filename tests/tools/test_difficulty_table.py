@@ -37,6 +37,11 @@ def test_every_difficulty_has_a_row_and_so_has_the_choice_among_them(monkeypatch
         "`propagated-spread`", "`the narrowest of the other folds`",
     ]  # fmt: skip
     assert "`plain`, calibrations on 30 groups: coverage 0." in said.out
+    code, again = run(difficulty_table, monkeypatch, capsys, "--data", data, *more, "--quantity", "aop_deg")
+    assert (code, again.out) == (0, said.out)
+    code, said = run(difficulty_table, monkeypatch, capsys, "--data", data, *more, "--quantity", "hc_mm")
+    assert code == 2
+    assert "--quantity: expected one of aop_deg" in said.err
 
 
 def test_a_coverage_that_is_none_is_refused(monkeypatch, capsys, given):

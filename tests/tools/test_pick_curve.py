@@ -3,6 +3,7 @@
 import json
 
 import pick_curve
+import pytest
 
 
 def line(seed, arm, labels, aop, mre=10.0):
@@ -23,6 +24,14 @@ def test_the_table_pairs_arms_by_seed_and_passes_half_a_line_over(tmp_path, caps
     assert lines[2].startswith("| 60 | 2 | 21.00° | the same |")
     # Seed 1 has no arm R yet.
     assert lines[3] == "| 120 | 1 | 12.00° | 13.00° | -1.00 | 10.0 px | 10.0 px |"
+
+
+def test_the_curve_is_drawn_of_what_is_there(tmp_path):
+    pytest.importorskip("matplotlib", reason="comes with the train extra")
+    rows = [line(0, "S", 60, 20), line(0, "P", 120, 12), line(0, "R", 120, 13), line(0, "P", 180, 9)]
+    (tmp_path / "results.jsonl").write_text("\n".join(rows))
+    pick_curve.main(["--data", "x", "--runs", str(tmp_path), "--table", "--picture", str(tmp_path / "curve.png")])
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_training_that_has_ended_is_not_done_again(tmp_path, monkeypatch):
