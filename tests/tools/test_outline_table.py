@@ -4,6 +4,7 @@ import sys
 
 import axis_table
 import cv2
+import hsd_table
 import numpy as np
 import outline_table
 import pytest
@@ -35,6 +36,24 @@ def test_dice_and_distance_by_hand(tmp_path):
     missed = outline_table.outlined(Result("x", 0, "abstained", "why"), label, mask)
     assert missed.dice == (0.0, 0.0)
     assert np.isnan(missed.found)
+
+
+def test_ways_to_measure_hsd_by_hand():
+    """PS1 at (105, 109), a round head of radius 50 about (105, 209): 50 pixels; the second look's is 10 nearer."""
+    steps = np.linspace(0, 2 * np.pi, 720, endpoint=False)[:, None]
+    head = np.array([105, 209]) + 50 * np.concatenate([np.cos(steps), np.sin(steps)], axis=1)
+    points = Keypoints(AOP, [[105, 109], [100, 100], [140, 150]], np.ones(3))
+    looks = [Prediction(points, 1.0, outlines={"FH": contour}) for contour in (head, head - [0, 10])]
+    shown = hsd_table.Case(np.array([105.0, 99.0]), head + [0, 20], (looks[0], looks[1]), 2.0)
+    told = {name: way(shown) for name, way in hsd_table.WAYS.items()}
+    assert told == pytest.approx({
+        "contour (shipped)": 50, "ellipse fitted to the contour": 50, "half contour, half ellipse": 50,
+        "ellipse fitted to both looks' contours": 43.3, "mean of both looks": 45, "true PS1, contour": 60,
+        "PS1, true contour": 70,
+    }, abs=1)  # fmt: skip
+    lines = hsd_table.table([shown] * 3, np.arange(3)).splitlines()
+    # True 80 pixels, found 50, told in 512ths of a picture half as large.
+    assert lines[2].startswith("| contour (shipped) | 60.00 [60.00, 60.00] | -60.00 |")
 
 
 def case(contour, points=POINTS):
