@@ -43,8 +43,8 @@ def test_ways_to_measure_hsd_by_hand():
     steps = np.linspace(0, 2 * np.pi, 720, endpoint=False)[:, None]
     head = np.array([105, 209]) + 50 * np.concatenate([np.cos(steps), np.sin(steps)], axis=1)
     points = Keypoints(AOP, [[105, 109], [100, 100], [140, 150]], np.ones(3))
-    looks = [Prediction(points, 1.0, outlines={"FH": contour}) for contour in (head, head - [0, 10])]
-    shown = hsd_table.Case(np.array([105.0, 99.0]), head + [0, 20], (looks[0], looks[1]), 2.0)
+    looks = [Prediction(points, 1.0, outlines={"FH": contour}) for contour in (head, head - np.array([0, 10]))]
+    shown = hsd_table.Case(np.array([105.0, 99.0]), head + np.array([0, 20]), (looks[0], looks[1]), 2.0)
     told = {name: way(shown) for name, way in hsd_table.WAYS.items()}
     assert told == pytest.approx({
         "contour (shipped)": 50, "ellipse fitted to the contour": 50, "half contour, half ellipse": 50,
