@@ -94,9 +94,7 @@ def estimates(parts: Sequence[tuple[np.ndarray, How]], resampling: Resampling) -
         value, interval, withheld = value_of(values, how), None, ""
         if np.isfinite(value):
             try:
-                if not isinstance(how, Counted) and np.nanmax(values) - np.nanmin(values) < how.grain:
-                    raise Withheld("all values are equal but for the rounding of tables")
-                low, high = _interval(columns[place], how, resampling, drawn.get(place))
+                low, high = _interval(values, columns[place], how, resampling, drawn.get(place))
                 if high - low <= ROUNDING * max(1.0, abs(value)):
                     raise Withheld("all values about it are equal but for rounding")
                 interval = low, high
@@ -106,15 +104,18 @@ def estimates(parts: Sequence[tuple[np.ndarray, How]], resampling: Resampling) -
     return found
 
 
-def _interval(columns: np.ndarray, how: How, resampling: Resampling, sums: Sums | None) -> Ends:
+def _interval(values: np.ndarray, columns: np.ndarray, how: How, resampling: Resampling, sums: Sums | None) -> Ends:
     if resampling.withheld:
         raise Withheld(resampling.withheld)
+    few = too_few(resampling.effective, how.least_groups) if isinstance(how, Summed) else ""
+    if not few and not isinstance(how, Counted) and np.nanmax(values) - np.nanmin(values) < how.grain:
+        raise Withheld("all values are equal but for the rounding of tables")
     if isinstance(how, Quantile):
         return quantile_interval(columns[:, 0], how.share, resampling)
     if isinstance(how, Counted):
         return how.interval(resampling.by_group(columns), resampling.coverage)
-    if reason := too_few(resampling.effective, how.least_groups):
-        raise Withheld(reason)
+    if few:
+        raise Withheld(few)
     assert sums is not None  # drawn for all that are summed
     return resampling.bootstrap_t(sums, how.statistic, how.scale, at_least_t=how.at_least_t, tails=how.tails)
 
