@@ -1,7 +1,8 @@
-"""Ratios of `aop-pose predict` in one call: to the bare network, to `yolo predict`, with overlays, memory, start.
+"""Ratios of `aop-pose predict` in one call: to the bare network, to `yolo predict`, with overlays, memory, start, Ray.
 
-All cases take turns, so that a busy machine is busy for each; medians with least and most. Seconds in this process
-begin with a loaded model; those of whole processes hold Python's start as well.
+Each is held against what is promised (``PROMISES``). All cases take turns, so that a busy machine is busy for each;
+medians with least and most. Seconds in this process begin with a loaded model; those of whole processes hold Python's
+start as well.
 """
 
 from __future__ import annotations
@@ -43,6 +44,26 @@ PEAK = (
     "import sys; from aop_pose.cli.main import run; from aop_pose.provenance import peak_memory_mb; "
     "code = run(sys.argv[1:]); print(peak_memory_mb()); sys.exit(code)"
 )
+
+
+PROMISES: dict[str, tuple[str, float]] = {
+    "onnx: no gate / bare": ("at most", 1.10),
+    "openvino: no gate / bare": ("at most", 1.10),
+    "onnx: gate / two bare passes": ("at most", 1.15),
+    "openvino: gate / two bare passes": ("at most", 1.15),
+    "onnx: overlays / none": ("at most", 1.10),
+    "openvino: overlays / none": ("at most", 1.10),
+    "yolo predict / onnx, gate": ("at least", 1.8),
+    "yolo predict / openvino, gate": ("at least", 2.0),
+    "yolo predict / onnx, no gate": ("at least", 2.5),
+    "yolo predict / openvino, no gate": ("at least", 2.8),
+    "help": ("at most", 0.15),
+    "first row": ("at most", 0.7),
+    "memory at 20000 / 200 frames": ("at most", 1.05),
+    "memory: 20000 frames": ("at most", 300.0),
+    "local / 2 workers of Ray, start-up apart": ("at least", 0.75),
+}
+"""Ratio or case -> what it has to reach; seconds of cases, megabytes of memory."""
 
 
 @attrs.frozen
@@ -170,6 +191,22 @@ def of_processes(given: argparse.Namespace, frames: Path, engines: Sequence[str]
     return cases
 
 
+def of_ray(given: argparse.Namespace, scratch: Path) -> list[Case]:
+    """Seconds of Ray with so many workers on the frames of the longest curve, and on a single one: its start."""
+    from aop_pose.measuring.runners import Ray
+
+    opener = partial(load, given.weights, threads=1)
+    frames = scratch / f"count-{given.counts[-1]}"
+    model, one = opener(), next(frames.iterdir())
+    assert isinstance(model, Predictor)
+    found = []
+    for workers in given.ray:
+        options = {"overlay": False, "runner": Ray(opener), "workers": workers}
+        found.append(Case(f"ray: start, {workers} workers", in_process(model, one, **options)))
+        found.append(Case(f"ray: {workers} workers", in_process(model, frames, **options)))
+    return found
+
+
 def _peak_in(frames: Path, weights: str, out: Path) -> float:
     return peak(frames, out / "out", weights)
 
@@ -194,8 +231,15 @@ def of_sizes(given: argparse.Namespace, sources: Sequence[Path], scratch: Path) 
     return cases
 
 
-def ratios(found: dict[str, Measured], engines: Sequence[str], memory: Sequence[int]) -> dict[str, float]:
-    """The ratios that are promised, of medians; those of a case that was not measured are left out."""
+def ratios(
+    found: dict[str, Measured], engines: Sequence[str], memory: Sequence[int], ray: Sequence[int] = (), count: int = 0
+) -> dict[str, float]:
+    """The ratios that are promised, of medians; those of a case that was not measured are left out.
+
+    Args:
+        memory: numbers of frames at which it was measured.
+        ray: numbers of workers; their frames were ``count``, as those of one process.
+    """
     wanted: dict[str, tuple[str, str, float]] = {}
     for engine in engines:
         wanted[f"{engine}: no gate / bare"] = (f"{engine}: no gate", f"{engine}: bare", 1)
@@ -206,10 +250,24 @@ def ratios(found: dict[str, Measured], engines: Sequence[str], memory: Sequence[
     if len(memory) > 1:
         most, least = f"memory: {memory[-1]} frames", f"memory: {memory[0]} frames"
         wanted[f"memory at {memory[-1]} / {memory[0]} frames"] = (most, least, 1)
-    return {
+    each = {
         name: found[above].median / (times * found[below].median)
         for name, (above, below, times) in wanted.items()
         if above in found and below in found
+    }
+    for workers in ray:
+        begun = found[f"ray: {workers} workers"].median - found[f"ray: start, {workers} workers"].median
+        each[f"local / {workers} workers of Ray, start-up apart"] = found[f"frames: {count}"].median / begun
+    return each
+
+
+def kept(document: dict[str, Any]) -> dict[str, bool]:
+    """For each promise that was measured, whether it holds."""
+    known = {name: one["median"] for name, one in document["measured"].items()} | document["ratios"]
+    return {
+        name: known[name] <= limit if which == "at most" else known[name] >= limit
+        for name, (which, limit) in PROMISES.items()
+        if name in known
     }
 
 
@@ -232,7 +290,12 @@ def as_markdown(document: dict[str, Any]) -> str:
     ]  # fmt: skip
     lines += [f"| {name} | {Measured(**one)} |" for name, one in document["measured"].items()]
     lines += ["", "| ratio of medians | |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {name} | {ratio:.3f} |" for name, ratio in document["ratios"].items())])
+    lines += [f"| {name} | {ratio:.3f} |" for name, ratio in document["ratios"].items()]
+    lines += ["", "| promised | | holds |", "| --- | --- | --- |"]
+    for name, holds in document["kept"].items():
+        which, limit = PROMISES[name]
+        lines.append(f"| {name} | {which} {limit:g} | {'yes' if holds else 'NO'} |")
+    return "\n".join(lines)
 
 
 def draw(document: dict[str, Any], path: Path) -> None:
@@ -273,8 +336,9 @@ def benchmark(given: argparse.Namespace) -> dict[str, Any]:
         few = repeated(sources, given.process_count, scratch / "few")
         cases = [case for engine in engines for case in of_engine(engine, given, frames)]
         cases += of_processes(given, few, engines) + of_sizes(given, sources, scratch)
+        cases += of_ray(given, scratch) if given.ray else []
         found = measured(cases, given.rounds, scratch)
-    return {
+    document = {
         "date": date.today().isoformat(),
         "cores": usable_cores(),
         "processor": platform.processor() or platform.machine(),
@@ -285,8 +349,9 @@ def benchmark(given: argparse.Namespace) -> dict[str, Any]:
         "curve_frames": given.counts[0],
         "rounds": given.rounds,
         "measured": {name: attrs.asdict(one) for name, one in found.items()},
-        "ratios": ratios(found, engines, given.memory),
+        "ratios": ratios(found, engines, given.memory, given.ray, given.counts[-1]),
     }
+    return {**document, "kept": kept(document)}
 
 
 def main() -> int:
@@ -307,6 +372,7 @@ def main() -> int:
         "--sides", type=int, nargs="*", default=[256, 512, 1024], metavar="PX", help="curve over pixels"
     )
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4], metavar="N", help="a curve")
+    parser.add_argument("--ray", type=int, nargs="*", default=[], metavar="N", help="workers of Ray (extra ray)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="some frames, one round: to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -286,6 +286,8 @@ def measure_to(
     # Groups of frames are measured side by side, each by one thread: faster than one group by all of them.
     if runner not in RUNNERS:
         raise UsageError(f"--runner: expected one of {', '.join(RUNNERS)}, found {runner!r}")
+    if runner == "ray" and (refine is not None or is_trained(weights)):
+        raise UsageError("--runner ray: it measures with artefacts; run aop-pose export first")
     images = None if precision == "f32" else sampled(sources, listed)
     if refine is None and not is_trained(weights):
         # The pipelines are not imported: the first row comes sooner.
@@ -298,9 +300,9 @@ def measure_to(
     if runner == "ray":
         from aop_pose.measuring.runners import Ray
 
-        if refine is not None or is_trained(weights):
-            raise UsageError("--runner ray: it measures with artefacts; run aop-pose export first")
         opened = predictor.engine.identity
+        if weights is not None and Path(weights).is_file():
+            weights = str(Path(weights).resolve())
         # What ``auto`` chose here is what every worker takes.
         spread = Ray(partial(load_as, schema, weights, device, 1, images=images, **opened))
     facts = run_facts(predictor, device)

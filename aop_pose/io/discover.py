@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,13 +47,19 @@ def files_below(folder: Path) -> Iterator[Path]:
 class Entry:
     """One file to be read."""
 
-    path: Path
-    source: str
+    # A str: of an archive a Path each would take half of the memory that grows with the number of files.
+    _path: str = attrs.field(converter=os.fspath, alias="path")
+    source: str = attrs.field(converter=sys.intern)
     """Path below what was given, with ``/`` and printable characters only: the ``source`` of its rows."""
     member: str = ""
     """Name of the file inside the zip at ``path``; "" for a file of its own."""
     sop: str = ""
     """SOP instance UID that its rows may state; "" for none."""
+
+    @property
+    def path(self) -> Path:
+        """The file; the zip, of a part of one."""
+        return Path(self._path)
 
 
 @attrs.frozen
@@ -110,7 +117,7 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] | None = N
             paths.add(absolute)
             source = next(name for name in _names(below, found.base) if name not in taken)
             taken.add(source)
-            entries.append(Entry(Path(path), source))
+            entries.append(Entry(path, source))
     return Discovery(entries, ignored)
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ def claim(out: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
         _remove_leftovers(out)
         if not resume:
             (out / STAMPS).unlink(missing_ok=True)
-            shutil.rmtree(out / PARTS, ignore_errors=True)
+            if (out / PARTS).exists():
+                shutil.rmtree(out / PARTS)
             with replacing(out / STARTED) as part:
                 part.write_text(json.dumps(identity), encoding="utf-8")
     except OSError as error:
@@ -162,7 +163,7 @@ class Stamps:
             with suppress(OSError), open(self._path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps([source, *_stamp(path)]) + "\n")
 
-    def changed(self, paths: Mapping[str, Path], done: Iterable[str]) -> list[str]:
+    def changed(self, path_of: Callable[[str], Path | None], done: Iterable[str]) -> list[str]:
         """The sources among ``done`` whose file is another one now than when it was measured, or is gone."""
         known: dict[str, list[int]] = {}
         with suppress(OSError), open(self._path, encoding="utf-8") as stream:
@@ -170,7 +171,7 @@ class Stamps:
                 with suppress(ValueError, TypeError):
                     source, *stamp = json.loads(line)
                     known[source] = stamp
-        return sorted(source for source in set(done) if _has_changed(paths.get(source), known.get(source)))
+        return sorted(source for source in set(done) if _has_changed(path_of(source), known.get(source)))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

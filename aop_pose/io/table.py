@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -149,7 +150,8 @@ class ResultsWriter(WholeRows):
         status = fields[self.columns.index("status")]
         if not index.isdecimal() or status not in STATUSES or not all(map(_is_number, numbers)):
             return False
-        self.done.add((source, int(index)))
+        # The same text as that of its entry in a listing, once in memory.
+        self.done.add((sys.intern(source), int(index)))
         self.last_source = source
         return True
 

@@ -216,16 +216,18 @@ def predict(
         if private_map is not None:
             write_map(Path(private_map), discovery.entries)
         on_start(len(discovery.entries))
-        paths, stamps = {entry.source: entry.path for entry in discovery.entries}, Stamps(out)
+        files, stamps = {entry.source: entry for entry in discovery.entries}, Stamps(out)
         with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
-            changed = stamps.changed(paths, (source for source, _ in writer.done))
+            changed = stamps.changed(
+                lambda source: files[source].path if source in files else None, (source for source, _ in writer.done)
+            )
             sheets = ContactSheets(out) if overlay else None
             rows = (runner or here)(
                 measurer, kind, discovery.entries, Pictures(out, overlay, outlines), writer, batch=batch,
                 workers=workers, sheets=sheets, part=format,
             )  # fmt: skip
             for source, row, opened in rows:
-                stamps.write(source, paths[source])
+                stamps.write(source, files[source].path)
                 on_row(row, opened)
         kind.finish(out, discovery.entries, model.schema)
         finish(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,45 @@ def _as_numbers(device: str) -> str:
     """The words of a CUDA device as its number, those of several as numbers with commas; others as they are."""
     numbers = cuda_numbers(device)
     return ",".join(map(str, numbers)) if numbers else device
+
+
+@attrs.define
+class Pace:
+    """The cost of a training: samples learned, the time that took, and how much of it data were waited for.
+
+    Called at the begin of an epoch, when a batch has come, and when it is learned; checks and checkpoints between
+    epochs do not count. Of a run that was resumed, the last process alone.
+    """
+
+    samples: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    _since: float = 0.0
+    _came: float = 0.0
+
+    def begin(self) -> None:
+        self._since = time.perf_counter()
+
+    def come(self) -> None:
+        self._came = time.perf_counter()
+
+    def learned(self, samples: int) -> None:
+        """A batch of so many samples; where nobody said that it had come, no waiting is known."""
+        now = time.perf_counter()
+        self.samples += samples
+        self.seconds += now - self._since
+        self.waited += max(0.0, self._came - self._since)
+        self._since = now
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """As run.json has it; ``waiting_for_data`` is a share of ``seconds``."""
+        return {
+            "seconds": round(self.seconds, 2),
+            "samples": self.samples,
+            "samples_per_second": round(self.samples / self.seconds, 3) if self.seconds else 0.0,
+            "waiting_for_data": round(self.waited / self.seconds, 4) if self.seconds else 0.0,
+        }
 
 
 @attrs.frozen

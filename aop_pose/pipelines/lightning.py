@@ -34,7 +34,7 @@ from aop_pose.io.files import replacing
 from aop_pose.pipelines.checkpoint import write_checkpoint
 from aop_pose.pipelines.config import Config, LightningConfig, Precision, precision_of
 from aop_pose.pipelines.data import Example, FrameDataset
-from aop_pose.pipelines.job import Job, Step, gpus_of
+from aop_pose.pipelines.job import Job, Pace, Step, gpus_of
 from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best_row, device_facts, keep_rows
 
 COUNT = 4
@@ -150,6 +150,7 @@ class Training(LightningModule):
         if schedule.averaging:
             self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False)
         self.frames, self.checks = frames, checks
+        self.pace = Pace()
         self.losses: list[float] = []
         """Of each batch of this epoch."""
         self.parts: dict[str, list[float]] = {name: [] for name in self.further}
@@ -223,7 +224,12 @@ class Training(LightningModule):
                 "are kept; look at these frames, or lower the learning rates and start again"
             )
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.pace.come()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
+        # By hand-made steps too: a batch ends with the number of its images, whatever else it holds.
+        self.pace.learned(len(batch[-1]))
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 
@@ -314,6 +320,7 @@ class CheckpointCallback(Callback):
     def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
         for values in (module.losses, *module.parts.values()):
             values.clear()
+        module.pace.begin()
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = Step(
@@ -415,7 +422,7 @@ def fit(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) ->
     best = best_row(job.out / METRICS, module.checked)
     job.say(f"kept: epoch {best['epoch']:.0f} of {schedule.epochs}")
     # A run that is killed in the conclusion is resumed: all its epochs are there.
-    run.finish(best=best, torch_threads=torch.get_num_threads(), **module.conclude(job))
+    run.finish(best=best, torch_threads=torch.get_num_threads(), pace=module.pace.facts, **module.conclude(job))
     # Only now: without it a run that is killed before it is finished would begin again.
     state.unlink(missing_ok=True)
     return run.record

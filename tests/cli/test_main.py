@@ -87,6 +87,22 @@ def test_the_list_of_commands_and_a_first_row_import_only_what_they_need(tmp_pat
     assert (listed, measured) == ("LISTED []", "MEASURED ['numpy']")
 
 
+def test_predict_refuses_what_it_cannot_do_before_anything_is_written(tmp_path, capsys):
+    from tests.fakes import write_frames
+
+    frames, out = write_frames(tmp_path / "frames", 1), tmp_path / "out"
+    for options, words in {
+        ("--runner", "slurm"): "--runner: expected one of local, ray, found 'slurm'",
+        ("--format", "xlsx"): "--format: expected one of csv, parquet, found 'xlsx'",
+        ("--list", str(tmp_path / "none.txt")): "expected a list of file names",
+        ("--runner", "ray", "--weights", str(tmp_path)): "--runner ray: it measures with artefacts",
+    }.items():
+        code, _, said = run(capsys, "predict", str(frames), "--out", str(out), *options)
+        assert (code, words in said, out.exists()) == (2, True, False), said
+    code, _, said = run(capsys, "predict", "--out", str(out))
+    assert (code, "or --list, found neither" in said) == (2, True)
+
+
 def test_help_names_every_command(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0

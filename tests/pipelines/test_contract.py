@@ -144,6 +144,11 @@ def test_the_record_says_how_the_run_came_about(runs):
         assert record["device_name"]
         assert record["wall_seconds"] > 0
         assert record["peak_memory_mb"] > 50
+        pace = record["pace"]
+        assert pace["samples"] > 0
+        assert 0 < pace["seconds"] <= record["wall_seconds"] + 0.1
+        assert pace["samples_per_second"] == pytest.approx(pace["samples"] / pace["seconds"], rel=0.05)
+        assert 0 <= pace["waiting_for_data"] <= 1
         assert len(record["data"]["fingerprint"]) == 64
         deciding = list(record["best"])[1]
         assert record["best"]["epoch"] >= 1

@@ -16,7 +16,7 @@ from aop_pose.pipelines.run import RunFolder  # noqa: E402
 from tests.pipelines.conftest import TINY, train_tiny  # noqa: E402
 from tests.pipelines.killing import Killed, kill_at  # noqa: E402
 
-OF_A_MOMENT = {"started", "wall_seconds", "peak_memory_mb", "command"}
+OF_A_MOMENT = {"started", "wall_seconds", "peak_memory_mb", "command", "pace"}
 OF_A_PLACE = {"name", "save_dir"}
 
 

@@ -7,7 +7,7 @@ import benchmark as tool
 import cv2
 import numpy as np
 import pytest
-from benchmark import Measured, ratios
+from benchmark import Measured, kept, ratios
 
 from tests.fakes import write_frames
 from tests.tiny_artefact import write_heatmap_artefact
@@ -32,6 +32,22 @@ def test_ratios_are_those_of_medians():
         }
     )
     assert str(found["onnx: bare"]) == "2 s (1 to 9)"
+
+
+def test_workers_of_ray_are_held_against_one_process_without_their_start():
+    found = {
+        name: Measured.of([value], "s")
+        for name, value in {"frames: 9": 6.0, "ray: 2 workers": 15.0, "ray: start, 2 workers": 7.0}.items()
+    }
+    assert ratios(found, [], [], [2], 9) == {"local / 2 workers of Ray, start-up apart": 0.75}
+
+
+def test_a_promise_holds_where_its_number_is_on_the_right_side():
+    measured = {"help": {"median": 0.15}, "first row": {"median": 0.71}, "frames: 9": {"median": 9.0}}
+    ratios = {"yolo predict / onnx, gate": 1.7, "onnx: overlays / none": 1.1}
+    assert kept({"measured": measured, "ratios": ratios}) == {
+        "onnx: overlays / none": True, "yolo predict / onnx, gate": False, "help": True, "first row": False,
+    }  # fmt: skip
 
 
 def test_the_quick_form_measures_every_case(monkeypatch, tmp_path):
@@ -60,7 +76,8 @@ def test_the_quick_form_measures_every_case(monkeypatch, tmp_path):
     assert all(one["least"] <= one["median"] <= one["most"] for one in cases.values())
     assert document["ratios"]["onnx: gate / two bare passes"] > 0
     table = (tmp_path / "a.md").read_text()
-    assert all(f"| {name} |" in table for name in (*cases, *document["ratios"]))
+    assert all(f"| {name} |" in table for name in (*cases, *document["ratios"], *document["kept"]))
+    assert {"help", "first row", "onnx: gate / two bare passes"} <= set(document["kept"])
     assert cv2.imread(str(tmp_path / "a.png")) is not None
 
 

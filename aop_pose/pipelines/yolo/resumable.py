@@ -17,7 +17,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from aop_pose.errors import AopPoseError
 from aop_pose.inference.engine import usable_cores
 from aop_pose.pipelines.config import precision_of
-from aop_pose.pipelines.job import Job, Step
+from aop_pose.pipelines.job import Job, Pace, Step
 from aop_pose.pipelines.run import METRICS, RunFolder, append_row, best_row, device_facts, keep_rows
 from aop_pose.pipelines.start import Start
 from aop_pose.pipelines.yolo.config import YoloConfig
@@ -57,6 +57,7 @@ class ResumableTrainer(DetectionTrainer):
         self.best_fitness: float | None = None
         self.model: Any
         self.batches_done = 0
+        self.pace = Pace()
 
     def check(self, model: torch.nn.Module) -> dict[str, float]:
         """One value for each name in ``checked``."""
@@ -89,6 +90,7 @@ class ResumableTrainer(DetectionTrainer):
                 pass_in_bfloat16(self.model)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        self.pace.come()
         batch = super().preprocess_batch(batch)
         if self.device.type == "cpu":
             batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
@@ -103,9 +105,11 @@ class ResumableTrainer(DetectionTrainer):
         self.train_loader.generator.manual_seed(value)
         self.train_loader.reset()
         self.batches_done = 0
+        self.pace.begin()
 
     def report_batch(self) -> None:
         self.batches_done += 1
+        self.pace.learned(self.args.batch)
         loss = sum(float(value) for value in self.loss_items.values())
         self.job.on_batch(Step(self.epoch + 1, self.epochs, self.batches_done, len(self.train_loader), loss))
 
@@ -191,7 +195,7 @@ def fit(trainer: ResumableTrainer, run: RunFolder, **facts: Any) -> dict[str, An
         raise AopPoseError(f"training broke off: {str(error).splitlines()[0]}; --resume goes on with it") from error
     best = best_row(trainer.csv, trainer.checked)
     threads = saved.get("threads") if saved and ended else torch.get_num_threads()
-    run.finish(best=best, torch_threads=threads)
+    run.finish(best=best, torch_threads=threads, pace=trainer.pace.facts)
     # Only now: without it a run that is killed before it is finished would begin again.
     (trainer.wdir / STATE).unlink(missing_ok=True)
     job.say(f"kept: epoch {best['epoch']:.0f} of {config.epochs}")
