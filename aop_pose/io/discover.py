@@ -43,12 +43,16 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _as_text(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path)
+
+
 @attrs.frozen
 class Entry:
     """One file to be read."""
 
     # A str: of an archive a Path each would take half of the memory that grows with the number of files.
-    _path: str = attrs.field(converter=os.fspath, alias="path")
+    _path: str = attrs.field(converter=_as_text, alias="path")
     source: str = attrs.field(converter=sys.intern)
     """Path below what was given, with ``/`` and printable characters only: the ``source`` of its rows."""
     member: str = ""
