@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, fx
-from torch.utils.flop_counter import FlopCounterMode
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.planner.graph import Graph
@@ -29,6 +28,7 @@ class Cost:
         internal: what autograd keeps that is no unit's value (masks, indices, statistics).
         forward, backward: alive at the worst moment beside what stood before; backward, with gradients of inputs.
         seconds: of the forward pass, in the operations that would take as long.
+        again: of what its backward pass runs again by itself (reversible blocks, slabs), beyond twice the forward pass.
         reruns: whether its backward pass needs something that only running it makes.
         differentiable: whether a gradient passes it.
         random: whether it draws random numbers.
@@ -41,6 +41,7 @@ class Cost:
     forward: int
     backward: int
     seconds: float
+    again: float
     reruns: bool
     differentiable: bool
     random: bool
@@ -89,10 +90,10 @@ def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int
         return tensor
 
     with LiveBytes() as count:
-        with FlopCounterMode(display=False) as flops, torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
             for node in unit.nodes:
                 values[node] = _run(interpreter, node)
-        forward = count.peak
+        forward, arithmetic = count.peak, count.operations
         value = values[unit.value]
         storage = owner.get(id(value.untyped_storage()), label)
         made = count.size_of(value)
@@ -113,23 +114,39 @@ def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int
         internal=internal,
         forward=forward,
         backward=backward,
-        seconds=flops.get_total_flops() + OPERATIONS_PER_BYTE * traffic,
+        seconds=arithmetic + OPERATIONS_PER_BYTE * traffic,
+        again=max(0, count.operations - 3 * arithmetic),
         reruns=bool(fresh),
         differentiable=differentiable,
         random=count.random,
     )
 
 
+class _Source(torch.autograd.Function):
+    """A loss whose gradient nobody holds but the backward pass of what it is of, as in a network."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        ctx.form = value.new_empty(0), value.shape, value.stride()
+        return value.new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        like, shape, stride = ctx.form
+        return like.new_empty_strided(shape, stride)
+
+
 def _backward(value: Tensor, parts: Sequence[Tensor], count: LiveBytes) -> int:
-    """Bytes alive at the worst moment of the unit's backward pass, beyond what its forward pass left.
+    """Bytes alive at the worst moment of the unit's backward pass, beyond what its forward pass left and the gradient
+    of its value.
 
     Args:
         parts: inputs of the unit and its parameters, whose gradients are dropped again.
     """
-    gradient = torch.empty_like(value)
-    before = count.live
+    loss = _Source.apply(value)
+    before = count.live + value.nbytes
     count.peak = before
-    value.backward(gradient)
+    loss.backward()
     for tensor in parts:
         tensor.grad = None
     return count.peak - before

@@ -1,4 +1,4 @@
-"""A module run by a plan: segment by segment, some recomputed, some reversed."""
+"""A module run by a plan: rewritten with reversible blocks and slabs, then segment by segment, some recomputed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any, Literal
 import attrs
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from aop_pose.pipelines.fetusmap.planner.graph import Graph
+from aop_pose.pipelines.fetusmap.planner.graph import Graph, only_readers
+from aop_pose.pipelines.fetusmap.planner.parts import put_in_slabs
 from aop_pose.pipelines.fetusmap.planner.reversible import CONVOLUTIONS, ReversibleBlock, reverse, unchanged_buffers
 
 Action = Literal["keep", "recompute", "reverse"]
@@ -72,15 +74,10 @@ class Planned(nn.Module):
         return call.output(values)
 
     def _run(self, stage: Stage, call: _Call, read: list[Tensor]) -> Sequence[Tensor]:
-        if stage.action == "reverse":
-            [features] = read
-            del read
-            return [reverse(features, [call.block(label) for label in stage.labels])]
-
         def segment(*tensors: Tensor) -> list[Tensor]:
             return call.run(stage, tensors)
 
-        if stage.action == "keep" or not torch.is_grad_enabled():
+        if stage.action != "recompute" or not torch.is_grad_enabled():
             return segment(*read)
         return checkpoint(segment, *read, use_reentrant=False, context_fn=_contexts(stage.modules))
 
@@ -105,9 +102,6 @@ class _Call:
                 self.constants[node] = next(supplied, *node.args)
         for node in graph.prologue:
             self.constants[node] = self._evaluate(node, {})
-
-    def block(self, label: int) -> ReversibleBlock:
-        return self.modules[str(self.graph.units[label].value.target)]
 
     def run(self, stage: Stage, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Values the stage gives, from those it reads."""
@@ -190,9 +184,9 @@ def _stage(graph: Graph, segments: Sequence[tuple[Action, Sequence[int]]], posit
         for node in graph.units[label].nodes
         if node.op == "call_module"
     }
-    # Buffers that an operation is given, as F.batch_norm is, belong to a module as well.
+    # Buffers that an operation is given, as F.batch_norm is, belong to a module as well; reversible blocks are given.
     called |= {
-        graph.root.get_submodule(str(operand.target).rpartition(".")[0])
+        _holder(graph.root, str(operand.target))
         for label in labels
         for node in graph.units[label].nodes
         for operand in node.all_input_nodes
@@ -211,6 +205,12 @@ def _stage(graph: Graph, segments: Sequence[tuple[Action, Sequence[int]]], posit
     )
 
 
+def _holder(root: nn.Module, path: str) -> nn.Module:
+    """The module at the path, or that of what else is there."""
+    found = _attribute(root, path)
+    return found if isinstance(found, nn.Module) else root.get_submodule(path.rpartition(".")[0])
+
+
 def _contexts(modules: Sequence[nn.Module]) -> Callable[[], tuple[Any, Any]]:
     """Contexts of the first run and of the recomputation, which starts from the buffers the first began with."""
 
@@ -227,39 +227,67 @@ def _contexts(modules: Sequence[nn.Module]) -> Callable[[], tuple[Any, Any]]:
     return make
 
 
+Pass = tuple[str, str, str]
+"""Node names: convolution, norm, activation."""
+
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 GIVEN = ("placeholder", "get_attr")
 """Kinds of nodes that read an input or a parameter: no unit, whose value could be computed backwards."""
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU)
+FUNCTIONS: dict[Any, type[nn.Module]] = {
+    functional.relu: nn.ReLU, functional.relu_: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU,
+    "relu": nn.ReLU, "relu_": nn.ReLU, functional.relu6: nn.ReLU6, functional.silu: nn.SiLU,
+    functional.leaky_relu: nn.LeakyReLU, functional.leaky_relu_: nn.LeakyReLU, functional.elu: nn.ELU,
+    functional.elu_: nn.ELU,
+}  # fmt: skip
+"""Activations called as functions, and as methods of tensors, by what a node's target is."""
 
 
-def passes(graph: Graph) -> list[tuple[str, str, str]]:
-    """Node names (convolution, norm, activation) of every pass that a reversible block may replace, in order.
+def passes(graph: Graph) -> list[Pass]:
+    """Every pass that a reversible block may replace, in order.
 
-    The convolution keeps channels (even) and size and its modules are called once; nothing else reads what is between.
+    The convolution keeps channels (even) and size and its modules are called once; nothing else reads what is between,
+    nothing writes into its output, which is not returned.
     """
     modules = dict(graph.root.named_modules(remove_duplicate=False))
     calls = Counter(id(modules[str(node.target)]) for node in graph.graph.nodes if node.op == "call_module")
+    values = {unit.value for unit in graph.units}
     found = []
     for unit in graph.units:
         first = unit.nodes[0]
         if first.op != "call_module" or not isinstance(modules[str(first.target)], CONVOLUTIONS):
             continue
-        chain = [first, *_only_readers(first, 2)]
-        kinds = [modules[str(node.target)] for node in chain]
-        if len(chain) == 3 and isinstance(kinds[1], NORMS) and isinstance(kinds[2], ACTIVATIONS):
+        chain = [first, *only_readers(first, 2)]
+        if len(chain) < 3 or chain[1].op != "call_module" or chain[2] not in values or _returned(chain[2]):
+            continue
+        kinds = [modules[str(node.target)] for node in chain[:2]]
+        if isinstance(kinds[1], NORMS) and _activation(chain[2], modules) is not None:
             once = calls[id(kinds[0])] == calls[id(kinds[1])] == 1
             if once and _keeps_form(kinds[0]) and next(iter(first.all_input_nodes)).op not in GIVEN:
                 found.append((chain[0].name, chain[1].name, chain[2].name))
     return found
 
 
-def _only_readers(node: fx.Node, most: int) -> list[fx.Node]:
-    """The module calls in a row that each alone read what is before, up to so many."""
-    if not most or len(node.users) != 1:
-        return []
-    [user] = node.users
-    return [user, *_only_readers(user, most - 1)] if user.op == "call_module" else []
+def _returned(node: fx.Node) -> bool:
+    """Whether the network may return what shares the node's memory: itself, or what no module or sum made of it."""
+    return any(
+        user.op == "output" or ((user.op == "call_method" or "view" in user.name) and _returned(user))
+        for user in node.users
+    )
+
+
+def _activation(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
+    """The node's activation as a module; None if it is none."""
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        return module if isinstance(module, ACTIVATIONS) else None
+    kind = FUNCTIONS.get(node.target)
+    if kind is None:
+        return None
+    slopes = [*node.args[1:2], *(value for key, value in node.kwargs.items() if key in ("negative_slope", "alpha"))]
+    if kind not in (nn.LeakyReLU, nn.ELU):
+        return kind()
+    return kind(*slopes) if all(isinstance(slope, (int, float)) for slope in slopes) else None
 
 
 def _keeps_form(convolution: Any) -> bool:
@@ -273,28 +301,49 @@ def _keeps_form(convolution: Any) -> bool:
     return all(2 * padding == dilation * (kernel - 1) for kernel, dilation, padding in sides)
 
 
+def convert(
+    root: nn.Module, graph: fx.Graph, chosen: Sequence[Pass], slabs: Sequence[tuple[str, ...]] = ()
+) -> tuple[nn.Module, fx.Graph]:
+    """A copy of the network and its graph with those passes reversed, those in a row as one unit under the name of its
+    first convolution, and those convolutions in slabs.
+
+    The blocks' weights are new. Without passes to reverse the network is not copied.
+    """
+    if not chosen and not slabs:
+        return root, graph
+    edited = fx.Graph()
+    edited.output(edited.graph_copy(graph, {}))
+    for names in slabs:
+        put_in_slabs(edited, root, names)
+    if not chosen:
+        return root, edited
+    root = copy.deepcopy(root)
+    modules = dict(root.named_modules(remove_duplicate=False))
+    nodes = {node.name: node for node in edited.nodes}
+    rows: list[list[fx.Node]] = []
+    for names in chosen:
+        convolution, norm, activation = (nodes[name] for name in names)
+        block = ReversibleBlock(
+            modules[str(convolution.target)], modules[str(norm.target)], _activation(activation, modules)
+        )
+        root.set_submodule(str(convolution.target), block)
+        root.set_submodule(str(norm.target), nn.Identity())
+        if rows and only_readers(rows[-1][-1], 1) == [convolution]:
+            rows[-1] += [convolution, norm, activation]
+        else:
+            rows.append([convolution, norm, activation])
+    for row in rows:
+        name = row[0].name
+        with edited.inserting_before(row[0]):
+            blocks = [edited.get_attr(str(convolution.target)) for convolution in row[::3]]
+            made = edited.call_function(reverse, (row[0].all_input_nodes[0], *blocks))
+        row[-1].replace_all_uses_with(made)
+        for node in reversed(row):
+            edited.erase_node(node)
+        made.name = name
+    return root, edited
+
+
 def units_of(graph: Graph, names: Sequence[str]) -> int:
     """Bit mask of the units that hold these nodes."""
     return sum(1 << label for label, unit in enumerate(graph.units) if any(node.name in names for node in unit.nodes))
-
-
-def convert(root: nn.Module, graph: fx.Graph, chosen: Sequence[tuple[str, str, str]]) -> tuple[nn.Module, fx.Graph]:
-    """A copy of the network and its graph with those passes replaced; a block stands under its convolution's name.
-
-    The blocks' weights are new. Without passes to replace nothing is copied.
-    """
-    if not chosen:
-        return root, graph
-    root = copy.deepcopy(root)
-    edited = fx.Graph()
-    edited.output(edited.graph_copy(graph, {}))
-    nodes = {node.name: node for node in edited.nodes}
-    for names in chosen:
-        convolution, norm, activation = (nodes[name] for name in names)
-        parts = [root.get_submodule(str(node.target)) for node in (convolution, norm, activation)]
-        root.set_submodule(str(convolution.target), ReversibleBlock(*parts))
-        root.set_submodule(str(norm.target), nn.Identity())
-        activation.replace_all_uses_with(convolution)
-        edited.erase_node(activation)
-        edited.erase_node(norm)
-    return root, edited

@@ -226,6 +226,16 @@ class _Run(fx.Interpreter):
         return [self.owner[node] for node in end.all_input_nodes if node in self.owner]
 
 
+def only_readers(node: fx.Node, most: int) -> list[fx.Node]:
+    """The calls in a row that each alone read what is before, and nothing else, up to so many."""
+    if not most or len(node.users) != 1:
+        return []
+    [user] = node.users
+    if user.op == "output" or user.all_input_nodes != [node]:
+        return []
+    return [user, *only_readers(user, most - 1)]
+
+
 def members(subset: int) -> list[int]:
     """Labels in a bit mask, ascending."""
     return [label for label in range(subset.bit_length()) if subset >> label & 1]

@@ -1,9 +1,10 @@
-"""The heuristic of section 3.1: Kusumoto's partition first, then reversible blocks where they save memory."""
+"""The heuristic of section 3.1: Kusumoto's partition of the network, of that with the largest passes reversed, and of
+both with convolutions in slabs; each improved by the true peak."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 import torch
@@ -11,14 +12,21 @@ from torch import Tensor, fx, nn
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.planner.costs import unit_costs
-from aop_pose.pipelines.fetusmap.planner.execution import Action, Planned, convert, passes, units_of
-from aop_pose.pipelines.fetusmap.planner.graph import Graph, build, is_valid, members, trace
-from aop_pose.pipelines.fetusmap.planner.memory import Loss, dry_peak, mean_square, on_meta
-from aop_pose.pipelines.fetusmap.planner.partition import Partitioner
+from aop_pose.pipelines.fetusmap.planner.execution import Action, Pass, Planned, convert, passes, units_of
+from aop_pose.pipelines.fetusmap.planner.graph import build, members, only_readers, trace
+from aop_pose.pipelines.fetusmap.planner.memory import Loss, dry_peak, like_meta, mean_square, on_meta, step_peak
+from aop_pose.pipelines.fetusmap.planner.partition import Partitioner, Segment, SegmentCosts, neighbours, recomputed
+from aop_pose.pipelines.fetusmap.planner.parts import concatenations
 from aop_pose.pipelines.fetusmap.planner.plan import InputForm, Method, Plan, SegmentPlan
 
 # A backward pass takes about twice the arithmetic of the forward pass.
 STEP_OVER_FORWARD = 3.0
+FEWEST_TRIED, UNITS_TRIED = 24, 2400
+"""Partitions near the recurrence's whose true peak is counted, and units in all of them where those are few."""
+LEAST_SHARE = 1 / 40
+"""Of the plain network's peak; reversing or cutting what is less is not tried."""
+MOST_WORSE = 2
+"""Rows of passes that may be reversed in vain before no more are tried."""
 METHODS = ("plain", "gcp", "rev", "gcp+rev")
 
 
@@ -30,6 +38,7 @@ def plan_memory(
     leaves: tuple[type[nn.Module], ...] = (),
     graph: fx.Graph | None = None,
     loss: Loss = mean_square,
+    parts: bool | None = None,
 ) -> Plan:
     """A plan for training the module with inputs of these shapes; the module is not changed, nothing is computed.
 
@@ -40,6 +49,8 @@ def plan_memory(
         leaves: module classes to take as one unit, not to be looked into.
         graph: a declared graph of a module that cannot be traced.
         loss: of the network's outputs; counts towards the peak.
+        parts: whether convolutions of concatenations may be computed in slabs (``parts``); None = with "gcp+rev", so
+            that "gcp" alone changes no bit.
 
     Raises:
         UsageError: the module cannot be traced, a unit does not give one tensor, or the numbers make no sense.
@@ -48,17 +59,76 @@ def plan_memory(
         raise UsageError(f"memory planner: expected a method of {', '.join(METHODS)}, found {method!r}")
     if max_slowdown < 1:
         raise UsageError(f"memory planner: expected max_slowdown of at least 1, found {max_slowdown}")
-    return _Planning(module, inputs, max_slowdown, graph or trace(module, leaves), loss).plan(method)
+    planning = _Planning(module, inputs, max_slowdown, graph or trace(module, leaves), loss)
+    return planning.plan(method, method == "gcp+rev" if parts is None else parts)
 
 
 @attrs.frozen
 class _Choice:
-    """Segments of the original graph as (action, bit mask), the passes among them that are reversed, and estimates."""
+    """Segments of one rewritten graph, with its true peak and slowdown."""
 
-    segments: tuple[tuple[Action, int], ...]
-    reversed_passes: tuple[tuple[str, str, str], ...]
+    rewritten: _Rewritten
+    segments: tuple[Segment, ...]
     peak: int
     slowdown: float
+
+
+class _Rewritten:
+    """The network with some passes reversed and some convolutions in slabs, and what its units cost."""
+
+    def __init__(self, planning: _Planning, reversed_passes: Sequence[Pass], slabs: Sequence[tuple[str, ...]]) -> None:
+        self.planning = planning
+        self.reversed_passes, self.slabs = tuple(reversed_passes), tuple(slabs)
+        root, traced = convert(planning.root, planning.traced, reversed_passes, slabs)
+        self.graph = build(root, traced, planning.inputs)
+        self.costs = unit_costs(self.graph, planning.inputs)
+        self.own = sum(STEP_OVER_FORWARD * cost.seconds + cost.again for cost in self.costs)
+
+    def kept(self) -> _Choice:
+        """Nothing is recomputed but what reversed passes and slabs do by themselves."""
+        return self.priced([Segment(1 << label, False) for label in members(self.graph.whole)])
+
+    def partitioned(self) -> _Choice:
+        """The partition with the least memory in the time that is left."""
+        left = max(0.0, self.planning.allowed - self.own)
+        return self.priced(Partitioner(self.graph, self.costs, left).best().segments)
+
+    def priced(self, segments: Sequence[Segment]) -> _Choice:
+        """The choice with its peak, by a step without data, and its slowdown."""
+        peak = step_peak(self._planned(segments), like_meta(self.planning.inputs), self.planning.loss)
+        return _Choice(self, tuple(segments), peak, self._slowdown(segments))
+
+    def _planned(self, segments: Sequence[Segment]) -> Planned:
+        actions: list[tuple[Action, list[int]]] = [
+            ("recompute" if segment.recompute else "keep", members(segment.units)) for segment in segments
+        ]
+        return Planned(self.graph, actions)
+
+    def _slowdown(self, segments: Sequence[Segment]) -> float:
+        again = sum(recomputed(self.costs, segment.units) for segment in segments if segment.recompute)
+        return (self.own + again) / self.planning.step
+
+    def improved(self, choice: _Choice) -> _Choice:
+        """The nearest minimum of the true peak: boundaries moved, segments split, joined, kept or recomputed instead.
+
+        The recurrence charges every boundary as kept and knows nothing of the loss.
+        """
+        tried = {choice.segments}
+        most = max(FEWEST_TRIED, UNITS_TRIED // len(self.graph.units))
+        costs = SegmentCosts(self.graph, self.costs)
+        better: _Choice | None = choice
+        while better is not None and len(tried) < most:
+            choice, better = better, None
+            for segments in neighbours(self.graph, choice.segments, costs.loads(choice.segments)):
+                if segments in tried or self._slowdown(segments) > self.planning.max_slowdown:
+                    continue
+                tried.add(segments)
+                offered = self.priced(segments)
+                if offered.peak < choice.peak:
+                    better = offered
+                if better is not None or len(tried) >= most:
+                    break
+        return better or choice
 
 
 class _Planning:
@@ -68,110 +138,82 @@ class _Planning:
         self.root = on_meta(module)
         self.inputs = inputs
         self.max_slowdown = max_slowdown
-        self.graph: Graph = build(self.root, traced, inputs)
+        self.traced = traced
         self.loss = loss
-        self.costs = unit_costs(self.graph, inputs)
-        self.step = STEP_OVER_FORWARD * sum(cost.seconds for cost in self.costs)
-        self.partitioner = Partitioner(self.graph, self.costs, (max_slowdown - 1) * self.step)
+        self.plain = _Rewritten(self, (), ())
+        self.step = STEP_OVER_FORWARD * sum(cost.seconds for cost in self.plain.costs)
+        self.allowed = max_slowdown * self.step
 
-    def plan(self, method: Method) -> Plan:
-        # By the graph, since a module whose graph is declared may not run without data.
-        plain = dry_peak(Planned(self.graph, [("keep", members(self.graph.whole))]), self.inputs, self.loss)
-        choices = [_Choice(tuple(("keep", 1 << label) for label in members(self.graph.whole)), (), plain, 1.0)]
-        if method in ("gcp", "gcp+rev"):
-            choices.append(self._checkpointed())
-        if method in ("rev", "gcp+rev"):
-            # Of passes in a row only the last output is kept, which a partition found without them leaves no room for.
-            starts = choices if self._has_rows() else choices[-1:]
-            choices += [self._reversed(start) for start in starts]
-        return self._plan(method, min(choices, key=lambda choice: choice.peak), plain)
+    def plan(self, method: Method, parts: bool) -> Plan:
+        """The plan with the lowest peak; of equal ones the first."""
+        plain = self.plain.kept()
+        choices = [plain]
+        slabs = [names for names in concatenations(self.traced, self.root) if parts and self._matters(names, plain)]
+        partitioned = method in ("gcp", "gcp+rev")
+        for chosen in [[], slabs] if slabs else [[]]:
+            if partitioned or chosen:
+                choices.append(self._offered((), chosen, partitioned))
+            if method in ("rev", "gcp+rev"):
+                choices += self._reversed(chosen, partitioned, plain)
+        fitting = [choice for choice in choices if choice.slowdown <= self.max_slowdown]
+        best = min(fitting, key=lambda choice: choice.peak)
+        return self._plan(method, best.rewritten.improved(best) if partitioned else best, plain.peak)
 
-    def _has_rows(self) -> bool:
-        blocks = [units_of(self.graph, names) for names in passes(self.graph)]
-        return any(
-            self._alone(block) and any(other >> members(block)[0] - 1 & 1 for other in blocks) for block in blocks
-        )
+    def _offered(self, passes: Sequence[Pass], slabs: Sequence[tuple[str, ...]], partitioned: bool) -> _Choice:
+        rewritten = _Rewritten(self, passes, slabs) if passes or slabs else self.plain
+        return rewritten.partitioned() if partitioned else rewritten.kept()
 
-    def _checkpointed(self) -> _Choice:
-        """Step 1: the partition with the least memory in the time allowed."""
-        best = self.partitioner.best()
-        segments: list[tuple[Action, int]] = [
-            ("recompute" if segment.recompute else "keep", segment.units) for segment in best.segments
-        ]
-        return self._priced(segments, ())
+    def _matters(self, names: Iterable[str], plain: _Choice) -> bool:
+        """Whether the values of these nodes are a part of the plain network's peak to speak of."""
+        return self._bytes(names) >= LEAST_SHARE * plain.peak
 
-    def _reversed(self, choice: _Choice) -> _Choice:
-        """Steps 2 and 3: every pass is reversed where what is left is valid and the peak falls."""
-        for candidate in passes(self.graph):
-            units = units_of(self.graph, candidate)
-            rest = [(action, mask & ~units) for action, mask in choice.segments if mask & ~units]
-            if not all(is_valid(self.graph, mask) for _, mask in rest):
-                continue
-            ordered = list(self._in_order([*rest, ("reverse", units)]))
-            if len(ordered) == len(rest) + 1:
-                offered = self._priced(ordered, (*choice.reversed_passes, candidate))
-                if offered.peak < choice.peak and offered.slowdown <= self.max_slowdown:
-                    choice = offered
-        return choice
+    def _bytes(self, names: Iterable[str]) -> int:
+        return sum(self.plain.costs[label].made for label in members(units_of(self.plain.graph, tuple(names))))
 
-    def _in_order(self, segments: Sequence[tuple[Action, int]]) -> Iterator[tuple[Action, int]]:
-        """Segments so that each runs after what it reads, lowest label first; those in a circle are left out."""
-        waiting = sorted(segments, key=lambda segment: segment[1] & -segment[1])
-        done = 0
-        while waiting:
-            ready = next((one for one in waiting if not self._reads(one[1]) & ~(done | one[1])), None)
-            if ready is None:
-                return
-            waiting.remove(ready)
-            done |= ready[1]
-            yield ready
+    def _reversed(self, slabs: Sequence[tuple[str, ...]], partitioned: bool, plain: _Choice) -> Iterator[_Choice]:
+        """Rows of passes reversed together, those with the largest values first, as long as one more saves."""
+        rows = self._rows()
+        names = {id(row): [name for one in row for name in one] for row in rows}
+        largest = sorted(rows, key=lambda row: self._bytes(names[id(row)]), reverse=True)
+        largest = [row for row in largest if self._matters(names[id(row)], plain)]
+        least, worse = math.inf, 0
+        for count in range(1, len(largest) + 1):
+            chosen = [one for row in rows if row in largest[:count] for one in row]
+            choice = self._offered(chosen, slabs, partitioned)
+            yield choice
+            worse = 0 if choice.peak < least else worse + 1
+            least = min(least, choice.peak)
+            if worse == MOST_WORSE or choice.slowdown > self.max_slowdown:
+                break
 
-    def _reads(self, units: int) -> int:
-        return sum({1 << before for label in members(units) for before in self.graph.units[label].inputs})
-
-    def _priced(
-        self, segments: Sequence[tuple[Action, int]], reversed_passes: tuple[tuple[str, str, str], ...]
-    ) -> _Choice:
-        """The choice with its peak, by a step without data, and its slowdown."""
-        done, again = 0, 0.0
-        for action, mask in segments:
-            if action == "reverse":
-                again += sum(self.costs[label].seconds for label in members(mask))
+    def _rows(self) -> list[list[Pass]]:
+        """Rows of passes, each alone reading what the one before it made."""
+        nodes = {node.name: node for node in self.traced.nodes}
+        rows: list[list[Pass]] = []
+        for names in passes(self.plain.graph):
+            if rows and only_readers(nodes[rows[-1][-1][2]], 1) == [nodes[names[0]]]:
+                rows[-1].append(names)
             else:
-                again += self.partitioner.segment_cost(done, done | mask, action == "recompute").seconds
-            done |= mask
-        choice = _Choice(tuple(segments), reversed_passes, 0, 1 + again / self.step)
-        draft = self._plan("plain", choice, 0)
-        root, graph = convert(self.root, self.graph.graph, reversed_passes)
-        return attrs.evolve(choice, peak=dry_peak(draft.run_on(root, graph, self.inputs), self.inputs, self.loss))
+                rows.append([names])
+        return rows
 
     def _plan(self, method: Method, choice: _Choice, plain: int) -> Plan:
-        segments: list[SegmentPlan] = []
-        blocks = {units_of(self.graph, names): names[0] for names in choice.reversed_passes}
-        for action, mask in choice.segments:
-            if action != "reverse":
-                names = tuple(self.graph.units[label].name for label in members(mask))
-                segments.append(SegmentPlan(action=action, units=names))
-            elif segments and segments[-1].action == "reverse" and self._alone(mask):
-                segments[-1] = SegmentPlan(action=action, units=(*segments[-1].units, blocks[mask]))
-            else:
-                segments.append(SegmentPlan(action=action, units=(blocks[mask],)))
+        graph = choice.rewritten.graph
+        segments = []
+        for segment in choice.segments:
+            names = tuple(graph.units[label].name for label in members(segment.units))
+            segments.append(SegmentPlan(action="recompute" if segment.recompute else "keep", units=names))
         return Plan(
             method=method,
             inputs=tuple(InputForm.of(tensor) for tensor in self.inputs),
-            units=tuple(unit.name for unit in self.graph.units),
-            reversed_passes=choice.reversed_passes,
+            units=tuple(unit.name for unit in self.plain.graph.units),
+            reversed_passes=choice.rewritten.reversed_passes,
+            slabs=choice.rewritten.slabs,
             segments=tuple(segments),
             plain_bytes=plain,
             planned_bytes=choice.peak,
             slowdown=choice.slowdown,
         )
-
-    def _alone(self, block: int) -> bool:
-        """True where the block alone reads what the block right before it made: the two run as one."""
-        first = members(block)[0]
-        [before] = self.graph.units[first].inputs
-        return before == first - 1 and self.graph.successors[before] == 1 << first and before not in self.graph.outputs
 
 
 def max_input_size(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
 
 from aop_pose.provenance import memory_gib
 
@@ -40,6 +41,7 @@ class LiveBytes(TorchDispatchMode):
     Attributes:
         live: bytes alive now; peak: the most alive at once.
         random: whether an operation drew random numbers.
+        operations: of convolutions and products of matrices, as ``torch.utils.flop_counter`` counts them.
         counted: the storages alive, by ``id``.
     """
 
@@ -49,11 +51,14 @@ class LiveBytes(TorchDispatchMode):
         self.live = 0
         self.peak = 0
         self.random = False
+        self.operations = 0
         self.counted: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         known = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            self.operations += formula(*args, **(kwargs or {}), out_val=result)
         self.random |= torch.Tag.nondeterministic_seeded in func.tags
         taken = 0
         if self.kernels and (workspace := Workspace.of(func, args, result)) is not None:

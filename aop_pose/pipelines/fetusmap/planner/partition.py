@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -30,6 +31,14 @@ class SegmentCost:
     seconds: float
 
 
+@attrs.frozen
+class Segment:
+    """Units (bit mask) that run together; recomputed in the backward pass, or kept whole."""
+
+    units: int
+    recompute: bool
+
+
 class SegmentCosts:
     """Costs of segments of one graph, computed when asked for and remembered."""
 
@@ -37,6 +46,21 @@ class SegmentCosts:
         self.graph = graph
         self.costs = costs
         self._known: dict[tuple[int, int, bool], SegmentCost] = {}
+        self.lone = self._lone()
+
+    def _lone(self) -> dict[int, int]:
+        """Values that one unit alone reads, without keeping them for its backward pass -> that unit.
+
+        Once read they are gone, unless the segment that reads them is recomputed.
+        """
+        views = Counter(cost.storage for cost in self.costs)
+        found = {}
+        for label, readers in enumerate(self.graph.successors):
+            if readers.bit_count() == 1 and views[label] == 1 and label not in self.graph.outputs:
+                [reader] = members(readers)
+                if not self.costs[reader].saves >> label & 1:
+                    found[label] = reader
+        return found
 
     def __call__(self, before: int, after: int, recompute: bool) -> SegmentCost:
         """Cost of the segment between two lower sets."""
@@ -44,6 +68,16 @@ class SegmentCosts:
         if key not in self._known:
             self._known[key] = self._cost(after & ~before, after, recompute)
         return self._known[key]
+
+    def loads(self, segments: Sequence[Segment]) -> list[int]:
+        """The most alive while each segment runs forward or backward."""
+        before, kept, found = 0, 0, []
+        for segment in segments:
+            cost = self(before, before | segment.units, segment.recompute)
+            found.append(kept + cost.peak)
+            kept += cost.kept
+            before |= segment.units
+        return found
 
     def _bytes(self, storages: int) -> int:
         return sum(self.costs[label].made for label in members(storages))
@@ -56,37 +90,42 @@ class SegmentCosts:
 
     def _cost(self, segment: int, after: int, recompute: bool) -> SegmentCost:
         labels = members(segment)
-        if recompute:
-            again = list(labels)
-            while again and not self.costs[again[-1]].reruns:
-                again.pop()  # recomputation ends as soon as the last tensor that a backward pass needs is made
-        else:
-            again = []
+        again = run_again(self.costs, segment) if recompute else []
         leaving = self._storages(segment & self.graph.boundary(after)) & segment
+        before = after & ~segment
+        # Of the values that one unit reads, those that come in, those that only pass, and those that stay.
+        coming = sum(1 << made for made, reader in self.lone.items() if before >> made & 1 and segment >> reader & 1)
+        passing = sum(1 << made for made, reader in self.lone.items() if before >> made & 1 and not after >> reader & 1)
+        staying = leaving & ~sum(1 << made for made in self.lone)
+        held = self._bytes(coming) if recompute else 0
         saved = 0
         for label in labels:
             saved |= self.costs[label].saves
         saved &= segment  # what stands outside is kept by the segment that made it
         internal = sum(self.costs[label].internal for label in labels)
-        whole = self._bytes(saved | leaving) + internal
-        forward = self._forward_peak(labels, saved if not recompute else 0, leaving)
+        whole = self._bytes(saved | staying) + internal
+        forward = self._forward_peak(labels, saved if not recompute else 0, leaving, coming, recompute)
         # Every value of the lower set that is read later has got its gradient by now.
         pending = self._storages(self._with_gradient(self.graph.boundary(after)))
-        second = self._forward_peak(again, saved, 0) + self._bytes(pending)
-        backward = self._backward_peak(labels, saved, internal, pending)
+        second = self._forward_peak(again, saved, 0, 0, False) + self._bytes(pending) + held
+        backward = self._backward_peak(labels, saved, internal, pending) + held
         return SegmentCost(
-            kept=self._bytes(leaving) if recompute else whole,
-            peak=max(forward, second, backward),
+            kept=self._bytes(staying) + held if recompute else whole,
+            peak=max(forward + self._bytes(passing), second, backward),
             seconds=sum(self.costs[label].seconds for label in again),
         )
 
     def _with_gradient(self, units: int) -> int:
         return sum(1 << label for label in members(units) if self.costs[label].differentiable)
 
-    def _forward_peak(self, labels: Sequence[int], saved: int, leaving: int) -> int:
-        """The most alive while the units run in order and what is not saved or leaving goes after its last reader."""
+    def _forward_peak(self, labels: Sequence[int], saved: int, leaving: int, coming: int, held: bool) -> int:
+        """The most alive while the units run in order and what is not saved or leaving goes after its last reader.
+
+        Args:
+            coming: values that go after theirs as well, unless ``held``.
+        """
         subset = sum(1 << label for label in labels)
-        alive, internal, peak = 0, 0, 0
+        alive, internal, peak = coming, 0, 0
         for label in labels:
             cost = self.costs[label]
             peak = max(peak, self._bytes(alive) + internal + cost.forward)
@@ -95,7 +134,8 @@ class SegmentCosts:
             alive |= 1 << cost.storage & subset
             later = subset & ~((2 << label) - 1)
             read = sum(1 << unit for unit in members(subset & ~later) if self.graph.successors[unit] & later)
-            alive &= saved | leaving | self._storages(read)
+            waiting = sum(1 << made for made in members(coming) if held or later >> self.lone[made] & 1)
+            alive &= saved | leaving | waiting | self._storages(read)
         return peak
 
     def _backward_peak(self, labels: Sequence[int], saved: int, internal: int, pending: int) -> int:
@@ -116,17 +156,22 @@ class SegmentCosts:
         return peak
 
 
+def run_again(costs: Sequence[Cost], segment: int) -> list[int]:
+    """Units of a recomputed segment that run again: up to the last that a backward pass needs something of."""
+    again = members(segment)
+    while again and not costs[again[-1]].reruns:
+        again.pop()
+    return again
+
+
+def recomputed(costs: Sequence[Cost], segment: int) -> float:
+    """Seconds of recomputing it."""
+    return sum(costs[label].seconds for label in run_again(costs, segment))
+
+
 # Recomputation is counted in this many parts of the time allowed for it.
 STEPS = 100
 MOST_LOWER_SETS = 2000
-
-
-@attrs.frozen
-class Segment:
-    """Units (bit mask) that run together; recomputed in the backward pass, or kept whole."""
-
-    units: int
-    recompute: bool
 
 
 @attrs.frozen
@@ -135,6 +180,35 @@ class Partition:
 
     segments: tuple[Segment, ...]
     peak: int
+
+
+def neighbours(graph: Graph, segments: Sequence[Segment], loads: Sequence[int]) -> Iterator[tuple[Segment, ...]]:
+    """Partitions that differ in one thing: a segment recomputed or kept instead, two joined, one split, or one unit
+    moved over a boundary; those that change the segment with the largest load first."""
+    listed = list(segments)
+
+    def instead(start: int, stop: int, *others: Segment) -> Iterator[tuple[Segment, ...]]:
+        if all(is_valid(graph, other.units) for other in others):
+            yield (*listed[:start], *others, *listed[stop:])
+
+    for place in sorted(range(len(listed)), key=lambda place: -loads[place]):
+        segment = listed[place]
+        yield from instead(place, place + 1, Segment(segment.units, not segment.recompute))
+        labels = members(segment.units)
+        if place + 1 < len(listed):
+            after = listed[place + 1]
+            for recompute in (True, False):
+                yield from instead(place, place + 2, Segment(segment.units | after.units, recompute))
+            for moved, taken in ((labels[-1], segment), (members(after.units)[0], after)):
+                if taken.units != 1 << moved:
+                    one, other = segment.units ^ 1 << moved, after.units ^ 1 << moved
+                    yield from instead(
+                        place, place + 2, Segment(one, segment.recompute), Segment(other, after.recompute)
+                    )
+        for count in range(1, len(labels)):
+            first = sum(1 << label for label in labels[:count])
+            for one, other in itertools.product((True, False), repeat=2):
+                yield from instead(place, place + 1, Segment(first, one), Segment(segment.units ^ first, other))
 
 
 def keeps_order(graph: Graph, costs: Sequence[Cost]) -> bool:
@@ -245,13 +319,7 @@ class Partitioner:
 
     def priced(self, segments: Sequence[Segment]) -> Partition:
         """The partition with its peak by the recurrence."""
-        before, kept, peak = 0, 0, 0
-        for segment in segments:
-            cost = self.segment_cost(before, before | segment.units, segment.recompute)
-            peak = max(peak, kept + cost.peak)
-            kept += cost.kept
-            before |= segment.units
-        return Partition(tuple(segments), peak)
+        return Partition(tuple(segments), max(self.segment_cost.loads(segments)))
 
     def best(self) -> Partition:
         """The partition with the lowest peak within the time allowed."""

@@ -45,6 +45,7 @@ class Plan(Config):
     Attributes:
         units: names of all units of the network the plan was made for, in order.
         reversed_passes: node names (convolution, norm, activation) that reversible blocks replace.
+        slabs: node names (convolution, concatenation, enlargements) that are computed slab by slab.
         segments: in the order in which they run; a block has its convolution's name.
         plain_bytes, planned_bytes: peak of a training step beyond parameters, their gradients and the inputs.
         slowdown: estimated time of a step over the plain network's.
@@ -55,6 +56,7 @@ class Plan(Config):
     inputs: tuple[InputForm, ...]
     units: tuple[str, ...]
     reversed_passes: tuple[tuple[str, str, str], ...]
+    slabs: tuple[tuple[str, ...], ...] = ()
     segments: tuple[SegmentPlan, ...]
     plain_bytes: int
     planned_bytes: int
@@ -87,6 +89,9 @@ class Plan(Config):
         for segment in self.segments:
             names = " ".join(segment.units)
             lines.append(f"  {segment.action:9} {names}")
+        for title, chosen in (("reversed", self.reversed_passes), ("in slabs", self.slabs)):
+            if chosen:
+                lines.append(f"  {title:9} {' '.join(names[0] for names in chosen)}")
         lines.append(
             f"peak {self.plain_bytes / 1e6:,.1f} -> {self.planned_bytes / 1e6:,.1f} MB of activations "
             f"({-100 * self.saving:+.1f} %), estimated time of a step x {self.slowdown:.2f}; "
@@ -117,10 +122,14 @@ class Plan(Config):
                 f"memory plan: expected the network it was made for ({len(self.units)} units), found "
                 f"{type(module).__name__} ({len(names)} units, differing in {', '.join(extra[:3])}); plan again"
             )
-        return self.run_on(*convert(module, traced, self.reversed_passes), forms)
+        return self.run_on(*convert(module, traced, self.reversed_passes, self.slabs), forms)
 
     def run_on(self, root: nn.Module, graph: fx.Graph, forms: Sequence[Tensor]) -> Planned:
         """The converted network run by the plan's segments."""
         built = build(root, graph, forms)
         labels = {unit.name: label for label, unit in enumerate(built.units)}
-        return Planned(built, [(segment.action, [labels[name] for name in segment.units]) for segment in self.segments])
+        # Plans of before name each block of a row, which is one unit.
+        return Planned(
+            built,
+            [(segment.action, [labels[name] for name in segment.units if name in labels]) for segment in self.segments],
+        )

@@ -4,12 +4,14 @@ is kept."""
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import get_gradient_edge
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Two convolutions of half the channels in F and two in G have the weights and the arithmetic of the one they replace
@@ -52,14 +54,15 @@ def half_pass(convolution: Any, norm: Any, activation: Any) -> nn.Sequential:
             )
         )
         layers.append(type(norm)(channels, norm.eps, norm.momentum, norm.affine, norm.track_running_stats))
-        layers.append(type(activation)(inplace=True))
+        layers.append(copy.deepcopy(activation))
+        layers[-1].inplace = True  # type: ignore[assignment]
     return nn.Sequential(*layers).to(convolution.weight.device, convolution.weight.dtype).train(norm.training)
 
 
 class ReversibleBlock(nn.Module):
     """y1 = x1 + F(x2), y2 = x2 + G(y1), on halves of the channels; C channels in, C out, any size.
 
-    Called alone it keeps what autograd keeps; ``reverse`` runs it, or several in a row, without keeping the input.
+    Called it keeps what autograd keeps; ``reverse`` runs it, or several in a row, without keeping the input.
     """
 
     def __init__(self, convolution: nn.Module, norm: nn.Module, activation: nn.Module) -> None:
@@ -73,31 +76,58 @@ class ReversibleBlock(nn.Module):
         first = first + self.f(second)
         return torch.cat([first, second + self.g(first)], dim=1)
 
-    def undo(self, output: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Input, its gradient and those of the trained parameters, in their order, from the output and its gradient.
+    def run(self, features: Tensor) -> Tensor:
+        """The same without gradients, each half written where it belongs."""
+        output = torch.empty_like(features)
+        (first, second), (to_first, to_second) = features.chunk(2, dim=1), output.chunk(2, dim=1)
+        torch.add(first, self.f(second), out=to_first)
+        torch.add(second, self.g(to_first), out=to_second)
+        return output
+
+    def undo(self, features: Tensor, gradient: Tensor) -> list[Tensor]:
+        """Makes of the output the input and of its gradient the input's, in place; gives those of the trained
+        parameters, in their order.
 
         Statistics and random state are left as they are.
         """
-        first, second = (half.detach() for half in output.chunk(2, dim=1))
+        first, second = features.detach().chunk(2, dim=1)
         to_first, to_second = gradient.chunk(2, dim=1)
-        second, through, to_g = self._undo_half(self.g, first, second, to_second)
-        to_first = to_first + through
-        first, through, to_f = self._undo_half(self.f, second, first, to_first)
-        to_second = to_second + through
-        return torch.cat([first, second], dim=1), torch.cat([to_first, to_second], dim=1), to_f + to_g
+        to_g = _undo_half(self.g, first, second, to_first, to_second)
+        to_f = _undo_half(self.f, second, first, to_second, to_first)
+        return to_f + to_g
 
-    @staticmethod
-    def _undo_half(
-        function: nn.Module, known: Tensor, total: Tensor, gradient: Tensor
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """total - function(known), and the gradients that ``gradient`` sends through the function."""
-        parameters = [parameter for parameter in function.parameters() if parameter.requires_grad]
-        with torch.enable_grad(), unchanged_buffers(list(function.modules())):
-            known = known.requires_grad_()
-            added = function(known)
-        other = total - added.detach()
-        through, *to_parameters = torch.autograd.grad(added, [known, *parameters], gradient)
-        return other, through, to_parameters
+
+def _undo_half(
+    function: nn.Sequential, known: Tensor, total: Tensor, to_known: Tensor, to_total: Tensor
+) -> list[Tensor]:
+    """Takes function(known) from ``total``, adds what ``to_total`` sends through it to ``to_known``; gives the
+    gradients of its parameters.
+
+    Pass by pass from the last: of those before it only their output is kept, then they are run again.
+    """
+    layers = list(function)
+    size = len(layers) // DEPTH
+    passes = [nn.Sequential(*layers[start : start + size]) for start in range(0, len(layers), size)]
+    to_parameters: list[Tensor] = []
+    starts = [known]
+    with unchanged_buffers(list(function.modules())):
+        with torch.no_grad():
+            for part in passes[:-1]:
+                starts.append(part(starts[-1]))
+        through, last = to_total, True
+        for part in reversed(passes):
+            start = starts.pop().detach().requires_grad_()
+            parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
+            with torch.enable_grad():
+                added = part(start)
+            if last:
+                total.sub_(added.detach())
+            edge, through, last = get_gradient_edge(added), through.to(added.dtype), False
+            del added  # so that each tensor goes as soon as the backward pass is done with it
+            through, *to_part = torch.autograd.grad([edge], [start, *parameters], [through])
+            to_parameters = to_part + to_parameters
+    to_known.add_(through)
+    return to_parameters
 
 
 class _Reverse(torch.autograd.Function):
@@ -107,29 +137,47 @@ class _Reverse(torch.autograd.Function):
         device = features.device.type
         ctx.autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         ctx.precision = torch.get_autocast_dtype(device) if ctx.autocast else None
+        features = features.detach()
         for block in blocks:
-            features = block(features)
+            features = block.run(features)
         ctx.save_for_backward(features)
         return features
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # The output is not needed by anything that is still to come, and the gradient is ``_Owned``.
         [features] = ctx.saved_tensors
         to_parameters: list[Tensor] = []
         again = torch.autocast(features.device.type, ctx.precision) if ctx.autocast else contextlib.nullcontext()
         with again:
             for block in reversed(ctx.blocks):
-                features, gradient, to_block = block.undo(features, gradient)
-                to_parameters = to_block + to_parameters
+                to_parameters = block.undo(features, gradient) + to_parameters
         return gradient, None, *to_parameters
 
 
-def reverse(features: Tensor, blocks: Sequence[ReversibleBlock]) -> Tensor:
-    """Runs the blocks one after the other; only the last output is kept for the backward pass.
+class _Owned(torch.autograd.Function):
+    """Hands back a gradient that nobody else holds and that may be written into."""
 
-    Gradients equal those of calling the blocks up to rounding: inputs are computed back from outputs. Second
-    derivatives are refused.
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        return features.view_as(features)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.clone()
+
+
+def reverse(features: Tensor, *blocks: ReversibleBlock) -> Tensor:
+    """Runs the blocks one after the other; only the last output is kept for the backward pass, which overwrites it.
+
+    So the output is for readers whose backward passes come first: none may be returned by the network. Gradients equal
+    those of calling the blocks up to rounding: inputs are computed back from outputs. Second derivatives are refused.
     """
+    if not torch.is_grad_enabled() or torch.jit.is_tracing():
+        for block in blocks:
+            features = block(features)
+        return features
     parameters = [parameter for block in blocks for parameter in block.parameters() if parameter.requires_grad]
-    return _Reverse.apply(features, tuple(blocks), *parameters)
+    return _Owned.apply(_Reverse.apply(features, tuple(blocks), *parameters))  # type: ignore[no-any-return]
