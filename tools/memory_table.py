@@ -1,4 +1,5 @@
-"""Table 4 of FetusMapV2 again: input size, memory, parameters and step time of UNet, GCP, REV and GCP+REV."""
+"""Table 4 of FetusMapV2 again: input size, memory, parameters and step time of UNet, GCP, REV and GCP+REV, each also
+with convolutions of concatenations in slabs, which the paper does not have."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, max_input_size, 
 from aop_pose.pipelines.fetusmap.planner.memory import mean_square
 from aop_pose.pipelines.fetusmap.planner.plan import Method
 
-ROWS: list[tuple[str, Method]] = [("UNet", "plain"), ("UGCP", "gcp"), ("UREV", "rev"), ("UGCPREV", "gcp+rev")]
+METHODS: list[tuple[str, Method]] = [("UNet", "plain"), ("UGCP", "gcp"), ("UREV", "rev"), ("UGCPREV", "gcp+rev")]
+ROWS = [(name + " in slabs" * parts, method, parts) for parts in (False, True) for name, method in METHODS]
+"""Name, method, and whether convolutions of concatenations are computed in slabs."""
 SIZE = (176, 112, 112)  # depth, height, width: what the plain U-Net of the paper is trained at
 LARGE = (256, 160, 160)  # the paper's UNet-L
 GIB = 2**30
@@ -48,19 +51,20 @@ def memory_table(
     if any(axis % network.stride for axis in (*size, *check)):
         raise UsageError(f"sizes: expected multiples of {network.stride}, found {tuple(size)} and {tuple(check)}")
     plans: list[Plan] = [
-        plan_memory(network, [torch.empty(1, 1, *size, device="meta")], method, slowdown) for _, method in ROWS
+        plan_memory(network, [torch.empty(1, 1, *size, device="meta")], method, slowdown, parts=parts)
+        for _, method, parts in ROWS
     ]
-    modules = [plan.apply(network).to(device) if plan.method != "plain" else network.to(device) for plan in plans]
+    modules = [network.to(device), *(plan.apply(network).to(device) for plan in plans[1:])]
     volume = torch.randn(1, 1, *check, device=device)
     times = seconds_of(modules, check, device, repeats)
     lines = [
-        f"| method | input | activations GiB | total GiB | of UNet | parameters MiB | reversed | at {list(check)}: "
-        "counted / estimated MiB | median s a step (least-most) | x UNet |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| method | input | activations GiB | total GiB | of UNet | parameters MiB | reversed | in slabs "
+        f"| estimated x UNet | at {list(check)}: counted / estimated MiB | median s a step (least-most) | x UNet |",
+        "|" + " --- |" * 12,
     ]
     base = statistics.median(times[0])
     plain_total = 0.0
-    for (name, _), plan, module, taken in zip(ROWS, plans, modules, times, strict=True):
+    for (name, *_), plan, module, taken in zip(ROWS, plans, modules, times, strict=True):
         parameters = sum(parameter.nbytes for parameter in module.parameters())
         total = (plan.planned_bytes + COPIES * parameters) / GIB
         plain_total = plain_total or total
@@ -68,6 +72,7 @@ def memory_table(
         lines.append(
             f"| {name} | {list(size)} | {plan.planned_bytes / GIB:.2f} ({0 - 100 * plan.saving:+.1f} %) | {total:.2f} "
             f"| {100 * total / plain_total:.0f} % | {parameters / 2**20:.2f} | {len(plan.reversed_passes)} "
+            f"| {len(plan.slabs)} | {plan.slowdown:.2f} "
             f"| {counted / 2**20:.1f} / {estimated / 2**20:.1f} | {statistics.median(taken):.2f} "
             f"({min(taken):.2f}-{max(taken):.2f}) | {statistics.median(taken) / base:.2f} |"
         )
@@ -75,7 +80,7 @@ def memory_table(
     fixed = COPIES * sum(parameter.nbytes for parameter in network.parameters()) / GIB
     lines.append(
         f"| UNet-L (estimate) | {list(LARGE)} | {large:.2f} | {large + fixed:.2f} "
-        f"| {100 * (large + fixed) / plain_total:.0f} % | {fixed * 1024 / COPIES:.2f} | 0 | - | - | - |"
+        f"| {100 * (large + fixed) / plain_total:.0f} % | {fixed * 1024 / COPIES:.2f} | 0 | 0 | - | - | - | - |"
     )
     return "\n".join(lines)
 
@@ -91,7 +96,7 @@ def largest_inputs(widths: Sequence[int], size: Sequence[int], budget: float, sl
     """A line a method: the largest input of the proportions of ``size`` whose training step fits so many GiB."""
     network = UNet3d(widths=widths)
     lines = []
-    for name, method in ROWS:
+    for name, method in METHODS:
         found = max_input_size(network, size, budget, network.stride, method=method, max_slowdown=slowdown)
         fits = f"the largest input in {budget} GiB is {list(found)}" if found else f"nothing fits in {budget} GiB"
         lines.append(f"{name}: {fits}")

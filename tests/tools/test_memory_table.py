@@ -31,13 +31,16 @@ def test_every_row_of_table_4_and_what_fits(run):
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("|")]
     assert len({len(cells) for cells in lines}) == 1
     rows = {cells[0]: cells for cells in lines[2:]}
-    assert list(rows) == [*METHODS, "UNet-L (estimate)"]
-    for name in METHODS:
-        counted, estimated = map(float, rows[name][7].split("/"))
+    named = [*METHODS, *(f"{name} in slabs" for name in METHODS)]
+    assert list(rows) == [*named, "UNet-L (estimate)"]
+    for name in named:
+        counted, estimated = map(float, rows[name][9].split("/"))
         assert counted == pytest.approx(estimated, rel=0.1)
-    saved = {name: float(re.search(r"\(([-+.\d]+) %\)", rows[name][2])[1]) for name in METHODS}
+    saved = {name: float(re.search(r"\(([-+.\d]+) %\)", rows[name][2])[1]) for name in named}
     assert saved["UNet"] == 0
-    assert saved["UGCPREV"] <= saved["UGCP"] < -15
+    assert saved["UGCPREV in slabs"] <= saved["UGCP in slabs"] <= saved["UGCP"] < -15
+    assert saved["UGCPREV"] <= saved["UGCP"]
+    assert [rows[name][7] for name in METHODS] == ["0"] * 4
     fitting = {
         name: json.loads(size) for name, size in re.findall(r"(\w+): the largest input in 0.02 GiB is (.*)", out)
     }
@@ -46,7 +49,7 @@ def test_every_row_of_table_4_and_what_fits(run):
 
 
 def test_a_budget_that_holds_nothing_is_said(monkeypatch):
-    monkeypatch.setattr(memory_table, "ROWS", memory_table.ROWS[:1])
+    monkeypatch.setattr(memory_table, "METHODS", memory_table.METHODS[:1])
     lines = memory_table.largest_inputs([4, 8], [32, 32, 32], budget=1e-6, slowdown=1.3)
     assert lines == ["UNet: nothing fits in 1e-06 GiB"]
 

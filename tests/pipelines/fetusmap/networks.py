@@ -171,3 +171,91 @@ NETWORKS = {
 
 def picture(size=32, batch=2):
     return torch.randn(batch, 1, size, size, generator=torch.Generator().manual_seed(0))
+
+
+class Functional(nn.Module):
+    """Passes whose activations are functions and methods, one of them leaky, in a row."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels, 3, padding=1)
+        self.layers = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(4))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(4))
+        self.end = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, picture):
+        features = self.stem(picture)
+        features = nn.functional.relu(self.norms[0](self.layers[0](features)), inplace=True)
+        features = self.norms[1](self.layers[1](features)).relu()
+        features = nn.functional.leaky_relu(self.norms[2](self.layers[2](features)), 0.3)
+        return self.end(torch.relu(self.norms[3](self.layers[3](features))))
+
+
+class Ladder(nn.Module):
+    """3-D: transposed convolutions up, concatenations with what is not enlarged, functional activations."""
+
+    def __init__(self, widths=(6, 10)):
+        super().__init__()
+        one, two = widths
+        self.a, self.b = nn.Conv3d(1, one, 3, padding=1), nn.Conv3d(one, two, 2, stride=2)
+        self.up = nn.ConvTranspose3d(two, one, 2, stride=2)
+        self.joined = nn.Conv3d(2 * one, one, (5, 3, 3), padding=(2, 1, 1))
+        self.head = nn.Conv3d(one, 2, 1)
+
+    def forward(self, volume):
+        full = torch.relu(self.a(volume))
+        deep = nn.functional.gelu(self.b(full))
+        return self.head(torch.relu(self.joined(torch.cat([self.up(deep), full], 1))))
+
+
+class Dense(nn.Module):
+    """3-D: convolutions read all before them, dilated and grouped ones too; one value is enlarged by nearest voxels."""
+
+    def __init__(self, growth=4):
+        super().__init__()
+        self.stem = nn.Conv3d(1, growth, 3, padding=1)
+        self.one = nn.Conv3d(2 * growth, growth, 3, padding=2, dilation=2, bias=False)
+        self.norm = nn.InstanceNorm3d(growth, affine=True)
+        self.two = nn.Conv3d(2 * growth, 2 * growth, 3, padding=1, groups=2)
+        self.pool, self.grow = nn.AvgPool3d(2), nn.Upsample(scale_factor=2)
+        self.head = nn.Conv3d(2 * growth, 1, 1)
+
+    def forward(self, volume):
+        first = torch.tanh(self.stem(volume))
+        second = nn.functional.leaky_relu(
+            self.norm(self.one(torch.cat([self.grow(self.pool(first)), first], dim=1))), 0.2
+        )
+        return self.head(torch.sigmoid(self.two(torch.cat([first, second], dim=1))))
+
+
+class Rows(nn.Module):
+    """3-D: two rows of passes with running statistics around a residual sum."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+
+        def row(length):
+            parts = [
+                part
+                for _ in range(length)
+                for part in (
+                    nn.Conv3d(channels, channels, 3, padding=1),
+                    nn.BatchNorm3d(channels),
+                    nn.ELU(inplace=True),
+                )
+            ]
+            return nn.Sequential(*parts)
+
+        self.stem, self.one, self.two = nn.Conv3d(1, channels, 3, padding=1), row(3), row(2)
+        self.head = nn.Conv3d(channels, 2, 1)
+
+    def forward(self, volume):
+        features = self.stem(volume)
+        return self.head(self.two(features + self.one(torch.sigmoid(features))))
+
+
+FOREIGN = {"ladder": Ladder, "dense": Dense, "rows": Rows}
+
+
+def volume(size=(24, 16, 16), batch=1, kind=torch.float32):
+    return torch.randn(batch, 1, *size, generator=torch.Generator().manual_seed(0)).to(kind)

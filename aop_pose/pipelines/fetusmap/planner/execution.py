@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -243,6 +244,15 @@ FUNCTIONS: dict[Any, type[nn.Module]] = {
 """Activations called as functions, and as methods of tensors, by what a node's target is."""
 
 
+NEW = (torch.cat, torch.add, torch.mul, operator.add, operator.mul, operator.sub, functional.interpolate)
+NEW_OF_MODULES = (
+    *CONVOLUTIONS, *NORMS, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.MaxPool1d, nn.MaxPool2d,
+    nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+    nn.Upsample, nn.Linear,
+)  # fmt: skip
+"""Functions and modules whose results share no memory with what they read."""
+
+
 def passes(graph: Graph) -> list[Pass]:
     """Every pass that a reversible block may replace, in order.
 
@@ -258,7 +268,7 @@ def passes(graph: Graph) -> list[Pass]:
         if first.op != "call_module" or not isinstance(modules[str(first.target)], CONVOLUTIONS):
             continue
         chain = [first, *only_readers(first, 2)]
-        if len(chain) < 3 or chain[1].op != "call_module" or chain[2] not in values or _returned(chain[2]):
+        if len(chain) < 3 or chain[1].op != "call_module" or chain[2] not in values or _returned(chain[2], modules):
             continue
         kinds = [modules[str(node.target)] for node in chain[:2]]
         if isinstance(kinds[1], NORMS) and _activation(chain[2], modules) is not None:
@@ -268,12 +278,14 @@ def passes(graph: Graph) -> list[Pass]:
     return found
 
 
-def _returned(node: fx.Node) -> bool:
-    """Whether the network may return what shares the node's memory: itself, or what no module or sum made of it."""
-    return any(
-        user.op == "output" or ((user.op == "call_method" or "view" in user.name) and _returned(user))
-        for user in node.users
-    )
+def _returned(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether the network may return what shares the node's memory: itself, or what is no new tensor for certain."""
+
+    def is_new(user: fx.Node) -> bool:
+        called = modules[str(user.target)] if user.op == "call_module" else None
+        return user.target in NEW or isinstance(called, NEW_OF_MODULES)
+
+    return any(user.op == "output" or (not is_new(user) and _returned(user, modules)) for user in node.users)
 
 
 def _activation(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:

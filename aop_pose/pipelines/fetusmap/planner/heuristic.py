@@ -21,7 +21,7 @@ from aop_pose.pipelines.fetusmap.planner.plan import InputForm, Method, Plan, Se
 
 # A backward pass takes about twice the arithmetic of the forward pass.
 STEP_OVER_FORWARD = 3.0
-FEWEST_TRIED, UNITS_TRIED = 24, 2400
+FEWEST_TRIED, UNITS_TRIED = 24, 800
 """Partitions near the recurrence's whose true peak is counted, and units in all of them where those are few."""
 LEAST_SHARE = 1 / 40
 """Of the plain network's peak; reversing or cutting what is less is not tried."""
