@@ -20,7 +20,14 @@ from aop_pose.pipelines.data import order_of
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig
 from aop_pose.pipelines.fetusmap.data import VolumeDataset
 from aop_pose.pipelines.fetusmap.landmarks import FetusmapModel, Look, looks_of, map_loss
-from aop_pose.pipelines.fetusmap.planner import Plan, dry_peak, free_bytes, max_input_size, plan_memory
+from aop_pose.pipelines.fetusmap.planner import (
+    Plan,
+    dry_peak,
+    free_bytes,
+    give_back_large_blocks,
+    max_input_size,
+    plan_memory,
+)
 from aop_pose.pipelines.job import first_of
 from aop_pose.pipelines.lightning import Schedule, Training, rate_factor
 
@@ -139,6 +146,8 @@ def plan_for(config: FetusmapConfig, schema: Schema, device: str, volumes: int =
     Raises:
         UsageError: the memory that is free, or ``budget_gb``, does not hold a step of that size; names one that fits.
     """
+    if device == "cpu":
+        give_back_large_blocks()  # else a step takes up to half as much again as is counted
     budget, found = usable_memory(device) if config.budget_gb is None else (config.budget_gb, f"{config.budget_gb} GiB")
     budget -= 2 * volumes * (math.prod(config.size) + sum(math.prod(stage.size) for stage in config.stages)) / 2**30
     finer = bytes_of_finer(config, schema, device == "cpu")

@@ -1,5 +1,10 @@
 """The memory that a training step takes, with its loss, and what is said where it is not there."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
@@ -73,3 +78,53 @@ def test_free_memory_is_the_least_of_machine_control_groups_and_limits(tmp_path,
     write("groups/memory/memory.usage_in_bytes", "2900000\n")
     assert free_bytes() == 100000
     assert usable_memory("cpu") == (0.0, "0.00 GiB free, 0.00 with a margin")
+
+
+LIMITED = """
+import resource, sys, torch
+from pathlib import Path
+from aop_pose.errors import UsageError
+from aop_pose.pipelines.fetusmap.landmarks import map_loss
+from aop_pose.pipelines.fetusmap.network import UNet3d
+from aop_pose.pipelines.fetusmap.training import plan_for
+from tests.fakes import SIDED_FACE
+from tests.pipelines.fetusmap.test_landmarks import config_of
+
+def step(size, form=torch.channels_last_3d):
+    network = UNet3d(1, 3, (8, 16)).to(memory_format=form)
+    volume = torch.rand(1, 1, *size).contiguous(memory_format=form)
+    map_loss(network(volume), torch.rand(1, 3, 3) * 7, "cross-entropy", 2.0, ()).backward()
+
+torch.set_num_threads(1)
+step((16, 16, 16))
+status = Path("/proc/self/status").read_text().split("VmSize:")[1]
+here = int(status.split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (here + 700 * 2**20,) * 2)
+wanted = "size=[160,128,128]"
+try:
+    plan_for(config_of("widths=[8,16]", wanted), SIDED_FACE, "cpu")
+except UsageError as raised:
+    refusal = str(raised)
+    print(refusal)
+fits = refusal.split("size=[")[1].split("]")[0]
+step([int(side) for side in fits.split(",")])
+print("fits")
+try:
+    step((160, 128, 128))
+except (RuntimeError, MemoryError):
+    print("out of memory")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="limits of address space are asked of Linux")
+def test_a_step_that_runs_out_of_memory_is_refused_before_and_the_size_named_fits():
+    """Under a real limit: the refused size does run out of it, the named one does not."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False, env=environment,
+        cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert lines[0].startswith("size: a training step at 160x128x128 needs")
+    assert lines[1:] == ["fits", "out of memory"]

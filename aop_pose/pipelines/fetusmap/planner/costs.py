@@ -28,7 +28,7 @@ class Cost:
         internal: what autograd keeps that is no unit's value (masks, indices, statistics).
         forward, backward: alive at the worst moment beside what stood before; backward, with gradients of inputs.
         seconds: of the forward pass, in the operations that would take as long.
-        again: of what its backward pass runs again by itself (reversible blocks, slabs), beyond twice the forward pass.
+        back: of the backward pass, with what that runs again by itself (reversible blocks, slabs).
         reruns: whether its backward pass needs something that only running it makes.
         differentiable: whether a gradient passes it.
         random: whether it draws random numbers.
@@ -41,7 +41,7 @@ class Cost:
     forward: int
     backward: int
     seconds: float
-    again: float
+    back: float
     reruns: bool
     differentiable: bool
     random: bool
@@ -93,7 +93,7 @@ def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
             for node in unit.nodes:
                 values[node] = _run(interpreter, node)
-        forward, arithmetic = count.peak, count.operations
+        forward, seconds = count.peak, _seconds(count)
         value = values[unit.value]
         storage = owner.get(id(value.untyped_storage()), label)
         made = count.size_of(value)
@@ -104,7 +104,6 @@ def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int
             saves |= 1 << label
         parts = [values[node] for node in read] + list(interpreter.module.parameters())
         backward = _backward(value, parts, count) if value.requires_grad else 0
-    traffic = made + sum(values[node].nbytes for node in read) if storage == label else 0
     differentiable = value.requires_grad
     values[unit.value] = value.detach().requires_grad_(differentiable)
     return Cost(
@@ -114,12 +113,16 @@ def _cost(graph: Graph, label: int, interpreter: fx.Interpreter, owner: dict[int
         internal=internal,
         forward=forward,
         backward=backward,
-        seconds=arithmetic + OPERATIONS_PER_BYTE * traffic,
-        again=max(0, count.operations - 3 * arithmetic),
+        seconds=seconds,
+        back=_seconds(count) - seconds,
         reruns=bool(fresh),
         differentiable=differentiable,
         random=count.random,
     )
+
+
+def _seconds(count: LiveBytes) -> float:
+    return count.operations + OPERATIONS_PER_BYTE * count.traffic
 
 
 class _Source(torch.autograd.Function):

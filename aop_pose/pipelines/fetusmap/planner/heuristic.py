@@ -19,8 +19,6 @@ from aop_pose.pipelines.fetusmap.planner.partition import Partitioner, Segment, 
 from aop_pose.pipelines.fetusmap.planner.parts import concatenations
 from aop_pose.pipelines.fetusmap.planner.plan import InputForm, Method, Plan, SegmentPlan
 
-# A backward pass takes about twice the arithmetic of the forward pass.
-STEP_OVER_FORWARD = 3.0
 FEWEST_TRIED, UNITS_TRIED = 24, 800
 """Partitions near the recurrence's whose true peak is counted, and units in all of them where those are few."""
 LEAST_SHARE = 1 / 40
@@ -82,7 +80,7 @@ class _Rewritten:
         root, traced = convert(planning.root, planning.traced, reversed_passes, slabs)
         self.graph = build(root, traced, planning.inputs)
         self.costs = unit_costs(self.graph, planning.inputs)
-        self.own = sum(STEP_OVER_FORWARD * cost.seconds + cost.again for cost in self.costs)
+        self.own = sum(cost.seconds + cost.back for cost in self.costs)
 
     def kept(self) -> _Choice:
         """Nothing is recomputed but what reversed passes and slabs do by themselves."""
@@ -141,7 +139,7 @@ class _Planning:
         self.traced = traced
         self.loss = loss
         self.plain = _Rewritten(self, (), ())
-        self.step = STEP_OVER_FORWARD * sum(cost.seconds for cost in self.plain.costs)
+        self.step = self.plain.own
         self.allowed = max_slowdown * self.step
 
     def plan(self, method: Method, parts: bool) -> Plan:

@@ -129,7 +129,6 @@ class Plan(Config):
         built = build(root, graph, forms)
         labels = {unit.name: label for label, unit in enumerate(built.units)}
         # Plans of before name each block of a row, which is one unit.
-        return Planned(
-            built,
-            [(segment.action, [labels[name] for name in segment.units if name in labels]) for segment in self.segments],
-        )
+        chosen = [[labels[name] for name in segment.units if name in labels] for segment in self.segments]
+        actions = [segment.action for segment in self.segments]
+        return Planned(built, [(action, units) for action, units in zip(actions, chosen, strict=True) if units])
