@@ -1,6 +1,7 @@
 """A planned network gives what the plain one gives, bit for bit, and takes the memory that was said."""
 
 import copy
+import json
 from functools import cache
 
 import pytest
@@ -112,7 +113,7 @@ def test_every_segment_is_valid_and_each_unit_runs_once(name, method):
 
 def test_passes_in_a_row_are_reversed_as_one_and_keep_only_the_last_output():
     module, given = PlainChain(passes=8), picture(batch=1, size=64)
-    plan = plan_memory(module, [given], "rev", 1.5)
+    plan = plan_memory(module, [given], "rev", 3.0)
     planned = plan.apply(module)
     assert len(plan.reversed_passes) == 8
     assert len(planned.graph.graph.find_nodes(op="call_function", target=reverse)) == 1
@@ -123,7 +124,7 @@ def test_passes_in_a_row_are_reversed_as_one_and_keep_only_the_last_output():
 
 def test_reversing_saves_where_checkpoints_are_done():
     module, given = PlainChain(passes=8), picture(batch=1, size=64)
-    checkpointed, both = (plan_memory(module, [given], method, 1.35) for method in ("gcp", "gcp+rev"))
+    checkpointed, both = (plan_memory(module, [given], method, 3.0) for method in ("gcp", "gcp+rev"))
     assert both.reversed_passes
     assert both.planned_bytes < checkpointed.planned_bytes
     assert both.planned_bytes == pytest.approx(step_peak(both.apply(module), [given]), rel=0.1)
@@ -138,7 +139,7 @@ def test_parameters_are_the_modules_own_unless_passes_are_reversed():
 
 def test_a_plan_survives_being_stored_and_refuses_another_network(tmp_path):
     module, given = PlainChain(), picture()
-    plan = plan_of("chain of passes", "rev", 1.5)
+    plan = plan_of("chain of passes", "rev", 3.0)
     planned = plan.apply(module)
     torch.save({"plan": plan.to_json(), "weights": planned.network.state_dict()}, tmp_path / "last.pt")
     stored = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -148,6 +149,23 @@ def test_a_plan_survives_being_stored_and_refuses_another_network(tmp_path):
     assert torch.equal(planned.eval()(given), again.eval()(given))
     with pytest.raises(Exception, match=r"expected the network it was made for .* found ResidualChain"):
         plan.apply(ResidualChain())
+
+
+def test_a_plan_of_before_names_each_block_of_a_row():
+    module, given = PlainChain(), picture()
+    plan = plan_of("chain of passes", "rev", 3.0)
+    blocks = [names[0] for names in plan.reversed_passes]
+    old = json.loads(plan.to_json())
+    del old["slabs"]
+    first, rest = old["segments"][0], [one for one in old["segments"][1:] if one["units"] != blocks[:1]]
+    reverse_of = [{"action": "reverse", "units": blocks[:2]}, {"action": "reverse", "units": blocks[2:]}]
+    old["segments"] = [first, *reverse_of, *rest]
+    assert len(blocks) > 2
+    torch.manual_seed(0)
+    expected = stepped(plan.apply(module), [given])
+    torch.manual_seed(0)
+    found = stepped(Plan.from_json(json.dumps(old)).apply(module), [given])
+    assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
 
 
 def test_a_planned_network_measures_without_gradients_and_at_other_sizes():
@@ -161,7 +179,7 @@ def test_a_planned_network_measures_without_gradients_and_at_other_sizes():
 
 def test_frozen_parameters_get_no_gradient():
     module, given = PlainChain(), picture()
-    planned = plan_of("chain of passes", "rev", 1.5).apply(module)
+    planned = plan_of("chain of passes", "rev", 3.0).apply(module)
     frozen = next(part for part in planned.modules() if isinstance(part, nn.BatchNorm2d))
     frozen.weight.requires_grad_(False)
     mean_square(planned(given)).backward()

@@ -253,7 +253,7 @@ def test_a_planned_network_is_refined_alike_and_stays_planned():
 
 def test_a_network_with_reversed_blocks_is_refined():
     network, volume = UNet3d(1, 22, (4, 8)), torch.rand(1, 1, *SIZE)
-    planned = plan_memory(network, [volume], "rev", 1.5).apply(network)
+    planned = plan_memory(network, [volume], "rev", 3.0).apply(network)
     before = photographed(planned)
     found = refined(planned, LIBRARY, volume=volume)
     assert found.reason == ""

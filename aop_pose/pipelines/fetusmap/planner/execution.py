@@ -296,7 +296,10 @@ def _activation(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | Non
     kind = FUNCTIONS.get(node.target)
     if kind is None:
         return None
-    slopes = [*node.args[1:2], *(value for key, value in node.kwargs.items() if key in ("negative_slope", "alpha"))]
+    slopes: list[Any] = [
+        *node.args[1:2],
+        *(value for key, value in node.kwargs.items() if key in ("negative_slope", "alpha")),
+    ]
     if kind not in (nn.LeakyReLU, nn.ELU):
         return kind()
     return kind(*slopes) if all(isinstance(slope, (int, float)) for slope in slopes) else None
@@ -335,9 +338,9 @@ def convert(
     rows: list[list[fx.Node]] = []
     for names in chosen:
         convolution, norm, activation = (nodes[name] for name in names)
-        block = ReversibleBlock(
-            modules[str(convolution.target)], modules[str(norm.target)], _activation(activation, modules)
-        )
+        kind = _activation(activation, modules)
+        assert kind is not None
+        block = ReversibleBlock(modules[str(convolution.target)], modules[str(norm.target)], kind)
         root.set_submodule(str(convolution.target), block)
         root.set_submodule(str(norm.target), nn.Identity())
         if rows and only_readers(rows[-1][-1], 1) == [convolution]:

@@ -61,7 +61,7 @@ def plan_memory(
     return planning.plan(method, method == "gcp+rev" if parts is None else parts)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Choice:
     """Segments of one rewritten graph, with its true peak and slowdown."""
 
@@ -154,8 +154,12 @@ class _Planning:
             if method in ("rev", "gcp+rev"):
                 choices += self._reversed(chosen, partitioned, plain)
         fitting = [choice for choice in choices if choice.slowdown <= self.max_slowdown]
-        best = min(fitting, key=lambda choice: choice.peak)
-        return self._plan(method, best.rewritten.improved(best) if partitioned else best, plain.peak)
+        if partitioned:
+            # So that the way with reversed passes, which the recurrence may overrate, is never worse than that without.
+            without = [choice for choice in fitting if not choice.rewritten.reversed_passes]
+            best_two = {min(some, key=lambda choice: choice.peak) for some in (fitting, without)}
+            fitting = [choice.rewritten.improved(choice) for choice in best_two]
+        return self._plan(method, min(fitting, key=lambda choice: choice.peak), plain.peak)
 
     def _offered(self, passes: Sequence[Pass], slabs: Sequence[tuple[str, ...]], partitioned: bool) -> _Choice:
         rewritten = _Rewritten(self, passes, slabs) if passes or slabs else self.plain

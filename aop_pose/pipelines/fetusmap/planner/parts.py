@@ -34,10 +34,11 @@ class Growth:
         if not isinstance(module, nn.Upsample) or module.mode not in MODES or module.align_corners:
             return None
         scale = module.scale_factor
-        factors = tuple(scale) if isinstance(scale, tuple) else (scale,)
-        if module.size is not None or not all(factor and factor == int(factor) for factor in factors):
+        if module.size is not None or scale is None:
             return None
-        return cls(tuple(int(factor) for factor in factors), module.mode)
+        factors = scale if isinstance(scale, tuple) else (scale,)
+        whole = tuple(int(factor) for factor in factors)
+        return cls(whole, module.mode) if whole == tuple(factors) and min(whole) > 0 else None
 
     def rows(self, start: int, stop: int, whole: int) -> tuple[int, int]:
         """Rows of the operand, of so many, that rows ``start`` to ``stop`` of the enlarged one are made from."""
@@ -223,7 +224,7 @@ def slabbed(
         rows = form.length(operands)
         whole = torch.cat(form.window([(one, 0, one.shape[2]) for one in operands], 0, rows), dim=1)
         return form.convolved(whole, weight, bias, padding)
-    return _Slabbed.apply(form, weight, bias, *operands)  # type: ignore[no-any-return]
+    return _Slabbed.apply(form, weight, bias, *operands)
 
 
 def concatenations(graph: fx.Graph, root: nn.Module) -> list[tuple[str, ...]]:
@@ -237,7 +238,7 @@ def concatenations(graph: fx.Graph, root: nn.Module) -> list[tuple[str, ...]]:
     for node in graph.nodes:
         if node.op != "call_function" or node.target not in (torch.cat, torch.concat, torch.concatenate):
             continue
-        [reader] = only_readers(node, 1) or [None]
+        reader = next(iter(only_readers(node, 1)), None)
         axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
         operands = node.args[0] if node.args else node.kwargs.get("tensors")
         if reader is None or axis != 1 or not isinstance(operands, (list, tuple)) or len(set(operands)) < 2:

@@ -180,4 +180,4 @@ def reverse(features: Tensor, *blocks: ReversibleBlock) -> Tensor:
             features = block(features)
         return features
     parameters = [parameter for block in blocks for parameter in block.parameters() if parameter.requires_grad]
-    return _Owned.apply(_Reverse.apply(features, tuple(blocks), *parameters))  # type: ignore[no-any-return]
+    return _Owned.apply(_Reverse.apply(features, tuple(blocks), *parameters))
