@@ -279,7 +279,7 @@ def passes(graph: Graph) -> list[Pass]:
 
 
 def _returned(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether the network may return what shares the node's memory: itself, or what is no new tensor for certain."""
+    """True where the network may return what shares the node's memory: itself, or what is no new tensor for certain."""
 
     def is_new(user: fx.Node) -> bool:
         called = modules[str(user.target)] if user.op == "call_module" else None

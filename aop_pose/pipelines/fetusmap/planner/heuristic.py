@@ -166,7 +166,7 @@ class _Planning:
         return rewritten.partitioned() if partitioned else rewritten.kept()
 
     def _matters(self, names: Iterable[str], plain: _Choice) -> bool:
-        """Whether the values of these nodes are a part of the plain network's peak to speak of."""
+        """True where the values of these nodes are a part of the plain network's peak to speak of."""
         return self._bytes(names) >= LEAST_SHARE * plain.peak
 
     def _bytes(self, names: Iterable[str]) -> int:

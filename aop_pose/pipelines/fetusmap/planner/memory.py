@@ -184,7 +184,7 @@ def _blocked(channels: int) -> int:
 
 
 def _padding(func: Any, args: tuple) -> float:
-    """What whole blocks of channels make of a convolution's arithmetic: 24 channels take what 32 would."""
+    """The factor of whole blocks of channels in a convolution's arithmetic: 24 channels take what 32 would."""
     if func not in (FORWARD, BACKWARD):
         return 1.0
     weight = args[2] if func is BACKWARD else args[1]

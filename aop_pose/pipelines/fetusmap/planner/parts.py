@@ -23,7 +23,7 @@ MODES = ("nearest", "linear", "bilinear", "trilinear")
 
 @attrs.frozen
 class Growth:
-    """How an operand of the concatenation is enlarged: ``nn.Upsample`` by whole numbers, corners not aligned."""
+    """The enlargement of an operand of the concatenation: ``nn.Upsample`` by whole numbers, corners not aligned."""
 
     factors: tuple[int, ...]
     mode: str
@@ -169,7 +169,7 @@ class _Slabbed(torch.autograd.Function):
 def _concatenated(
     form: Slabs, operands: Sequence[Tensor], weight: Tensor, rows: int, reach: int, slab: tuple[int, int, int, int]
 ) -> Tensor:
-    """What the slab is convolved from, in the weight's precision, zeros around it along the first axis."""
+    """The rows that the slab is convolved from, in the weight's precision, zeros around it along the first axis."""
     start, stop, first, last = slab
     made = torch.cat(form.window(form.pieces(operands, first, last), first, last), dim=1).to(weight.dtype)
     zeros = form.zeros(made.dim(), rows, reach, start, stop)
