@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from aop_pose.core.schema import Schema
 from aop_pose.draw.frame import colours
-from aop_pose.draw.marks import Colour
+from aop_pose.draw.marks import Colour, put_text, text_size
 from aop_pose.errors import AopPoseError
 from aop_pose.evaluation.errors import align_interchangeable
 from aop_pose.geometry import turn_difference
@@ -39,10 +39,15 @@ from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best
 
 COUNT = 4
 SIDE = 256
+LINE, LETTERS = 20, 0.4
+"""Of the legend: height of a line in pixels, scale of its letters."""
 
 
 def draw_examples(module: Any, file: Path) -> None:
-    """Draw the first checked frames (else the first that train) into one PNG; nothing for a stage without points."""
+    """Draw the first checked frames (else the first that train) into one PNG, with a legend above.
+
+    Nothing for a stage without points.
+    """
     contract = getattr(module, "contract", None)
     if contract is None:
         return
@@ -66,7 +71,20 @@ def draw_examples(module: Any, file: Path) -> None:
     module.kept.train(training)
     file.parent.mkdir(exist_ok=True)
     with replacing(file) as part:
-        part.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
+        picture = np.vstack([_legend(contract.schema_of_points.points, paints, rows[0].shape[1]), *rows])
+        part.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def _legend(names: Sequence[str], paints: Sequence[Colour], width: int) -> np.ndarray:
+    """What marks and colours mean, (height, width, 3)."""
+    strip = np.zeros((2 * LINE, width, 3), np.uint8)
+    maps = ["right: its maps"] if width > SIDE else []
+    put_text(strip, ", ".join(["dot: label", "cross: found", *maps]), 6, LINE - 6, LETTERS, (255, 255, 255))
+    left = 6
+    for name, paint in zip(names, paints, strict=True):
+        put_text(strip, name, left, 2 * LINE - 6, LETTERS, paint)
+        left += text_size(name, LETTERS)[0] + 10
+    return strip
 
 
 def _heat(maps: np.ndarray, paints: list[Colour]) -> np.ndarray:

@@ -38,6 +38,21 @@ def test_sample_predictions_are_drawn_at_the_end_in_the_colours_of_an_overlay(tm
     assert (40, 220, 255) not in colours
 
 
+def test_sample_predictions_have_a_legend_above():
+    from aop_pose.pipelines.lightning import LINE, SIDE, _legend
+
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "aop_pose.pipelines.lightning.put_text", lambda canvas, text, *rest: said.append((text, rest[-1]))
+        )
+        strip = _legend(("PS1", "PS2"), [(1, 2, 3), (4, 5, 6)], 2 * SIDE)
+    assert strip.shape == (2 * LINE, 2 * SIDE, 3)
+    assert said == [
+        ("dot: label, cross: found, right: its maps", (255, 255, 255)), ("PS1", (1, 2, 3)), ("PS2", (4, 5, 6)),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("header", "titles"),
     [
