@@ -29,6 +29,20 @@ SHARED = ROOT.parent / "shared"
 # Tools are scripts, not a package: their folder is put on the path, as ``python tools/NAME.py`` does.
 sys.path.insert(0, str(ROOT / "tools"))
 
+SLOW = (
+    "benchmark", "golden", "pipelines", "tools", "cli/test_annotate_walk.py", "clinic/test_listening.py",
+    "review/test_page.py", "test_commands.py",
+)  # fmt: skip
+"""Rooms and files whose tests train networks, drive a browser or start programs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them, so that ``pytest -m "not slow"`` leaves them out."""
+    for item in items:
+        place = item.path.relative_to(ROOT / "tests").as_posix()
+        if place.startswith(SLOW):
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
