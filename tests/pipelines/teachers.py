@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from aop_pose.inference.predictor import Predictor
-from aop_pose.pipelines.yolo import recipe as stages
+from aop_pose.pipelines.yolo import network as yolo
 
 
 @contextmanager
 def answering_inside() -> Iterator[None]:
     """Networks of a few steps point anywhere: their answers are drawn into the picture, and still follow from them."""
-    real = stages.teacher_of
+    real = yolo.predictor
 
-    def inside(path, device):
-        found = real(path, device)
+    def inside(*given, **named):
+        found = real(*given, **named)
 
         def network(inputs):
             output = found.network(inputs)
@@ -29,5 +29,5 @@ def answering_inside() -> Iterator[None]:
         return Predictor(found.contract, network, found.model_id)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "teacher_of", inside)
+        patch.setattr(yolo, "predictor", inside)
         yield
