@@ -121,6 +121,12 @@ def accept_all(reader):
             log.append(item.key, Decision("accepted"), "accept", "2026-11-30T00:00:00+00:00")
 
 
+def train_others(first, *others):
+    """Stand-ins for the networks of other seeds."""
+    for other in others:
+        shutil.copytree(first, other)
+
+
 def split_heads(folder):
     """The card's split names frames of the public set; here it names the made-up ones."""
     shutil.copytree("frames", "hc18/images", dirs_exist_ok=True)
@@ -159,6 +165,9 @@ BEFORE = {
     "dataset convert labels.csv": lambda folder: shutil.copytree("frames-before", "frames", dirs_exist_ok=True),
     "dataset merge anna.csv ben.csv": lambda folder: accept_all("cleo"),
     "train --method unet --data hc18": split_heads,
+    "pseudo-label --weights runs/teacher0": lambda folder: train_others(
+        "runs/teacher0", "runs/teacher1", "runs/teacher2"
+    ),
 }
 """What a person does before a command of this beginning."""
 
