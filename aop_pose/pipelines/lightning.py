@@ -76,7 +76,7 @@ def draw_examples(module: Any, file: Path) -> None:
 
 
 def _legend(names: Sequence[str], paints: Sequence[Colour], width: int) -> np.ndarray:
-    """What marks and colours mean, (height, width, 3)."""
+    """The legend of marks and colours, (height, width, 3)."""
     strip = np.zeros((2 * LINE, width, 3), np.uint8)
     maps = ["right: its maps"] if width > SIDE else []
     put_text(strip, ", ".join(["dot: label", "cross: found", *maps]), 6, LINE - 6, LETTERS, (255, 255, 255))
