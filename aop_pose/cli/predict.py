@@ -76,7 +76,7 @@ def predict(
         str,
         typer.Option(
             "--precision",
-            help="f32; bf16 (openvino) or int8: faster, refused where it moves an angle of the first frames by more "
+            help="f32; bf16 (openvino) or int8: faster, refused where it moves an angle of 32 of the frames by more "
             "than 1 degree.",
         ),
     ] = "f32",
