@@ -15,6 +15,7 @@ from aop_pose.core.schema import Schema
 from aop_pose.errors import AopPoseError, UnreadableError, UsageError
 from aop_pose.formats.csv_rows import DuplicateError, Row, RowError, Seen, filename, header_of, read_rows, unmarked
 from aop_pose.formats.label import (
+    LABELS,
     READER,
     Label,
     LabelError,
@@ -26,8 +27,6 @@ from aop_pose.formats.label import (
 )
 from aop_pose.formats.pictures import picture_size, place_picture, read_gray
 from aop_pose.io.csv_text import Writer
-
-LABELS = "labels.csv"
 
 
 @attrs.frozen

@@ -13,8 +13,8 @@ import numpy as np
 from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import HEAD
 from aop_pose.formats.csv_rows import Row, RowError, number
-from aop_pose.formats.format import LABELS, TableFormat
-from aop_pose.formats.label import Label
+from aop_pose.formats.format import TableFormat
+from aop_pose.formats.label import LABELS, Label
 from aop_pose.geometry import implausible_axes, point_distance, ramanujan_perimeter
 
 POINT_COLUMNS = tuple(f"{axis}_{end}_{along}" for axis in ("ofd", "bpd") for end in (1, 2) for along in "xy")

@@ -13,8 +13,8 @@ import numpy as np
 from aop_pose.core.schema import Schema
 from aop_pose.core.schemas import AOP
 from aop_pose.formats.csv_rows import Row, RowError, called, number, point
-from aop_pose.formats.format import LABELS, TableFormat
-from aop_pose.formats.label import Label
+from aop_pose.formats.format import TableFormat
+from aop_pose.formats.label import LABELS, Label
 from aop_pose.geometry import angle_of_progression
 
 COLUMNS = ("Filename", *AOP.points)

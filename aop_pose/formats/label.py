@@ -20,6 +20,8 @@ from aop_pose.formats.pictures import read_gray, read_mask
 from aop_pose.io.discover import KNOWN_SUFFIXES, is_passed_over
 from aop_pose.io.volumes import read_volume
 
+LABELS = "labels.csv"
+"""The file of a set's own labels."""
 CLASSES = ("PS", "FH")
 """Classes of a mask and of detection boxes: value 1 and class 0 is PS, value 2 and class 1 is FH."""
 
@@ -265,9 +267,12 @@ def reader_of(cells: Mapping[str, str]) -> str:
 
 
 def resolve(file: str | Path, data: Path) -> Path:
-    """A label file or list as given, else below ``data``; UsageError names both places."""
+    """A label file or list as given, else below ``data``; UsageError names both places.
+
+    ``labels.csv`` is that of ``data`` where it has one: another set's may lie where a person works.
+    """
     given, below = Path(file), Path(data) / file
-    for place in (given, below):
+    for place in (below, given) if str(file) == LABELS else (given, below):
         if place.is_file():
             return place
     raise UsageError(f"no file {given}: looked there and at {below}")

@@ -18,8 +18,8 @@ import numpy as np
 from aop_pose.core.schema import Schema, of_volumes
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.formats.csv_rows import Row, RowError, header_of, number
-from aop_pose.formats.format import LABELS, Reading, TableFormat, columns_in
-from aop_pose.formats.label import Label, spacing_of
+from aop_pose.formats.format import Reading, TableFormat, columns_in
+from aop_pose.formats.label import LABELS, Label, spacing_of
 from aop_pose.formats.pictures import volume_shape
 from aop_pose.io.volumes import read_volume, write_volume
 

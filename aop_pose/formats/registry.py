@@ -16,10 +16,10 @@ from aop_pose.formats.exchange.label_studio import LABEL_STUDIO
 from aop_pose.formats.exchange.labelme import LABELME
 from aop_pose.formats.exchange.napari import NAPARI
 from aop_pose.formats.exchange.slicer import SLICER
-from aop_pose.formats.format import LABELS, Finding, Format, Reading, Report, TableFormat, columns_in, label_file
+from aop_pose.formats.format import Finding, Format, Reading, Report, TableFormat, columns_in, label_file
 from aop_pose.formats.head import HEAD_CSV
 from aop_pose.formats.iugc import IUGC
-from aop_pose.formats.label import Label, Skipped, common_fault, reader_of
+from aop_pose.formats.label import LABELS, Label, Skipped, common_fault, reader_of
 from aop_pose.formats.layouts.fetal_mri import FETAL_MRI
 from aop_pose.formats.layouts.hc18 import HC18
 from aop_pose.formats.layouts.iugc2024 import IUGC2024

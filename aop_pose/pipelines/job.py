@@ -10,10 +10,8 @@ from pathlib import Path
 import attrs
 
 from aop_pose.errors import UsageError
+from aop_pose.formats.label import LABELS
 from aop_pose.inference.engine import cuda_numbers
-
-LABELS = "labels.csv"
-"""The label file where none is named."""
 
 
 def leads() -> bool:

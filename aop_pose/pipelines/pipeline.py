@@ -20,12 +20,12 @@ import attrs
 from aop_pose.core.schema import SCHEMAS
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
-from aop_pose.formats.label import Label, resolve
+from aop_pose.formats.label import LABELS, Label, resolve
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.folders import locked
 from aop_pose.pipelines.config import Config, FrameConfig, LightningConfig, changed, load_config
-from aop_pose.pipelines.job import LABELS, Job, gpus_of
+from aop_pose.pipelines.job import Job, gpus_of
 from aop_pose.pipelines.run import RunFolder, leads, read_record
 
 if TYPE_CHECKING:

@@ -1,5 +1,7 @@
 """A label is checked where it is made, and its picture is opened once."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,21 @@ def test_each_labelled_picture_is_opened_once_before_the_first_epoch(tmp_path, m
     training, checking = split_frames(labels, None, 0.3, 0)
     assert len(read_examples(training)) + len(read_examples(checking)) == 6
     assert len(opened) == len(set(opened)) == 6
+
+
+def test_the_labels_of_a_set_are_its_own_wherever_a_person_works(tmp_path, monkeypatch):
+    from aop_pose.errors import UsageError
+    from aop_pose.formats.label import resolve
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    for name in ("labels.csv", "set/labels.csv", "val.csv", "set/val.csv", "set/train.csv"):
+        (tmp_path / name).write_text("")
+    data = Path("set")
+    assert resolve("labels.csv", data) == Path("set/labels.csv")
+    assert resolve("val.csv", data) == Path("val.csv")
+    assert resolve("train.csv", data) == Path("set/train.csv")
+    (tmp_path / "set" / "labels.csv").unlink()
+    assert resolve("labels.csv", data) == Path("labels.csv")
+    with pytest.raises(UsageError, match="no file gone"):
+        resolve("gone.csv", data)

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import attrs
 
 from aop_pose.errors import UsageError
+from aop_pose.formats.label import LABELS
 from aop_pose.inference.weights import AnyPredictor
-from aop_pose.pipelines.job import LABELS, Job
+from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.pipeline import LabelledOptions, Options, Pipeline, Stage
 from aop_pose.pipelines.yolo.config import METHOD, YoloConfig
 
