@@ -22,12 +22,13 @@ def list_() -> None:
 
     Example: aop-pose weights list
     """
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from aop_pose.inference.weights import manifest, shipped_weights
 
     # Narrow enough for a terminal of 80 columns; info --json has the rest.
-    table = Table("name", "schema", "size", "sha256", "licence")
+    rest = (Column(name, overflow="fold") for name in ("schema", "size", "sha256", "licence"))
+    table = Table(Column("name", no_wrap=True), *rest)
     folder = shipped_weights()
     for entry in manifest(folder):
         default = " (default)" if entry.default_for == entry.schema_name else ""

@@ -39,3 +39,11 @@ def test_the_results_name_the_artefact_the_versions_and_the_calibration(folder):
     for package in ("aop_pose", "python", "onnxruntime", "numpy", "opencv"):
         assert facts[package]
     assert facts["calibration"] == "none" or isinstance(facts["calibration"], dict)
+
+
+def test_no_angle_loses_a_digit_on_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main.run(["demo", "--out", str(tmp_path / "demo")]) == 0
+    table = capsys.readouterr().out.partition("Made-up frames")[2]
+    assert table
+    assert "…" not in table

@@ -50,6 +50,15 @@ def test_list_fits_a_narrow_terminal(capsys, shelf, monkeypatch):
     assert "AGPL-3.0-or-later" in capsys.readouterr().out
 
 
+def test_no_name_is_cut_on_a_telephone(capsys, shelf, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main.run(["weights", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for entry in artefacts.manifest(shelf):
+        assert any(entry.name in line for line in lines)
+    assert max(len(line) for line in lines if line.startswith("│")) <= 40
+
+
 def test_verify_finds_changed_bytes(capsys, shelf):
     assert main.run(["weights", "verify"]) == 0
     assert capsys.readouterr().out == "aop-fast: ok\naop-best: ok\n"
