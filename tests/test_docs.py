@@ -130,6 +130,18 @@ def test_every_link_leads_somewhere(page):
             assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link}: no such heading"
 
 
+def test_every_file_that_a_page_links_to_is_on_the_site():
+    tree = ast.parse((ROOT / "tools" / "site_pages.py").read_text(encoding="utf-8"))
+    (said,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "PATTERNS")
+    there = {path for pattern in ast.literal_eval(said) for path in ROOT.glob(pattern)}
+    for page in PAGES:
+        for link in LINK.findall(prose(READ[page])):
+            path = link.partition("#")[0]
+            if path and not re.match(r"https?:|mailto:", link):
+                target = (page.parent / path).resolve()
+                assert target in there or target.is_relative_to(ROOT / "docs"), f"{name_of(page)}: {link}"
+
+
 def test_the_readme_is_short_and_measures_early():
     lines = READ[ROOT / "README.md"].splitlines()
     assert len(lines) <= 130

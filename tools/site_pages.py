@@ -14,7 +14,17 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = PurePosixPath("repository")
-PATTERNS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "datasets/*.md", "weights/*.md")
+PATTERNS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "CITATION.cff",
+    "datasets/*.md",
+    "weights/*.md",
+    # A page links to it.
+    "tests/formats/exchange/*.xsd",
+)
 _LINK = re.compile(r"(\]\()([^)\s:#]+)(#[^)\s]*)?(\))")
 
 
