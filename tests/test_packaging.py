@@ -1,10 +1,12 @@
 """One version everywhere; the container's steps; the settings page as the code has it."""
 
+import inspect
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import api_page
 import pytest
 import settings_table
 import yaml
@@ -69,6 +71,45 @@ def test_every_setting_has_a_meaning(method):
 def test_the_page_of_settings_is_that_of_the_code():
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert page == settings_table.page(), "run: python tools/settings_table.py > docs/settings.md"
+
+
+def test_the_reference_is_that_of_the_code():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert page == api_page.page(), "run: python tools/api_page.py > docs/api.md"
+    for name in aop_pose.__all__:
+        assert name == "__version__" or f"### `{name}`\n" in page
+
+
+def test_the_reference_tells_arguments_fields_and_methods_apart():
+    class Box:
+        """A box.
+
+        Args:
+            side: of it, in ``mm``,
+                or none.
+
+        >>> Box()
+        """
+
+        side: float
+        """Millimetres."""
+        _secret: int
+
+        def grow(self, by: float, *, twice: bool = False) -> float:
+            """A longer side.
+
+            Raises:
+                ValueError: too long.
+            """
+
+    assert api_page.prose(inspect.getdoc(Box)) == (
+        "A box.\n\nArgs:\n\n- `side`: of it, in `mm`, or none.\n\n```\n>>> Box()\n```"
+    )
+    assert list(api_page.fields(Box)) == ["- `side` (`float`): Millimetres."]
+    (line,) = api_page.methods(Box)
+    assert line.startswith("- `grow(by: ")
+    assert line.endswith("`: A longer side.")
+    assert "*, twice: " in line
 
 
 @pytest.mark.parametrize("method", PIPELINES)
