@@ -207,7 +207,10 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> None:
 def _identity(plan: Plan) -> dict[str, Any]:
     """The facts that must stay the same for runs to be comparable."""
     files = {"labels": plan.labels, **({"val": plan.val} if plan.val else {})}
-    hashes = {name: hashlib.sha256(resolve(file, plan.data).read_bytes()).hexdigest() for name, file in files.items()}
+    hashes = {
+        name: hashlib.sha256(resolve(file, plan.data, own=True).read_bytes()).hexdigest()
+        for name, file in files.items()
+    }
     return {
         "labels_sha256": hashes["labels"],
         "val_sha256": hashes.get("val"),
@@ -222,7 +225,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
 def make_splits(plan: Plan, out: Path) -> Splits:
     """Write the label files of each seed; groups of near-duplicates are never cut."""
     folder = out / SPLITS
-    labels = resolve(plan.labels, plan.data)
+    labels = resolve(plan.labels, plan.data, own=True)
     test = resolve(plan.val, plan.data) if plan.val else folder / "val.csv"
     if plan.val is None:
         if not test.exists():

@@ -32,7 +32,7 @@ def scribbles(
     from aop_pose.io.folders import appearing
     from aop_pose.scribbles.sheet import WRITTEN, write_strokes
 
-    file = resolve(labels, data)
+    file = resolve(labels, data, own=True)
     frames, left_out = sorted_labels(file, data)
     if not frames and not left_out:
         raise UsageError(f"{file}: expected at least one labelled frame, found none")

@@ -266,13 +266,14 @@ def reader_of(cells: Mapping[str, str]) -> str:
     return next((text for name, text in cells.items() if name.casefold() in READER_COLUMNS), "")
 
 
-def resolve(file: str | Path, data: Path) -> Path:
+def resolve(file: str | Path, data: Path, own: bool = False) -> Path:
     """A label file or list as given, else below ``data``; UsageError names both places.
 
-    ``labels.csv`` is that of ``data`` where it has one: another set's may lie where a person works.
+    ``own``: ``labels.csv``, which nobody need name, is that of ``data`` where it has one: another set's may lie where a
+    person works.
     """
     given, below = Path(file), Path(data) / file
-    for place in (below, given) if str(file) == LABELS else (given, below):
+    for place in (below, given) if own and str(file) == LABELS else (given, below):
         if place.is_file():
             return place
     raise UsageError(f"no file {given}: looked there and at {below}")

@@ -322,7 +322,7 @@ class LightningPipeline(Pipeline):
     def labels(self, config: Any, job: Job, file: str) -> list[Label]:
         """The labelled frames of a file, as given or below the data, decoded; what is left out is said."""
         schema = SCHEMAS[self.schema_of(config)]
-        return read_labels(resolve(file, job.data), job.data, schema, keep=True, say=job.say)
+        return read_labels(resolve(file, job.data, own=True), job.data, schema, keep=True, say=job.say)
 
     def checked(self, stage: str, job: Job, config: Any) -> Any:
         """The configuration, perhaps changed for this machine; UsageError for what a stage cannot do."""

@@ -79,10 +79,11 @@ def test_the_labels_of_a_set_are_its_own_wherever_a_person_works(tmp_path, monke
     for name in ("labels.csv", "set/labels.csv", "val.csv", "set/val.csv", "set/train.csv"):
         (tmp_path / name).write_text("")
     data = Path("set")
-    assert resolve("labels.csv", data) == Path("set/labels.csv")
-    assert resolve("val.csv", data) == Path("val.csv")
+    assert resolve("labels.csv", data, own=True) == Path("set/labels.csv")
+    assert resolve("labels.csv", data) == Path("labels.csv")
+    assert resolve("val.csv", data, own=True) == Path("val.csv")
     assert resolve("train.csv", data) == Path("set/train.csv")
     (tmp_path / "set" / "labels.csv").unlink()
-    assert resolve("labels.csv", data) == Path("labels.csv")
+    assert resolve("labels.csv", data, own=True) == Path("labels.csv")
     with pytest.raises(UsageError, match="no file gone"):
         resolve("gone.csv", data)

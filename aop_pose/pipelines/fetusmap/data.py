@@ -97,7 +97,7 @@ def read_labels(file: str, job: Job) -> tuple[list[Label], Schema]:
 
     UsageError where there is no row, or the points are those of no schema.
     """
-    path = resolve(file, job.data)
+    path = resolve(file, job.data, own=True)
     labelled = registry.read_labels(path, job.data, schema=None, say=job.say)
     if not labelled:
         raise UsageError(f"{path}: expected at least one labelled volume, found none")

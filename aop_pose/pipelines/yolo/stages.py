@@ -120,7 +120,7 @@ def read_trusted(
 
 def labels_of(job: Job, file: str) -> list[Label]:
     """The labelled frames of a file, decoded; what is left out is said."""
-    return read_labels(resolve(file, job.data), job.data, keep=True, say=job.say)
+    return read_labels(resolve(file, job.data, own=True), job.data, keep=True, say=job.say)
 
 
 def read_examples(frames: Sequence[Label]) -> list[Any]:
