@@ -1,8 +1,8 @@
 """Truth above, prediction below, heatmaps beside, for any heatmap artefact.
 
-As Figure 3 of Tang et al. (IUGC 2025 baseline): dots are true points, crosses predicted ones; PS1 red, PS2 green, FH1
-blue; OFD blue, BPD green. Maps go from blue (0) to red (1). A panel shows the frames themselves: one of patients is
-not to be committed. Needs matplotlib (the train extra).
+As Figure 3 of Tang et al. (IUGC 2025 baseline): dots are true points, crosses predicted ones; PS1 vermillion, PS2
+green, FH1 blue; OFD blue, BPD green. Maps go from dark (0) to yellow (1). A panel shows the frames themselves: one of
+patients is not to be committed. Needs matplotlib (the train extra).
 """
 
 from __future__ import annotations
@@ -75,11 +75,12 @@ def _draw(predictor: Predictor, frame: Label, sigma: float, above: Sequence[Axes
     for axes, points, shown, mark in ((above, truth, true_maps, "o"), (below, found, maps, "x")):
         axes[0].imshow(picture, cmap="gray", vmin=0, vmax=255)
         for axis, one in zip(axes[1:], shown, strict=True):
-            axis.imshow(one, cmap="jet", vmin=0, vmax=1, extent=(-0.5, size - 0.5, size - 0.5, -0.5))
+            axis.imshow(one, cmap="viridis", vmin=0, vmax=1, extent=(-0.5, size - 0.5, size - 0.5, -0.5))
         for axis, (x, y), colour in zip(axes[1:], points, paints, strict=True):
             axes[0].plot(x, y, mark, color=colour, markersize=5, markeredgewidth=1.6)
             # On a map every colour of a point would be lost.
-            axis.plot(x, y, mark, color="white", markersize=4, markeredgewidth=1.2, fillstyle="none")
+            axis.plot(x, y, mark, color="white", markersize=4, markeredgewidth=2.6, fillstyle="none")
+            axis.plot(x, y, mark, color="black", markersize=4, markeredgewidth=1, fillstyle="none")
         for axis in axes:
             _crop(axis, box, pixels.shape)
     above[0].set_ylabel(frame.name, fontsize=7)

@@ -154,7 +154,7 @@ def picture(options: argparse.Namespace) -> None:
 
     done = finished(options.results)
     figure, axes = pyplot.subplots(figsize=(6, 3.6), dpi=110)
-    for arm, words, colour in (("P", "picked", "#1f6fb2"), ("R", "by chance", "#b3261e")):
+    for arm, words, colour in (("P", "picked", "#0072b2"), ("R", "by chance", "#d55e00")):
         both = {
             key: said for key, said in done.items()
             if key[1] == "S" or all((key[0], each, key[2]) in done for each in ARMS)

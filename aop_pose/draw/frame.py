@@ -16,7 +16,21 @@ from aop_pose.core.frame import Frame
 from aop_pose.core.region import Region
 from aop_pose.core.results import Measurement, Result
 from aop_pose.core.schema import Quantity
-from aop_pose.draw.marks import Colour, around, dot, name_point, polyline, put_text, text_size, wrap
+from aop_pose.draw.marks import (
+    GREEN,
+    SKY,
+    VERMILLION,
+    Colour,
+    Shape,
+    around,
+    dot,
+    name_point,
+    pale,
+    polyline,
+    put_text,
+    text_size,
+    wrap,
+)
 from aop_pose.geometry import regularise_axes
 from aop_pose.io.files import replacing
 
@@ -33,10 +47,11 @@ _WHITE = (255, 255, 255)
 _GRAY = (190, 190, 190)
 _YELLOW = (90, 225, 255)
 _AMBER = (60, 170, 255)
-_BLUE, _GREEN, _RED = (255, 150, 60), (70, 230, 70), (70, 70, 255)
 _NAMED_COLOURS: dict[str, Colour] = {
-    "PS1": _RED, "PS2": _GREEN, "FH1": _BLUE, "OFD1": _BLUE, "OFD2": _BLUE, "BPD1": _GREEN, "BPD2": _GREEN,
+    "PS1": VERMILLION, "PS2": GREEN, "FH1": SKY, "OFD1": SKY, "OFD2": SKY, "BPD1": GREEN, "BPD2": GREEN,
 }  # fmt: skip
+_SHAPES: dict[str, Shape] = {"PS2": "square", "FH1": "diamond", "BPD1": "square", "BPD2": "square"}
+"""Of marks that are no discs: shapes tell points apart where colours do not."""
 _OUTLINES: dict[str, Colour] = {"PS": (120, 180, 120), "FH": (190, 150, 110)}
 _TEXT_SCALE = 0.5
 _HEADLINE_SCALE = 0.65
@@ -155,12 +170,12 @@ def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: 
         outside = bool(((place < 0) | (place > last)).any())
         shown = np.clip(place, border, last - border) if outside else place
         width = 2 if outside else cv2.FILLED
-        dot(picture, shown, _MARK, colour, width)
+        dot(picture, shown, _MARK, colour, width, _SHAPES.get(name, "disc"))
         found.append((f"{name} (outside)" if outside else name, shown, colour))
     # Names keep clear of every mark and of each other.
     occupied = [around(shown, _MARK) for _, shown, _ in found]
     for name, shown, colour in found:
-        name_point(picture, name, shown, colour, occupied, _TEXT_SCALE)
+        name_point(picture, name, shown, pale(colour), occupied, _TEXT_SCALE)
 
 
 def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour) -> None:

@@ -13,7 +13,7 @@ from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
 from aop_pose.draw.frame import NOTE
-from aop_pose.draw.marks import Colour, around, dot, name_point, polyline, put_text, text_size, wrap
+from aop_pose.draw.marks import ORANGE, SKY, Colour, around, dot, name_point, pale, polyline, put_text, text_size, wrap
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent, midsagittal
 from aop_pose.inference.grid import normalised, sample
 
@@ -154,10 +154,8 @@ def draw_midsagittal(
 _GROUND = (24, 24, 24)
 _PANEL = (0, 0, 0)
 _WHITE, _GRAY, _AMBER = (255, 255, 255), (190, 190, 190), (60, 170, 255)
-_RED, _GREEN = (70, 70, 255), (70, 230, 70)
-"""Prediction and truth."""
-_INK = {_RED: (170, 170, 255), _GREEN: (170, 255, 170)}
-"""Lettering of each: lighter, so that small letters can be read on gray."""
+_FOUND, _TRUE = ORANGE, SKY
+"""Colours of prediction and truth."""
 _SCALE, _TITLE_SCALE = 0.42, 0.5
 _GAP = 8
 _LINE = 20
@@ -184,8 +182,8 @@ def volume_sheet(
 
     Left: slices across i, j and k through the middle of each group, or of each point of a small schema, with the points
     within 3 mm (at least a voxel) of the slice. Right: the skeleton from two sides, the midsagittal plane with the
-    crown-rump length where the schema has one, and the names of the points with their errors. Predicted points are red,
-    true ones green; all proportions are physical.
+    crown-rump length where the schema has one, and the names of the points with their errors. Predicted points are
+    orange, true ones blue rings on the slices; all proportions are physical.
 
     Args:
         keypoints: predicted points, in voxel indices; None where nothing was found.
@@ -224,7 +222,7 @@ class _Kind:
 
 def _kinds(keypoints: Keypoints | None, truth: Keypoints | None) -> list[_Kind]:
     """Truth first, so that the prediction is drawn on top of it."""
-    both = ((truth, _GREEN), (keypoints, _RED))
+    both = ((truth, _TRUE), (keypoints, _FOUND))
     return [_Kind(given.coords, colour) for given, colour in both if given is not None]
 
 
@@ -288,13 +286,13 @@ def _slice_tile(
         places = window.places(kind.coords, axis)
         inside = ((places >= 0) & (places <= np.array(picture.shape[1::-1]) - 1)).all(axis=1)
         for index in np.flatnonzero(near & inside):
-            dot(picture, places[index], 4, kind.colour, 2 if kind.colour == _GREEN else -1)
+            dot(picture, places[index], 4, kind.colour, 2 if kind.colour == _TRUE else -1)
             found.append((names[index], places[index], kind.colour))
     across, up = (AXES[other] for other in range(3) if other != axis)
     words = f"{AXES[axis]} = {number}: {across} right, {up} up"
     occupied = [around(place, 5) for _, place, _ in found]
     for name, place, colour in found:
-        name_point(picture, name, place, _INK[colour], occupied, _SCALE, always=False)
+        name_point(picture, name, place, pale(colour), occupied, _SCALE, always=False)
     head = np.full((_LINE, picture.shape[1], 3), _GROUND, np.uint8)
     fitting = next(iter(wrap(words, picture.shape[1], _SCALE, 1)), "")
     put_text(head, fitting, 0, _LINE - 6, _SCALE, _GRAY)
@@ -316,7 +314,7 @@ def _right_column(
     for skeleton in reversed(skeletons):
         cut = draw_midsagittal(volume, gray, skeleton.points, schema, _VIEW, skeleton.colour)
         if cut is not None:
-            whose = "predicted" if skeleton.colour == _RED else "true"
+            whose = "predicted" if skeleton.colour == _FOUND else "true"
             panels.append((f"midsagittal plane of the {whose} points", cut))
     tiles = [np.vstack([_title(_VIEW, words), panel]) for words, panel in panels]
     if len(tiles) % 2:
@@ -358,7 +356,7 @@ def _band(width: int, volume: Volume, keypoints: Keypoints | None, truth: Keypoi
     """The strip below: why nothing was found or what to know, the colours, the source and the note."""
     said = reason if keypoints is not None else f"no points: {reason}" if reason else "no points"
     lines: list[tuple[str, Colour]] = [(line, _AMBER) for line in wrap(said, width - 16, _TITLE_SCALE, 2)]
-    words = [name for name, given in (("red: prediction", keypoints), ("green: truth", truth)) if given is not None]
+    words = [name for name, given in (("orange: prediction", keypoints), ("blue: truth", truth)) if given is not None]
     size, spacing = (" x ".join(f"{n:g}" for n in numbers) for numbers in (volume.shape, np.round(volume.spacing, 2)))
     words.append(f"{size} voxels of {spacing} mm")
     lines.append((", ".join(words), _WHITE))

@@ -8,13 +8,11 @@ from hypothesis import strategies as st
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import FETAL_FACE, FETUS
-from aop_pose.draw.marks import name_point, text_size
+from aop_pose.draw.marks import ORANGE, SKY, name_point, text_size
 from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent
 from aop_pose.draw.volume import draw_midsagittal, gray_values, volume_sheet
 from aop_pose.phantom.fetus import make_fetus
 from tests.fakes import SIDED_FACE, random_volume
-
-RED, GREEN = (70, 70, 255), (70, 230, 70)
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +29,15 @@ def centre_of(picture, colour):
     return columns.mean(), rows.mean()
 
 
-def test_truth_is_green_and_prediction_red(phantom):
+def test_truth_is_blue_and_prediction_orange(phantom):
     volume, truth = phantom.volume, phantom.keypoints
     moved = Keypoints.from_points(FETUS, truth.coords + 3)
     both, alone = volume_sheet(volume, moved, truth), volume_sheet(volume, moved)
     assert both.dtype == np.uint8
-    assert has(both, RED)
-    assert has(both, GREEN)
-    assert has(alone, RED)
-    assert not has(alone, GREEN)
+    assert has(both, ORANGE)
+    assert has(both, SKY)
+    assert has(alone, ORANGE)
+    assert not has(alone, SKY)
 
 
 def test_a_sheet_is_readable_without_points_and_says_why(phantom):
@@ -47,7 +45,7 @@ def test_a_sheet_is_readable_without_points_and_says_why(phantom):
     for keypoints in (None, nothing):
         sheet = volume_sheet(phantom.volume, keypoints, reason="no anatomy found")
         assert sheet.shape[0] > 200
-        assert not has(sheet, RED)
+        assert not has(sheet, ORANGE)
     amber = (60, 170, 255)
     assert has(volume_sheet(phantom.volume, None, reason="no anatomy found"), amber)
 
@@ -113,28 +111,33 @@ def test_two_views_have_one_scale():
     """Points of 30 mm across x and y and 10 mm along z: 30 mm are as many pixels in either view."""
     points = np.array([[0.0, 0, 0], [30, 0, 10], [0, 30, 10]])
     views = directions(points, SIDED_FACE)
-    skeleton = Skeleton(points, RED)
+    skeleton = Skeleton(points, ORANGE)
     half = half_extent([skeleton], views)
     assert half == 15
     spans = []
     for view in views:
         picture = np.zeros((300, 300, 3), np.uint8)
         draw_view(picture, [skeleton], FETAL_FACE, view, ["", "", ""], half)
-        columns = np.nonzero((picture == RED).all(axis=-1))[1]
+        columns = np.nonzero((picture == ORANGE).all(axis=-1))[1]
         spans.append(columns.max() - columns.min())
     assert spans[0] == pytest.approx(spans[1], abs=1)
 
 
 @pytest.mark.parametrize(("far", "side"), [([30.0, 0, 0], "right"), ([0.0, 0, 30], "up")])
 def test_up_is_up_and_right_is_right(far, side):
-    """The middle of the body at the origin in green on top, a second point away from it in red."""
+    """The middle of the body at the origin in blue on top, a second point away from it in orange."""
     away, here = np.full((3, 3), np.nan), np.full((3, 3), np.nan)
     away[1], here[0] = far, 0
     picture = np.zeros((300, 300, 3), np.uint8)
     draw_view(
-        picture, [Skeleton(away, RED), Skeleton(here, GREEN)], FETAL_FACE, directions(here, FETAL_FACE)[0], [""] * 3, 15
+        picture,
+        [Skeleton(away, ORANGE), Skeleton(here, SKY)],
+        FETAL_FACE,
+        directions(here, FETAL_FACE)[0],
+        [""] * 3,
+        15,
     )
-    (x, y), (other_x, other_y) = centre_of(picture, RED), centre_of(picture, GREEN)
+    (x, y), (other_x, other_y) = centre_of(picture, ORANGE), centre_of(picture, SKY)
     span = 300 - 2 * 34
     expected = (span, 0) if side == "right" else (0, -span)
     assert (x - other_x, y - other_y) == pytest.approx(expected, abs=0.5)
@@ -149,13 +152,13 @@ def test_the_midsagittal_plane_shows_what_lies_in_it():
     points = rng.uniform(12, 28, (22, 3))
     points[:10, 0] = 10
     points[FETUS.index("cranial_crest")], points[FETUS.index("rump")] = [10, 20, 28], [10, 20, 12]
-    picture = draw_midsagittal(volume, voxels.astype(np.uint8), points, FETUS, 200, RED)
+    picture = draw_midsagittal(volume, voxels.astype(np.uint8), points, FETUS, 200, ORANGE)
     assert picture.shape == (200, 200, 3)
     middle = picture[60:140, 20:60]
     assert np.median(middle) == 255
     # 16 mm of crown-rump length and 12 mm around the longer of the two sides that are shown.
     flat = np.ptp(points[:10, 1:], axis=0).max() + 24
-    line = (picture == RED).all(axis=-1).any(axis=1)
+    line = (picture == ORANGE).all(axis=-1).any(axis=1)
     assert np.flatnonzero(line).size == pytest.approx(16 / flat * 200, abs=8)
 
 
@@ -171,8 +174,8 @@ def test_what_lies_in_the_plane_is_where_its_point_is_drawn():
     points[crown], points[rump], points[chest] = [10, 20, 36], [10, 20, 12], [10, 14, 20]
     points[FETUS.index("left_hip")], points[FETUS.index("right_hip")] = [15, 20, 20], [5, 20, 20]
     volume = Volume(voxels.astype(np.float32), np.eye(4))
-    picture = draw_midsagittal(volume, voxels, points, FETUS, 240, RED)
-    rows, columns = np.nonzero((picture == RED).all(axis=-1))
+    picture = draw_midsagittal(volume, voxels, points, FETUS, 240, ORANGE)
+    rows, columns = np.nonzero((picture == ORANGE).all(axis=-1))
     # Marks of 3 pixels around the ends; the picture shows 24 mm and 12 mm on either side of them.
     per_mm = 240 / 48
     top, middle = rows.min() + 3, columns[rows == rows.min() + 3].mean()
@@ -189,8 +192,8 @@ def test_what_lies_in_the_plane_is_where_its_point_is_drawn():
 def test_no_plane_no_picture():
     volume = random_volume()
     lost = np.full((22, 3), np.nan)
-    assert draw_midsagittal(volume, gray_values(volume), lost, FETUS, 100, RED) is None
-    assert draw_midsagittal(volume, gray_values(volume), np.ones((3, 3)), FETAL_FACE, 100, RED) is None
+    assert draw_midsagittal(volume, gray_values(volume), lost, FETUS, 100, ORANGE) is None
+    assert draw_midsagittal(volume, gray_values(volume), np.ones((3, 3)), FETAL_FACE, 100, ORANGE) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 199), st.integers(0, 149)), min_size=2, max_size=12))
@@ -213,5 +216,5 @@ def test_real_volumes_are_drawn(shared_data, tmp_path):
     labelled = read_labels(shared_data / "fetal_mri" / "labelled.csv", shared_data / "fetal_mri", None)[0]
     volume, truth = read_volume(labelled.path), labelled.keypoints
     sheet = volume_sheet(volume, truth, truth)
-    assert has(sheet, RED)
+    assert has(sheet, ORANGE)
     assert sheet.shape[1] > 700

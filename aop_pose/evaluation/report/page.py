@@ -297,7 +297,7 @@ def _worst_volumes(comparison: Comparison) -> str:
     if not shots:
         return ""
     key = (
-        "Slices through the points, and the skeleton from two sides: results red, reference green. A picture grows "
+        "Slices through the points, and the skeleton from two sides: results orange, reference blue. A picture grows "
         "when it is chosen."
     )
     return _shots(f"The {len(shots)} volumes with the largest errors", "worst", key, shots)

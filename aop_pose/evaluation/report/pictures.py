@@ -15,6 +15,7 @@ from aop_pose.evaluation.comparison import Comparison, PixelsOf, SheetOf
 from aop_pose.evaluation.errors import align_interchangeable, to_blame
 from aop_pose.evaluation.figures import stated_intervals
 from aop_pose.evaluation.report.html import escape
+from aop_pose.evaluation.report.plots import signed
 
 WORST = 12
 WITHHELD = 12
@@ -53,7 +54,7 @@ def drawn_worst(comparison: Comparison, main: Quantity, pixels: PixelsOf) -> lis
     for position, point, rest in zip(positions.tolist(), points.tolist(), left.tolist(), strict=True):
         true, difference = errors.true_values[main.key][position], errors.differences[main.key][position]
         predicted, sign = main.folded(true + difference), main.sign
-        words = [f"{predicted:.1f}{sign}, true {main.folded(true):.1f}{sign}: {difference:+.1f}{sign}"]
+        words = [f"{predicted:.1f}{sign}, true {main.folded(true):.1f}{sign}: {signed(difference)}{sign}"]
         if max(true, true + difference) > main.fold:
             # Neither error nor interval is to be understood from the angles alone.
             words.append(f"as a turn {true + difference:.1f}{sign}, true {true:.1f}{sign}")
@@ -64,7 +65,7 @@ def drawn_worst(comparison: Comparison, main: Quantity, pixels: PixelsOf) -> lis
         if point >= 0:
             name = matched.schema.points[point]
             words.append(
-                f"{name} to blame" + (f": with the true {name} {rest:+.1f}{sign}" if main.unit == "deg" else "")
+                f"{name} to blame" + (f": with the true {name} {signed(rest)}{sign}" if main.unit == "deg" else "")
             )
         drawn = _svg(comparison, position, pixels(position), main, true + difference, ends)
         said = tuple(word.replace("-", "\N{MINUS SIGN}") for word in words)
