@@ -29,6 +29,7 @@ from aop_pose.draw.marks import (
     polyline,
     put_text,
     text_size,
+    worth_of,
     wrap,
 )
 from aop_pose.geometry import regularise_axes
@@ -101,10 +102,16 @@ def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
     if result.region is not None and result.region.how != "whole":
         _draw_region(picture, result.region, scale)
     picture = cv2.copyMakeBorder(picture, 0, 0, 0, max(0, _NARROWEST - width), cv2.BORDER_CONSTANT, value=_GROUND)
-    for name, contour in (result.outlines or {}).items():
-        polyline(picture, scale.to_overlay(np.vstack([contour, contour[:1]])), _OUTLINES[name])
-    if result.keypoints is not None:
-        _draw_points(picture, result, scale.to_overlay(result.keypoints.coords), (width, height))
+    outlines = {name: scale.to_overlay(contour) for name, contour in (result.outlines or {}).items()}
+    strokes = [(np.vstack([contour, contour[:1]]), _OUTLINES[name]) for name, contour in outlines.items()]
+    places = None if result.keypoints is None else scale.to_overlay(result.keypoints.coords)
+    if places is not None:
+        strokes += _lines(result, places)
+    for path, colour in strokes:
+        polyline(picture, path, colour)
+    if places is not None:
+        worth = worth_of(picture.shape[:2], list(outlines.values()), [path for path, _ in strokes])
+        _draw_points(picture, result, places, (width, height), worth)
     return np.vstack([picture, _band(picture.shape[1], result)])
 
 
@@ -149,17 +156,27 @@ def _draw_region(picture: np.ndarray, region: Region, scale: Scaling) -> None:
     cv2.rectangle(picture, (left, top), (right, bottom), _GRAY, 1)
 
 
-def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: tuple[int, int]) -> None:
+def _lines(result: Result, places: np.ndarray) -> list[tuple[np.ndarray, Colour]]:
+    """Paths (n, 2) in pixels of the overlay: lines between points, and marks of what was measured."""
     assert result.keypoints is not None
     schema = result.keypoints.schema
     paints = dict(zip(schema.points, colours(schema.points), strict=True))
-    for first, second in schema.lines:
-        # A line between points of one colour is an axis, and has it too.
-        colour = paints[first] if paints[first] == paints[second] else _WHITE
-        _line(picture, places[schema.index(first)], places[schema.index(second)], colour)
+    # A line between points of one colour is an axis, and has it too.
+    paths = [
+        (places[list(schema.indices(ends))], paints[ends[0]] if paints[ends[0]] == paints[ends[1]] else _WHITE)
+        for ends in schema.lines
+    ]
     marked = {(one.mark, one.points) for one in schema.quantities if one.mark and one.column in result.measurements}
-    for mark, points in sorted(marked):
-        _MARKS[mark](picture, places[list(schema.indices(points))])
+    paths += [(_MARKS[mark](places[list(schema.indices(points))]), _YELLOW) for mark, points in sorted(marked)]
+    return [(path, colour) for path, colour in paths if np.isfinite(path).all()]
+
+
+def _draw_points(
+    picture: np.ndarray, result: Result, places: np.ndarray, size: tuple[int, int], worth: np.ndarray
+) -> None:
+    assert result.keypoints is not None
+    schema = result.keypoints.schema
+    paints = dict(zip(schema.points, colours(schema.points), strict=True))
     last = np.array(size) - 1.0
     border = np.minimum(_MARK + 1, last / 2)
     found: list[tuple[str, np.ndarray, Colour]] = []
@@ -172,46 +189,34 @@ def _draw_points(picture: np.ndarray, result: Result, places: np.ndarray, size: 
         width = 2 if outside else cv2.FILLED
         dot(picture, shown, _MARK, colour, width, _SHAPES.get(name, "disc"))
         found.append((f"{name} (outside)" if outside else name, shown, colour))
-    # Names keep clear of every mark and of each other.
+    # Names keep clear of every mark and of each other, and where they can of lines and anatomy.
     occupied = [around(shown, _MARK) for _, shown, _ in found]
     for name, shown, colour in found:
-        name_point(picture, name, shown, pale(colour), occupied, _TEXT_SCALE)
+        name_point(picture, name, shown, pale(colour), occupied, _TEXT_SCALE, worth=worth)
 
 
-def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour) -> None:
-    if np.isfinite(start).all() and np.isfinite(end).all():
-        polyline(picture, np.stack([start, end]), colour)
-
-
-def _open_line(picture: np.ndarray, points: np.ndarray) -> None:
-    if np.isfinite(points).all():
-        polyline(picture, points, _YELLOW)
-
-
-def _ellipse(picture: np.ndarray, ends: np.ndarray) -> None:
+def _ellipse(ends: np.ndarray) -> np.ndarray:
     """The outline whose length the circumference is: the ellipse on the axes nearest to the four points."""
     ofd1, ofd2, bpd1, bpd2 = regularise_axes(ends)
     turn = np.linspace(0, 2 * math.pi, 145)[:, None]
-    outline = (ofd1 + ofd2) / 2 + (ofd2 - ofd1) / 2 * np.cos(turn) + (bpd2 - bpd1) / 2 * np.sin(turn)
-    if np.isfinite(outline).all():
-        polyline(picture, outline, _YELLOW)
+    return (ofd1 + ofd2) / 2 + (ofd2 - ofd1) / 2 * np.cos(turn) + (bpd2 - bpd1) / 2 * np.sin(turn)
 
 
-def _arc(picture: np.ndarray, points: np.ndarray) -> None:
+def _arc(points: np.ndarray) -> np.ndarray:
     """The arc at the first point from the ray to the second to that to the third, on the side of the smaller angle."""
     corner, rays = points[0], points[1:] - points[0]
     lengths = np.hypot(rays[:, 0], rays[:, 1])
     if not (np.isfinite(lengths).all() and lengths.min() > 0):
-        return
+        return np.full((1, 2), np.nan)
     begin, end = np.arctan2(rays[:, 1], rays[:, 0])
     turn = (end - begin + math.pi) % (2 * math.pi) - math.pi
     directions = begin + np.linspace(0, turn, 49)
     radius = min(0.35 * float(lengths.min()), 48.0)
-    polyline(picture, corner + radius * np.stack([np.cos(directions), np.sin(directions)], axis=1), _YELLOW)
+    return corner + radius * np.stack([np.cos(directions), np.sin(directions)], axis=1)
 
 
-_MARKS: dict[str, Callable[[np.ndarray, np.ndarray], None]] = {"line": _open_line, "arc": _arc, "ellipse": _ellipse}
-"""By ``Quantity.mark``: draws on a picture, with the points (n, 2) of the quantity in pixels of the overlay."""
+_MARKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"line": np.asarray, "arc": _arc, "ellipse": _ellipse}
+"""By ``Quantity.mark``: its path from the points (n, 2) of the quantity; NaN where it cannot be drawn."""
 
 
 def _band(width: int, result: Result) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -128,6 +129,8 @@ Box = tuple[int, int, int, int]
 
 _SHIFT = 4
 """Fractional bits of the coordinates that OpenCV draws with."""
+CELL = 4
+"""Pixels of a side of the squares in which it is known what a name would hide."""
 _HALO = 3
 """Pixels that the dark rim of a text and the tails of its letters reach beyond its box."""
 
@@ -171,6 +174,27 @@ def polyline(picture: np.ndarray, points: np.ndarray, colour: Colour, width: int
     cv2.polylines(picture, [places], False, colour, width, cv2.LINE_AA, _SHIFT)
 
 
+def worth_of(shape: Sequence[int], areas: Sequence[np.ndarray], paths: Sequence[np.ndarray]) -> np.ndarray:
+    """What a name would hide in a picture: of each square of ``CELL`` pixels 1 inside a closed contour, 16 on a path.
+
+    Args:
+        shape: height and width of the picture.
+        areas, paths: (n, 2) in its pixels.
+
+    Returns:
+        uint8, a row and a column more than whole squares.
+    """
+    worth = np.zeros((shape[0] // CELL + 1, shape[1] // CELL + 1), np.uint8)
+    cv2.fillPoly(worth, [_squares(area) for area in areas], 1)
+    for path in paths:
+        cv2.polylines(worth, [_squares(path)], False, 16, 1)
+    return worth
+
+
+def _squares(points: np.ndarray) -> np.ndarray:
+    return np.floor(np.clip((points + 0.5) / CELL, -30000, 30000)).astype(np.int32)[:, None]
+
+
 def around(place: np.ndarray, radius: int) -> Box:
     """The box of a mark."""
     x, y = (round(float(value)) for value in place)
@@ -185,24 +209,53 @@ def name_point(
     occupied: list[Box],
     scale: float,
     always: bool = True,
+    worth: np.ndarray | None = None,
 ) -> bool:
     """Write a name beside its point where it neither leaves the picture nor covers what is ``occupied``.
 
     Where no such place is free it covers something, or without ``always`` is left out: then the answer is False. The
     box of what is written joins ``occupied``.
+
+    Args:
+        worth: as of ``worth_of``: of the free places, also a little further away, the one that hides least is taken.
     """
     width, height = text_size(text, scale)
     x, y = (round(float(value)) for value in place)
-    right, left, above, below, level = x + 10, x - 10 - width, y - 9, y + 9 + height, y + height // 2
-    candidates = [(right, above), (left, above), (right, below), (left, below), (right, level), (left, level)]
-    boxes = [_inside(*candidate, width, height, picture.shape[1], picture.shape[0]) for candidate in candidates]
-    free = [box for box in boxes if not any(_overlap(box, other) for other in occupied)]
-    if not free and not always:
+    first: Box | None = None
+    chosen: Box | None = None
+    least = math.inf
+    for left, base in _places(x, y, width, height, far=worth is not None):
+        box = _inside(left, base, width, height, picture.shape[1], picture.shape[0])
+        first = first or box
+        if any(_overlap(box, other) for other in occupied):
+            continue
+        hidden = 0 if worth is None else _hidden(worth, box)
+        if hidden < least:
+            chosen, least = box, hidden
+        if least == 0:
+            break
+    if chosen is None and not always:
         return False
-    box = (free or boxes)[0]
-    occupied.append((box[0] - _HALO, box[1] - _HALO, box[2] + _HALO, box[3] + _HALO))
-    put_text(picture, text, box[0], box[3], scale, colour)
+    kept = chosen or first
+    assert kept is not None
+    occupied.append((kept[0] - _HALO, kept[1] - _HALO, kept[2] + _HALO, kept[3] + _HALO))
+    put_text(picture, text, kept[0], kept[3], scale, colour)
     return True
+
+
+def _places(x: int, y: int, width: int, height: int, far: bool) -> Iterator[tuple[int, int]]:
+    """Left ends of the base line of a text around a point, the best first; ``far``: more of them."""
+    for away in (10, 28) if far else (10,):
+        right, left, above, below = x + away, x - away - width, y + 1 - away, y - 1 + away + height
+        level, middle = y + height // 2, x - width // 2
+        yield from ((right, above), (left, above), (right, below), (left, below), (right, level), (left, level))
+        if far:
+            yield from ((middle, above - 2), (middle, below + 2))
+
+
+def _hidden(worth: np.ndarray, box: Box) -> int:
+    left, top, right, bottom = (max(0, value) // CELL for value in box)
+    return int(worth[top : bottom + 1, left : right + 1].sum())
 
 
 def _inside(left: int, base: int, width: int, height: int, across: int, down: int) -> Box:

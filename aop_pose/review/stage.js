@@ -55,7 +55,7 @@ export class Stage {
       made("circle", { class: "halo" }, group);
       made("circle", { class: "ring", stroke: this.colours[name] }, group);
       made("circle", { class: "dot", fill: this.colours[name] }, group);
-      made("text", { fill: this.colours[name] }, group).textContent = name;
+      made("text", {}, group).textContent = name;
       group.addEventListener("focus", () => this.select(name));
       this.handles[name] = group;
     }

@@ -13,7 +13,7 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.results import Measurement, Result
 from aop_pose.core.schemas import AOP, HEAD
 from aop_pose.draw.frame import colours, contact_sheet, draw_overlay, overlay_name, scaling, write_overlay
-from aop_pose.draw.marks import pale
+from aop_pose.draw.marks import Box, name_point, pale, worth_of
 
 POINTS = [(138.0, 36.0), (58.0, 61.0), (200.0, 66.0)]
 
@@ -95,6 +95,19 @@ def test_names_at_the_border_stay_in_the_picture(corner: tuple[int, int]) -> Non
         return int((np.hypot(columns - place[0], rows - place[1]) > 7).sum())
 
     assert inked(*corner) == pytest.approx(inked(128, 128), rel=0.1)
+
+
+def test_a_name_hides_neither_line_nor_anatomy_where_a_place_is_free() -> None:
+    """Anatomy right of the point and a line left above it: the name goes left below; nothing free: where least is."""
+    anatomy, line, place = [[98, 0], [199, 0], [199, 99], [98, 99]], [[0, 38], [96, 38]], np.array([100.0, 50.0])
+    worth = worth_of((100, 200), [np.array(anatomy)], [np.array(line)])
+    for _ in range(2):
+        occupied: list[Box] = []
+        assert name_point(np.zeros((100, 200, 3), np.uint8), "PS1", place, (255, 255, 255), occupied, 0.5, worth=worth)
+        _, top, right, bottom = occupied[0]
+        assert right < 98
+        assert 38 < top < bottom < 80
+        worth += 1
 
 
 def test_a_large_frame_is_shrunk_so_that_marks_can_be_seen() -> None:
