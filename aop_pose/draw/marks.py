@@ -175,7 +175,7 @@ def polyline(picture: np.ndarray, points: np.ndarray, colour: Colour, width: int
 
 
 def worth_of(shape: Sequence[int], areas: Sequence[np.ndarray], paths: Sequence[np.ndarray]) -> np.ndarray:
-    """What a name would hide in a picture: of each square of ``CELL`` pixels 1 inside a closed contour, 16 on a path.
+    """Worth of keeping clear in a picture: of each square of ``CELL`` pixels 1 inside a closed contour, 16 on a path.
 
     Args:
         shape: height and width of the picture.
