@@ -39,41 +39,51 @@ def put_text(
     base: int,
     scale: float,
     colour: Colour,
-    halo: Colour = (0, 0, 0),
+    halo: Colour | None = (0, 0, 0),
 ) -> None:
     """Draw a line from ``left`` on the base line ``base``, with a halo that keeps it readable on any ground.
 
     What lies off the canvas is cut. The halo is grown from the letters: a second text with thicker strokes
-    would be wider, and lie beside the first, with the fonts of OpenCV 5.
+    would be wider, and lie beside the first, with the fonts of OpenCV 5. On an even ground ``None`` is faster.
     """
-    letters, around = _letters(text, scale)
+    if halo is None:
+        return _write(canvas, text, left, base, scale, colour)
+    kept, ink = _inked(text, scale, colour, halo)
     top, start = base - _capitals(scale) - 4, left - 4
-    bottom, end = min(top + letters.shape[0], canvas.shape[0]), min(start + letters.shape[1], canvas.shape[1])
+    bottom, end = min(top + kept.shape[0], canvas.shape[0]), min(start + kept.shape[1], canvas.shape[1])
     part = slice(max(0, -top), max(0, bottom - top)), slice(max(0, -start), max(0, end - start))
-    if letters[part].size:
+    if kept[part].size:
         ground = canvas[max(0, top) : bottom, max(0, start) : end]
-        for mask, ink in ((around[part], halo), (letters[part], colour)):
-            share = mask[..., None].astype(np.float32) / 255
-            ground[:] = np.rint(ground * (1 - share) + np.array(ink, np.float32) * share).astype(np.uint8)
+        ground[:] = (ground * kept[part] + ink[part]) >> 8
 
 
 @lru_cache(maxsize=32)
-def _letters(text: str, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """A line of text as shares of ink, uint8, its base line ``_capitals(scale) + 4`` below the top; and its halo.
+def _inked(text: str, scale: float, colour: Colour, halo: Colour) -> tuple[np.ndarray, np.ndarray]:
+    """A line of text, its base line ``_capitals(scale) + 4`` below the top: what stays of the ground, and what comes.
 
-    Names and notes stand on every picture: they are kept. Nobody may write into them.
+    (height, width, 1) and (height, width, 3) in 256ths, uint16: a pixel becomes (ground * first + second) >> 8. Names
+    and notes stand on every picture: they are kept. Nobody may write into them.
     """
     width, height = text_size(text, scale)
     letters = np.zeros((2 * height + 8, width + 12), dtype=np.uint8)
-    x, y = 4, height + 4
+    _write(letters, text, 4, height + 4, scale, (255,))
+    around = np.asarray(cv2.dilate(letters, np.ones((5, 5), np.uint8)))
+    # Of 255 to 256ths, in integers: every ink counts whole where it is whole.
+    inner, outer = (share[..., None].astype(np.int32) + (share[..., None] >> 7) for share in (letters, around))
+    ink = inner * np.array(colour, np.int32) + ((256 - inner) * outer >> 8) * np.array(halo, np.int32) + 127
+    return ((256 - inner) * (256 - outer) >> 8).astype(np.uint16), ink.astype(np.uint16)
+
+
+def _write(canvas: np.ndarray, text: str, x: int, y: int, scale: float, colour: tuple[int, ...]) -> None:
+    """The bare letters of a line."""
     for piece in _pieces(text):
         if piece == _DEGREE:
             radius = _radius(scale)
-            cv2.circle(letters, (x + radius + 1, y - height + radius), radius, 255, 1, cv2.LINE_AA)
+            middle = (x + radius + 1, y - _capitals(scale) + radius)
+            cv2.circle(canvas, middle, radius, colour, 1, cv2.LINE_AA)
         else:
-            cv2.putText(letters, piece, (x, y), _FONT, scale, 255, 1, cv2.LINE_AA)
+            cv2.putText(canvas, piece, (x, y), _FONT, scale, colour, 1, cv2.LINE_AA)
         x += _advance(piece, scale)
-    return letters, np.asarray(cv2.dilate(letters, np.ones((5, 5), np.uint8)))
 
 
 def wrap(text: str, width: int, scale: float, lines: int) -> list[str]:
