@@ -42,5 +42,9 @@ class UnreadableError(AopPoseError):
     """One file that could not be decoded; its message becomes the reason in the row."""
 
 
+class StorageError(AopPoseError):
+    """A place that holds files does not answer; what is measured stands, and the run goes on once it does."""
+
+
 RESEARCH_USE = "Not a medical device; research use only."
 """Stands wherever an angle is printed for a person."""

@@ -22,7 +22,7 @@ from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.predictor import Predictor
 from aop_pose.io.images import read_frame
-from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.ahead import in_order
 from aop_pose.pipelines import load_weights
 from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Signals, judge, rng_for
 from aop_pose.stats.bootstrap import Estimate

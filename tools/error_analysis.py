@@ -33,7 +33,7 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.predictor import Predictor
 from aop_pose.io.images import read_frame
-from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.ahead import in_order
 from aop_pose.pipelines import load_weights
 from lib.means import group_bootstrap
 

@@ -33,7 +33,7 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.predictor import Predictor, load
 from aop_pose.inference.weights import rewrite
-from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.ahead import in_order
 from aop_pose.measuring.measurer import Measurer, View, two_passes
 from aop_pose.trust.gate import Gate, gather
 from aop_pose.trust.passes import Passes

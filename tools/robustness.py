@@ -26,7 +26,7 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.files import replacing
-from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.ahead import in_order
 from aop_pose.measuring.measurer import Measurer
 from aop_pose.pipelines import open_weights
 from lib.kinds import AS_GIVEN, KINDS, Bare, Kind, Made

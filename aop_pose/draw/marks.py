@@ -69,7 +69,8 @@ def _inked(text: str, scale: float, colour: Colour, halo: Colour) -> tuple[np.nd
     _write(letters, text, 4, height + 4, scale, (255,))
     around = np.asarray(cv2.dilate(letters, np.ones((5, 5), np.uint8)))
     # Of 255 to 256ths, in integers: every ink counts whole where it is whole.
-    inner, outer = (share[..., None].astype(np.int32) + (share[..., None] >> 7) for share in (letters, around))
+    wide = (share[..., None].astype(np.int32) for share in (letters, around))
+    inner, outer = (share + (share >> 7) for share in wide)
     ink = inner * np.array(colour, np.int32) + ((256 - inner) * outer >> 8) * np.array(halo, np.int32) + 127
     return ((256 - inner) * (256 - outer) >> 8).astype(np.uint16), ink.astype(np.uint16)
 

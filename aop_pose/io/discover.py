@@ -1,4 +1,4 @@
-"""The files that are frames: files, folders and patterns become a sorted list of entries.
+"""The files that are frames: files, folders, patterns and addresses of a storage become a sorted list of entries.
 
 Only files without a suffix that tells are opened, for their first bytes.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import attrs
 
-from aop_pose.errors import UsageError
+from aop_pose.errors import StorageError, UsageError
 from aop_pose.io.clinic.dicom import DICOM_SUFFIXES
 from aop_pose.io.clinic.study import Salt, begins_as_study
 from aop_pose.io.clinic.video import VIDEO_SUFFIXES
@@ -62,8 +64,33 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        """The file; the zip, of a part of one."""
+        """The file; the zip, of a part of one. Of one in a storage (``is_stored``) nothing but its name is of use."""
         return Path(self._path)
+
+    @property
+    def is_stored(self) -> bool:
+        """True for a file behind an address (``s3://bucket/x.png``), which has to be fetched before it is read."""
+        return is_address(self._path)
+
+    def absolute(self) -> Entry:
+        """The same file, wherever it is asked for."""
+        return self if self.is_stored else attrs.evolve(self, path=os.path.abspath(self._path))
+
+    def fetch(self, folder: Path) -> Entry:
+        """The entry of a copy in ``folder``, whose name is short; one that the storage lacks has no copy there.
+
+        Raises StorageError where the storage does not answer.
+        """
+        copy = folder / f"file{_suffix(self._path)}"
+        storage, place = _storage(self._path)
+        try:
+            storage.get_file(place, str(copy))
+        except FileNotFoundError:
+            copy.unlink(missing_ok=True)
+        # Every storage has errors of its own.
+        except Exception as error:
+            raise StorageError(f"{self.source} cannot be fetched ({error}); run again to continue") from None
+        return attrs.evolve(self, path=copy)
 
 
 @attrs.frozen
@@ -78,7 +105,10 @@ class Discovery:
 
     def said(self, source: str | Path) -> str:
         """A given source as it may be written down: itself, or its hash where it could name a patient."""
-        return str(source) if self.salt is None else self.salt.name(os.path.abspath(source))
+        address = str(source) if is_address(str(source)) else None
+        if self.salt is not None:
+            return self.salt.name(address or os.path.abspath(source))
+        return str(source) if address is None else _without_secrets(address)
 
 
 @attrs.frozen
@@ -94,6 +124,8 @@ class _Found:
 def discover(sources: Sequence[str | Path], suffixes: Collection[str] | None = None) -> Discovery:
     """List the frames of files, folders (recursive) and patterns that the shell left alone, each sorted by source.
 
+    An address (``s3://bucket/folder``) is a file or a folder of a storage that fsspec knows; there only suffixes tell.
+
     ``source`` is the path below the given folder; for a file its name; for a pattern the path below the
     folders in front of the first wildcard. A file that is named has an entry whatever its suffix; in folders
     and patterns only ``suffixes`` (in lower case, with their dots) count; None = those of frames, and whatever
@@ -105,17 +137,22 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] | None = N
     keeps it and the later one gets the name of its given folder in front (``B/1.png``), with more parents,
     then ``~2``, ``~3`` until it is unique.
 
-    Raises UsageError for a source that does not exist. Empty folders give no entries: the caller decides.
+    Raises UsageError for a source that does not exist, StorageError for a storage that does not answer. Empty folders
+    give no entries: the caller decides.
     """
     entries: list[Entry] = []
     ignored = 0
     paths: set[str] = set()
     taken: set[str] = set()
     for given in sources:
-        found = _find(os.fspath(given), _frames if suffixes is None else partial(_ends, suffixes=tuple(suffixes)))
+        place = os.fspath(given)
+        if is_address(place):
+            found = _stored(place, tuple(FRAME_SUFFIXES if suffixes is None else suffixes))
+        else:
+            found = _find(place, _frames if suffixes is None else partial(_ends, suffixes=tuple(suffixes)))
         ignored += found.ignored
         for path, below in sorted(found.files, key=lambda file: file[1]):
-            absolute = os.path.abspath(path)
+            absolute = path if is_address(path) else os.path.abspath(path)
             if absolute in paths:
                 continue
             paths.add(absolute)
@@ -140,6 +177,52 @@ def _find(given: str, counts: Counts) -> _Found:
     raise UsageError(
         f"expected an existing file, folder or pattern, found nothing at {printable(given)!r}; check the path"
     )
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_address(place: str) -> bool:
+    """True for what begins as ``s3://``; a drive of Windows has one letter, and no such name."""
+    return bool(_ADDRESS.match(place))
+
+
+def _without_secrets(address: str) -> str:
+    """An address without the name and password before its host, and without what is asked behind ``?``."""
+    begin, rest = address.split("://", 1)
+    host, slash, below = rest.split("?", 1)[0].partition("/")
+    return f"{begin}://{host.rpartition('@')[2]}{slash}{below}"
+
+
+def _storage(address: str) -> tuple[Any, str]:
+    """The file system of fsspec that knows an address, and the place in it; UsageError where none does."""
+    try:
+        import fsspec
+    except ModuleNotFoundError:
+        raise UsageError(f"{_without_secrets(address)}: fsspec is not installed; pip install fsspec") from None
+    try:
+        storage, place = fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{_without_secrets(address)}: {error}") from None
+    return storage, place
+
+
+def _stored(address: str, suffixes: tuple[str, ...]) -> _Found:
+    """Files below an address, or the one file that it is of."""
+    storage, place = _storage(address)
+    try:
+        if storage.isfile(place):
+            return _Found(place, [(address, PurePosixPath(place).name)])
+        there = storage.find(place) if storage.isdir(place) else None
+    except Exception as error:
+        raise StorageError(f"{_without_secrets(address)} cannot be listed: {error}") from None
+    if there is None:
+        raise UsageError(f"expected a file or a folder of the storage at {_without_secrets(address)}, found nothing")
+    below = [file.removeprefix(place.rstrip("/")).lstrip("/") for file in there]
+    below = [name for name in below if not any(map(is_passed_over, name.split("/")))]
+    wanted = [name for name in below if _ends(name, suffixes)]
+    address = address.rstrip("/")
+    return _Found(place, [(f"{address}/{name}", name) for name in wanted], len(below) - len(wanted))
 
 
 def _match(pattern: str, counts: Counts) -> _Found:

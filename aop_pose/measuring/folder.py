@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from queue import Full, Queue
-from threading import Event, Thread
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -39,32 +35,10 @@ from aop_pose.io.folders import (
     locked,
 )
 from aop_pose.io.table import ResultsWriter, check_parquet, write_document, write_parquet
+from aop_pose.measuring.ahead import at_hand, in_order, read_ahead
 from aop_pose.measuring.images import Frames, Kind, Volumes
 from aop_pose.measuring.measurer import Measurer
 from aop_pose.measuring.summary import ContactSheets, Summary, run_facts, summarise
-
-Work = TypeVar("Work")
-Done = TypeVar("Done")
-
-AHEAD = 2
-"""Items that wait between reading and working, and between working and writing: memory is bounded by it, not by the
-number of items."""
-
-
-def in_order(work: Callable[[Work], Done], items: Iterable[Work], workers: int) -> Iterator[Done]:
-    """``work`` of every item, ``workers`` of them at a time in threads; items are taken as they are needed."""
-    waiting: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                while waiting and (len(waiting) >= workers + AHEAD or waiting[0].done()):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
 
 GROUP_PIXELS = 4_000_000
 """Pixels after which a group is full, however few frames it holds."""
@@ -322,7 +296,7 @@ def measured_rows(
 def _check_region(region: Region, entries: Sequence[Entry], kind: Kind) -> None:
     """UsageError where frames can be read and the region lies inside none of them."""
     readable = False
-    for entry in entries:
+    for entry in at_hand(entries):
         for item in _of_entry(entry, kind):
             if isinstance(item, Frame):
                 if region.lies_in(*item.shape):
@@ -357,7 +331,7 @@ Rows = list[tuple[Result, int, np.ndarray | None]]
 
 def _items(entries: Sequence[Entry], done: frozenset[tuple[str, int]], kind: Kind) -> Iterator[Item]:
     """Images without a row yet, in order."""
-    for opened, entry in enumerate(entries, start=1):
+    for opened, entry in enumerate(at_hand(entries), start=1):
         for item in _of_entry(entry, kind):
             if (item.source, item.index) not in done:
                 yield item, opened
@@ -386,7 +360,7 @@ def _worked(
         yield from (work([item]) for item in items)
     else:
         size, workers = several
-        yield from in_order(work, _ahead(_groups(items, size)), workers)
+        yield from in_order(work, read_ahead(_groups(items, size)), workers)
 
 
 def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -401,38 +375,6 @@ def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             group, pixels = [], 0
     if group:
         yield group
-
-
-def _ahead(groups: Iterable[list[Item]]) -> Iterator[list[Item]]:
-    """The same groups, read ahead by one thread that stops when nobody listens any more."""
-    queue: Queue[list[Item] | BaseException | None] = Queue(maxsize=AHEAD)
-    stop = Event()
-
-    def put(group: list[Item] | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return queue.put(group, timeout=0.2)
-            except Full:
-                continue
-
-    def read() -> None:
-        try:
-            for group in groups:
-                put(group)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    Thread(target=read, daemon=True).start()
-    try:
-        while (group := queue.get()) is not None:
-            if isinstance(group, BaseException):
-                raise group
-            yield group
-    finally:
-        stop.set()
 
 
 def _measure_group(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from aop_pose.draw.volume import volume_sheet
 from aop_pose.errors import UnreadableError, UsageError
 from aop_pose.io.clinic.study import About, Salt, about, expand, holds_dicom, renamed
 from aop_pose.io.clinic.video import ALL, Selection
-from aop_pose.io.discover import Discovery, Entry, discover
+from aop_pose.io.discover import Discovery, Entry, discover, is_address
 from aop_pose.io.files import printable, replacing
 from aop_pose.io.folders import MOTION, TABLE
 from aop_pose.io.images import read_frames
@@ -32,6 +33,7 @@ from aop_pose.io.kinds import what_is_there
 from aop_pose.io.spacing import PixelSizes, parse_pixel_size, with_pixel_size
 from aop_pose.io.table import as_csv, iter_results
 from aop_pose.io.volumes import Refused, discover_volumes, open_volume, read_times
+from aop_pose.measuring.ahead import at_hand
 
 
 class Kind(Protocol):
@@ -110,8 +112,8 @@ def of_list(file: Path, sources: Sequence[str | Path]) -> Discovery:
     """The files that a list names, in its order: text with a name a line, or Parquet with a column ``Filename``.
 
     Names are below the one folder among ``sources``; without sources they are below the folder of the list, or
-    absolute: then their rows are named by the path below the folder that holds them all. Nothing is opened: a file
-    that is not there has a row that says so.
+    absolute, or addresses of a storage: then their rows are named by the path below the folder that holds them all.
+    Nothing is opened: a file that is not there has a row that says so.
 
     Raises:
         UsageError: a malformed list, a name that leads out of the folder or stands twice, or sources that are not one
@@ -121,10 +123,14 @@ def of_list(file: Path, sources: Sequence[str | Path]) -> Discovery:
     from aop_pose.formats.csv_rows import read_list
 
     names = read_list(file)
-    if len(sources) > 1 or any(not Path(source).is_dir() for source in sources):
+    if len(sources) > 1 or any(not (is_address(str(source)) or Path(source).is_dir()) for source in sources):
         raise UsageError("--list: expected one folder that its names are below, or no source at all")
     base = str(sources[0]) if sources else str(file.parent)
-    if not sources and all(map(os.path.isabs, names)):
+    if not sources and all(map(is_address, names)):
+        begin, places = names[0].partition("://")[0], [name.partition("://")[2] for name in names]
+        base = f"{begin}://{posixpath.commonpath([posixpath.dirname(place) for place in places])}"
+        names = [name.removeprefix(f"{base}/") for name in names]
+    elif not sources and all(map(os.path.isabs, names)):
         base = os.path.commonpath([os.path.dirname(name) for name in names])
         names = [os.path.relpath(name, base) for name in names]
     places = [os.path.normpath(name) for name in names]
@@ -133,7 +139,7 @@ def of_list(file: Path, sources: Sequence[str | Path]) -> Discovery:
         raise UsageError(f"--list: expected names below {base}, found {wrong[0]}, which leads out of it")
     if len(set(places)) < len(places):
         raise UsageError(f"--list: expected each file once, found {Counter(places).most_common(1)[0][0]} again")
-    found = [Entry(Path(base, place), printable(place.replace(os.sep, "/"))) for place in places]
+    found = [Entry(os.path.join(base, place), printable(place.replace(os.sep, "/"))) for place in places]
     return Discovery(found, ignored=0)
 
 
@@ -145,7 +151,7 @@ def sampled(sources: Sequence[str | Path], listed: Path | None = None) -> list[n
     """Gray pictures of some frames, evenly over the files of sources or of a list; None where there is none."""
     entries = expand((discover(sources) if listed is None else of_list(listed, sources)).entries)
     found: list[np.ndarray] = []
-    for entry in entries[:: max(1, len(entries) // SAMPLED)][:SAMPLED]:
+    for entry in at_hand(entries[:: max(1, len(entries) // SAMPLED)][:SAMPLED]):
         with suppress(UnreadableError):
             found += [frame.pixels for frame in islice(read_frames(entry), 1) if not frame.unfit_reason()]
     return found or None
@@ -202,6 +208,8 @@ class Volumes:
 
     def discover(self, sources: Sequence[str | Path], out: Path, listed: Path | None = None) -> Discovery:
         found = discover_volumes(sources) if listed is None else of_list(listed, sources)
+        if any(entry.is_stored for entry in found.entries):
+            raise UsageError("volumes are not read from a storage; copy them here first")
         if not found.entries:
             others = what_is_there(sources, frames=True) or f"{found.ignored} other files"
             raise UsageError(f"no volumes found in {', '.join(map(str, sources))}: {others}")

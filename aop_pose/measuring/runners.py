@@ -181,7 +181,7 @@ class Ray:
     ) -> Iterator[tuple[str, dict[str, str], int]]:
         """See ``measuring.folder.Runner``; AopPoseError where workers fail."""
         # Workers may stand in another folder.
-        entries = [attrs.evolve(entry, path=Path(os.path.abspath(entry.path))) for entry in entries]
+        entries = [entry.absolute() for entry in entries]
         pictures = attrs.evolve(pictures, out=Path(os.path.abspath(pictures.out)))
         settings = {name: getattr(measurer, name) for name in ("coverage", "gate", "region", "looks")}
         identity = identity_of(measurer.predictor)

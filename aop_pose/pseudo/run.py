@@ -29,7 +29,7 @@ from aop_pose.io.csv_text import DictWriter, restored
 from aop_pose.io.discover import Entry, discover
 from aop_pose.io.files import replacing
 from aop_pose.io.table import WholeRows
-from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.ahead import in_order
 from aop_pose.pseudo.ensemble import Ensemble
 from aop_pose.pseudo.label import COLUMNS_OF_TABLE, POINT_WEIGHTS, UNREADABLE, Rule, columns_of, label
 from aop_pose.pseudo.signals import CONFIDENCES, DEFAULT, DRAWS, Noise, check_head

@@ -24,7 +24,7 @@ from aop_pose.inference.predictor import Predictor
 from aop_pose.io.csv_text import Writer
 from aop_pose.io.discover import Entry
 from aop_pose.io.files import replacing
-from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.ahead import in_order
 from aop_pose.pseudo.run import unlabelled_frames
 from aop_pose.pseudo.signals import DRAWS, REFERENCE_SIDE, check_head, joint_spread, judge, rng_for
 

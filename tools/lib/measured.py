@@ -23,7 +23,7 @@ from aop_pose.formats.split import groups_by_name, near_duplicate_groups_of, thu
 from aop_pose.geometry import FETAL_HEAD, largest_contour
 from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.predictor import Predictor
-from aop_pose.measuring.folder import in_order
+from aop_pose.measuring.ahead import in_order
 from aop_pose.measuring.measurer import Measurer
 from aop_pose.trust.intervals import DIFFICULTIES, NEED_MAPS, OF_AN_ANGLE
 from aop_pose.trust.passes import Passes

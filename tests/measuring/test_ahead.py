@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from aop_pose.measuring.folder import AHEAD, in_order
+from aop_pose.measuring.ahead import AHEAD, in_order
 
 
 def test_results_come_in_the_order_of_the_items():
