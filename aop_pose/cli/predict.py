@@ -20,7 +20,7 @@ def predict(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Pictures, DICOM, videos or volumes; folders (searched through), quoted globs, zips.",
+            help="Pictures, DICOM, videos or volumes; folders (searched through), globs, zips, s3://... addresses.",
             show_default=False,
         ),
     ] = None,

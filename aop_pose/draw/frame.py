@@ -180,7 +180,7 @@ def colours(points: Sequence[str]) -> list[Colour]:
 
 
 def _simple(contour: np.ndarray) -> np.ndarray:
-    """A closed outline without the corners that say nothing: contours step from pixel to pixel, and each costs a stroke."""
+    """A closed outline without the corners that say nothing: contours go in steps, each one a stroke."""
     closed = np.vstack([contour, contour[:1]]).astype(np.float32)
     return np.asarray(cv2.approxPolyDP(closed, _CORNER, False)[:, 0])
 

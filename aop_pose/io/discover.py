@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -151,8 +152,10 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] | None = N
         else:
             found = _find(place, _frames if suffixes is None else partial(_ends, suffixes=tuple(suffixes)))
         ignored += found.ignored
-        for path, below in sorted(found.files, key=lambda file: file[1]):
+        found.files.sort(key=itemgetter(1))
+        for path, below in found.files:
             absolute = path if is_address(path) else os.path.abspath(path)
+            absolute = path if absolute == path else absolute  # One text in memory, not two.
             if absolute in paths:
                 continue
             paths.add(absolute)
@@ -196,14 +199,17 @@ def _without_secrets(address: str) -> str:
 
 def _storage(address: str) -> tuple[Any, str]:
     """The file system of fsspec that knows an address, and the place in it; UsageError where none does."""
+    said = _without_secrets(address)
     try:
         import fsspec
     except ModuleNotFoundError:
-        raise UsageError(f"{_without_secrets(address)}: fsspec is not installed; pip install fsspec") from None
+        raise UsageError(
+            f"{_without_secrets(address)}: fsspec is not installed; pip install 'aop-pose[storage]'"
+        ) from None
     try:
         storage, place = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{_without_secrets(address)}: {error}") from None
+        raise UsageError(f"{said}: {error}") from None
     return storage, place
 
 
@@ -275,26 +281,29 @@ def _walk(folder: str, counts: Counts) -> tuple[list[tuple[str, str]], int]:
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
+            # Files are sorted at the end; a list of what the system says of each would be most of the memory.
+            folders: list[tuple[str, str, bool]] = []
+            companions = 0
+            has_header = False
             with os.scandir(here) as listing:
-                items = sorted((item for item in listing if not is_passed_over(item.name)), key=_name, reverse=True)
+                for item in listing:
+                    if is_passed_over(item.name) or is_drawn(item.path):
+                        continue
+                    suffix = _suffix(item.name)
+                    if _is_folder(item):
+                        folders.append((item.path, f"{below}{item.name}/", item.is_symlink()))
+                    elif counts(item.path):
+                        files.append((item.path, below + item.name))
+                        has_header = has_header or suffix == ".mhd"
+                    elif suffix in _COMPANION_SUFFIXES:
+                        companions += 1
+                    else:
+                        ignored += 1
         except OSError:
             files.append((here, below.rstrip("/") or os.path.basename(os.path.abspath(here))))
             continue
-        companions = 0
-        has_header = False
-        for item in items:
-            suffix = _suffix(item.name)
-            if is_drawn(item.path):
-                continue
-            if _is_folder(item):
-                (linked if item.is_symlink() else own).append((item.path, f"{below}{item.name}/"))
-            elif counts(item.path):
-                files.append((item.path, below + item.name))
-                has_header = has_header or suffix == ".mhd"
-            elif suffix in _COMPANION_SUFFIXES:
-                companions += 1
-            else:
-                ignored += 1
+        for path, inside, is_link in sorted(folders, reverse=True):
+            (linked if is_link else own).append((path, inside))
         ignored += 0 if has_header else companions
     return files, ignored
 
@@ -310,10 +319,6 @@ def _names(below: str, base: str) -> Iterator[str]:
     while True:
         yield f"{below}~{number}"
         number += 1
-
-
-def _name(item: os.DirEntry[str]) -> str:
-    return item.name
 
 
 def _frames(path: str) -> bool:

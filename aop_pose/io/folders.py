@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -163,15 +163,22 @@ class Stamps:
             with suppress(OSError), open(self._path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps([source, *_stamp(path)]) + "\n")
 
-    def changed(self, path_of: Callable[[str], Path | None], done: Iterable[str]) -> list[str]:
-        """The sources among ``done`` whose file is another one now than when it was measured, or is gone."""
+    def changed(self, files: Iterable[tuple[str, Path]], done: Set[str]) -> list[str]:
+        """The sources among ``done`` whose file is another one now than when it was measured, or is gone.
+
+        Args:
+            files: source and path of every file that is there now.
+        """
+        if not done:
+            return []
         known: dict[str, list[int]] = {}
         with suppress(OSError), open(self._path, encoding="utf-8") as stream:
             for line in stream:
                 with suppress(ValueError, TypeError):
                     source, *stamp = json.loads(line)
                     known[source] = stamp
-        return sorted(source for source in set(done) if _has_changed(path_of(source), known.get(source)))
+        there = {source: path for source, path in files if source in done}
+        return sorted(source for source in done if _has_changed(there.get(source), known.get(source)))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -190,18 +190,23 @@ def predict(
         if private_map is not None:
             write_map(Path(private_map), discovery.entries)
         on_start(len(discovery.entries))
-        files, stamps = {entry.source: entry for entry in discovery.entries}, Stamps(out)
+        stamps = Stamps(out)
         with ResultsWriter(out / TABLE, model.schema, resume=resume) as writer:
             changed = stamps.changed(
-                lambda source: files[source].path if source in files else None, (source for source, _ in writer.done)
+                ((entry.source, entry.path) for entry in discovery.entries), {source for source, _ in writer.done}
             )
             sheets = ContactSheets(out) if overlay else None
             rows = (runner or here)(
                 measurer, kind, discovery.entries, Pictures(out, overlay, outlines), writer, batch=batch,
                 workers=workers, sheets=sheets, part=format,
             )  # fmt: skip
+            entries = iter(discovery.entries)
+            entry = next(entries)
             for source, row, opened in rows:
-                stamps.write(source, files[source].path)
+                # Both are in one order: no table of all files is needed.
+                while entry.source != source:
+                    entry = next(entries)
+                stamps.write(source, entry.path)
                 on_row(row, opened)
         kind.finish(out, discovery.entries, model.schema)
         finish(out)

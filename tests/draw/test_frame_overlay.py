@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from aop_pose.core.frame import Frame
 from aop_pose.core.keypoints import Keypoints
@@ -196,3 +197,21 @@ SOURCES = st.lists(st.text("ab.@%/-0png~", min_size=1, max_size=8), min_size=1, 
 @given(st.tuples(SOURCES, st.integers(0, 2)), st.tuples(SOURCES, st.integers(0, 2)))
 def test_different_frames_never_share_a_name(one: tuple[str, int], two: tuple[str, int]) -> None:
     assert (overlay_name(*one) == overlay_name(*two)) == (one == two)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (61, 43)])
+def test_other_readers_find_the_same_pixels_in_a_png(shape: tuple[int, int], tmp_path: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    write_overlay(tmp_path / "deep" / "x.png", picture)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "deep" / "x.png")), picture)
+    with Image.open(tmp_path / "deep" / "x.png") as found:
+        found.verify()  # The sums of its chunks.
+    with Image.open(tmp_path / "deep" / "x.png") as found:
+        assert found.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(found), picture[..., ::-1])
+
+
+def test_a_png_of_a_part_of_a_picture_is_that_part(tmp_path: Path) -> None:
+    picture = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
+    write_overlay(tmp_path / "x.png", picture[3:9, 5:11])
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "x.png")), picture[3:9, 5:11])
