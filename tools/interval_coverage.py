@@ -1,7 +1,7 @@
 """How often the 95 % intervals of figures hold the true value, by simulation: the table of docs/intervals.md.
 
     python tools/interval_coverage.py --simulations 1000        # goes on where it was stopped
-    python tools/interval_coverage.py --table                   # writes the table into docs/intervals.md
+    python tools/interval_coverage.py --table                   # writes both tables into docs/intervals.md
     python tools/interval_coverage.py --shares                  # of shares, without chance: sums over the binomial
 
 True angles are normal, 120 with a standard deviation of 20 degrees, 18 of it between patients. Differences are 1 + 6 z
@@ -24,9 +24,8 @@ import numpy as np
 from aop_pose.core.schemas import AOP
 from aop_pose.evaluation.errors import Errors
 from aop_pose.evaluation.figures import Figure, agreement_of, estimates_of, trends_of
-from aop_pose.stats.bootstrap import COVERAGE
-from aop_pose.stats.distributions import beta_quantile
-from aop_pose.stats.intervals import value_of, wilson
+from aop_pose.stats.bootstrap import COVERAGE, Withheld
+from aop_pose.stats.intervals import share_interval, value_of
 
 GROUPS = (20, 50, 100, 180)
 FRAMES = {"1": (1,), "2": (2,), "unbalanced": (1, 2, 3, 6)}
@@ -43,7 +42,9 @@ LARGE = 400_000
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "tools" / "results" / "interval_coverage"
 PAGE = ROOT / "docs" / "intervals.md"
-BEGIN, END = "<!-- table: tools/interval_coverage.py --table -->", "<!-- end of table -->"
+SIMULATED = "<!-- table: tools/interval_coverage.py --table -->", "<!-- end of table -->"
+SHARES = "<!-- table: tools/interval_coverage.py --shares -->", "<!-- end of table of shares -->"
+TRIALS = (12, 20, 39, 40, 50, 57, 70, 100, 180, 400)
 AOP_DEG = AOP.quantity("aop_deg")
 
 
@@ -167,29 +168,35 @@ def table() -> str:
 
 
 def shares_held(trials: int) -> list[str]:
-    """How often intervals of a share of so many independent frames hold, least and most: by Wilson and by Jeffreys."""
+    """Of a share of so many independent frames, in %: how often its intervals hold, least, most and mean over the
+    shares for which at least a quarter of studies have one, and the most studies that state a wrong bound."""
     hits = np.arange(trials + 1)
-    ways = np.array([math.comb(trials, one) for one in hits.tolist()], float)
-    shares = np.linspace(0.02, 0.98, 961)
-    chances = ways * shares[:, None] ** hits * (1 - shares[:, None]) ** (trials - hits)
-    kinds = {
-        "Wilson": [wilson(one / trials, trials, COVERAGE) for one in hits.tolist()],
-        "Jeffreys": [jeffreys(one, trials) for one in hits.tolist()],
-    }
-    cells = [str(trials)]
-    for ends in kinds.values():
-        low, high = np.array(ends).T
-        held = 100 * (chances * ((low <= shares[:, None]) & (shares[:, None] <= high))).sum(axis=1)
-        for middle in (0.1, 0.02):
-            some = held[(shares >= middle) & (shares <= 1 - middle)]
-            cells.append(f"{some.min():.1f} to {some.max():.1f}")
-    return cells
+    shares = np.linspace(0.001, 0.999, 1997)
+    ways = np.array([math.lgamma(trials + 1) - math.lgamma(one + 1) - math.lgamma(trials - one + 1) for one in hits])
+    chances = np.exp(ways + hits * np.log(shares)[:, None] + (trials - hits) * np.log1p(-shares)[:, None])
+    stated, held, wrong = (np.zeros(chances.shape) for _ in range(3))
+    for one in hits.tolist():
+        alone = (np.arange(trials) < one).astype(float)
+        try:
+            low, high = share_interval(alone, np.ones(trials), COVERAGE)
+        except Withheld as why:
+            if why.bound is not None:
+                above = why.bound < one / trials
+                wrong[:, one] = shares < why.bound if above else shares > why.bound
+        else:
+            stated[:, one], held[:, one] = 1, (low <= shares) & (shares <= high)
+    often = (chances * stated).sum(axis=1)
+    words, some = NOTHING, often >= 0.25
+    if some.any():
+        of_stated = 100 * ((chances * held).sum(axis=1)[some] / often[some])
+        words = f"{of_stated.min():.1f} to {of_stated.max():.1f}, mean {of_stated.mean():.1f}"
+    return [str(trials), words, f"{100 * (chances * wrong).sum(axis=1).max():.1f}"]
 
 
-def jeffreys(hits: int, trials: int) -> tuple[float, float]:
-    tail, rest = (1 - COVERAGE) / 2, trials - hits
-    low, high = (beta_quantile(one, hits + 0.5, rest + 0.5) for one in (tail, 1 - tail))
-    return (low if hits else 0.0), (high if rest else 1.0)
+def shares_table() -> str:
+    """A row for each number of independent frames."""
+    head = ("| independent frames | intervals hold in | bounds are wrong in at most |", "| ---: | --- | ---: |")
+    return "\n".join([*head, *(f"| {' | '.join(shares_held(trials))} |" for trials in TRIALS), ""])
 
 
 def main() -> None:
@@ -200,13 +207,14 @@ def main() -> None:
     parser.add_argument("--shares", action="store_true", help="print how often intervals of shares hold")
     given = parser.parse_args()
     if given.shares:
-        print("| frames | Wilson, shares of 10 to 90 % | of 2 to 98 % | Jeffreys, 10 to 90 % | 2 to 98 % |")
-        print("| ---: |" + " --- |" * 4)
-        print("\n".join(f"| {' | '.join(shares_held(trials))} |" for trials in (20, 30, 40, 50, 100, 180)))
+        print(shares_table(), end="")
         return
     if given.table:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        page = PAGE.read_text(encoding="utf-8")
+        for (begin, end), filled in ((SHARES, shares_table()), (SIMULATED, table())):
+            before, _, rest = page.partition(begin)
+            page = f"{before}{begin}\n\n{filled}\n{end}{rest.partition(end)[2]}"
+        PAGE.write_text(page, encoding="utf-8")
         return
     for _ in range(0, given.simulations, CHUNK):
         for frames, groups, shape in product(given.frames or FRAMES, GROUPS, SHAPES):

@@ -200,6 +200,7 @@ class Comparison:
 
         Figures by name, the promised ones first: ``NAME``, ``NAME_with_missing`` and ``NAME_ci`` = [low, high] or null.
         ``NAME_ci_withheld`` is why there is none, where ``ci_withheld`` does not say it for all figures.
+        ``NAME_at_least`` or ``NAME_at_most``: said of a share near 0 or 1 instead, wrong in no more than 5 of 100.
         ``NAME_n`` is how many images a figure is over, where they are not all measured ones, and
         ``NAME_with_missing_n`` where its twin is not over all there are.
         """
@@ -432,7 +433,10 @@ def _entries(name: str, estimate: Estimate, usual: int, said: str) -> dict[str, 
     """``said``: the reason that stands once for all figures."""
     ends = None if estimate.interval is None else [rounded(end) for end in estimate.interval]
     reason = {} if estimate.withheld in ("", said) else {f"{name}_ci_withheld": estimate.withheld}
-    return {name: rounded(estimate.value), f"{name}_ci": ends, **reason, **_n_entry(name, estimate, usual)}
+    bound = (
+        {f"{name}_{estimate.bounded.replace(' ', '_')}": rounded(estimate.bound)} if estimate.bound is not None else {}
+    )
+    return {name: rounded(estimate.value), f"{name}_ci": ends, **reason, **bound, **_n_entry(name, estimate, usual)}
 
 
 def _n_entry(name: str, estimate: Estimate, usual: int) -> dict[str, int]:

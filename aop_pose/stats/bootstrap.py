@@ -42,7 +42,11 @@ ROUNDING = 1e-9
 
 
 class Withheld(Exception):
-    """No interval is given; the message says why."""
+    """No interval is given; the message says why, and ``bound`` is what can be said instead (``Estimate.bound``)."""
+
+    def __init__(self, why: str, bound: float | None = None) -> None:
+        super().__init__(why)
+        self.bound = bound
 
 
 @attrs.frozen
@@ -56,6 +60,15 @@ class Estimate:
     """Frames that it is over; None where nobody counted them."""
     withheld: str = ""
     """Why there is no interval, "" where there is one or nobody asked."""
+    bound: float | None = None
+    """In place of an interval of a share near 0 or 1: it is at most, or at least, this one."""
+
+    @property
+    def bounded(self) -> str:
+        """``at least`` or ``at most``, where there is a bound, else ""."""
+        if self.bound is None:
+            return ""
+        return "at least" if self.bound < self.value else "at most"
 
 
 @attrs.frozen

@@ -2,9 +2,11 @@
 
 Shares: Wilson, Journal of the American Statistical Association 22 (1927) 209-212, at the effective number of frames:
 frames over their design effect, no fewer than the groups count for, with the degrees of freedom of Korn and Graubard,
-Survey Methodology 24 (1998) 193-201. Near 0 and 1 the ends of Brown, Cai and DasGupta, Statistical Science 16 (2001)
-101-133. Ratios of shares: Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. Quantiles: fractional order
-statistics, Hutson, Statistics and Probability Letters 44 (1999) 43-51, at the effective number of frames likewise.
+Survey Methodology 24 (1998) 193-201. Near 0 and 1 the nearer end is that of Clopper and Pearson, Biometrika 26 (1934)
+404-413, and at last, instead of an interval, their bound on one side. Ratios of shares: Zou and Donner, Statistics in
+Medicine 27 (2008) 1693-1702, with near ends of Brown, Cai and DasGupta, Statistical Science 16 (2001) 101-133.
+Quantiles: fractional order statistics, Hutson, Statistics and Probability Letters 44 (1999) 43-51, at the effective
+number of frames likewise.
 """
 
 from __future__ import annotations
@@ -37,8 +39,13 @@ LEAST_OF_A_SHARE = 40
 """Groups with a frame that a share is over (sensitivity: one above the threshold). Counts of fewer are so coarse that
 intervals of them hold now too seldom, now too often, by whichever method (docs/intervals.md)."""
 _TAIL = (1 - COVERAGE) / 2
-_NEAR_THE_END = 3
+_NEAR_THE_END, _NEAR_IN_RATIOS = 8, 3
 """Effective frames from 0 or all, up to which Wilson's end is too near."""
+_LEAST_OF_EACH = 4
+"""Effective frames with and without: nearer to 0 or 1 every interval holds too often, whatever the method."""
+_BOUND_OF_FEW, _LEAST_OF_A_BOUND = 0.15, 11
+"""A share of few groups has a bound where it lies no further from 0 or 1, and over so many effective frames: so no more
+than 5 % of studies state a wrong one, although the data choose the side."""
 
 Columns = Callable[[np.ndarray], np.ndarray]
 """Values (n, k) of the frames that have any -> columns (n, m) to sum, finite."""
@@ -91,7 +98,7 @@ def estimates(parts: Sequence[tuple[np.ndarray, How]], resampling: Resampling) -
     drawn = dict(zip(drawing, resampling.sums([columns[place] for place in drawing]), strict=True)) if drawing else {}
     found = []
     for place, (values, how) in enumerate(parts):
-        value, interval, withheld = value_of(values, how), None, ""
+        value, interval, withheld, bound = value_of(values, how), None, "", None
         if np.isfinite(value):
             try:
                 low, high = _interval(values, columns[place], how, resampling, drawn.get(place))
@@ -99,13 +106,13 @@ def estimates(parts: Sequence[tuple[np.ndarray, How]], resampling: Resampling) -
                     raise Withheld("all values about it are equal but for rounding")
                 interval = low, high
             except Withheld as reason:
-                withheld = str(reason)
-        found.append(Estimate(value, interval, len(values), withheld))
+                withheld, bound = str(reason), reason.bound
+        found.append(Estimate(value, interval, len(values), withheld, bound))
     return found
 
 
 def _interval(values: np.ndarray, columns: np.ndarray, how: How, resampling: Resampling, sums: Sums | None) -> Ends:
-    if resampling.withheld:
+    if resampling.withheld and not isinstance(how, Counted):
         raise Withheld(resampling.withheld)
     few = too_few(resampling.effective, how.least_groups) if isinstance(how, Summed) else ""
     if not few and not isinstance(how, Counted) and np.nanmax(values) - np.nanmin(values) < how.grain:
@@ -113,7 +120,11 @@ def _interval(values: np.ndarray, columns: np.ndarray, how: How, resampling: Res
     if isinstance(how, Quantile):
         return quantile_interval(columns[:, 0], how.share, resampling)
     if isinstance(how, Counted):
-        return how.interval(resampling.by_group(columns), resampling.coverage)
+        try:
+            return how.interval(resampling.by_group(columns), resampling.coverage)
+        except Withheld as why:
+            # The reason that holds for all figures stands once.
+            raise Withheld(resampling.withheld or str(why), why.bound) from None
     if few:
         raise Withheld(few)
     assert sums is not None  # drawn for all that are summed
@@ -129,13 +140,43 @@ def value_of(values: np.ndarray, how: How) -> float:
 
 
 def share_interval(hits: np.ndarray, trials: np.ndarray, coverage: float) -> Ends:
-    """The interval of sum(hits) / sum(trials), from the counts (groups,) of each group; never of zero width."""
+    """The interval of sum(hits) / sum(trials), from the counts (groups,) of each group; never of zero width.
+
+    Raises:
+        Withheld: over few groups, or so near 0 or 1 that no interval would hold as often as it says; with the bound.
+    """
+    share, n, few = _counted(hits, trials, coverage)
+    rarer, least = min(share, 1 - share), _effective_groups(trials)
+    if few:
+        bounded = rarer <= _BOUND_OF_FEW + ROUNDING and least >= _LEAST_OF_A_BOUND - ROUNDING
+        raise Withheld(few, share_bound(share, least, coverage) if bounded else None)
+    if rarer * n < _LEAST_OF_EACH - ROUNDING * n:
+        kind, end = ("with", 0) if share < 0.5 else ("without", 100)
+        why = f"fewer than {_LEAST_OF_EACH} effective frames {kind}: so near {end} % an interval would hold too often"
+        # So few say nothing of how alike the frames of a group are: the bound is over groups.
+        raise Withheld(why, share_bound(share, least, coverage))
+    low, high = wilson(share, n, coverage)
+    if rarer * n > _NEAR_THE_END + ROUNDING * n:
+        return low, high
+    near = beta_quantile((1 - coverage) / 2, rarer * n, n - rarer * n + 1)
+    return (min(low, near), high) if share < 0.5 else (low, max(high, 1 - near))
+
+
+def _counted(hits: np.ndarray, trials: np.ndarray, coverage: float) -> tuple[float, float, str]:
+    """A share of counts (groups,), its effective frames, and why they are too few, if they are."""
     some = trials > 0
-    if reason := too_few(int(some.sum()), LEAST_OF_A_SHARE):
-        raise Withheld(reason)
     share = float(hits.sum() / trials.sum())
-    n = _effective(hits[some], trials[some], share, coverage)
-    return wilson(share, n, coverage)
+    groups = int(some.sum())
+    n = _effective(hits[some], trials[some], share, coverage) if groups > 1 else 1.0
+    return share, n, too_few(groups, LEAST_OF_A_SHARE)
+
+
+def share_bound(share: float, n: float, coverage: float) -> float:
+    """The most that a share below a half of ``n`` independent trials is, or the least of one above; wrong no more often
+    than 1 - ``coverage``."""
+    if share > 0.5:
+        return 1 - share_bound(1 - share, n, coverage)
+    return beta_quantile(coverage, share * n + 1, n - share * n) if share < 1 else 1.0
 
 
 def side_of(share: Estimate, target: float, groups: int) -> int:
@@ -162,9 +203,13 @@ def wilson(share: float, n: float, coverage: float) -> Ends:
     middle, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
     hits = share * n
-    if 0 < hits <= _NEAR_THE_END:
+    if 0 < hits <= _NEAR_IN_RATIOS:
         low = min(low, beta_quantile(1 - coverage, hits, n - hits + 1))
     return max(low, 0.0), min(high, 1.0)
+
+
+def _effective_groups(trials: np.ndarray) -> float:
+    return float(trials.sum()) ** 2 / float((trials**2).sum())
 
 
 def _effective(hits: np.ndarray, trials: np.ndarray, share: float, coverage: float) -> float:
@@ -172,7 +217,7 @@ def _effective(hits: np.ndarray, trials: np.ndarray, share: float, coverage: flo
     groups, n = len(trials), float(trials.sum())
     if groups == n:
         return n
-    least = n**2 / float((trials**2).sum())
+    least = _effective_groups(trials)
     variance = groups / (groups - 1) * float(((hits - share * trials) ** 2).sum()) / n**2
     found = share * (1 - share) / variance if variance > 0 else least
     freedom = t_quantile((1 + coverage) / 2, n - 1) / t_quantile((1 + coverage) / 2, groups - 1)
@@ -231,15 +276,20 @@ def ratio_of(above: tuple[Cells, Cells], below: tuple[Cells, Cells]) -> Callable
 
 
 def _share_and_ends(sums: np.ndarray, hits: Cells, trials: Cells, coverage: float) -> tuple[float, float, float]:
-    these, all_of_them = _added(sums, hits), _added(sums, trials)
-    return float(these.sum() / all_of_them.sum()), *share_interval(these, all_of_them, coverage)
+    share, n, few = _counted(_added(sums, hits), _added(sums, trials), coverage)
+    if few:
+        raise Withheld(few)
+    return share, *wilson(share, n, coverage)
 
 
 def beyond_chance(sums: np.ndarray, coverage: float) -> Ends:
     """The interval of kappa: that of accuracy, with the chance agreement of the observed margins (Cohen 1960)."""
     both, first, second, neither = sums.sum(axis=0)
     chance = ((both + first) * (both + second) + (neither + first) * (neither + second)) / sums.sum() ** 2
-    low, high = share_interval(_added(sums, (0, 3)), sums.sum(axis=1), coverage)
+    try:
+        low, high = share_interval(_added(sums, (0, 3)), sums.sum(axis=1), coverage)
+    except Withheld as why:
+        raise Withheld(str(why)) from None  # a bound of accuracy is none of kappa
     return (low - chance) / (1 - chance), (high - chance) / (1 - chance)
 
 

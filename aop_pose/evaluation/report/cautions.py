@@ -8,6 +8,7 @@ import numpy as np
 
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.figures import GRAIN, stated_intervals, told
+from aop_pose.evaluation.report.tables import whole_percent
 from aop_pose.stats.intervals import side_of
 
 ANOTHER_UNIT = 1.6
@@ -129,11 +130,8 @@ def _intervals(comparison: Comparison) -> Iterator[str]:
         side = 0 if coverage is None else side_of(coverage, target, comparison.n_groups)
         if coverage is None or not side:
             continue
-        ends = (
-            "" if coverage.interval is None else " [{:.0f}, {:.0f}]".format(*(100 * end for end in coverage.interval))
-        )
         (low if side < 0 else high).append(
-            f"{quantity.reference_title} {inside(comparison, quantity.key)} ({100 * coverage.value:.0f} %{ends})"
+            f"{quantity.reference_title} {inside(comparison, quantity.key)} ({whole_percent(coverage)})"
         )
     aim = f"the {100 * target:.0f} % that calibration aims at"
     if low:

@@ -118,6 +118,8 @@ def summary_table(comparison: Comparison, with_missing: bool = False) -> Table:
     for label, name, unit in lines(comparison):
         estimate = comparison.estimates.get(name, NO_IMAGE)
         ends = " to ".join(shown(end, unit).split()[0].rstrip("°") for end in estimate.interval or ())
+        if estimate.bound is not None:
+            ends = f"{estimate.bounded} {shown(estimate.bound, unit).split()[0]}"
         cells = [label, _counted(estimate, unit, comparison.n_measured), ends or "-"]
         if with_missing:
             twin = comparison.twins.get(name, Estimate(np.nan))

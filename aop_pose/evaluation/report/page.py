@@ -176,13 +176,8 @@ def _tiles(comparison: Comparison) -> str:
             show = f"true {escape(quantity.reference_title)} inside the stated interval"
             key = f"{quantity.key}_interval_coverage"
             coverage = comparison.estimates[key]
-            ends = (
-                ""
-                if coverage.interval is None
-                else " [{:.0f}, {:.0f}]".format(*(100 * end for end in coverage.interval))
-            )
             words = tables.marked(counted, tables.below_target(comparison, coverage, key, comparison.n_groups))
-            share = f"{100 * coverage.value:.0f}{ends} %, aim {100 * comparison.sides.coverage:.0f} %"
+            share = f"{tables.whole_percent(coverage)}; aim {100 * comparison.sides.coverage:.0f} %"
             cells.append(f'<div class="tile"><span>{show}</span><strong>{words}<small>{share}</small></strong></div>')
     return f'<section class="tiles">{"".join(cells)}</section>'
 
@@ -367,7 +362,8 @@ def _how_in_pictures(comparison: Comparison) -> list[str]:
 def _how_of_intervals(comparison: Comparison) -> list[str]:
     return [
         f"Intervals: {comparison.coverage:.0%}, over whole groups: bootstrap-t with {comparison.draws} draws, of "
-        "shares Wilson's at the effective number of frames, of quantiles order statistics.",
+        "shares Wilson's at the effective number of frames, of quantiles order statistics. "
+        "'At least' and 'at most' are bounds on one side, which shares near 0 and 100 % have instead.",
         f"Fewer than {LEAST_GROUPS} groups have none; shares, spreads, limits of agreement, correlations and "
         "percentiles need more, and metrics.json says why one is missing.",
     ]

@@ -65,9 +65,18 @@ def cell(estimate: Estimate, show: Show, usual: int | None = None) -> str:
     if not np.isfinite(estimate.value):
         return f"{NOTHING}{beside}"
     if estimate.interval is None:
-        return f"{minus(show(estimate.value))}{beside}"
+        bound = "" if estimate.bound is None else f" <small>{estimate.bounded} {show(estimate.bound)}</small>"
+        return f"{minus(show(estimate.value))}{bound}{beside}"
     low, high = (minus(show(end)).rstrip("°% pxm") for end in estimate.interval)
     return f"{minus(show(estimate.value))} <small>[{low}, {high}]</small>{beside}"
+
+
+def whole_percent(share: Estimate) -> str:
+    """``91 [86, 95] %`` or ``100 %, at least 93 %``."""
+    number = f"{100 * share.value:.0f}"
+    if share.interval is not None:
+        return "{} [{:.0f}, {:.0f}] %".format(number, *(100 * end for end in share.interval))
+    return f"{number} %" + ("" if share.bound is None else f", {share.bounded} {100 * share.bound:.0f} %")
 
 
 def value(comparison: Comparison, name: str, show: Show) -> str:
