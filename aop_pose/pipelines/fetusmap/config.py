@@ -40,6 +40,8 @@ class FinerConfig(Config):
     """Largest distance of ``around`` from the middle in training, along each axis."""
     averaged: int = Field(default=1, ge=1, le=64)
     """Rotations in which it sees a place when measuring; the maps are averaged."""
+    absent: float | None = Field(default=None, ge=0, lt=1)
+    """As ``FetusmapConfig.absent``, which has to be above 0; None = the same."""
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
@@ -176,6 +178,8 @@ class FetusmapConfig(LightningConfig):
             raise ValueError("stages and absent go with mode whole and loss cross-entropy")
         if self.stages and (self.voxel_mm is None or self.pair or self.looks > 1 or self.place_prior):
             raise ValueError("stages need voxel_mm, and stand in the place of pair, looks 2 and place_prior")
+        if any(stage.absent for stage in self.stages) and not self.absent:
+            raise ValueError("absent of a stage goes with absent of the first look")
         if self.finds is not None and not self.stages:
             raise ValueError("finds goes with stages, which find the other points")
         if self.aim == "brightness" and (self.voxel_mm is None or self.mode == "patch"):

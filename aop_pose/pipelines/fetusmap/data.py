@@ -255,7 +255,8 @@ class VolumeDataset(Dataset):
         # The draws of the first look do not depend on whether there are others.
         draw = np.random.default_rng([self.seed, self.epoch, index, *([number] if number else [])])
         matrix, mirror = self._matrix(draw)
-        if self.config.absent and draw.random() < self.config.absent:
+        absent = self._absent(number)
+        if absent and draw.random() < absent:
             gray, points = without_anatomy(example, matrix, look, draw)
         elif number:
             far = self.config.stages[number - 1].jitter_mm / example.placement.voxel_mm
@@ -265,6 +266,11 @@ class VolumeDataset(Dataset):
         if mirror:
             points = points[self.mirrored]
         return self._varied(gray, draw), _found_by(look, points)
+
+    def _absent(self, number: int) -> float:
+        """Share of the inputs of a look that show no anatomy."""
+        own = self.config.stages[number - 1].absent if number else None
+        return self.config.absent if own is None else own
 
     def _matrix(self, draw: np.random.Generator) -> tuple[np.ndarray, bool]:
         """The turn and scale of the volume about its middle, mirrored or not."""
@@ -336,9 +342,9 @@ def without_anatomy(
     """An input without anatomy, as ``moved`` gives it: mostly another place, else a wrong size or something made up."""
     kind, size = draw.random(), np.array(look.size)
     nowhere = torch.full(example.points.shape, torch.inf, dtype=torch.float64)
-    if kind < 0.2:
+    if kind < 0.1:
         return made_up(look.size, draw), nowhere
-    if kind < 0.4:
+    if kind < 0.25:
         scale = draw.uniform(*MISSIZED[int(draw.integers(2))])
         return moved(example, matrix * scale, draw.uniform(-0.1, 0.1, 3) * size, look.size)[0], nowhere
     known = example.points.numpy()[list(look.points)]

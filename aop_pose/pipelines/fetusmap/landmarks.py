@@ -18,7 +18,7 @@ from aop_pose.errors import UsageError
 from aop_pose.inference.grid import PlacePrior
 from aop_pose.inference.stages import FARTHEST_MM
 from aop_pose.pipelines.fetusmap.config import FetusmapConfig, FinerConfig
-from aop_pose.pipelines.fetusmap.network import UNet3d
+from aop_pose.pipelines.fetusmap.network import UNet3d, in_planes
 from aop_pose.pipelines.fetusmap.planner import Plan, Planned
 
 # Head and trunk, then the sides that belong together: points 1-10, 11-13 with 14-16, 17-19 with 20-22 (section 3.2).
@@ -254,10 +254,8 @@ class LandmarkNetwork(nn.Module):
         self.loss, self.sigma, self.absent = model.loss, model.sigma, model.absent > 0
         self.looks = model.looks_of_network
         body: nn.Module = self.looks[0].body()
-        if model.memory_plan is not None:
-            body = model.memory_plan.apply(body)
-        self.body = body
-        self.finer = nn.ModuleList(look.body() for look in self.looks[1:])
+        self.body = in_planes(body) if model.memory_plan is None else model.memory_plan.apply(body)
+        self.finer = nn.ModuleList(in_planes(look.body()) for look in self.looks[1:])
         self.poses: Tensor | None
         # (poses, n, 3) in right-handed mm. A buffer, so that a checkpoint is whole without a further file.
         count = len(model.schema_of_points.points)

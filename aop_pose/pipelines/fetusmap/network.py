@@ -6,11 +6,55 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.fetusmap.config import PAPER_WIDTHS
 
 LANDMARKS = 22
+
+
+SLOW = 20480
+"""Values of a plane of channels, first and second axis below which torch takes a slow kernel on a CPU (one volume)."""
+
+
+class Convolution(nn.Conv3d):
+    """3x3x3, padded by 1, without bias: the weights and the result of ``nn.Conv3d`` (see ``in_planes``).
+
+    On a CPU, where torch would take its own kernel, three neighbouring planes are laid side by side as channels and a
+    2-D convolution of oneDNN runs over them: a training step of ``fetal_face`` took 0.37 s in place of 1.0.
+    """
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """(N, inputs, D, H, W) -> (N, outputs, D, H, W)."""
+        if torch.jit.is_tracing() or torch.compiler.is_compiling() or not _is_slow(volume):
+            return super().forward(volume)
+        planes = functional.pad(volume[0].permute(1, 0, 2, 3), (0, 0, 0, 0, 0, 0, 1, 1))
+        beside = torch.cat([planes[:-2], planes[1:-1], planes[2:]], dim=1)
+        weight = self.weight.permute(0, 2, 1, 3, 4).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        found = functional.conv2d(beside.contiguous(memory_format=torch.channels_last), weight, padding=1)
+        return found.permute(1, 0, 2, 3)[None]
+
+
+def in_planes(network: nn.Module) -> nn.Module:
+    """The network, its 3x3x3 convolutions as ``Convolution``. Not for one that a memory plan is to trace."""
+    for module in network.modules():
+        if type(module) is nn.Conv3d and module.kernel_size == (3, 3, 3) and module.stride == (1, 1, 1):
+            module.__class__ = Convolution
+    return network
+
+
+def _is_slow(volume: Tensor) -> bool:
+    """True for a volume whose convolution on this CPU torch does not leave to oneDNN."""
+    return (
+        volume.device.type == "cpu"
+        and volume.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and len(volume) == 1
+        and min(volume.shape[2:]) > 3
+        and volume[0, :, :, :, 0].numel() <= SLOW
+        and torch.backends.mkldnn.is_available()
+    )
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, step: int = 1) -> list[nn.Module]:

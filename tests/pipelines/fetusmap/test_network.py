@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
 from aop_pose.errors import UsageError  # noqa: E402
-from aop_pose.pipelines.fetusmap.network import UNet3d  # noqa: E402
+from aop_pose.pipelines.fetusmap.network import UNet3d, in_planes  # noqa: E402
 
 
 @pytest.mark.parametrize("stem", [1, 2])
@@ -42,3 +42,15 @@ def test_a_mirrored_volume_has_mirrored_maps_where_the_kernels_are_mirrored(stem
 def test_what_no_network_has(widths, stem):
     with pytest.raises(UsageError, match="expected"):
         UNet3d(1, 3, widths, stem)
+
+
+def test_planes_side_by_side_give_the_same_maps_and_gradients():
+    torch.manual_seed(0)
+    network, gray = UNet3d(1, 2, (4, 8), 2), torch.rand(1, 1, 16, 12, 20)
+    plain, beside = network, in_planes(copy.deepcopy(network))
+    found = [one(gray) for one in (plain, beside)]
+    for maps in found:
+        (maps**2).sum().backward()
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+    for one, other in zip(plain.parameters(), beside.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-2, rtol=1e-3)

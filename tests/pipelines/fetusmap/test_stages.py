@@ -104,6 +104,8 @@ def test_an_artefact_that_lacks_a_look_is_refused(run, artefact, tmp_path):
         ([f"stages=[{LOOK}]"], "stages need voxel_mm"),
         ([f"stages=[{LOOK}]", "voxel_mm=3", "mode=patch", "loss=mse"], "mode whole"),
         (["pair=true"], "pair: expected a schema with a left and a right side, found fetal_face"),
+        (["stages=[{around: brain, size: [16,16,16], voxel_mm: 2, widths: [2,4], absent: 0.3}]", "voxel_mm=3"],
+         "absent of a stage goes with absent of the first look"),
         (["absent=0.2", "loss=mse"], "absent go with mode whole and loss cross-entropy"),
         (["stages=[{around: brain, size: [512,512,512], voxel_mm: 2, widths: [64,64]}]", "voxel_mm=3",
           "budget_gb=1"], r"stages: the looks at 512x512x512 need .* GiB in a training step, found 1.0 GiB"),
