@@ -253,7 +253,10 @@ def benchmark(
     for method in plan.methods:
         # Before the first training: one that would be refused after hours of others is refused now.
         job = Job(plan.data, out, preset=plan.preset, changes=[*plan.changes_of(method), f"epochs={PACE_EPOCHS}"])
-        pipeline(method).settings("train", job)
+        try:
+            pipeline(method).settings("train", job)
+        except UsageError as error:
+            raise UsageError(f"{method}: {error}") from None
     open_folder(plan, out, resume)
     try:
         return _carry_out(plan, out, notice, say, work)

@@ -43,7 +43,8 @@ def load_config(kind: type[C], presets: Path, preset: str, changes: Sequence[str
     Raises:
         UsageError: unknown preset, unknown key (names the nearest), or a value that does not fit.
     """
-    return validate(kind, _read(presets, preset) | changed(changes), preset)
+    typed = changed(changes)
+    return validate(kind, _read(presets, preset) | typed, preset, dict.fromkeys(typed, "--set"))
 
 
 def changed(changes: Sequence[str]) -> dict[str, Any]:
@@ -61,13 +62,19 @@ def changed(changes: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def validate(kind: type[C], values: dict[str, Any], where: str) -> C:
-    """The values as a configuration; UsageError in one line where they do not fit."""
+def validate(kind: type[C], values: dict[str, Any], where: str, places: Mapping[str, str] | None = None) -> C:
+    """The values as a configuration; UsageError in one line where they do not fit.
+
+    Args:
+        where: the values come from, by name.
+        places: the same of single keys, where it is another.
+    """
+    places = places or {}
     known = list(kind.model_fields)
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise UsageError(f"{where}: unknown setting {key!r}; did you mean {near!r}?")
+            raise UsageError(f"{places.get(key, where)}: unknown setting {key!r}; did you mean {near!r}?")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -76,7 +83,7 @@ def validate(kind: type[C], values: dict[str, Any], where: str) -> C:
             # Settings that do not go together: the whole configuration would be said again.
             raise UsageError(f"{where}: {first['ctx']['error']}") from None
         name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {name}: {first['msg']}; found {first['input']!r}") from None
+        raise UsageError(f"{places.get(name, where)}: {name}: {first['msg']}; found {first['input']!r}") from None
 
 
 def _read(presets: Path, preset: str) -> dict[str, Any]:

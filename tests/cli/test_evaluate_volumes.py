@@ -160,7 +160,7 @@ def test_the_page_shows_the_worst_volumes_first_and_those_that_were_not_measured
     assert code == 0, err
     pictures = shown((files / "out" / "report.html").read_text())
     assert list(pictures) == ["c.nii.gz", "a.nii.gz", "b.nii.gz", "d.nii.gz"]
-    assert "mean 12.0 mm, brain 24.0 mm<br>not found: right_eye" in pictures["c.nii.gz"][1]
+    assert "mean 12.0 mm, brain 24.0 mm<br>not found: right eye" in pictures["c.nii.gz"][1]
     assert "two heads" in pictures["d.nii.gz"][1]
     # Blue, green, red of what was found and of the reference; a page's pictures are JPEG.
     orange = lambda p: (p[..., 2] > 150) & (p[..., 0] < 80)  # noqa: E731

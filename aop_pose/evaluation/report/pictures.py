@@ -94,6 +94,7 @@ def drawn_worst_volumes(comparison: Comparison, sheets: SheetOf) -> list[Shot]:
         worst = int(np.nanargmax(row))
         lines = [f"mean {means[position]:.1f} mm, {schema.points[worst]} {row[worst]:.1f} mm"]
         lines += [f"not found: {', '.join(lost)}"] if lost else []
+        lines = [line.replace("_", " ") for line in lines]
         found.append(_sheet(comparison, position, sheets, lines))
     return found
 
@@ -153,21 +154,22 @@ def _svg(
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{1.5 * unit:.2f}"/>' for x, y in points]
         parts.append("</g>")
     named = predicted if np.isfinite(predicted).all() else truth
-    parts += _names(named, matched.schema.points, width, unit)
+    parts += _names(named, matched.schema.points, (width, height), unit)
     return "".join([*parts, "</svg>"])
 
 
-def _names(points: np.ndarray, names: tuple[str, ...], width: int, unit: float) -> Iterator[str]:
-    """The name of each point beside it, on the side away from the others."""
-    middle = points.mean(axis=0)
+def _names(points: np.ndarray, names: tuple[str, ...], size: tuple[int, int], unit: float) -> Iterator[str]:
+    """The name of each point beside it, on the side away from the others where it does not leave the picture."""
+    middle, (width, height) = points.mean(axis=0), size
+    # The style of the page lets a name inherit its size.
+    yield f'<g font-size="{6 * unit:.1f}" stroke-width="{1.2 * unit:.2f}">'
     for name, (x, y) in zip(names, points, strict=True):
-        right = x > middle[0] if 8 * unit < x < width - 16 * unit else x < width / 2
+        room = (3 + 4.5 * len(name)) * unit
+        right = x > middle[0] if room < x < width - room else x < width / 2
         anchor, shift = ("start", 3 * unit) if right else ("end", -3 * unit)
-        down = 6.5 * unit if y > middle[1] else -2 * unit
-        yield (
-            f'<text class="name" x="{x + shift:.1f}" y="{max(y + down, 6 * unit):.1f}" font-size="{6 * unit:.1f}" '
-            f'stroke-width="{1.2 * unit:.2f}" text-anchor="{anchor}">{escape(name)}</text>'
-        )
+        base = min(max(y + (6.5 * unit if y > middle[1] else -2 * unit), 6 * unit), height - 2 * unit)
+        yield f'<text class="name" x="{x + shift:.1f}" y="{base:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+    yield "</g>"
 
 
 def _interval(points: np.ndarray, main: Quantity, value: float, ends: tuple[float, ...], unit: float) -> list[str]:
