@@ -45,7 +45,7 @@ from aop_pose.io.table import read_results
 from aop_pose.measuring.folder import predict
 from aop_pose.pipelines import pipeline
 from aop_pose.pipelines.job import Job
-from aop_pose.pipelines.run import RECORD, read_record
+from aop_pose.pipelines.run import RECORD, in_words, read_record
 from aop_pose.provenance import peak_memory_mb, sha256_of
 
 T = TypeVar("T")
@@ -218,8 +218,8 @@ def errors_by_frame(comparison: Comparison) -> dict[str, list[float]]:
 
 
 def _tell(task: Task, epochs: int, row: dict[str, float]) -> None:
-    checked = "".join(f"  {name} {value:.3g}" for name, value in row.items() if name.startswith("val/"))
-    _say(f"{task.name}: epoch {row['epoch']:.0f} of {epochs}{checked}")
+    checked = in_words({name: value for name, value in row.items() if name.startswith("val/")})
+    _say(", ".join([f"{task.name}: epoch {row['epoch']:.0f} of {epochs}", *checked]))
 
 
 def _say(line: str) -> None:

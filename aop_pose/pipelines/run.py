@@ -454,3 +454,19 @@ def outside(unlabelled: Unlabelled, out: Path) -> Unlabelled:
     if not left:
         raise UsageError(f"expected frames without labels, found none outside {out}")
     return attrs.evolve(unlabelled, entries=left)
+
+
+_SPOKEN = {
+    "mre_px": "MRE {:.3g} px", "aop_mae_deg": "AoP off by {:.3g}°",
+    "error_mm": "error {:.3g} mm", "missing": "{:.0f} not found", "loss": "loss there {:.3g}", "box_iou": "IoU {:.3g}",
+}  # fmt: skip
+_NOTHING = 179.999
+"""Mean error of the angle, in degrees, where no frame shows anything: each counts as the largest there can be."""
+
+
+def in_words(checked: Mapping[str, float]) -> list[str]:
+    """The checked numbers of an epoch with their units; that nothing is found, instead of errors of nothing."""
+    if checked.get("val/aop_mae_deg", 0.0) > _NOTHING:
+        return ["finds nothing yet"]
+    named = {name.removeprefix("val/"): value for name, value in checked.items()}
+    return [_SPOKEN.get(name, f"{name} {{:.3g}}").format(value) for name, value in named.items()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -128,6 +127,8 @@ class EpochProgress(_Bar):
     def epoch(self, row: dict[str, float]) -> None:
         loss = sum(value for key, value in row.items() if key.startswith("train/"))
         checked = {name: value for name, value in row.items() if name.startswith("val/") and math.isfinite(value)}
+        from aop_pose.pipelines.run import in_words
+
         words = [f"epoch {row['epoch']:.0f}", f"loss {loss:.3f}", *in_words(checked), f"{row['seconds']:.0f} s"]
         if checked and self._is_best(*next(iter(checked.items()))):
             words.append("best so far")
@@ -140,19 +141,3 @@ class EpochProgress(_Bar):
             return False
         self.best = value
         return True
-
-
-_SPOKEN = {
-    "mre_px": "MRE {:.3g} px", "aop_mae_deg": "AoP off by {:.3g}°",
-    "error_mm": "error {:.3g} mm", "missing": "{:.0f} not found", "loss": "loss there {:.3g}", "box_iou": "IoU {:.3g}",
-}  # fmt: skip
-NOTHING = 179.999
-"""Mean error of the angle, in degrees, where no frame shows anything: each counts as the largest there can be."""
-
-
-def in_words(checked: Mapping[str, float]) -> list[str]:
-    """The checked numbers of an epoch with their units; that nothing is found, instead of errors of nothing."""
-    if checked.get("val/aop_mae_deg", 0.0) > NOTHING:
-        return ["finds nothing yet"]
-    named = {name.removeprefix("val/"): value for name, value in checked.items()}
-    return [_SPOKEN.get(name, f"{name} {{:.3g}}").format(value) for name, value in named.items()]

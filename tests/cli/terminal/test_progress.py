@@ -3,7 +3,8 @@
 import pytest
 
 from aop_pose.cli.terminal import speech
-from aop_pose.cli.terminal.progress import EpochProgress, FrameProgress, in_words
+from aop_pose.cli.terminal.progress import EpochProgress, FrameProgress
+from aop_pose.pipelines.run import in_words
 
 
 @pytest.fixture(autouse=True)
