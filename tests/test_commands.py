@@ -109,6 +109,15 @@ def lay_out_heads(folder):
     shutil.copytree("made/images", "frames")
     shutil.copy("made/labels.csv", "labels.csv")
     hc18(folder / "HC18")
+    name_lists("hc18", train="010_HC.png")
+
+
+def name_lists(data, **names):
+    """The published lists name frames of the public set; here they name made-up ones."""
+    lists = Path("datasets/splits", data)
+    lists.mkdir(parents=True)
+    for name, frame in names.items():
+        (lists / f"{name}.txt").write_text(f"{frame}\n")
 
 
 def accept_all(reader):
@@ -140,6 +149,7 @@ def lay_out_public(folder):
     shutil.rmtree("psfhs")
     mha_pairs(folder / "SRC")
     mha_pairs(folder / "PSFHS_FOLDER")
+    name_lists("psfhs", labelled="00001.png", val="00002.png")
 
 
 def lay_out_runs(folder):

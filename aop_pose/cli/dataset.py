@@ -53,6 +53,14 @@ def convert(
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of a label file's pictures. Default: that of the label file.")
     ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(
+            "--splits",
+            help="Folder of name lists: every NAME.txt becomes DST/NAME.csv, unlabelled.txt stays a list. "
+            "datasets/splits/ holds the published ones.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set in DST.")] = False,
 ) -> None:
     """Convert a data set into another label format.
@@ -65,7 +73,7 @@ def convert(
     from aop_pose.formats.convert import Holdout
     from aop_pose.formats.convert import convert as run
 
-    done = run(source, dst, to, source_format, Holdout(val, seed), overwrite, data)
+    done = run(source, dst, to, source_format, Holdout(val, seed), overwrite, data, splits)
     for note in done.notes:
         speech.note(note)
     for skipped in done.skipped[:_SHOWN]:
@@ -74,6 +82,8 @@ def convert(
         speech.note(f"left out {len(done.skipped) - _SHOWN} more")
     held = "" if done.held_out is None else f", {done.held_out} of them in val"
     speech.say(f"{done.source_format} -> {to}: {done.written} frames in {dst}{held}, {len(done.skipped)} left out")
+    for name, count in done.splits.items():
+        speech.say(f"{dst / name}: {count} frame{'' if count == 1 else 's'}")
 
 
 @_command("check")

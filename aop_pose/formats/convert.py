@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -14,7 +14,7 @@ from aop_pose.formats.label import Label, Skipped, common_fault
 from aop_pose.formats.masks import boxes_from_mask, points_from_mask
 from aop_pose.formats.pictures import unique_stems
 from aop_pose.formats.registry import fitting_formats, labels_of, written_formats
-from aop_pose.formats.split import hold_out, near_duplicate_groups_of, thumbnail
+from aop_pose.formats.split import cut_by_lists, hold_out, near_duplicate_groups_of, thumbnail
 from aop_pose.io.folders import appearing
 
 
@@ -29,6 +29,12 @@ class Conversion:
     """Frames in val; None for formats without a split."""
     notes: tuple[str, ...] = ()
     """Remarks on the source."""
+    splits: Mapping[str, int] = attrs.field(factory=dict)
+    """By name, how many frames the files made from lists have."""
+
+
+_IN_ROWS = ("iugc", "head-csv", "points-3d")
+"""Formats with a row a frame in ``labels.csv``."""
 
 
 @attrs.frozen
@@ -47,6 +53,7 @@ def convert(
     holdout: Holdout | None = None,
     overwrite: bool = False,
     data: Path | None = None,
+    splits: Path | None = None,
 ) -> Conversion:
     """Convert ``source`` into the folder ``dst``; pictures of a label file are below ``data`` (default: its folder).
 
@@ -54,12 +61,15 @@ def convert(
     with the reason. UsageError where nothing can be converted, the formats do not fit, or ``dst`` is not
     free; then nothing is written. Files of annotation tools keep the names of pictures as they are, on the way out and
     back; else pictures are stored under their bare names where these are unique, or with their folders folded in.
+    ``splits``: folder of name lists, of which ``cut_by_lists`` makes label files beside ``labels.csv``.
     """
     source, dst = Path(source), Path(dst)
     targets = written_formats()
     if to not in targets:
         raise UsageError(f"--to: expected one of {', '.join(targets)}, found {to!r}")
     target = targets[to]
+    if splits is not None and to not in _IN_ROWS:
+        raise UsageError(f"--splits: expected --to {', '.join(_IN_ROWS)}, found {to}")
     format, cast = _choose(fitting_formats(source, source_format), target, source)
     with appearing(dst, overwrite, source) as folder:
         found = labels_of(format, source, Reading(data, missing=target.takes_missing, strict=False))
@@ -81,9 +91,9 @@ def convert(
         if not written:
             example = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
             raise UsageError(f"{source}: no frame of {len(skipped)} could be converted to {to}{example}")
-    return Conversion(
-        format.name, written, skipped, int(held.sum()) if target.parted else None, tuple(format.notes(source))
-    )
+        cut = {} if splits is None else cut_by_lists(folder, splits)
+    parted = int(held.sum()) if target.parted else None
+    return Conversion(format.name, written, skipped, parted, tuple(format.notes(source)), cut)
 
 
 def _with_bare_names(labels: Sequence[Label]) -> list[Label]:

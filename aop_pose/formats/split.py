@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 
 from aop_pose.errors import UnreadableError, UsageError
-from aop_pose.formats.csv_rows import Row, filename, header_of, parse_rows
+from aop_pose.formats.csv_rows import Row, filename, header_of, parse_rows, read_list
 from aop_pose.formats.format import label_file
 from aop_pose.formats.label import find_picture
 from aop_pose.formats.pictures import read_gray
@@ -199,3 +200,54 @@ def _groups(paths: Sequence[Path], rows: Sequence[Row], column: str, pattern: st
             raise UsageError(f"line {empty[0]}: {column}: expected a patient, found an empty cell")
         groups = merge_groups(groups, groups_of([row.cells[column] for row in rows]))
     return groups
+
+
+_LABELS, _UNLABELLED, _ANSWERS = "labels.csv", "unlabelled.txt", "unlabelled_answers.csv"
+
+
+def cut_by_lists(data: Path, lists: Path) -> dict[str, int]:
+    """Cut the label file of a converted set by lists of names; returns the rows of each file written, by its name.
+
+    Every list ``NAME.txt`` becomes ``NAME.csv``, the rows of ``labels.csv`` in the order of the list.
+    ``unlabelled.txt`` is copied as it is; its rows go to ``unlabelled_answers.csv``, which is for measuring alone.
+
+    UsageError where there is no list or no label file, a name has no row, or a name stands in two lists.
+    """
+    header, rows = _rows(data / _LABELS)
+    names = {file.name: read_list(file) for file in sorted(lists.glob("*.txt"))}
+    if not names:
+        raise UsageError(f"{lists}: expected lists of file names (NAME.txt), found none")
+    seen: dict[str, str] = {}
+    for file, listed in names.items():
+        for name in listed:
+            if name in seen:
+                raise UsageError(f"{lists / file}: expected each frame in one list, found {name} in {seen[name]} too")
+            if name not in rows:
+                raise UsageError(
+                    f"{lists / file}: expected names of frames in {_LABELS}, found {name}, which has no row"
+                )
+            seen[name] = file
+    written = {}
+    for file, listed in names.items():
+        target = _ANSWERS if file == _UNLABELLED else f"{file.removesuffix('.txt')}.csv"
+        with replacing(data / target) as part, open(part, "w", newline="", encoding="utf-8") as stream:
+            table = csv.writer(stream, lineterminator="\n")
+            table.writerow(header)
+            table.writerows(rows[name] for name in listed)
+        written[target] = len(listed)
+        if file == _UNLABELLED:
+            with replacing(data / file) as part:
+                part.write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
+            written[file] = len(listed)
+    return written
+
+
+def _rows(file: Path) -> tuple[list[str], dict[str, list[str]]]:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            header, *rows = csv.reader(stream)
+        return header, {row[header.index("Filename")]: row for row in rows if row}
+    except OSError as error:
+        raise UsageError(f"{file.name}: expected labels in rows, found {error.strerror}") from None
+    except (ValueError, IndexError):
+        raise UsageError(f"{file.name}: expected labels in rows, found no column Filename") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ def private_matplotlib() -> None:
     """Call before any import of matplotlib, torchmetrics or lightning: its list of fonts is not left in the home."""
     if "MPLCONFIGDIR" not in os.environ:
         os.environ["MPLCONFIGDIR"] = _private_folder("matplotlib")
+        # Which it would say that it makes anew, in the middle of what a training says.
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 @cache

@@ -53,7 +53,8 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> None:
     try:
         for name, text in texts.items():
             with replacing(out / name) as part:
-                part.write_text(text, encoding="utf-8")
+                # Names of files that are no text in this locale, and come as surrogates, are written with "?".
+                part.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise AopPoseError(f"{out}: could not write the report: {error.strerror}") from error
 

@@ -1,18 +1,19 @@
 """Name lists and converted labels give the label files of the published split, and nothing is parted wrongly."""
 
-import sys
 from pathlib import Path
 
-import make_splits
 import numpy as np
 import pytest
 
+from aop_pose.cli.main import run
 from aop_pose.core.schemas import AOP
 from aop_pose.errors import UsageError
 from aop_pose.formats.csv_rows import read_list
 from aop_pose.formats.label import Label, Mask
 from aop_pose.formats.masks import points_from_mask
 from aop_pose.formats.registry import read_labels
+from aop_pose.formats.split import cut_by_lists
+from tests.formats.test_layouts import mha_pairs
 
 SPLITS = Path(__file__).resolve().parents[2] / "datasets" / "splits"
 LISTS = SPLITS / "psfhs"
@@ -30,7 +31,7 @@ def converted(tmp_path):
 
 
 def test_a_list_becomes_the_rows_of_its_frames_in_its_order(converted):
-    written = make_splits.make_splits(converted / "data", converted / "lists")
+    written = cut_by_lists(converted / "data", converted / "lists")
     assert written == {"unlabelled_answers.csv": 1, "unlabelled.txt": 1, "val.csv": 2}
     assert (converted / "data" / "val.csv").read_text() == (
         "Filename,PS1,PS2,FH1,AoP\n"
@@ -43,20 +44,32 @@ def test_a_list_becomes_the_rows_of_its_frames_in_its_order(converted):
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [("1.png\n", "each frame in one list, found 1.png"), ("9.png\n", "expected a row for 9.png"), ("", "empty list")],
+    [("1.png\n", "in one list, found 1.png"), ("9.png\n", "found 9.png, which has no row"), ("", "empty list")],
 )
 def test_a_frame_in_two_lists_or_without_a_row_is_refused_before_anything_is_written(converted, more, message):
     (converted / "lists" / "zlast.txt").write_text(more)
     with pytest.raises(UsageError, match=message):
-        make_splits.make_splits(converted / "data", converted / "lists")
+        cut_by_lists(converted / "data", converted / "lists")
     assert not (converted / "data" / "val.csv").exists()
 
 
-def test_what_is_missing_is_said_in_a_line(monkeypatch, capsys, converted):
-    for data, lists in ((converted, converted / "lists"), (converted / "data", converted)):
-        monkeypatch.setattr(sys, "argv", ["make_splits.py", str(data), "--lists", str(lists)])
-        assert make_splits.main() == 2
-        assert capsys.readouterr().err.startswith("make_splits: error: ")
+def test_one_command_from_a_download_to_the_set_and_its_splits(capsys, tmp_path):
+    """A made-up download in PSFHS' layout and the lists of a split; a list that does not fit leaves nothing behind."""
+    source, lists = tmp_path / "PSFHS", tmp_path / "lists"
+    lists.mkdir()
+    mha_pairs(source)
+    (lists / "val.txt").write_text("00002.png\n")
+    (lists / "unlabelled.txt").write_text("00001.png\n")
+    command = ["dataset", "convert", str(source), str(tmp_path / "psfhs"), "--from", "psfhs", "--splits", str(lists)]
+    assert run([*command, "--to", "iugc"]) == 0
+    assert f"{tmp_path / 'psfhs' / 'val.csv'}: 1 frame\n" in capsys.readouterr().out
+    (label,) = read_labels(tmp_path / "psfhs" / "val.csv", tmp_path / "psfhs", AOP)
+    assert label.name == "00002.png"
+    (lists / "val.txt").write_text("9.png\n")
+    for more in (["--to", "iugc", "--overwrite"], ["--to", "masks", "--overwrite"]):
+        assert run([*command, *more]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "psfhs" / "val.csv").exists()
 
 
 @pytest.mark.parametrize(
