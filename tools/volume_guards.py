@@ -30,6 +30,7 @@ from aop_pose.formats.label import Label
 from aop_pose.inference.engine import Network
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import load, rewrite
+from aop_pose.pipelines.config import precision_of
 from aop_pose.trust.gate import VolumeGate
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
 from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
@@ -63,7 +64,8 @@ def _apart(points: np.ndarray, pairs: list[tuple[int, int]]) -> list[float]:
 
 
 def in_bfloat16(network: Network, inputs: np.ndarray, *stage: int) -> np.ndarray:
-    """The answer of a trained network in bfloat16: half the time, and peaks that differ in the third digit."""
+    """The answer of a trained network in bfloat16: where a processor multiplies it, half the time, and peaks that differ
+    in the third digit."""
     with torch.autocast("cpu", torch.bfloat16):
         return np.asarray(network(inputs, *stage), np.float32)
 
@@ -82,7 +84,8 @@ def without_head(options: argparse.Namespace, pairs: list[tuple[int, int]]) -> l
 
     for fold in range(options.folds) if options.fold is None else [options.fold]:
         predictor = opened(folder_of(options.runs, fold) / "run")
-        predictor = attrs.evolve(predictor, network=partial(in_bfloat16, predictor.network))
+        if precision_of("auto", "cpu") == "bf16":
+            predictor = attrs.evolve(predictor, network=partial(in_bfloat16, predictor.network))
         for number, one in enumerate(labelled):
             if folds[number] == fold:
                 volume = one.volume()

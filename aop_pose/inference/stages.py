@@ -16,7 +16,9 @@ from aop_pose.inference.grid import TURNS, Placement, place, resample, rotated_m
 FARTHEST_MM = 1000.0
 """Greatest distance of two points of one map where nothing else is known."""
 GLANCES = TURNS[::4]
-"""Turns in which a place is seen before it is chosen; the chosen one is then seen in all rotations of its stage."""
+"""Turns in which each place is seen; the surest ones are then seen in all rotations of their stage."""
+CLOSER = 4
+"""Places that are seen in all rotations, to choose one of them."""
 
 
 class StageContract(BaseModel):
@@ -46,8 +48,9 @@ class Found:
     scores: np.ndarray
 
     def score(self, indices: Sequence[int]) -> float:
-        """The sureness of these points together: the geometric mean of their peaks."""
-        return float(np.exp(np.log(np.maximum(self.scores[list(indices)], 1e-9)).mean()))
+        """The sureness of these points together: the least of their peaks, since tissue that looks like a brain, and
+        an eye beside it, is not rare, while a second eye at the right distance is."""
+        return float(np.nan_to_num(self.scores[list(indices)]).min())
 
 
 class StagedNetwork(Protocol):
@@ -144,17 +147,24 @@ class Finer:
     def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
         """The points at the best of some places, and the score of the next best that is another one.
 
-        A place is another one where what is found there in the middle of the input lies outside of the best's input.
+        All are glanced at, and the surest ones looked at once more with what was found in the middle, in every rotation.
+        A place is another one where what is found there in the middle lies outside of the best's input.
         """
-        looked = [self.glance(volume, gray, one) for one in places]
+        around, reach = self.names.index(self.stage.around), min(self.stage.size) * self.stage.voxel_mm / 2
+        glanced = sorted(
+            (self.glance(volume, gray, one) for one in places), key=lambda found: -found.score(self.indices)
+        )
+        looked: list[Found] = []
+        for found in glanced:
+            middle = found.points[around]
+            if len(looked) == CLOSER or not np.isfinite(middle).all():
+                continue
+            far = [np.linalg.norm((one.points[around] - middle) * volume.spacing) for one in looked]
+            if min(far, default=reach) > reach / 4:
+                looked.append(self.at(volume, gray, middle))
+        if not looked:
+            return glanced[0], 0.0
         scores = [found.score(self.indices) for found in looked]
-        best = int(np.argmax(scores))
-        around = self.names.index(self.stage.around)
-        middle = looked[best].points[around]
-        if not np.isfinite(middle).all():
-            return looked[best], 0.0
-        reach = min(self.stage.size) * self.stage.voxel_mm / 2
-        apart = [np.linalg.norm((found.points[around] - middle) * volume.spacing) for found in looked]
-        rival = max((score for score, far in zip(scores, apart, strict=True) if far > reach), default=0.0)
-        # Once more with what was found in the middle, in every rotation.
-        return self.at(volume, gray, middle), rival
+        best = looked[int(np.argmax(scores))]
+        apart = [np.linalg.norm((found.points[around] - best.points[around]) * volume.spacing) for found in looked]
+        return best, max((score for score, far in zip(scores, apart, strict=True) if far > reach), default=0.0)
