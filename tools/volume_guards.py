@@ -4,7 +4,8 @@ The networks of ``crossval_fetusmap.py`` measure the volumes that each left out 
 a head: other parts of the same left-out scans, these scans with the head cut out, noise, empty volumes, crude adult
 heads (tools/lib/headless.py). A third of those, drawn by --seed, fits the gate; the others say how many get through.
 The least peak of a point is that which the given share of the volumes with a head reaches, or more where volumes of the
-first third without one reach that too. Intervals: conformal over the groups, of errors on left-out volumes.
+first third without one reach that too, or a scan whose head was taken to lie elsewhere. Printed as well: each fold
+under a gate that the others fitted. Intervals: conformal over the groups, of errors on left-out volumes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
 from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
 from lib.headless import made_up, of_scan
 
+ELSEWHERE_MM = 30.0
+"""A brain that is found farther off was taken to lie elsewhere."""
 MARGIN = 0.25
 """Distances of points may be less than the least labelled one, and more than the greatest, by this share."""
 
@@ -48,15 +52,17 @@ class Seen:
     scores: list[float]
     distances: list[float]
     rival: float
+    fold: int = -1
+    """Whose network saw it."""
 
 
-def seen(kind: str, found: Prediction, volume: Volume, pairs: list[tuple[int, int]]) -> Seen:
+def seen(kind: str, found: Prediction, volume: Volume, pairs: list[tuple[int, int]], fold: int) -> Seen:
     """Of a prediction; a point that was not found has a peak of 0."""
     if found.keypoints is None:
-        return Seen(kind, [], [], 0.0)
+        return Seen(kind, [], [], 0.0, fold)
     points = volume.to_mm(found.keypoints.coords)
     scores = np.nan_to_num(found.keypoints.scores).round(5).tolist()
-    return Seen(kind, scores, _apart(points, pairs), found.rival)
+    return Seen(kind, scores, _apart(points, pairs), found.rival, fold)
 
 
 def _apart(points: np.ndarray, pairs: list[tuple[int, int]]) -> list[float]:
@@ -64,8 +70,8 @@ def _apart(points: np.ndarray, pairs: list[tuple[int, int]]) -> list[float]:
 
 
 def in_bfloat16(network: Network, inputs: np.ndarray, *stage: int) -> np.ndarray:
-    """The answer of a trained network in bfloat16: where a processor multiplies it, half the time, and peaks that differ
-    in the third digit."""
+    """The answer of a trained network in bfloat16: half the time where a processor multiplies it, and peaks that
+    differ in the third digit."""
     with torch.autocast("cpu", torch.bfloat16):
         return np.asarray(network(inputs, *stage), np.float32)
 
@@ -79,7 +85,7 @@ def without_head(options: argparse.Namespace, pairs: list[tuple[int, int]]) -> l
     found: list[Seen] = []
 
     def look(predictor: VolumePredictor, kind: str, volume: Volume) -> None:
-        found.append(seen(kind, predictor.find(volume), volume, pairs))
+        found.append(seen(kind, predictor.find(volume), volume, pairs, fold))
         print(f"{len(found)} {kind}: {found[-1].scores}", file=sys.stderr, flush=True)
 
     for fold in range(options.folds) if options.fold is None else [options.fold]:
@@ -99,12 +105,20 @@ def without_head(options: argparse.Namespace, pairs: list[tuple[int, int]]) -> l
 
 
 def fit(
-    real: list[Seen], others: list[Seen], names: list[str], distances: np.ndarray, given: argparse.Namespace
+    real: list[Seen],
+    others: list[Seen],
+    names: list[str],
+    distances: np.ndarray,
+    given: argparse.Namespace,
+    missed: Sequence[Seen] = (),
 ) -> VolumeGate:
-    """The gate, with what it does to the half of ``others`` that did not fit it."""
+    """The gate, with what it does to the two thirds of ``others`` that did not fit it.
+
+    ``real``: heads that were found. ``missed``: those that were taken to lie elsewhere; they fit it too.
+    """
     order = np.random.default_rng(given.seed).permutation(len(others))
     half = len(others) // 3
-    fitting, checking = ([others[i] for i in part] for part in (order[:half], order[half:]))
+    fitting, checking = [*(others[i] for i in order[:half]), *missed], [others[i] for i in order[half:]]
     peaks = np.array([one.scores or [0.0] * len(names) for one in real])
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
     within = [
@@ -135,7 +149,9 @@ def fit(
         for kind in sorted({one.kind for one in others})
     }
     facts: dict[str, Any] = {
-        "volumes_with_a_head": len(real), "of_them_measured": kept, "volumes_without_a_head": len(checking),
+        "volumes_with_a_head": len(real), "of_them_measured": kept,
+        "heads_taken_elsewhere": len(missed), "of_these_measured": sum(passes(gate, one, names) for one in missed),
+        "volumes_without_a_head": len(checking),
         "of_them_measured_all_the_same": len(through), "by_kind": kinds, "fitted_on": len(fitting),
     }  # fmt: skip
     rivals = sorted(one.rival for one in real)
@@ -146,6 +162,34 @@ def fit(
             "rival": round(max(1.5 * rivals[-1], 0.5 * share * float(usual.min())), 4),
         }
     )
+
+
+def fit_of(
+    everything: Sequence[Seen], others: list[Seen], names: list[str], distances: np.ndarray, given: argparse.Namespace
+) -> VolumeGate:
+    """``fit`` of scans of heads, found and missed."""
+    found, missed = ([one for one in everything if one.kind == kind] for kind in ("head", "missed"))
+    return fit(found, others, names, distances, given, missed)
+
+
+def by_fold(
+    everything: Sequence[Seen], others: list[Seen], names: list[str], distances: np.ndarray, given: argparse.Namespace
+) -> Iterator[str]:
+    """A line a fold: what a gate lets through that the other folds fitted."""
+    for fold in sorted({one.fold for one in everything}):
+        rest = [[one for one in some if one.fold != fold] for some in (everything, others)]
+        gate = fit_of(rest[0], rest[1], names, distances, given)
+        told = {
+            kind: [
+                passes(gate, one, names) for one in [*everything, *others] if one.fold == fold and kind == _kind(one)
+            ]
+            for kind in ("head", "missed", "without a head")
+        }
+        yield f"fold {fold}: " + ", ".join(f"{kind} {sum(some)} of {len(some)}" for kind, some in told.items())
+
+
+def _kind(one: Seen) -> str:
+    return one.kind if one.kind in ("head", "missed") else "without a head"
 
 
 def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
@@ -199,15 +243,19 @@ def run(given: argparse.Namespace) -> None:
         raise UsageError(f"--results: expected {given.folds} finished folds, found {len(done)}")
     volumes = {name: one for fold in done for name, one in fold["volumes"].items()}
     distances = np.array([_apart(one.volume().to_mm(one.points_of(schema)), pairs) for one in labelled])
-    real = []
+    real: dict[str, Seen] = {}
+    fold_of = {name: fold["fold"] for fold in done for name in fold["volumes"]}
     for one in labelled:
         told = volumes[one.name]
         points = (
             np.full((len(names), 3), np.nan) if told["points"] is None else one.volume().to_mm(np.array(told["points"]))
         )
-        real.append(Seen("head", told["scores"] or [], _apart(points, pairs), told["rival"]))
-    gate = fit(real, without_head(given, pairs), names, distances, given)
-    kept = {one.name: passes(gate, some, names) for one, some in zip(labelled, real, strict=True)}
+        kind = "head" if told["mm"][0] < ELSEWHERE_MM else "missed"
+        real[one.name] = Seen(kind, told["scores"] or [], _apart(points, pairs), told["rival"], fold_of[one.name])
+    everything, others = list(real.values()), without_head(given, pairs)
+    gate = fit_of(everything, others, names, distances, given)
+    print("\n".join(by_fold(everything, others, names, distances, given)), file=sys.stderr)
+    kept = {name: passes(gate, some, names) for name, some in real.items()}
     calibration = calibrate(labelled, done, kept, given)
     print(json.dumps({"gate": gate.model_dump(), "calibration": calibration.facts}, indent=1))
     contract = load(given.artefact).contract.model_copy(update={"gate": gate, "calibration": calibration})
