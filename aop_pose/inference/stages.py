@@ -17,7 +17,7 @@ FARTHEST_MM = 1000.0
 """Greatest distance of two points of one map where nothing else is known."""
 GLANCES = TURNS[::4]
 """Turns in which each place is seen; the surest ones are then seen in all rotations of their stage."""
-CLOSER = 4
+CLOSER = 6
 """Places that are seen in all rotations, to choose one of them."""
 
 
@@ -147,8 +147,8 @@ class Finer:
     def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
         """The points at the best of some places, and the score of the next best that is another one.
 
-        All are glanced at, and the surest ones looked at once more with what was found in the middle, in every rotation.
-        A place is another one where what is found there in the middle lies outside of the best's input.
+        All are glanced at, and the surest ones looked at once more, in every rotation, with what was found in the
+        middle. A place is another one where what is found there in the middle lies outside of the best's input.
         """
         around, reach = self.names.index(self.stage.around), min(self.stage.size) * self.stage.voxel_mm / 2
         glanced = sorted(
