@@ -6,7 +6,7 @@ on its own volumes, interchangeable points in the nearer order. The floor is the
 training landmarks, in mm from the middle of the volume, along its own axes or the patient's, whichever is better on
 the volumes that are measured. Each finished fold is one JSON in --results, so that an interrupted table goes on where
 it stopped; --table prints it from what is there. --again measures trained networks another time, read with other
-settings: what --set names of decode, threshold, turns and candidates, which training does not look at.
+settings: what --set names of decode, threshold, turns, candidates and search_mm, which training does not look at.
 
 The two folds of the paper, on phantoms of 22 points, in one command:
     python tools/crossval_fetusmap.py --data fetuses --labels labels.csv --group Filename --folds 2 --preset fast
@@ -43,7 +43,7 @@ from aop_pose.pipelines.job import Job
 
 FILE = "Filename"
 """The column by which each file is a group of its own."""
-READING = {"decode", "threshold", "turns", "candidates"}
+READING = {"decode", "threshold", "turns", "candidates", "search_mm"}
 """Settings that training does not look at."""
 NEAR_MM = (10, 15)
 """Distances within which points are counted."""

@@ -23,7 +23,7 @@ import attrs
 import numpy as np
 import torch
 from ablation import guarded, write_result
-from crossval_fetusmap import finished, folder_of, opened, read
+from crossval_fetusmap import finished, folder_of, opened, read, read_otherwise
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Prediction
@@ -89,7 +89,7 @@ def without_head(options: argparse.Namespace, pairs: list[tuple[int, int]]) -> l
         print(f"{len(found)} {kind}: {found[-1].scores}", file=sys.stderr, flush=True)
 
     for fold in range(options.folds) if options.fold is None else [options.fold]:
-        predictor = opened(folder_of(options.runs, fold) / "run")
+        predictor, _ = read_otherwise(opened(folder_of(options.runs, fold) / "run"), options.set)
         if precision_of("auto", "cpu") == "bf16":
             predictor = attrs.evolve(predictor, network=partial(in_bfloat16, predictor.network))
         for number, one in enumerate(labelled):
@@ -277,6 +277,9 @@ def main() -> int:
     parser.add_argument("--made-up", type=int, default=8, help="made-up volumes of each fold")
     parser.add_argument("--pass-share", type=float, default=0.95, help="of the volumes with a head, at most")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="that the artefact states by itself")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as crossval_fetusmap.py --again"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx")
     return guarded("volume_guards", partial(run, parser.parse_args()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import attrs
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aop_pose.core.frame import Volume
 from aop_pose.inference.decode import decode, decode_two, highest_peaks, peaks
-from aop_pose.inference.grid import TURNS, Placement, place, resample, rotated_maps, rotations, turned_maps
+from aop_pose.inference.grid import TURNS, Placement, Turn, place, resample, rotated_maps, rotations, turned_maps
 
 FARTHEST_MM = 1000.0
 """Greatest distance of two points of one map where nothing else is known."""
@@ -19,6 +19,9 @@ GLANCES = TURNS[::4]
 """Turns in which each place is seen; the surest ones are then seen in all rotations of their stage."""
 CLOSER = 6
 """Places that are seen in all rotations, to choose one of them."""
+DARK = 0.06
+"""Mean gray below which a part of a volume shows nothing."""
+MOST_PLACES = 1000
 
 
 class StageContract(BaseModel):
@@ -122,11 +125,52 @@ class Finer:
         """Of the points that it finds, among all of the schema."""
         return [self.names.index(name) for unit in self.stage.maps for name in unit]
 
-    def glance(self, volume: Volume, gray: np.ndarray, middle: np.ndarray) -> Found:
+    @property
+    def around(self) -> int:
+        """Of the point in the middle of its input, among all of the schema."""
+        return self.names.index(self.stage.around)
+
+    @property
+    def reach(self) -> float:
+        """Half of the shortest side of its input, in mm."""
+        return min(self.stage.size) * self.stage.voxel_mm / 2
+
+    def glance(self, volume: Volume, gray: np.ndarray, middle: np.ndarray, turns: Sequence[Turn] = GLANCES) -> Found:
         """The points around a voxel (3,) of a volume in few right-angled turns, to compare places."""
         grid = place(volume.shape, volume.affine, self.stage.voxel_mm, self.stage.size, shrink=False, aim=middle)
-        turns = [turn for turn in GLANCES if turn.keeps(grid.size)][: self.stage.rotations]
-        return self._read(turned_maps(self.network, resample(gray, grid), turns), grid)
+        kept = [turn for turn in turns if turn.keeps(grid.size)][: self.stage.rotations]
+        return self._read(turned_maps(self.network, resample(gray, grid), kept), grid)
+
+    def search(
+        self, volume: Volume, gray: np.ndarray, plain: np.ndarray, step_mm: float, count: int
+    ) -> list[np.ndarray]:
+        """Voxels (3,) at which it finds its middle most surely, the surest first, looked for all over a volume.
+
+        Unturned, about every ``step_mm`` mm along each axis where ``plain`` gray shows something; a volume that would
+        have more places than ``MOST_PLACES`` is gone over in larger steps.
+        """
+        lengths = np.array(volume.shape) * volume.spacing
+        step_mm = max(step_mm, float(np.cbrt(lengths.prod() / MOST_PLACES)))
+        counts = np.maximum(1, np.round(lengths / step_mm)).astype(int)
+        ends = [np.linspace(0, length, n + 1).astype(int) for length, n in zip(volume.shape, counts, strict=True)]
+        looked: list[Found] = []
+        for corner in np.ndindex(*counts):
+            block = tuple(slice(along[at], along[at + 1]) for along, at in zip(ends, corner, strict=True))
+            if plain[block].mean() > DARK:
+                middle = np.array([(part.start + part.stop - 1) / 2 for part in block])
+                looked.append(self.glance(volume, gray, middle, TURNS[:1]))
+        looked.sort(key=lambda found: -found.score(self.indices))
+        return [found.points[self.around] for found in self._apart(looked, volume, count)]
+
+    def _apart(self, looked: Iterable[Found], volume: Volume, count: int) -> list[Found]:
+        """The first so many of what was found whose middles lie apart."""
+        kept: list[Found] = []
+        for found in looked:
+            middle = found.points[self.around]
+            far = [np.linalg.norm((one.points[self.around] - middle) * volume.spacing) for one in kept]
+            if len(kept) < count and np.isfinite(middle).all() and min(far, default=np.inf) > self.reach / 4:
+                kept.append(found)
+        return kept
 
     def at(self, volume: Volume, gray: np.ndarray, middle: np.ndarray) -> Found:
         """The points around a voxel (3,) of a volume, in all rotations; ``gray``: as the network is to see it."""
@@ -150,21 +194,14 @@ class Finer:
         All are glanced at, and the surest ones looked at once more, in every rotation, with what was found in the
         middle. A place is another one where what is found there in the middle lies outside of the best's input.
         """
-        around, reach = self.names.index(self.stage.around), min(self.stage.size) * self.stage.voxel_mm / 2
         glanced = sorted(
             (self.glance(volume, gray, one) for one in places), key=lambda found: -found.score(self.indices)
         )
-        looked: list[Found] = []
-        for found in glanced:
-            middle = found.points[around]
-            if len(looked) == CLOSER or not np.isfinite(middle).all():
-                continue
-            far = [np.linalg.norm((one.points[around] - middle) * volume.spacing) for one in looked]
-            if min(far, default=reach) > reach / 4:
-                looked.append(self.at(volume, gray, middle))
+        looked = [self.at(volume, gray, one.points[self.around]) for one in self._apart(glanced, volume, CLOSER)]
         if not looked:
             return glanced[0], 0.0
         scores = [found.score(self.indices) for found in looked]
-        best = looked[int(np.argmax(scores))]
-        apart = [np.linalg.norm((found.points[around] - best.points[around]) * volume.spacing) for found in looked]
-        return best, max((score for score, far in zip(scores, apart, strict=True) if far > reach), default=0.0)
+        best = looked[int(np.argmax(scores))].points[self.around]
+        apart = [np.linalg.norm((found.points[self.around] - best) * volume.spacing) for found in looked]
+        rival = max((score for score, far in zip(scores, apart, strict=True) if far > self.reach), default=0.0)
+        return looked[int(np.argmax(scores))], rival

@@ -135,6 +135,9 @@ class VolumeContract(AnyContract):
     """Likewise from the point that their look is around."""
     candidates: int = Field(default=1, ge=1, le=MOST_CANDIDATES)
     """Places of the first look at which the second one looks; the one with the surest answer counts."""
+    search_mm: float | None = Field(default=None, gt=0)
+    """Distance of places all over the volume at which the second look is taken besides, once each; as many of the
+    surest are candidates too. None = at those of the first look alone."""
     stages: tuple[StageContract, ...] = ()
     """Finer looks after the first: the same file holds their networks. A point is where the last look that has it found
     it."""
@@ -231,6 +234,8 @@ class VolumePredictor:
                 unit = next(i for i, unit in enumerate(contract.units) if stage.around in unit)
                 apart = min(stage.size) * stage.voxel_mm * PLACES_APART
                 places = places_of(first.maps, unit, first.placement, contract.candidates, apart)
+                if contract.search_mm is not None:
+                    places += look.search(volume, gray, plain, contract.search_mm, contract.candidates)
             if not places or not np.isfinite(places).all():
                 break
             seen, other = look.choose(volume, gray, places)

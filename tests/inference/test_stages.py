@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from aop_pose.core.frame import Volume
 from aop_pose.inference.decode import decode_two, encode, highest_peaks
 from aop_pose.inference.grid import rotated_maps, rotations, sample
+from aop_pose.inference.stages import MOST_PLACES
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
 
 SPACING = np.array([3.0, 3.0, 4.5])
@@ -97,6 +98,24 @@ def test_of_several_places_the_one_with_the_surest_answer_counts():
         found, _ = found_in(volume, contract_of(candidates=candidates), network)
         near = np.linalg.norm(found.keypoints.coords[0] * SPACING - FACE[0]) < 5
         assert near == right, candidates
+
+
+@pytest.mark.parametrize(("search_mm", "right"), [(None, False), (60.0, True)])
+def test_a_head_that_the_first_look_does_not_see_is_found_by_searching(search_mm, right):
+    seeing_all, asked = seeing([]), []
+
+    def network(inputs, stage=0):
+        asked.append(stage)
+        maps = seeing_all(inputs, stage)
+        return maps if stage else np.flip(maps, axis=4) * np.float32(0.5)
+
+    volume = scan(FACE, shape=(60, 56, 70))
+    found, _ = found_in(volume, contract_of(size=(48, 48, 48), search_mm=search_mm), network)
+    keypoints = found.keypoints
+    near = keypoints is not None and np.linalg.norm(keypoints.coords[0] * SPACING - FACE[0]) < 5
+    assert near == right
+    # However large the volume says it is, the places are not without number.
+    assert len(asked) < MOST_PLACES + 100
 
 
 def test_a_second_head_is_told_as_a_rival():

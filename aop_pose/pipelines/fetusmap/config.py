@@ -149,6 +149,9 @@ class FetusmapConfig(LightningConfig):
     """Points that the first look finds; None = all of the schema. ``stages`` find the others."""
     candidates: int = Field(default=1, ge=1, le=8)
     """Places of the first look at which the second one looks when measuring; the surest answer counts."""
+    search_mm: float | None = Field(default=None, ge=10)
+    """Distance of places all over the volume at which the second look is taken besides when measuring, once each; as
+    many of the surest are candidates too. None = at those of the first look alone."""
     stages: tuple[FinerConfig, ...] = ()
     """Further looks, each finer and at what the one before found; all are trained at once."""
     first_every: int = Field(default=1, ge=1)

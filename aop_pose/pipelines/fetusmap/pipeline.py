@@ -147,7 +147,7 @@ class Fetusmap(LightningPipeline):
             turns=model.turns, looks=model.looks, places=model.places,
             sides=unsided if model.taught_sides else "learned", stride=model.stride, training_run=run,
             maps=model.units_of(first), apart_mm=model.apart_mm, away_mm=model.away_mm, candidates=model.candidates,
-            stages=tuple(stages),
+            search_mm=model.search_mm, stages=tuple(stages),
         )  # fmt: skip
 
     def predictor(self, path: Path, device: str = "cpu", refine: str | None = None) -> AnyPredictor:
