@@ -17,7 +17,7 @@ FARTHEST_MM = 1000.0
 """Greatest distance of two points of one map where nothing else is known."""
 GLANCES = TURNS[::4]
 """Turns in which each place is seen; the surest ones are then seen in all rotations of their stage."""
-CLOSER = 6
+CLOSER = 3
 """Places that are seen in all rotations, to choose one of them."""
 DARK = 0.06
 """Mean gray below which a part of a volume shows nothing."""
