@@ -37,7 +37,7 @@ def predict(
     ] = None,
     schema: Annotated[
         str | None,
-        typer.Option("--schema", help="aop or head: picks the shipped default; volumes need --weights."),
+        typer.Option("--schema", help="aop, head or fetal_face (volumes): picks the shipped default."),
     ] = None,
     pixel_size: Annotated[
         str | None,

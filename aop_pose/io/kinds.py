@@ -49,8 +49,8 @@ _BY_SUFFIX = {
 _ADVICE = (
     ("DICOM", "frames need the --weights of another method than fetusmap"),
     ("video", "save a video as AVI, MP4 or MOV"),
-    ("NIfTI", "volumes need --weights of --method fetusmap"),
-    ("NRRD", "volumes need --weights of --method fetusmap"),
+    ("NIfTI", "volumes need --schema fetal_face, or --weights of --method fetusmap"),
+    ("NRRD", "volumes need --schema fetal_face, or --weights of --method fetusmap"),
     ("archive", "unpack it first"),
     ("WebP", "save it as PNG"),
     ("JPEG 2000", "save it as PNG"),

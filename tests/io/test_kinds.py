@@ -51,7 +51,10 @@ def test_a_folder_without_frames_says_what_is_in_it_and_what_to_do(tmp_path: Pat
 def test_frames_are_said_where_volumes_were_wanted(tmp_path: Path) -> None:
     nifti(tmp_path / "a.nii")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
-    assert what_is_there([tmp_path]) == "1 NIfTI volume; volumes need --weights of --method fetusmap"
+    assert (
+        what_is_there([tmp_path])
+        == "1 NIfTI volume; volumes need --schema fetal_face, or --weights of --method fetusmap"
+    )
     assert what_is_there([tmp_path / "*.png"], frames=True).startswith("1 frame; frames need the --weights of another")
 
 

@@ -203,7 +203,9 @@ def test_volumes_without_weights_are_named(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.nii.gz").touch()
     (tmp_path / "in" / "notes.txt").touch()
-    with pytest.raises(UsageError, match="in: 1 NIfTI volume; volumes need --weights of --method fetusmap"):
+    with pytest.raises(
+        UsageError, match="in: 1 NIfTI volume; volumes need --schema fetal_face, or --weights of --method fetusmap"
+    ):
         run([tmp_path / "in"], tmp_path / "out")
 
 
