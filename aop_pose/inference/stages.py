@@ -50,11 +50,6 @@ class Found:
     points: np.ndarray
     scores: np.ndarray
 
-    def score(self, indices: Sequence[int]) -> float:
-        """The sureness of these points together: the least of their peaks, since tissue that looks like a brain, and
-        an eye beside it, is not rare, while a second eye at the right distance is."""
-        return float(np.nan_to_num(self.scores[list(indices)]).min())
-
 
 class StagedNetwork(Protocol):
     """Networks by the number of their look, each (1, 1, *size) float32 -> maps (1, maps, *size)."""
@@ -125,6 +120,14 @@ class Finer:
         """Of the points that it finds, among all of the schema."""
         return [self.names.index(name) for unit in self.stage.maps for name in unit]
 
+    def score(self, found: Found) -> float:
+        """The sureness of a place: the least peak, times the cube root of that of the middle.
+
+        Tissue that looks like a brain, with an eye beside it, is not rare; a second eye at the right distance is.
+        """
+        peaks = np.nan_to_num(found.scores)
+        return float(peaks[self.indices].min() * np.cbrt(peaks[self.around]))
+
     @property
     def around(self) -> int:
         """Of the point in the middle of its input, among all of the schema."""
@@ -159,16 +162,16 @@ class Finer:
             if plain[block].mean() > DARK:
                 middle = np.array([(part.start + part.stop - 1) / 2 for part in block])
                 looked.append(self.glance(volume, gray, middle, TURNS[:1]))
-        looked.sort(key=lambda found: -found.score(self.indices))
-        return [found.points[self.around] for found in self._apart(looked, volume, count)]
+        looked.sort(key=self.score, reverse=True)
+        return [found.points[self.around] for found in self._apart(looked, volume, count, self.reach / 4)]
 
-    def _apart(self, looked: Iterable[Found], volume: Volume, count: int) -> list[Found]:
-        """The first so many of what was found whose middles lie apart."""
+    def _apart(self, looked: Iterable[Found], volume: Volume, count: int, mm: float) -> list[Found]:
+        """The first so many of what was found whose middles lie so far apart."""
         kept: list[Found] = []
         for found in looked:
             middle = found.points[self.around]
             far = [np.linalg.norm((one.points[self.around] - middle) * volume.spacing) for one in kept]
-            if len(kept) < count and np.isfinite(middle).all() and min(far, default=np.inf) > self.reach / 4:
+            if len(kept) < count and np.isfinite(middle).all() and min(far, default=np.inf) > mm:
                 kept.append(found)
         return kept
 
@@ -192,16 +195,17 @@ class Finer:
         """The points at the best of some places, and the score of the next best that is another one.
 
         All are glanced at, and the surest ones looked at once more, in every rotation, with what was found in the
-        middle. A place is another one where what is found there in the middle lies outside of the best's input.
+        middle; both looks count. A place is another one where what is found there in the middle lies outside of the
+        best's input.
         """
-        glanced = sorted(
-            (self.glance(volume, gray, one) for one in places), key=lambda found: -found.score(self.indices)
-        )
-        looked = [self.at(volume, gray, one.points[self.around]) for one in self._apart(glanced, volume, CLOSER)]
-        if not looked:
+        glanced = sorted((self.glance(volume, gray, one) for one in places), key=self.score, reverse=True)
+        closer = self._apart(glanced, volume, CLOSER, self.reach / 16)
+        if not closer:
             return glanced[0], 0.0
-        scores = [found.score(self.indices) for found in looked]
-        best = looked[int(np.argmax(scores))].points[self.around]
-        apart = [np.linalg.norm((found.points[self.around] - best) * volume.spacing) for found in looked]
+        looked = [self.at(volume, gray, one.points[self.around]) for one in closer]
+        scores = [np.sqrt(self.score(one) * self.score(two)) for one, two in zip(closer, looked, strict=True)]
+        best = looked[int(np.argmax(scores))]
+        middle = best.points[self.around]
+        apart = [np.linalg.norm((found.points[self.around] - middle) * volume.spacing) for found in looked]
         rival = max((score for score, far in zip(scores, apart, strict=True) if far > self.reach), default=0.0)
-        return looked[int(np.argmax(scores))], rival
+        return best, float(rival)

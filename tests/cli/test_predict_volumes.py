@@ -2,13 +2,17 @@
 
 import csv
 
+import attrs
 import numpy as np
 import pytest
 
 from aop_pose.cli import main
 from aop_pose.core.frame import Volume
+from aop_pose.formats.registry import read_labels
 from aop_pose.inference.volume_predictor import VolumePredictor
+from aop_pose.inference.weights import load
 from aop_pose.io.volumes import write_volume
+from aop_pose.measuring.measurer import Measurer, measure_array
 from aop_pose.trust.gate import VolumeGate
 from tests.inference.test_stages import FACE, SHAPE, SPACING, contract_of, scan, seeing
 
@@ -88,3 +92,31 @@ def test_a_series_with_a_broken_time_point_has_its_other_rows(predict, tmp_path)
     assert [(row["index"], row["status"]) for row in rows] == [("0", "ok"), ("1", "unreadable"), ("2", "ok")]
     assert "NaN" in rows[1]["reason"]
     assert rows[0]["eye_distance_mm"] == rows[2]["eye_distance_mm"]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The shipped network, which looks at one place in place of ten, in one turn: a fortieth of the work."""
+    model = load(schema="fetal_face", threads=1)
+    less = {"search_mm": None, "turns": 1, "candidates": 1}
+    return attrs.evolve(model, contract=model.contract.model_copy(update=less))
+
+
+def test_the_shipped_network_measures_no_noise(shipped):
+    noise = np.random.default_rng(0).random((40, 40, 30), dtype=np.float32)
+    result = measure_array(shipped, noise, (3.0, 3.0, 3.0))
+    assert (result.status, result.measurements) == ("abstained", {})
+
+
+def test_the_shipped_network_measures_a_scan(shipped, shared_data):
+    folder = shared_data / "fetal_mri"
+    one = next(label for label in read_labels(folder / "labelled.csv", folder, None) if "ep2d_31" in label.name)
+    volume, truth = one.volume(), one.points_of(shipped.schema)
+    (result,) = Measurer(shipped).results([volume])
+    assert result.status == "ok"
+    points = result.keypoints.coords
+    eyes = min((points[1:], points[:0:-1]), key=lambda some: np.linalg.norm(some - truth[1:]))
+    off = np.linalg.norm((np.vstack([points[:1], eyes]) - truth) * volume.spacing, axis=1)
+    assert (off < 10).all(), off
+    low, high = (result.measurements[f"eye_distance_mm_{end}"] for end in ("low", "high"))
+    assert low < np.linalg.norm((truth[1] - truth[2]) * volume.spacing) < high

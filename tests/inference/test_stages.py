@@ -100,7 +100,7 @@ def test_of_several_places_the_one_with_the_surest_answer_counts():
         assert near == right, candidates
 
 
-@pytest.mark.parametrize(("search_mm", "right"), [(None, False), (60.0, True)])
+@pytest.mark.parametrize(("search_mm", "right"), [(None, False), (40.0, True)])
 def test_a_head_that_the_first_look_does_not_see_is_found_by_searching(search_mm, right):
     seeing_all, asked = seeing([]), []
 
