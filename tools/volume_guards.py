@@ -4,7 +4,7 @@ The networks of ``crossval_fetusmap.py`` measure the volumes that each left out 
 a head: other parts of the same left-out scans, these scans with the head cut out, noise, empty volumes, crude adult
 heads (tools/lib/headless.py). A third of those, drawn by --seed, fits the gate; the others say how many get through.
 The least peak of a point is that which the given share of the volumes with a head reaches, or more where volumes of the
-first third without one reach that too, or a scan whose head was taken to lie elsewhere. Printed as well: each fold
+first third without one reach that too, or a scan whose head was taken to lie otherwise. Printed as well: each fold
 under a gate that the others fitted. Intervals: conformal over the groups, of errors on left-out volumes.
 """
 
@@ -39,7 +39,7 @@ from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
 from lib.headless import made_up, of_scan
 
 ELSEWHERE_MM = 30.0
-"""A brain that is found farther off was taken to lie elsewhere."""
+"""A head of which a point is found farther off was taken to lie elsewhere, or otherwise."""
 MARGIN = 0.25
 """Distances of points may be less than the least labelled one, and more than the greatest, by this share."""
 
@@ -250,7 +250,7 @@ def run(given: argparse.Namespace) -> None:
         points = (
             np.full((len(names), 3), np.nan) if told["points"] is None else one.volume().to_mm(np.array(told["points"]))
         )
-        kind = "head" if told["mm"][0] < ELSEWHERE_MM else "missed"
+        kind = "head" if max(told["mm"]) < ELSEWHERE_MM else "missed"
         real[one.name] = Seen(kind, told["scores"] or [], _apart(points, pairs), told["rival"], fold_of[one.name])
     everything, others = list(real.values()), without_head(given, pairs)
     gate = fit_of(everything, others, names, distances, given)
