@@ -21,11 +21,14 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aop_pose.cli.main import run
+from aop_pose.core.frame import Volume
 from aop_pose.inference import fetch
 from aop_pose.io.images import read_frame
+from aop_pose.io.volumes import write_volume
 from aop_pose.pipelines import pipeline
 from tests.test_docs import READ, ROOT, command_lines
 
@@ -120,6 +123,13 @@ def name_lists(data, **names):
         (lists / f"{name}.txt").write_text(f"{frame}\n")
 
 
+def lay_out_volumes(folder):
+    """A small scan in which there is nothing to find."""
+    (folder / "volumes").mkdir()
+    noise = np.random.default_rng(0).random((20, 20, 20), dtype=np.float32)
+    write_volume(Volume(noise, np.diag([3.0, 3.0, 3.0, 1.0])), folder / "volumes" / "scan.nii.gz")
+
+
 def accept_all(reader):
     """What a reader who agrees with everything leaves behind."""
     from aop_pose.review.log import Decision
@@ -168,7 +178,7 @@ PAGES = {
     "docs/intervals.md": None,
     "docs/measure.md": lay_out_runs,
     "docs/train.md": None,
-    "docs/volumes.md": None,
+    "docs/volumes.md": lay_out_volumes,
 }
 BEFORE = {
     "predict frames/ --out results/": lambda folder: shutil.rmtree("results", ignore_errors=True),

@@ -2,10 +2,11 @@
 
 The networks of ``crossval_fetusmap.py`` measure the volumes that each left out (their JSONs) and, here, volumes without
 a head: other parts of the same left-out scans, these scans with the head cut out, noise, empty volumes, crude adult
-heads (tools/lib/headless.py). A third of those, drawn by --seed, fits the gate; the others say how many get through.
-The least peak of a point is that which the given share of the volumes with a head reaches, or more where volumes of the
-first third without one reach that too, or a scan whose head was taken to lie otherwise. Printed as well: each fold
-under a gate that the others fitted. Intervals: conformal over the groups, of errors on left-out volumes.
+heads (tools/lib/headless.py). --fit-share of those, drawn by --seed, fits the gate; the others say how many get through.
+The least peak of a point is that which the given share of the volumes with a head reaches, or more where volumes without
+one that fit reach that too, or a scan whose head was taken to lie otherwise. Stored as well: each fold under a gate that
+the others fitted, which with --fit-share 1 is the risk. Intervals: conformal over the groups, of errors on left-out
+volumes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def fit(
     ``real``: heads that were found. ``missed``: those that were taken to lie elsewhere; they fit it too.
     """
     order = np.random.default_rng(given.seed).permutation(len(others))
-    half = len(others) // 3
+    half = round(given.fit_share * len(others))
     fitting, checking = [*(others[i] for i in order[:half]), *missed], [others[i] for i in order[half:]]
     peaks = np.array([one.scores or [0.0] * len(names) for one in real])
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
@@ -174,22 +175,18 @@ def fit_of(
 
 def by_fold(
     everything: Sequence[Seen], others: list[Seen], names: list[str], distances: np.ndarray, given: argparse.Namespace
-) -> Iterator[str]:
-    """A line a fold: what a gate lets through that the other folds fitted."""
+) -> dict[str, list[int]]:
+    """Kind -> how many of it a gate lets through that the other folds fitted, and how many there are."""
+    told: dict[str, list[int]] = {}
     for fold in sorted({one.fold for one in everything}):
         rest = [[one for one in some if one.fold != fold] for some in (everything, others)]
         gate = fit_of(rest[0], rest[1], names, distances, given)
-        told = {
-            kind: [
-                passes(gate, one, names) for one in [*everything, *others] if one.fold == fold and kind == _kind(one)
-            ]
-            for kind in ("head", "missed", "without a head")
-        }
-        yield f"fold {fold}: " + ", ".join(f"{kind} {sum(some)} of {len(some)}" for kind, some in told.items())
-
-
-def _kind(one: Seen) -> str:
-    return one.kind if one.kind in ("head", "missed") else "without a head"
+        for one in [*everything, *others]:
+            if one.fold == fold:
+                some = told.setdefault(one.kind, [0, 0])
+                some[0] += passes(gate, one, names)
+                some[1] += 1
+    return told
 
 
 def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
@@ -254,7 +251,11 @@ def run(given: argparse.Namespace) -> None:
         real[one.name] = Seen(kind, told["scores"] or [], _apart(points, pairs), told["rival"], fold_of[one.name])
     everything, others = list(real.values()), without_head(given, pairs)
     gate = fit_of(everything, others, names, distances, given)
-    print("\n".join(by_fold(everything, others, names, distances, given)), file=sys.stderr)
+    crossed = by_fold(everything, others, names, distances, given)
+    without = np.sum([some for kind, some in crossed.items() if kind not in ("head", "missed")], axis=0)
+    facts = {**gate.fitted, "each_fold_by_the_others": crossed}
+    risk = round((int(without[0]) + 1) / (int(without[1]) + 2), 4)
+    gate = gate.model_copy(update={"fitted": facts, "risk": risk if given.fit_share == 1 else gate.risk})
     kept = {name: passes(gate, some, names) for name, some in real.items()}
     calibration = calibrate(labelled, done, kept, given)
     print(json.dumps({"gate": gate.model_dump(), "calibration": calibration.facts}, indent=1))
@@ -275,6 +276,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, required=True, help="as crossval_fetusmap.py has it")
     parser.add_argument("--per-scan", type=int, default=4, help="volumes without a head of each scan")
     parser.add_argument("--made-up", type=int, default=8, help="made-up volumes of each fold")
+    parser.add_argument("--fit-share", type=float, default=1 / 3, help="of the volumes without a head, that fits")
     parser.add_argument("--pass-share", type=float, default=0.95, help="of the volumes with a head, at most")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="that the artefact states by itself")
     parser.add_argument(
