@@ -2,11 +2,11 @@
 
 The networks of ``crossval_fetusmap.py`` measure the volumes that each left out (their JSONs) and, here, volumes without
 a head: other parts of the same left-out scans, these scans with the head cut out, noise, empty volumes, crude adult
-heads (tools/lib/headless.py). --fit-share of those, drawn by --seed, fits the gate; the others say how many get through.
-The least peak of a point is that which the given share of the volumes with a head reaches, or more where volumes without
-one that fit reach that too, or a scan whose head was taken to lie otherwise. Stored as well: each fold under a gate that
-the others fitted, which with --fit-share 1 is the risk. Intervals: conformal over the groups, of errors on left-out
-volumes.
+heads (tools/lib/headless.py). --fit-share of those, drawn by --seed, fits the gate; the others say how many get
+through. The least peak of a point is that which the given share of the volumes with a head reaches, or more where
+volumes without one that fit reach that too, or a scan whose head was taken to lie otherwise. Stored as well: each fold
+under a gate that the others fitted, which with --fit-share 1 is the risk. Intervals: conformal over the groups, of
+errors on left-out volumes.
 """
 
 from __future__ import annotations
@@ -135,6 +135,10 @@ def fit(
     wrong = np.array([one.scores for one in fitting if passes(far, one, names)]).reshape(-1, len(names))
     # The lowest of a point's peaks against the lowest that volumes without a head reach: one factor for all points.
     usual = np.median(peaks, axis=0)
+    for unit in given.schema.interchangeable:
+        # Of points that are not told apart the surer one stands first: both are asked for what the other one has.
+        indices = given.schema.indices(unit)
+        usual[list(indices)] = np.median(peaks[:, indices].min(axis=1))
     lowest = (peaks / usual).min(axis=1)
     reached = (wrong / usual).min(axis=1).max(initial=0.0)
     share = float(max(np.quantile(lowest, 1 - given.pass_share), reached * 1.05))

@@ -118,5 +118,5 @@ def test_the_shipped_network_measures_a_scan(shipped, shared_data):
     eyes = min((points[1:], points[:0:-1]), key=lambda some: np.linalg.norm(some - truth[1:]))
     off = np.linalg.norm((np.vstack([points[:1], eyes]) - truth) * volume.spacing, axis=1)
     assert (off < 10).all(), off
-    low, high = (result.measurements[f"eye_distance_mm_{end}"] for end in ("low", "high"))
+    low, high = result.measurements["eye_distance_mm"].interval
     assert low < np.linalg.norm((truth[1] - truth[2]) * volume.spacing) < high

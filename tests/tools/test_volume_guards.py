@@ -11,6 +11,7 @@ import volume_guards
 from volume_guards import Seen
 
 from aop_pose.core.frame import Volume
+from aop_pose.core.schemas import FETAL_FACE
 from lib.headless import AWAY_MM, cut_out, made_up, of_scan
 
 NAMES = ["brain", "left_eye", "right_eye"]
@@ -54,7 +55,7 @@ def test_a_gate_lets_heads_through_and_what_reaches_their_peaks_not():
     others = [Seen("noise", [], [], 0.0) for _ in range(30)]
     others += [Seen("adult", [0.9, 0.05, 0.04], [50.0, 50, 40], 0.0) for _ in range(30)]
     others += [Seen("other part", [0.9, 0.9, 0.9], [150.0, 50, 40], 0.0) for _ in range(30)]
-    given = argparse.Namespace(seed=0, pass_share=0.95, fit_share=1 / 3)
+    given = argparse.Namespace(seed=0, pass_share=0.95, fit_share=1 / 3, schema=FETAL_FACE)
     gate = volume_guards.fit(real, others, NAMES, distances, given)
     assert gate.fitted["of_them_measured"] >= 36
     assert gate.fitted["of_them_measured_all_the_same"] == 0
