@@ -15,7 +15,9 @@ from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.figures import promised
 from aop_pose.evaluation.grouping import every_frame_alone
 from aop_pose.evaluation.match import Matched
-from aop_pose.evaluation.report.files import per_frame, summary_table
+from aop_pose.evaluation.report.files import per_frame, summary_table, write_texts
+from aop_pose.evaluation.report.tables import whole_percent
+from aop_pose.stats.bootstrap import Estimate
 from tests.evaluation.comparisons import comparison_of_angles, matched_of
 
 TRUTH = np.array([[[100.0, 100.0], [0.0, 100.0], [100.0, 200.0]]] * 2)
@@ -129,3 +131,15 @@ def test_intervals_are_judged_in_the_terminal_in_pictures_and_in_volumes():
 def plain(table):
     """The words of a table without its lines."""
     return " ".join(table.replace("│", " ").split())
+
+
+def test_a_name_that_is_no_text_stops_no_report(tmp_path):
+    """The bytes of a file name that the locale does not know come as surrogates, which UTF-8 cannot write."""
+    write_texts(tmp_path, {"report.html": "results of b\udcfcld"})
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "results of b?ld"
+
+
+def test_a_share_near_the_end_is_told_with_its_bound():
+    assert whole_percent(Estimate(1.0, None, 12, "few", 0.779)) == "100 %, at least 78 %"
+    assert whole_percent(Estimate(0.0, None, 12, "few", 0.221)) == "0 %, at most 22 %"
+    assert whole_percent(Estimate(0.9, (0.8, 0.95))) == "90 [80, 95] %"
