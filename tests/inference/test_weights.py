@@ -149,7 +149,7 @@ def test_everything_shipped_is_whole_and_small_enough():
             # A prompted segmenter has no points, so it has no contract of a predictor.
             assert networks.load_stand_in(folder / entry.file).name == entry.name
             continue
-        contract = runtime.load(folder / entry.file).contract
+        contract = artefacts.load(folder / entry.file).contract
         assert (contract.name, contract.schema_name, contract.licence) == (
             entry.name,
             entry.schema_name,
