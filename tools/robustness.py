@@ -20,6 +20,7 @@ import numpy as np
 from aop_pose.core.frame import Frame
 from aop_pose.core.results import Result
 from aop_pose.core.schemas import AOP
+from aop_pose.draw.marks import GREEN, ORANGE, SKY, VERMILLION, shares
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.registry import read_labels
 from aop_pose.geometry import angle_of_progression
@@ -143,6 +144,8 @@ def draw(rows: Sequence[Row], models: Sequence[str], path: Path) -> None:
     kinds = [name for name in KINDS if any(row["kind"] == name for row in rows)]
     figure = Figure(figsize=(10, 1.2 + 0.3 * len(kinds)), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, sharey=True)
+    for axis in (left, right):
+        axis.set_prop_cycle(color=[shares(colour) for colour in (SKY, VERMILLION, GREEN, ORANGE)])
     places, thick = np.arange(len(kinds)), 0.8 / max(len(models), 1)
     for number, model in enumerate(models):
         found = [figures(rows, model, kind) for kind in kinds]

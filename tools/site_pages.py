@@ -20,6 +20,7 @@ PATTERNS = (
     "CHANGELOG.md",
     "LICENSE",
     "CITATION.cff",
+    "SECURITY.md",
     "datasets/*.md",
     "weights/*.md",
     # A page links to it.

@@ -20,6 +20,12 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _DEGREE = "°"
 
 
+def shares(colour: Colour) -> tuple[float, float, float]:
+    """(red, green, blue), each 0 to 1, as matplotlib takes a colour."""
+    blue, green, red = (value / 255 for value in colour)
+    return red, green, blue
+
+
 def pale(colour: Colour) -> Colour:
     """Half way to white: letters of a colour that can be read on a dark halo."""
     blue, green, red = ((value + 255) // 2 for value in colour)

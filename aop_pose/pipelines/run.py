@@ -24,6 +24,7 @@ import yaml
 
 import aop_pose
 from aop_pose import provenance
+from aop_pose.draw.marks import GREEN, ORANGE, SKY, VERMILLION, shares
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import IUGC
 from aop_pose.formats.label import Label
@@ -255,6 +256,7 @@ def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
     panels |= {name: [name] for name in checked if name not in panels["loss"]}
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), layout="constrained", squeeze=False)
     for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
+        axis.set_prop_cycle(color=[shares(colour) for colour in (SKY, VERMILLION, GREEN, ORANGE)])
         for name in names:
             what = {"train": "in training", "val": "on frames set aside"}.get(name.partition("/")[0], name)
             axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=f"{name} ({what})")
