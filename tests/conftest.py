@@ -36,12 +36,30 @@ SLOW = (
 """Rooms and files whose tests train networks, drive a browser or start programs."""
 
 
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark them, so that ``pytest -m "not slow"`` leaves them out."""
     for item in items:
         place = item.path.relative_to(ROOT / "tests").as_posix()
         if place.startswith(SLOW):
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def curves_are_not_drawn(request: pytest.FixtureRequest):
+    """Drawing ``curves.png`` takes longer than the tiniest training: a file stands for it.
+
+    ``pipelines/test_unet_numbers.py`` holds what is drawn; the recorded runs of ``golden`` draw their own.
+    """
+    place = request.path.relative_to(ROOT / "tests").as_posix()
+    if not place.startswith(SLOW) or place.startswith("golden"):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aop_pose.pipelines.run.draw_curves", lambda table, picture, kept=None: picture.write_bytes(PNG))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """The commands of README and docs run as they stand there, from the top of a page to its end, on made-up data.
 
-Training gets ``epochs=1`` and small sizes on top. Left out: ``docs/results.md``, whose commands train for hours
-(``test_docs`` holds each of their options), and the walk of ``docs/annotate.md``, in which people take part
-(``cli/test_annotate_walk``).
+Training gets ``epochs=1`` and small sizes on top, phantoms are few. Left out:
+``docs/results.md``, whose commands train for hours (``test_docs`` holds each of their options), and the walk of
+``docs/annotate.md``, in which people take part (``cli/test_annotate_walk``).
 """
 
 import csv
@@ -40,6 +40,8 @@ SMALL = {
     "unet": ("epochs=1", "image_size=64", "batch=4", "threshold=0", "precision=fp32"),
     "fetusmap": ("epochs=1", "size=[16,16,16]", "voxel_mm=null", "widths=[2,4]", "threshold=0", "precision=fp32"),
 }
+FEW = {"fetus": ("--count", "3", "--size", "32"), None: ("--count", "3")}
+"""Options that make few phantoms, by schema; of options that are given twice the last counts."""
 WAITING = ("review", "watch", "listen")
 """They run until Ctrl-C."""
 
@@ -210,8 +212,13 @@ def small(words):
     method = words[words.index("--method") + 1] if "--method" in words else "yolo"
     less = ["student_epochs=1"] if "ensemble" in words else []
     less += ["phantoms=4"] if "phantoms=300" in words else []
-    changes = pipeline(method).useful(words[0], [*SMALL[method], *less])
+    changes = [*pipeline(method).useful(words[0], SMALL[method]), *less]
     return [*words, *(f"--set={one}" for one in changes)]
+
+
+def few(words):
+    """The words of ``dataset phantom``, with options that make few and small ones."""
+    return [*words, *FEW[words[words.index("--schema") + 1] if "--schema" in words else None]]
 
 
 def until_interrupted(words):
@@ -288,6 +295,9 @@ def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path, monkeypatch, p
             succeed(*words)
             Path("my.yaml").write_text(capsys.readouterr().out)
             continue
-        words = small(words) if words[0] in ("train", "pretrain") else words
+        if words[0] in ("train", "pretrain"):
+            words = small(words)
+        elif words[:2] == ["dataset", "phantom"]:
+            words = few(words)
         with nullcontext() if words[0] == "export" else answering_inside():
             assert run(words) == 0, f"{line}\n{capsys.readouterr().err}"

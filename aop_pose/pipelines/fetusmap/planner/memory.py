@@ -7,7 +7,7 @@ import copy
 import ctypes
 import math
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,19 +59,17 @@ class LiveBytes(TorchDispatchMode):
         self.counted: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        known = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
-        result = _enlarged(func, args)
-        if result is None:
-            result = func(*args, **(kwargs or {}))
+        known = {id(tensor.untyped_storage()) for tensor in _of_operation((args, kwargs))}
+        result = _answer(func, args, kwargs or {})
         if (formula := flop_registry.get(func._overloadpacket)) is not None:
             self.operations += formula(*args, **(kwargs or {}), out_val=result) * _padding(func, args)
         if not func.is_view:
-            self.traffic += sum(tensor.nbytes for tensor in _tensors((args, kwargs, result)))
+            self.traffic += sum(tensor.nbytes for tensor in _of_operation((args, kwargs, result)))
         self.random |= torch.Tag.nondeterministic_seeded in func.tags
         taken = 0
         if self.kernels and (workspace := Workspace.of(func, args, result)) is not None:
             result, taken = workspace.formatted(result), workspace.nbytes
-        for tensor in _tensors(result):
+        for tensor in _of_operation(result):
             storage = tensor.untyped_storage()
             # A result that shares the storage of an argument is a view or was written in place: nothing new.
             if id(storage) not in known and id(storage) not in self.counted:
@@ -94,6 +92,68 @@ class LiveBytes(TorchDispatchMode):
         self.counted[key] = weakref.ref(storage, freed)
         self.live += size
         self.peak = max(self.peak, self.live)
+
+
+_KNOWN: dict[Any, tuple | None] = {}
+"""What an operation on tensors without data gives, as ``_told`` says it; None where its results may share memory with
+what it was given."""
+_MOST_KNOWN = 20_000
+
+
+def _answer(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """``func(*args, **kwargs)``; the same operation on tensors without data is worked out once.
+
+    Torch works many of them out in Python, a batch norm by some twenty small operations, and a plan is found by running
+    hundreds of steps of the same network.
+    """
+    given = [*_of_operation(args), *_of_operation(kwargs)]
+    if func.is_view or func._schema.is_mutable or not given or not all(tensor.is_meta for tensor in given):
+        return func(*args, **kwargs)
+    key = func, _told(args), _told(kwargs)
+    if key not in _KNOWN:
+        result = _enlarged(func, args)
+        if result is None:
+            result = func(*args, **kwargs)
+        if len(_KNOWN) == _MOST_KNOWN:
+            _KNOWN.clear()
+        made = [tensor.untyped_storage()._cdata for tensor in _of_operation(result)]
+        fresh = len({*made}) == len(made) and {*made}.isdisjoint(one.untyped_storage()._cdata for one in given)
+        _KNOWN[key] = _told(result) if fresh else None
+        return result
+    known = _KNOWN[key]
+    return func(*args, **kwargs) if known is None else _made(known)
+
+
+def _told(tree: Any) -> Any:
+    """Arguments or results of an operation; in the place of each tensor its type, size and stride."""
+    if isinstance(tree, Tensor):
+        return tree.dtype, tree.shape, tree.stride()
+    if isinstance(tree, tuple | list):
+        return type(tree), *map(_told, tree)
+    if isinstance(tree, dict):
+        return dict, *((name, _told(value)) for name, value in tree.items())
+    return type(tree), tree
+
+
+def _made(told: tuple) -> Any:
+    """Results from what ``_told`` says of them, without data."""
+    kind, *rest = told
+    if isinstance(kind, torch.dtype):
+        return torch.empty_strided(*rest, dtype=kind, device="meta")
+    if kind in (tuple, list):
+        return kind(map(_made, rest))
+    return rest[0]
+
+
+def _of_operation(tree: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments or results of an operation."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, tuple | list):
+        for one in tree:
+            yield from _of_operation(one)
+    elif isinstance(tree, dict):
+        yield from _of_operation([*tree.values()])
 
 
 def _enlarged(func: Any, args: tuple) -> Tensor | None:
