@@ -95,8 +95,8 @@ class LiveBytes(TorchDispatchMode):
 
 
 _KNOWN: dict[Any, tuple | None] = {}
-"""What an operation on tensors without data gives, as ``_told`` says it; None where its results may share memory with
-what it was given."""
+"""Results of operations on tensors without data, as ``_told`` says them; None where they may share memory with what the
+operation was given."""
 _MOST_KNOWN = 20_000
 
 
