@@ -1,6 +1,7 @@
 """How often the 95 % intervals of figures hold the true value, by simulation: the table of docs/intervals.md.
 
     python tools/interval_coverage.py --simulations 1000        # goes on where it was stopped
+    python tools/interval_coverage.py --counted --simulations 5000      # more of what is counted, which is faster
     python tools/interval_coverage.py --table                   # writes both tables into docs/intervals.md
     python tools/interval_coverage.py --shares                  # of shares, without chance: sums over the binomial
 
@@ -99,16 +100,22 @@ def truth(frames: str, shape: str) -> dict[str, float]:
     return found | {AOP_DEG.figure(name): value for name, value in known.items()}
 
 
-def simulate(groups: int, frames: str, shape: str, simulations: int) -> None:
-    """Add simulations to those of a design until there are so many; each has a seed of its own."""
+def simulate(groups: int, frames: str, shape: str, simulations: int, counted: bool = False) -> None:
+    """Add simulations to those of a design until there are so many; each has a seed of its own.
+
+    ``counted``: of shares, and what is made from them, alone.
+    """
     file = RESULTS / f"{groups}-{frames}-{shape}.json"
-    found = json.loads(file.read_text()) if file.is_file() else {"simulations": 0, "true": truth(frames, shape)}
+    found = json.loads(file.read_text()) if file.is_file() else {"true": truth(frames, shape)}
     counts = found.setdefault("figures", {})
     ids = patients(groups, frames)
-    until = min(found["simulations"] + CHUNK, simulations)
-    for number in range(found["simulations"], until):
+    asked = [f"aop_{name}" for _, name in ROWS if not counted or is_counted(name)]
+    done = {name: sum(counts.get(name, {}).values()) for name in asked}
+    start = min(done.values())
+    for number in range(start, min(start + CHUNK, simulations)):
         rng = np.random.default_rng([groups, list(FRAMES).index(frames) + 1, SHAPES.index(shape), number])
-        for name, estimate in estimates_of(study(groups, frames, shape, rng), ids).items():
+        figures = [one for one in study(groups, frames, shape, rng) if done.get(one.name, simulations) <= number]
+        for name, estimate in estimates_of(figures, ids).items():
             one = counts.setdefault(name, {"held": 0, "above": 0, "below": 0, "withheld": 0})
             true = found["true"][name]
             if estimate.interval is None:
@@ -119,11 +126,15 @@ def simulate(groups: int, frames: str, shape: str, simulations: int) -> None:
                 one["below"] += 1
             else:
                 one["held"] += 1
-    found["simulations"] = until
     RESULTS.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps(found, indent=1) + "\n")
     part.replace(file)
+
+
+def is_counted(name: str) -> bool:
+    """A figure of ``ROWS`` whose interval is made from counts (``Counted``)."""
+    return name.startswith(("within_", "at_"))
 
 
 def cell(one: dict[str, int] | None) -> str:
@@ -147,12 +158,16 @@ def table() -> str:
             for groups, shape in product(GROUPS, SHAPES)
             if (file := RESULTS / f"{groups}-{frames}-{shape}.json").is_file()
         }
-        some = [one["simulations"] for one in found.values()]
-        if not some:
+        if not found:
             continue
-        number = str(min(some)) if min(some) == max(some) else f"{min(some)} to {max(some)}"
-        counts = f"{number} simulations of each"
-        parts.append(f"**{WORDS[frames]}**, {counts}; normal / t4 / skewed, in %:\n")
+        number, counted = (
+            from_to([sum(one["figures"][f"aop_{name}"].values()) for one in found.values()])
+            for name in (ROWS[0][1], ROWS[-1][1])
+        )
+        parts.append(
+            f"**{WORDS[frames]}**, {number} simulations of each ({counted} of shares, likelihood ratios "
+            "and kappa); normal / t4 / skewed, in %:\n"
+        )
         parts.append("| figure | " + " | ".join(f"{groups} patients" for groups in GROUPS) + " |")
         parts.append("| --- |" + " --- |" * len(GROUPS))
         for label, name in ROWS:
@@ -165,6 +180,10 @@ def table() -> str:
             )
         parts.append("")
     return "\n".join(parts)
+
+
+def from_to(numbers: list[int]) -> str:
+    return str(max(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
 
 
 def shares_held(trials: int) -> list[str]:
@@ -202,6 +221,7 @@ def shares_table() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=1000, help="of each design")
+    parser.add_argument("--counted", action="store_true", help="shares, likelihood ratios and kappa alone")
     parser.add_argument("--frames", choices=FRAMES, action="append", help="a patient; may be repeated")
     parser.add_argument("--table", action="store_true", help="write the table of what there is, and simulate nothing")
     parser.add_argument("--shares", action="store_true", help="print how often intervals of shares hold")
@@ -218,7 +238,7 @@ def main() -> None:
         return
     for _ in range(0, given.simulations, CHUNK):
         for frames, groups, shape in product(given.frames or FRAMES, GROUPS, SHAPES):
-            simulate(groups, frames, shape, given.simulations)
+            simulate(groups, frames, shape, given.simulations, given.counted)
 
 
 if __name__ == "__main__":

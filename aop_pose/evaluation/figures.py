@@ -82,18 +82,33 @@ ICC_2_1, ICC_3_1 = (
     Summed(agreement.rating_columns, icc, FISHER_Z, LEAST_FOR_CORRELATIONS, tails=(_FAR, _NEARER))
     for icc in (agreement.icc_2_1, agreement.icc_3_1)
 )
+
+
+def _vary(*sides: np.ndarray) -> bool:
+    """True where each side (n,) differs from image to image by more than the rounding of tables."""
+    return all(np.ptp(side) >= GRAIN for side in sides)
+
+
+def _pearson_columns(values: np.ndarray) -> np.ndarray:
+    first, second = values.T
+    return agreement.moment_columns(first if _vary(first, second) else np.zeros(len(first)), second)
+
+
+def _slope_columns(values: np.ndarray) -> np.ndarray:
+    """Of middles and differences: a side that does not vary leaves no slope but its own."""
+    middle, difference = values.T
+    varies = _vary(middle + difference / 2, middle - difference / 2)
+    return agreement.slope_columns(middle if varies else np.zeros(len(middle)), difference)
+
+
 PEARSON = Summed(
-    lambda values: agreement.moment_columns(values[:, 0], values[:, 1]),
+    _pearson_columns,
     agreement.pearson,
     FISHER_Z,
     LEAST_FOR_CORRELATIONS,
     tails=(_FAR, _NEARER),
 )
-SLOPE = Summed(
-    lambda values: agreement.slope_columns(values[:, 0], values[:, 1]),
-    agreement.slope,
-    least_groups=LEAST_FOR_CORRELATIONS,
-)
+SLOPE = Summed(_slope_columns, agreement.slope, least_groups=LEAST_FOR_CORRELATIONS)
 
 
 @attrs.frozen(eq=False)
@@ -183,14 +198,15 @@ def trends_of(errors: Errors) -> Iterator[Figure]:
 
 
 def slope_tests(errors: Errors, groups: np.ndarray) -> dict[str, float]:
-    """By ``Quantity.key``, the p-value that this slope is 0, over groups (images,)."""
+    """By ``Quantity.key``, the p-value that this slope is 0, over groups (images,); NaN where a side does not vary, or
+    the difference."""
     found = {}
     for quantity in errors.quantities:
-        difference = errors.differences[quantity.key]
-        known = np.isfinite(difference)
-        if known.any():
-            middles = errors.middles(quantity)[known]
-            found[quantity.key] = agreement.slope_test(middles, difference[known], groups[known])
+        difference, true = errors.differences[quantity.key], errors.true_values[quantity.key]
+        if (known := np.isfinite(difference)).any():
+            middles, difference, true = errors.middles(quantity)[known], difference[known], true[known]
+            varies = _vary(true, true + difference, difference)
+            found[quantity.key] = agreement.slope_test(middles, difference, groups[known]) if varies else np.nan
     return found
 
 

@@ -91,16 +91,33 @@ def noncentral_t_quantile(share: float, freedom: int, shift: float) -> float:
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
-    """The place where a monotone function is zero, between two at which its signs differ (Illinois, with halving)."""
-    at_low, at_high = function(low), function(high)
-    for step in range(200):
-        # Where the function is flat, false position creeps: every third step halves.
-        middle = (low + high) / 2 if step % 3 == 2 else (low * at_high - high * at_low) / (at_high - at_low)
+    """The place where a monotone function is zero, or jumps over it, between two at which its signs differ.
+
+    Source: Chandrupatla, Advances in Engineering Software 28 (1997) 145-149: inverse quadratic interpolation where it
+    is safe, else halving.
+    """
+    here, there = high, low
+    at_here, at_there = function(here), function(there)
+    step = 0.5
+    for _ in range(200):
+        middle = here + step * (there - here)
         value = function(middle)
-        if value == 0 or high - low <= _ACCURACY * max(abs(middle), 1e-12):
-            return middle
-        if (value < 0) == (at_low < 0):
-            low, at_low, at_high = middle, value, at_high / 2
+        if (value < 0) == (at_here < 0):
+            before, at_before = here, at_here
         else:
-            high, at_high, at_low = middle, value, at_low / 2
-    return middle
+            before, at_before, there, at_there = there, at_there, here, at_here
+        here, at_here = middle, value
+        best, least = (here, at_here) if abs(at_here) < abs(at_there) else (there, at_there)
+        width = abs(there - here)
+        close = _ACCURACY * max(abs(best), 1e-12)
+        if least == 0 or width <= 2 * close:
+            break
+        along = (here - there) / (before - there)
+        up = (at_here - at_there) / (at_before - at_there)
+        step = 0.5
+        if up**2 < along and (1 - up) ** 2 < 1 - along:
+            step = at_here / (at_there - at_here) * at_before / (at_there - at_before) + (before - here) / (
+                there - here
+            ) * at_here / (at_before - at_here) * at_there / (at_before - at_there)
+        step = min(1 - close / width, max(close / width, step))
+    return best

@@ -2,9 +2,11 @@
 
 Shares: Wilson, Journal of the American Statistical Association 22 (1927) 209-212, at the effective number of frames:
 frames over their design effect, no fewer than the groups count for, with the degrees of freedom of Korn and Graubard,
-Survey Methodology 24 (1998) 193-201. Near 0 and 1 the nearer end is that of Clopper and Pearson, Biometrika 26 (1934)
-404-413, and at last, instead of an interval, their bound on one side. Ratios of shares: Zou and Donner, Statistics in
-Medicine 27 (2008) 1693-1702, with near ends of Brown, Cai and DasGupta, Statistical Science 16 (2001) 101-133.
+Survey Methodology 24 (1998) 193-201. Near 0 and 1 the binomial distribution itself, after Clopper and Pearson,
+Biometrika 26 (1934) 404-413, with the mid-P of Lancaster, Journal of the American Statistical Association 56 (1961)
+223-234, given that an interval is stated; and at last, instead of one, their bound on one side. Ratios of shares: Zou
+and Donner, Statistics in Medicine 27 (2008) 1693-1702, with near ends of Brown, Cai and DasGupta, Statistical Science
+16 (2001) 101-133.
 Quantiles: fractional order statistics, Hutson, Statistics and Probability Letters 44 (1999) 43-51, at the effective
 number of frames likewise.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import attrs
 import numpy as np
@@ -39,10 +42,15 @@ LEAST_OF_A_SHARE = 40
 """Groups with a frame that a share is over (sensitivity: one above the threshold). Counts of fewer are so coarse that
 intervals of them hold now too seldom, now too often, by whichever method (docs/intervals.md)."""
 _TAIL = (1 - COVERAGE) / 2
-_NEAR_THE_END, _NEAR_IN_RATIOS = 8, 3
+_NEAR_IN_RATIOS = 3
 """Effective frames from 0 or all, up to which Wilson's end is too near."""
 _LEAST_OF_EACH = 4
 """Effective frames with and without: nearer to 0 or 1 every interval holds too often, whatever the method."""
+_FEW_OF_A_KIND = 20
+"""Effective frames with or without, up to which what is withheld below ``_LEAST_OF_EACH`` changes how often the
+intervals of the others hold."""
+_WIDEST = 0.2
+"""Of a tail: no interval is wider than that of Clopper and Pearson with so much of it outside."""
 _BOUND_OF_FEW, _LEAST_OF_A_BOUND = 0.15, 11
 """A share of few groups has a bound where it lies no further from 0 or 1, and over so many effective frames: so no more
 than 5 % of studies state a wrong one, although the data choose the side."""
@@ -118,7 +126,10 @@ def _interval(values: np.ndarray, columns: np.ndarray, how: How, resampling: Res
     if not few and not isinstance(how, Counted) and np.nanmax(values) - np.nanmin(values) < how.grain:
         raise Withheld("all values are equal but for the rounding of tables")
     if isinstance(how, Quantile):
-        return quantile_interval(columns[:, 0], how.share, resampling)
+        low, high = quantile_interval(columns[:, 0], how.share, resampling)
+        if high - low < how.grain:
+            raise Withheld(f"all values about it are equal ({low:g} to {high:g}) but for the rounding of tables")
+        return low, high
     if isinstance(how, Counted):
         try:
             return how.interval(resampling.by_group(columns), resampling.coverage)
@@ -155,11 +166,51 @@ def share_interval(hits: np.ndarray, trials: np.ndarray, coverage: float) -> End
         why = f"fewer than {_LEAST_OF_EACH} effective frames {kind}: so near {end} % an interval would hold too often"
         # So few say nothing of how alike the frames of a group are: the bound is over groups.
         raise Withheld(why, share_bound(share, least, coverage))
-    low, high = wilson(share, n, coverage)
-    if rarer * n > _NEAR_THE_END + ROUNDING * n:
-        return low, high
-    near = beta_quantile((1 - coverage) / 2, rarer * n, n - rarer * n + 1)
-    return (min(low, near), high) if share < 0.5 else (low, max(high, 1 - near))
+    if rarer * n > _FEW_OF_A_KIND + ROUNDING * n:
+        return wilson(share, n, coverage)
+    low, high = few_interval(rarer * n, n, coverage)
+    return (low, high) if share <= 0.5 else (1 - high, 1 - low)
+
+
+@lru_cache(maxsize=4096)
+def few_interval(hits: float, n: float, coverage: float) -> Ends:
+    """The interval of a share of ``hits``, ``_LEAST_OF_EACH`` to a half, of ``n`` trials; neither need be whole.
+
+    By the mid-P of the binomial distribution, given that there are ``_LEAST_OF_EACH`` of each kind, since no other
+    study states an interval. Where a share is so small that not even the fewest are too few for it, what both tails
+    may leave outside is all on the side of too many.
+    """
+    tail = (1 - coverage) / 2
+
+    def exactly(share: float, count: float) -> float:
+        ways = math.lgamma(n + 1) - math.lgamma(count + 1) - math.lgamma(n - count + 1)
+        return math.exp(ways + count * math.log(share) + (n - count) * math.log1p(-share))
+
+    def reached(share: float, count: float) -> float:
+        return beta_cdf(share, count, n - count + 1)
+
+    def beyond(share: float) -> tuple[float, float]:
+        """Of the studies that state an interval: those with more hits and half of those with as many; half of those
+        with the fewest."""
+        unstated = reached(share, n - _LEAST_OF_EACH + 1)
+        stated = reached(share, _LEAST_OF_EACH) - unstated
+        more = reached(share, hits) - exactly(share, hits) / 2 - unstated
+        return more / stated, exactly(share, _LEAST_OF_EACH) / 2 / stated
+
+    def by_more(share: float) -> float:
+        more, fewest = beyond(share)
+        return more - (tail if fewest < tail else 2 * tail)
+
+    def by_fewer(share: float) -> float:
+        return beyond(share)[0] - (1 - tail)
+
+    low = beta_quantile(_WIDEST * tail, hits, n - hits + 1)
+    high = beta_quantile(1 - _WIDEST * tail, hits + 1, n - hits)
+    found = hits / n
+    return (
+        low if by_more(low) >= 0 else root(by_more, low, found),
+        high if by_fewer(high) <= 0 else root(by_fewer, found, high),
+    )
 
 
 def _counted(hits: np.ndarray, trials: np.ndarray, coverage: float) -> tuple[float, float, str]:

@@ -25,6 +25,8 @@ def test_few_predicted_frames_are_said_first():
     ("found", "true", "words"),
     [
         ([99, 104, 98], [100, 100, 100], "The true AoP is 100.0° in every image"),
+        ([100, 100, 100], [99, 104, 98], "The measured AoP is 100.0° in every image"),
+        ([190, 190, 190], [189, 191, 188], "The measured AoP is 170.0° in every image"),
         ([103, 113, 93], [100, 110, 90], "Every error of AoP is the same (+3.0°)"),
         ([100, 110, 90], [100, 110, 90], "Every error of AoP is 0"),
     ],

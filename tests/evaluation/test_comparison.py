@@ -157,3 +157,17 @@ def test_degenerate_data_give_no_interval_of_zero_width_and_a_reason_instead(fou
             assert low - 1e-9 <= estimate.value <= high + 1e-9, name
         elif np.isfinite(estimate.value):
             assert estimate.withheld, name
+
+
+def test_the_rounding_of_tables_is_no_spread():
+    """Angles from points with three decimals are off by some 0.0003 degrees: no correlation, slope or p-value."""
+    rng = np.random.default_rng(0)
+    noise, angles = rng.normal(0, 3e-4, 200), np.linspace(80, 150, 200)
+    for found, true, without in (
+        (angles, 110 + noise, ("pearson_r", "slope", "slope_p")),
+        (110 + noise, angles, ("pearson_r", "slope", "slope_p")),
+        (angles + 3 + noise, angles, ("slope_p", "median_deg_ci", "bias_deg_ci")),
+        (angles + noise + np.resize([5, 0, -5], 200), angles, ("median_deg_ci", "p95_deg_ci")),
+    ):
+        figures = comparison_of_angles(found, true).figures
+        assert [name for name in without if figures[f"aop_{name}"] is not None] == []

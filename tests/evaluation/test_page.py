@@ -22,8 +22,8 @@ NOTICE = "Not a medical device; research use only."
 VOID = {"meta", "br", "img"}
 
 
-def page_of(compared):
-    return page(compared, NOTICE)
+def page_of(compared, **asked):
+    return page(compared, NOTICE, **asked)
 
 
 class Checker(HTMLParser):
@@ -206,7 +206,8 @@ def test_it_prints_to_two_pages(tmp_path, noise, patients):
         groups=np.repeat(np.arange(30), 3) if patients else None, examinations=patients,
         missing=range(12) if noise else (0,),
     )  # fmt: skip
-    (tmp_path / "report.html").write_text(page_of(compared), encoding="utf-8")
+    words = page_of(compared, decision_curve=noise and not patients)
+    (tmp_path / "report.html").write_text(words, encoding="utf-8")
     flags = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
     flags += ["headless", "disable-component-update", "disable-sync", "no-pdf-header-footer"]
     places = [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 'r.pdf'}"]
@@ -224,3 +225,6 @@ def test_a_turn_above_180_degrees_is_said_under_its_picture():
     first, second = drawn_worst(low, low.errors.main, low.pixels)
     assert first.lines[:2] == ("160.0°, true 172.0°: +12.0°", "as a turn 200.0°, true 188.0°")
     assert not any("turn" in line for line in second.lines)
+    words = page_of(low)
+    assert "101.0 to 172.0°, SD 50.2°; 1 with a turn above 180°, at most 188.0°" in words
+    assert "A turn above 180° is an AoP of 360° minus it" in words

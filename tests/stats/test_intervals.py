@@ -12,6 +12,7 @@ from aop_pose.stats.intervals import (
     Quantile,
     Summed,
     estimates,
+    few_interval,
     quantile_interval,
     ratio_of,
     share_interval,
@@ -40,12 +41,23 @@ def test_near_the_end_wilson_is_made_wider_as_brown_cai_and_dasgupta_do():
     assert (1 - high, 1 - low) == pytest.approx(wilson(19 / 20, 20, 0.95))
 
 
-def test_near_the_end_the_nearer_end_is_that_of_clopper_and_pearson():
-    """binomtest(4, 50).proportion_ci(method="exact") of SciPy 1.17 begins at 0.022228, Wilson's at 0.0315."""
-    low, high = share_interval(ones(4, 50), np.ones(50), 0.95)
-    assert low == pytest.approx(0.02222796365490367, abs=1e-9)
-    assert high == wilson(4 / 50, 50, 0.95)[1]
-    assert share_interval(ones(46, 50), np.ones(50), 0.95) == pytest.approx((1 - high, 1 - low))
+@pytest.mark.parametrize(("hits", "n", "low", "high"), [
+    (10, 50, 0.11595947490014497, 0.32759115202343697),  # 5 % beyond the one end: the fewest are not too few there
+    (18, 60, 0.19443529281818622, 0.4244320766232939),  # 2.5 % beyond either
+    (4, 50, 0.013768444840126475, 0.16076987369333112),  # no lower than the 99 % interval of Clopper and Pearson
+])  # fmt: skip
+def test_with_few_of_a_kind_it_is_the_mid_p_of_the_binomial_given_that_it_is_stated(hits, n, low, high):
+    """Roots over sums of scipy.stats.binom (SciPy 1.17), and binomtest(4, 50).proportion_ci(0.99, method="exact")."""
+    assert share_interval(ones(hits, n), np.ones(n), 0.95) == pytest.approx((low, high), abs=1e-10)
+    assert share_interval(ones(n - hits, n), np.ones(n), 0.95) == pytest.approx((1 - high, 1 - low), abs=1e-10)
+
+
+@pytest.mark.parametrize("n", [8, 9.5, 12, 30.25, 400])
+def test_ends_of_few_never_fall_with_what_was_found(n):
+    """Also with so few that no end of theirs is ever passed, and where numbers are not whole."""
+    found = np.array([few_interval(hits, n, 0.95) for hits in np.arange(4, min(n / 2, 20) + 0.1, 0.25)])
+    assert (np.diff(found, axis=0) > -1e-9).all()
+    assert ((found[:, 0] > 0) & (found[:, 0] * n < 20) & (found[:, 1] < 1)).all()
 
 
 @pytest.mark.parametrize(("hits", "groups", "bound"), [
@@ -61,12 +73,13 @@ def test_a_share_near_the_end_has_a_bound_instead_of_an_interval(hits, groups, b
 
 def test_two_frames_that_always_agree_say_as_much_as_one():
     """80 frames of 40 groups, alike within each: 40 frames, with the freedom of 40 groups in place of 80 frames."""
-    hits = ones(24, 40)
+    hits = ones(20, 40)
     freedom = (1.9904502 / 2.0226909) ** 2  # t quantiles of 79 and 39 degrees of freedom
     # The variance of clusters has 40 / 39 in it, and there are no fewer than 40 effective ones.
-    assert share_interval(2 * hits, 2 * ALONE, 0.95) == pytest.approx(wilson(0.6, 40 * freedom, 0.95), abs=1e-6)
-    apart = share_interval(ALONE, 2 * ALONE, 0.95)
-    assert apart == pytest.approx(wilson(0.5, 40 * freedom, 0.95), abs=1e-6)
+    wanted = few_interval(20 * freedom, 40 * freedom, 0.95)
+    assert share_interval(2 * hits, 2 * ALONE, 0.95) == pytest.approx(wanted, abs=1e-6)
+    assert share_interval(ALONE, 2 * ALONE, 0.95) == pytest.approx(wanted, abs=1e-6)
+    assert share_interval(np.tile(hits, 2), np.ones(80), 0.95) == wilson(0.5, 80, 0.95)
 
 
 def test_a_share_over_fewer_than_forty_groups_is_withheld():
@@ -116,7 +129,7 @@ def test_kappa_is_the_interval_of_accuracy_beyond_chance():
     how = Counted(lambda values: agreement.table_columns(values[:, 0], values[:, 1], 120), statistic, interval)
     (kappa,) = estimates([(np.column_stack([first, second]), how)], Resampling(np.arange(50)))
     assert kappa.value == pytest.approx(0.4)
-    assert kappa.interval == pytest.approx([2 * end - 1 for end in wilson(0.7, 50, 0.95)])
+    assert kappa.interval == pytest.approx([2 * end - 1 for end in share_interval(ones(35, 50), np.ones(50), 0.95)])
 
 
 def test_the_median_lies_between_the_order_statistics_of_the_textbook():

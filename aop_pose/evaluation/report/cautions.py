@@ -105,11 +105,17 @@ def _alike(comparison: Comparison) -> Iterator[str]:
     if known.sum() < 2:
         return
     true, difference = errors.true_values[main.key][known], difference[known]
-    if np.ptp(true) < GRAIN:
-        yield (
-            f"The true {main.reference_title} is {true[0]:.1f}{main.sign} in every image: correlations and ICC need "
-            "images that differ, and say nothing here."
-        )
+    for words, values in (
+        (f"The true {main.reference_title}", true),
+        (f"The measured {main.title}", true + difference),
+    ):
+        if np.ptp(values) < GRAIN:
+            value = main.folded(values[0])
+            yield (
+                f"{words} is {value:.1f}{main.sign} in every image: correlations, slope and ICC need images that "
+                "differ, and say nothing here."
+            )
+            break
     zero = np.abs(difference).max() < GRAIN
     if np.ptp(difference) < GRAIN and not zero:
         yield (

@@ -12,7 +12,7 @@ import numpy as np
 
 from aop_pose.evaluation.comparison import Comparison
 from aop_pose.evaluation.report.html import document, escape, table
-from aop_pose.evaluation.report.tables import in_unit, value
+from aop_pose.evaluation.report.tables import in_unit, turns_words, value
 from aop_pose.stats.agreement import LIMIT_SDS
 
 CHECKLIST_FILE = "checklist.html"
@@ -156,8 +156,9 @@ def _values(comparison: Comparison) -> str:
     true = true[np.isfinite(true)]
     if main is None or not len(true):
         return OPEN
-    low, middle, high = (in_unit(main.unit)(float(one)) for one in np.quantile(true, [0, 0.5, 1]))
-    return f"{main.title} by the reference {low} to {high}, median {middle}; who they were is for the authors"
+    low, middle, high = (in_unit(main.unit)(float(one)) for one in np.quantile(main.folded(true), [0, 0.5, 1]))
+    known = f"{main.title} by the reference {low} to {high}, median {middle}"
+    return "; ".join(filter(None, [known, turns_words(main, true), "who they were is for the authors"]))
 
 
 def _estimates(comparison: Comparison) -> str:

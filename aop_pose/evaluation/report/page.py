@@ -118,9 +118,12 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     groups = len(np.unique(grouping.ids))
     facts.append(("Groups", f"{groups}, {comparison.n_groups} with a measured image: {grouping.words}"))
     if main is not None and (true := errors.true_values[main.key][np.isfinite(errors.true_values[main.key])]).size:
-        sign = main.sign
-        spread = f", SD {true.std(ddof=1):.1f}{sign}" if len(true) > 1 else ""
-        facts.append((f"{main.reference_title}, true", f"{true.min():.1f} to {true.max():.1f}{sign}{spread}"))
+        sign, values = main.sign, main.folded(true)
+        spread = f", SD {values.std(ddof=1):.1f}{sign}" if len(true) > 1 else ""
+        words = "; ".join(
+            filter(None, [f"{values.min():.1f} to {values.max():.1f}{sign}{spread}", tables.turns_words(main, true)])
+        )
+        facts.append((f"{main.reference_title}, true", words))
     return facts
 
 
@@ -350,6 +353,12 @@ def _how_in_pictures(comparison: Comparison) -> list[str]:
         "kappa: Cohen 1960. MRE mean radial error; SDR share of points within so many pixels.",
         *_how_of_quantities(comparison),
     ]
+    main = comparison.errors.main
+    if main is not None and tables.turns_words(main, comparison.errors.true_values[main.key]):
+        words.append(
+            f"A turn above 180{main.sign} is an {main.title} of 360{main.sign} minus it; errors, plots, thirds and "
+            "thresholds are of the turn."
+        )
     if stated:
         ends = ", ".join(f"{one.interval}_{end}" for one in stated for end in ("low", "high"))
         words.append(
@@ -362,7 +371,7 @@ def _how_in_pictures(comparison: Comparison) -> list[str]:
 def _how_of_intervals(comparison: Comparison) -> list[str]:
     return [
         f"Intervals: {comparison.coverage:.0%}, over whole groups: bootstrap-t with {comparison.draws} draws, of "
-        "shares Wilson's at the effective number of frames, of quantiles order statistics. "
+        "shares Wilson's at the effective number of frames (mid-P with few of a kind), of quantiles order statistics. "
         "'At least' and 'at most' are bounds on one side, which shares near 0 and 100 % have instead.",
         f"Fewer than {LEAST_GROUPS} groups have none; shares, spreads, limits of agreement, correlations and "
         "percentiles need more, and metrics.json says why one is missing.",

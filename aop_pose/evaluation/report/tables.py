@@ -112,6 +112,14 @@ def missing_words(comparison: Comparison) -> str:
     return f"a missing one counted as its diagonal{worst}"
 
 
+def turns_words(quantity: Quantity, values: np.ndarray) -> str:
+    """Turns above 180 degrees among ``values`` (n,) on the scale of the errors; "" where there are none."""
+    turns = values[values > 180] if quantity.unfolded is not None else values[:0]
+    if not len(turns):
+        return ""
+    return f"{len(turns)} with a turn above 180{quantity.sign}, at most {turns.max():.1f}{quantity.sign}"
+
+
 def words_of(name: str) -> str:
     """A point or a group as a reader has it."""
     return name.replace("_", " ")
