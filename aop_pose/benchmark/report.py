@@ -108,6 +108,16 @@ def _probability(p: float | None) -> str:
     return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _values(benchmark: Benchmark) -> list[Estimate]:
+    of_methods = [one for row in benchmark.methods for one in row.errors.values()]
+    return [*of_methods, *(pair.difference for pair in benchmark.pairs)]
+
+
+def _why(estimate: Estimate) -> str:
+    """The reason for an interval that is missing beside a number, else ""."""
+    return estimate.withheld if math.isfinite(estimate.value) and estimate.interval is None else ""
+
+
 def words(benchmark: Benchmark) -> list[str]:
     """Remarks that are needed to read the tables."""
     plan = benchmark.plan
@@ -133,6 +143,7 @@ def words(benchmark: Benchmark) -> list[str]:
             "Intervals of methods: 95 %, bootstrap-t over groups; what another seed would change stands beside (SD of "
             "seeds) and is not in them."
         )
+        lines += [f"Where there is none: {why}." for why in dict.fromkeys(filter(None, map(_why, _values(benchmark))))]
     if benchmark.pairs and not benchmark.withheld:
         lines.append(
             "Differences are paired by seed and frame. With several seeds interval and p count the spread between "

@@ -135,6 +135,16 @@ def test_without_a_file_to_measure_whole_groups_of_the_labels_are_held_out(data,
     assert "withheld" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_an_interval_that_is_missing_has_its_reason_below_the_table(data, tmp_path):
+    """25 groups are enough for a test and too few for the interval of a mean error."""
+    few = "".join((data / "val.csv").read_text().splitlines(keepends=True)[:26])
+    (data / "few.csv").write_text(few)
+    benchmark(plan(data, val="few.csv"), tmp_path / "out", work=Work())
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert re.search(r"\| good \| 2 \| \d+\.\d\d \|", table)
+    assert len(re.findall(r"Where there is none: fewer than 30 groups \(2\d\)", table)) == 1
+
+
 def test_wall_time_becomes_epochs_once_a_method(data, tmp_path):
     work = Work()
     benchmark(plan(data, budget=Budget.parse("110s")), tmp_path / "out", work=work)
