@@ -256,7 +256,8 @@ def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
     panels |= {name: [name] for name in checked if name not in panels["loss"]}
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), layout="constrained", squeeze=False)
     for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
-        axis.set_prop_cycle(color=[shares(colour) for colour in (SKY, VERMILLION, GREEN, ORANGE)])
+        colours = [shares(colour) for colour in (SKY, VERMILLION, GREEN, ORANGE)]
+        axis.set_prop_cycle(color=colours, linestyle=["-", "--", "-.", ":"])
         for name in names:
             what = {"train": "in training", "val": "on frames set aside"}.get(name.partition("/")[0], name)
             axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=f"{name} ({what})")
@@ -271,7 +272,8 @@ def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
         if kept is not None:
             axis.axvline(kept, color="gray", linestyle=":", label=f"kept: epoch {kept:.0f}")
         if title == "loss":
-            axis.legend(fontsize=8)
+            # The place with the most room is looked for at length, with a warning on a slow machine.
+            axis.legend(fontsize=8, loc="upper right")
     part = picture.with_suffix(".part.png")
     figure.savefig(part, dpi=110)
     plt.close(figure)
