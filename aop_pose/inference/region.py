@@ -7,7 +7,9 @@ parts. A fan is the same on both sides of its middle beam, so a dark side is com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import attrs
 import cv2
@@ -155,9 +157,10 @@ def find_region(pixels: np.ndarray) -> Sight:
     small, zoom = _shrunk(pixels)
     left, top, right, bottom = _inside_paper(small)
     inner = small[top:bottom, left:right]
-    if _is_grain(inner):
+    differences = _differences(inner)
+    if _is_grain(inner, differences):
         return Sight((Region.whole(width, height),))
-    parts = _parts(_grain(inner))
+    parts = _parts(_grain(inner, differences))
     pictures = _pictures(parts, inner.shape)
     if not pictures:
         return Sight((), "no ultrasound picture is found in the frame: give --region X,Y,W,H, or --region whole")
@@ -202,6 +205,7 @@ def _inside_paper(small: np.ndarray) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
+@lru_cache
 def _disc(size: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
@@ -212,9 +216,9 @@ def _differences(small: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.subtract(cv2.dilate(small, around), cv2.erode(small, around)))
 
 
-def _is_grain(small: np.ndarray) -> bool:
+def _is_grain(small: np.ndarray, differences: np.ndarray) -> bool:
     """True for grain everywhere: there is no ground to tell a picture from."""
-    if np.mean(_differences(small) <= 1) >= _FLAT:
+    if np.count_nonzero(differences <= 1) / small.size >= _FLAT:
         return False
     # Noise of a camera goes by blurring, grain does not.
     blurred = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.5))
@@ -224,28 +228,31 @@ def _is_grain(small: np.ndarray) -> bool:
 
 def _percentile(pixels: np.ndarray, share: float) -> float:
     """``np.percentile`` of uint8, to the last bit, in a tenth of its time: gray values are counted, not sorted."""
-    below = np.cumsum(cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel().astype(np.int64))
     place = share / 100 * (pixels.size - 1)
+    if pixels.size - np.count_nonzero(pixels) > place + 1:
+        return 0.0
+    below = np.cumsum(cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel().astype(np.int64))
     lower, upper = np.searchsorted(below, [int(place), min(int(place) + 1, pixels.size - 1)], side="right").tolist()
     part = place - int(place)
     return float(lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1 - part))
 
 
-def _grain(small: np.ndarray) -> np.ndarray:
+def _grain(small: np.ndarray, differences: np.ndarray) -> np.ndarray:
     """1 where there is grain, 0 where it is black or flat, or a panel with its writing; uint8 (H, W)."""
     darkest = _percentile(small, 3)
     black = darkest if darkest < _BLACK else 0.0
-    differences = _differences(small)
     noise = _percentile(differences, 20)
     if noise >= 2:
         # A photograph, or a picture without any ground: the dark of it says what is no ultrasound.
         small = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.5))
         differences = _differences(small)
         noise = 1.5 * float(differences[small <= np.percentile(small, 10)].mean())
-    grain = ((small >= black + 2 + noise) & (differences >= 2 + noise)).astype(np.uint8)
+    # Whole numbers: with fractions every pixel would become one first.
+    grain = ((small >= math.ceil(black + 2 + noise)) & (differences >= math.ceil(2 + noise))).view(np.uint8)
     panels = np.zeros_like(small, bool)
+    even = differences <= 1
     for level, least in _PANELS:
-        flat = ((small >= black + level) & (differences <= 1)).astype(np.uint8)
+        flat = ((small >= math.ceil(black + level)) & even).view(np.uint8)
         if np.count_nonzero(flat) < least * small.size:
             continue
         _, labels, about, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
@@ -265,10 +272,29 @@ def _hull(points: np.ndarray) -> np.ndarray:
 def _ends_of_rows(mask: np.ndarray) -> np.ndarray:
     """(n, 2) x, y of the first and the last pixel of every row of a mask: its convex hull is that of all pixels."""
     rows = np.flatnonzero(mask.any(axis=1))
-    inside = mask[rows]
-    last = mask.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
+    first, last = (ends[rows] for ends in _edges(mask))
     # In the order of all pixels: where a hull begins depends on it.
-    return np.stack([np.stack([ends, rows], axis=1) for ends in (inside.argmax(axis=1), last)], axis=1).reshape(-1, 2)
+    return np.stack([first, rows, last - 1, rows], axis=1).reshape(-1, 2)
+
+
+def _edges(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of every row of a mask (bool) where it begins and where it has ended; 0 and its width where it is empty."""
+    turned = np.asarray(cv2.flip(mask.view(np.uint8), 1)).view(bool)
+    return mask.argmax(axis=1), mask.shape[1] - turned.argmax(axis=1)
+
+
+def _joined(thick: np.ndarray, least: float) -> Iterator[tuple[int, int, np.ndarray, int]]:
+    """What hangs together and has ``least`` pixels: left, top, its box of a mask (bool), and its pixels."""
+    count, labels = cv2.connectedComponents(thick, connectivity=8)
+    if count == 2:
+        # One part, as in most frames: measuring all of them takes longer than finding them.
+        x, y, width, height = cv2.boundingRect(thick)
+        labels, about = thick, np.array([[0] * 5, [x, y, width, height, np.count_nonzero(thick)]])
+    else:
+        _, labels, about, _ = cv2.connectedComponentsWithStats(thick, connectivity=8)
+    for label, (x, y, width, height, area) in enumerate(about.tolist()):
+        if label > 0 and area >= least:
+            yield x, y, labels[y : y + height, x : x + width] == label, area
 
 
 def _parts(grain: np.ndarray) -> list[_Part]:
@@ -276,14 +302,10 @@ def _parts(grain: np.ndarray) -> list[_Part]:
     thick = cv2.morphologyEx(grain, cv2.MORPH_CLOSE, _disc(_GAP))
     thick = cv2.morphologyEx(thick, cv2.MORPH_OPEN, _disc(_THIN))
     firm = cv2.morphologyEx(grain, cv2.MORPH_OPEN, _disc(_FIRM))
-    count, labels, about, _ = cv2.connectedComponentsWithStats(thick, connectivity=8)
     parts: list[_Part] = []
-    for label in range(1, count):
-        x, y, width, height, area = about[label].tolist()
-        if area < _SCRAP * grain.size:
-            continue
-        mask = labels[y : y + height, x : x + width] == label
-        if np.count_nonzero(firm[y : y + height, x : x + width][mask]) < _LEAST_FIRM * area:
+    for x, y, mask, area in _joined(thick, _SCRAP * grain.size):
+        height, width = mask.shape
+        if np.count_nonzero(firm[y : y + height, x : x + width] & mask) < _LEAST_FIRM * area:
             continue
         middle = _between_fans(mask)
         for begin, end in ((0, middle), (middle, width)):
@@ -300,7 +322,8 @@ def _parts(grain: np.ndarray) -> list[_Part]:
 def _between_fans(mask: np.ndarray) -> int:
     """The column where two fans side by side touch, 0 where there is one: its upper edge has one summit, not two."""
     height, width = mask.shape
-    edge = np.where(mask.any(axis=0), mask.argmax(axis=0), height).astype(np.float32)
+    columns = np.asarray(cv2.transpose(mask.view(np.uint8))).view(bool)
+    edge = np.where(columns.any(axis=1), columns.argmax(axis=1), height).astype(np.float32)
     edge = cv2.blur(edge[None], (5, 1))[0]
     inner = slice(round(0.35 * width), round(0.65 * width))
     middle = inner.start + int(edge[inner].argmax())
@@ -320,7 +343,7 @@ def _between_fans(mask: np.ndarray) -> int:
 def _waist(mask: np.ndarray) -> int:
     """The row where a fan touches one below it, or a strip; 0 where there is one: between them both are narrow."""
     height, width = mask.shape
-    first, last = mask.argmax(axis=1), width - mask[:, ::-1].argmax(axis=1)
+    first, last = _edges(mask)
     wide = cv2.blur(np.where(mask.any(axis=1), last - first, 0).astype(np.float32)[:, None], (1, 3))[:, 0]
     begin, end = round(0.3 * height), round(0.7 * height)
     if end - begin < 2:
