@@ -32,13 +32,16 @@ def largest_contour(structure: ArrayLike) -> np.ndarray:
     Largest is by the area that the outline encloses, then by the number of its points; the order of the
     points is OpenCV's.
     """
-    inside = (np.asarray(structure) != 0).astype(np.uint8)
+    inside = (np.asarray(structure) != 0).view(np.uint8)
     if inside.size == 0:
         return np.empty((0, 2))
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return np.empty((0, 2))
-    return _points(max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour))))
+    largest = contours[0]
+    if len(contours) > 1:
+        largest = max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour)))
+    return _points(largest)
 
 
 def symphysis_ends(contour: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

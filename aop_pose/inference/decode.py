@@ -74,9 +74,11 @@ def spreads(maps: np.ndarray, dimensions: int = 2) -> np.ndarray:
     """
     maps = np.asarray(maps)
     lead, shape = maps.shape[:-dimensions], maps.shape[-dimensions:]
-    flat = np.clip(np.nan_to_num(maps.reshape(-1, *shape).astype(np.float64), nan=0.0, posinf=0.0), 0, None)
-    total = flat.reshape(len(flat), -1).sum(axis=1)
-    shown = total > 0
+    flat = maps.reshape(-1, *shape).astype(np.float64)
+    if not np.isfinite(flat).all():
+        flat = np.nan_to_num(flat, nan=0.0, posinf=0.0)
+    np.maximum(flat, 0, out=flat)
+    shown = flat.reshape(len(flat), -1).max(axis=1, initial=0.0) > 0
     flat[~shown] = 1.0
     variance = np.zeros(len(flat))
     for marginal in _marginals(flat):

@@ -13,9 +13,10 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 import attrs
+from isal import isal_zlib
 
 from aop_pose.errors import UnreadableError
 
@@ -53,7 +54,8 @@ def check_png(data: memoryview, checksums: bool = True) -> Png:
     """Walk over every chunk up to IEND: its length, its CRC-32, and the Adler-32 of the pixels."""
     found = Png()
     begun = 0
-    inflate: zlib._Decompress | None = None
+    # ISA-L reads in half of zlib's time; the decoder reads it all once more.
+    inflate: Any = None
     place = _PNG_SIGNATURE
     while not found.damage:
         if place + 12 > len(data):
@@ -65,7 +67,7 @@ def check_png(data: memoryview, checksums: bool = True) -> Png:
             found.damage = _CUT
             break
         body = data[place + 8 : end - 4]
-        if checksums and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+        if checksums and isal_zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             found.damage = f"damaged: the checksum of its chunk {kind.decode('ascii', 'backslashreplace')} is wrong"
             break
         if kind == b"IHDR" and length >= 9:
@@ -73,11 +75,11 @@ def check_png(data: memoryview, checksums: bool = True) -> Png:
         elif kind in _PNG_TURNED_BY:
             found.says_turned = True
         elif kind == b"fcTL" or (kind == b"IDAT" and begun == 0):
-            begun, inflate = begun + 1, zlib.decompressobj()
+            begun, inflate = begun + 1, isal_zlib.decompressobj()
         if checksums and inflate is not None and kind in (b"IDAT", b"fdAT"):
             try:
                 _skim(inflate, body if kind == b"IDAT" else body[4:])
-            except zlib.error:
+            except isal_zlib.error:
                 found.damage = "damaged: its compressed pixels cannot be unpacked"
         if kind == b"IEND":
             break
@@ -87,7 +89,7 @@ def check_png(data: memoryview, checksums: bool = True) -> Png:
     return found
 
 
-def _skim(inflate: zlib._Decompress, packed: memoryview) -> None:
+def _skim(inflate: Any, packed: memoryview) -> None:
     """Unpack for the sake of the checksum alone."""
     piece: bytes | memoryview = packed
     while piece and not inflate.eof:

@@ -40,8 +40,9 @@ def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: boo
     again = [i for i, prediction in enumerate(first) if second and prediction.keypoints is not None]
     widened = [widen(pictures[i]) for i in again]
     seconds: dict[int, Prediction] = {}
-    # Whatever its score: that is a signal itself.
-    lenient = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"threshold": 0.0}))
+    # Whatever its score: that is a signal itself. Outlines are those of the first look.
+    told = {"threshold": 0.0, "outlines": ()}
+    lenient = attrs.evolve(predictor, contract=predictor.contract.model_copy(update=told))
     for i, found, (_, origin) in zip(again, lenient.find([pixels for pixels, _ in widened]), widened, strict=True):
         if found.keypoints is not None:
             shifted = attrs.evolve(found.keypoints, coords=found.keypoints.coords - origin)
@@ -170,6 +171,8 @@ class Measurer:
     """The part of each frame that is looked at (``core.region.wanted_region``); None = ``auto``."""
     looks: int = 1
     """Numbers are taken from the mean of so many looks at a frame; the gate judges the first two, as ever."""
+    intervals: Intervals | None = attrs.field(init=False, default=None)
+    """Of the coverage and the looks that are asked for; None = no intervals."""
 
     def __attrs_post_init__(self) -> None:
         name = self.predictor.model_id
@@ -185,18 +188,14 @@ class Measurer:
             check_coverage(self.coverage)
             if self.calibration is None:
                 raise UsageError(f"--coverage: {name} is not calibrated, so it states no intervals; leave it out")
-        # Refuses what the calibration does not hold for.
-        _ = self.intervals
+        if self.calibration is not None:
+            # Refuses what the calibration does not hold for.
+            object.__setattr__(self, "intervals", self.calibration.at(self._coverage, self.looks))
 
     @property
     def calibration(self) -> Calibration | None:
         """Of the artefact; None = no intervals."""
         return getattr(self.predictor.contract, "calibration", None)
-
-    @property
-    def intervals(self) -> Intervals | None:
-        """Of the coverage and the looks that are asked for; None = no intervals."""
-        return None if self.calibration is None else self.calibration.at(self._coverage, self.looks)
 
     @property
     def _gate(self) -> Gate | VolumeGate | None:

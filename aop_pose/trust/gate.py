@@ -24,6 +24,8 @@ _HALF = SIDE // 2
 _GRIDS: dict[str, tuple[int, int, float, float]] = {"symphysis": (8, 6, 1.0, 0.7), "head": (10, 10, 72.0, 72.0)}
 """Columns, rows, half width and half height: in lengths of the symphysis, and in pixels of ``SIDE``."""
 _LEAST_LENGTH = 6.0
+_BLUR = 3.0
+"""Pixels of ``SIDE`` over which darkness is judged."""
 _DARK = 4.0
 """Gray values; darker places, in the mean over some pixels, hold no ultrasound."""
 _ORIENTED = (6, 9)
@@ -57,7 +59,10 @@ def dark_share(square: np.ndarray, points: np.ndarray) -> float:
     ps1, ps2, _ = points
     length = max(float(np.linalg.norm(ps2 - ps1)), _LEAST_LENGTH)
     places = _places((ps1 + ps2) / 2, _axis(ps2 - ps1), length, "symphysis")
-    mean = cv2.GaussianBlur(square.astype(np.float32), (0, 0), 3.0)
+    mean = np.zeros(square.shape, np.float32)
+    around = _around(places, mean.shape)
+    if mean[around].size:
+        mean[around] = cv2.GaussianBlur(square[around].astype(np.float32), (0, 0), _BLUR)
     levels = cv2.remap(mean, *_as_maps(places), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return float((levels < _DARK).mean())
 
@@ -111,6 +116,20 @@ def _places(origin: np.ndarray, axis: np.ndarray, unit: float, structure: Struct
     u, v = np.meshgrid(np.linspace(-wide, wide, columns), np.linspace(-high, high, rows))
     across = np.array([-axis[1], axis[0]])
     return np.asarray(origin + unit * (u[..., None] * axis + v[..., None] * across))
+
+
+def _around(places: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The part of a picture of which a blur at nodes (rows, columns, 2) is made, rows and columns.
+
+    Columns begin and end at multiples of 16, so that each is rounded as it is in the whole picture.
+    """
+    reach = math.ceil(4 * _BLUR) + 1
+    (left, top), (right, bottom) = places.min(axis=(0, 1)), places.max(axis=(0, 1))
+    ends = [(top - reach, bottom + reach + 2), ((left - reach) // 16 * 16, (right + reach + 17) // 16 * 16)]
+    rows, columns = (
+        slice(*(min(max(math.floor(end), 0), length) for end in pair)) for pair, length in zip(ends, shape, strict=True)
+    )
+    return rows, columns
 
 
 def _as_maps(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -284,10 +303,11 @@ class Gate(BaseModel):
 
     def judge(self, evidence: Evidence) -> Verdict:
         """The score of a frame, and where it is too low the signal that speaks most against it."""
-        values = dict(zip(SIGNALS, self.signals(evidence), strict=True))
+        standard = [self._standard(*one) for one in zip(SIGNALS, self.signals(evidence).tolist(), strict=True)]
+        # Each by itself: a product of all at a time would round otherwise.
         parts = {
-            name: float(bent(self._standard(name, values[name])) @ np.array(self.coefficients[name]))
-            for name in SIGNALS
+            name: float(row @ coefficients)
+            for name, row, coefficients in zip(SIGNALS, bent(np.array(standard)), self._coefficients, strict=True)
         }
         trust = sigmoid(self.intercept + sum(parts.values()))
         if trust >= self.threshold:
@@ -296,6 +316,11 @@ class Gate(BaseModel):
         appear = [parts[name] for name in STRUCTURES]
         says = _NEITHER if worst in STRUCTURES and max(appear) < 0.5 * min(appear) else _SAYS[worst]
         return Verdict(trust, f"withheld: {says} (trust {trust:.3f}, needed {self.threshold:.3f})")
+
+    @cached_property
+    def _coefficients(self) -> np.ndarray:
+        """Of each of ``SIGNALS`` a row."""
+        return np.array([self.coefficients[name] for name in SIGNALS])
 
     def _standard(self, name: str, value: float) -> float:
         return min(max((value - self.means[name]) / self.scales[name], -FARTHEST), FARTHEST)
