@@ -45,7 +45,8 @@ _LONGER_SIDE = (512, 1024)
 """Least and most pixels of a drawn frame: marks and texts are readable at these sizes."""
 _NARROWEST = 300
 """Pixels; a narrower picture is widened with ground, so that the texts have room."""
-_GROUND = (24, 24, 24)
+_GROUND = 24
+"""Gray around pictures."""
 _WHITE = (255, 255, 255)
 _GRAY = (190, 190, 190)
 _YELLOW = (90, 225, 255)
@@ -99,7 +100,7 @@ def draw_overlay(frame: Frame, result: Result) -> np.ndarray:
     scale = scaling(frame)
     width, height = round(frame.width * scale.x), round(frame.height * scale.y)
     texts = _texts(max(width, _NARROWEST), result)
-    whole = np.full((height + _height(texts), max(width, _NARROWEST), 3), _GROUND[0], dtype=np.uint8)
+    whole = np.full((height + _height(texts), max(width, _NARROWEST), 3), _GROUND, dtype=np.uint8)
     # Everything is drawn in its place on one canvas: copies of whole pictures cost as much as their marks.
     picture = whole[:height]
     method = cv2.INTER_AREA if scale.x < 1 else cv2.INTER_CUBIC
@@ -153,11 +154,14 @@ def png(picture: np.ndarray) -> bytes:
     deflates them.
     """
     height, width = picture.shape[:2]
+    body = np.ascontiguousarray(picture).reshape(height, 3 * width)
+    differences = np.empty_like(body)
+    differences[0] = body[0]
+    np.subtract(body[1:], body[:-1], out=differences[1:])
     lines = np.empty((height, 1 + 3 * width), dtype=np.uint8)
     lines[:, 0] = _UP
-    body = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).reshape(height, 3 * width)
-    lines[0, 1:] = body[0]
-    np.subtract(body[1:], body[:-1], out=lines[1:, 1:])
+    shape = picture.shape
+    cv2.cvtColor(differences.reshape(shape), cv2.COLOR_BGR2RGB, dst=lines[:, 1:].reshape(shape))
     header = struct.pack(
         ">IIBBBBB", width, height, 8, 2, 0, 0, 0
     )  # 8 bits, RGB, deflate, filters by line, no interlace
@@ -317,6 +321,8 @@ def fitted_into(picture: np.ndarray, tile: int) -> np.ndarray:
     height, width = picture.shape[:2]
     factor = tile / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if size == (width, height):
+        return picture
     # Down to half the size no pixel is lost between the four that are mixed.
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 0.5 else cv2.INTER_LINEAR)
 

@@ -32,6 +32,7 @@ def pale(colour: Colour) -> Colour:
     return blue, green, red
 
 
+@lru_cache(maxsize=256)
 def text_size(text: str, scale: float) -> tuple[int, int]:
     """Width of a line as ``put_text`` draws it, and the height of its capitals, in pixels."""
     width = sum(_advance(piece, scale) for piece in _pieces(text))
@@ -98,7 +99,7 @@ def wrap(text: str, width: int, scale: float, lines: int) -> list[str]:
     wrapped: list[str] = []
     rest = text.split()
     while rest and len(wrapped) < lines:
-        count = 1
+        count = len(rest) if text_size(" ".join(rest), scale)[0] <= width else 1
         while count < len(rest) and text_size(" ".join(rest[: count + 1]), scale)[0] <= width:
             count += 1
         wrapped.append(" ".join(rest[:count]))

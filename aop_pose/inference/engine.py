@@ -189,7 +189,8 @@ def openvino_network(
         raise UsageError(f"--engine openvino: this {device} computes in {', '.join(sorted(can))}, not in {numbers}")
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": numbers, "NUM_STREAMS": streams}
     if place == "CPU":
-        settings["INFERENCE_NUM_THREADS"] = (threads or usable_cores()) * streams
+        # Not each stream on a core of its own: what else runs there would make it wait while another core has nothing.
+        settings |= {"INFERENCE_NUM_THREADS": (threads or usable_cores()) * streams, "ENABLE_CPU_PINNING": False}
     model = core.read_model(content)
     model.reshape(list(shape))
     compiled = core.compile_model(model, place, settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
+import cv2
 import numpy as np
 
 from aop_pose.core.frame import Frame, Volume
@@ -291,7 +292,7 @@ def measured_rows(
         contours=out / OUTLINES if pictures.outlines else None, sheets=sheets,
     )  # fmt: skip
     several = (batch or BATCH, workers or usable_cores()) if kind.several else None
-    for rows in _worked(work, _items(entries, done, kind), several):
+    for rows in _worked(work, _items(entries, done, kind), several, len(entries)):
         for result, opened, tile in rows:
             if sheets is not None and tile is not None:
                 sheets.add(tile)
@@ -357,7 +358,7 @@ def _of_entry(entry: Entry, kind: Kind) -> Iterator[Frame | Volume | Result]:
 
 
 def _worked(
-    work: Callable[[list[Item]], Rows], items: Iterator[Item], several: tuple[int, int] | None
+    work: Callable[[list[Item]], Rows], items: Iterator[Item], several: tuple[int, int] | None, files: int
 ) -> Iterator[Rows]:
     """Rows in the order of the images. ``several``: (images a group, groups at work at a time); None = one by one."""
     if several is None:
@@ -365,18 +366,30 @@ def _worked(
         yield from (work([item]) for item in items)
     else:
         size, workers = several
-        yield from in_order(work, read_ahead(_groups(items, size)), workers)
+        # Workers keep all cores busy: threads of OpenCV's own would only get into their way.
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield from in_order(work, read_ahead(_groups(items, size, workers, files)), workers)
+        finally:
+            cv2.setNumThreads(before)
 
 
-def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The images that pass the network together: ``size`` frames, fewer where they are large."""
+def _groups(items: Iterable[Item], size: int, workers: int, files: int) -> Iterator[list[Item]]:
+    """The images that pass the network together: ``size`` frames, fewer where they are large.
+
+    Groups are small at the beginning, so that the first row comes soon, and at the end, so that no worker is left alone
+    with many frames.
+    """
     group: list[Item] = []
-    pixels = 0
+    begun = pixels = 0
     for item in items:
         group.append(item)
         pixels += item[0].pixels.size if isinstance(item[0], Frame) else 0
-        if len(group) == size or pixels >= GROUP_PIXELS:
+        most = min(size, begun // workers, (files - item[1]) // (2 * workers))
+        if len(group) >= most or pixels >= GROUP_PIXELS:
             yield group
+            begun += len(group)
             group, pixels = [], 0
     if group:
         yield group
