@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -159,6 +160,8 @@ def _pages(path: Path) -> Generator[_Page, None, None]:
         if image.format == "PNG":
             with mapped(stream) as data:
                 png = check_png(data)
+            if png.stored:
+                image = _guarded(lambda: Image.open(io.BytesIO(png.stored), formats=FORMATS))
         unpacked = number = 0
         while True:
             held = _pixel_bytes(image)
