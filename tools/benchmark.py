@@ -97,6 +97,8 @@ def process(command: Sequence[str], table: Path | None = None) -> tuple[float, f
     """Seconds until a process ends, and until the first row stands in ``table`` (NaN without one)."""
     with tempfile.TemporaryDirectory() as settings:
         environment = {**os.environ, "YOLO_CONFIG_DIR": settings, "YOLO_OFFLINE": "true"}
+        # An installed package has its bytecode; a checkout whose bytecode is not kept would be compiled at each start.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         begin, first = time.perf_counter(), math.nan
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         with subprocess.Popen(command, env=environment, **pipes) as child:
@@ -319,8 +321,9 @@ def draw(document: dict[str, Any], path: Path) -> None:
         )
         axis.fill_between(places, least, most, alpha=0.2, linewidth=0)
         axis.plot(places, median, marker="o")
-        axis.set(xlabel={"pixels": "side of a frame, pixels"}.get(what, what), ylim=(0, None))
-    axes[0].set_ylabel("ms a frame")
+        axis.set_xlabel({"pixels": "side of a frame, pixels"}.get(what, what))
+    # Last: limits that are set stay, whatever else is drawn on a shared axis.
+    axes[0].set(ylabel="ms a frame", ylim=(0, None))
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 

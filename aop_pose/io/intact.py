@@ -22,6 +22,8 @@ from isal import isal_zlib
 from aop_pose.errors import UnreadableError
 
 _STEP = 1 << 20
+# A class, whatever its type stub says.
+_DAMAGED: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 _KEPT = 8 << 20
 """Bytes of pixels of a PNG, unpacked, that are kept for its decoder."""
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -88,7 +90,7 @@ def check_png(data: memoryview, checksums: bool = True) -> Png:
             try:
                 for piece in _unpacked(inflate, body if kind == b"IDAT" else body[4:]):
                     pixels.add(piece)
-            except isal_zlib.error:
+            except _DAMAGED:
                 found.damage = "damaged: its compressed pixels cannot be unpacked"
         pixels.meet(kind, place, end)
         if kind == b"IEND":
