@@ -284,7 +284,7 @@ def _edges(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _joined(thick: np.ndarray, least: float) -> Iterator[tuple[int, int, np.ndarray, int]]:
-    """What hangs together and has ``least`` pixels: left, top, its box of a mask (bool), and its pixels."""
+    """Parts that hang together, of at least ``least`` pixels: left, top, its box of a mask (bool), and its pixels."""
     count, labels = cv2.connectedComponents(thick, connectivity=8)
     if count == 2:
         # One part, as in most frames: measuring all of them takes longer than finding them.
