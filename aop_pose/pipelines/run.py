@@ -267,13 +267,13 @@ def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
         if title == "loss" and len(values) and values.min() > 0 and values.max() > 10 * values.min():
             axis.set_yscale("log")
         else:
-            axis.set_ylim(min(0, axis.get_ylim()[0]), axis.get_ylim()[1] * 1.05)
+            axis.set_ylim(values.min(initial=0.0), axis.get_ylim()[1] * 1.05)
         axis.xaxis.get_major_locator().set_params(integer=True)
         if kept is not None:
             axis.axvline(kept, color="gray", linestyle=":", label=f"kept: epoch {kept:.0f}")
         if title == "loss":
             # The place with the most room is looked for at length, with a warning on a slow machine.
-            axis.legend(fontsize=8, loc="upper right")
+            axis.legend(fontsize=8, loc="upper right" if axis.get_yscale() == "log" else "lower left")
     part = picture.with_suffix(".part.png")
     figure.savefig(part, dpi=110)
     plt.close(figure)
