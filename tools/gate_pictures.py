@@ -20,7 +20,7 @@ from aop_pose.inference.predictor import Predictor
 from aop_pose.measuring.ahead import in_order
 from aop_pose.phantom.burnt_in import BURNT_IN
 from aop_pose.phantom.frame import make_empty
-from aop_pose.phantom.looks import LOOKS, cut
+from aop_pose.phantom.looks import LOOKS, cut, paint_out
 from lib import negatives
 from lib.fitting import FRAMES, MARKED
 
@@ -64,8 +64,8 @@ def of_frames(
             return [frame]
         rng, mask = np.random.default_rng([seed, i]), read_mask(data / "masks" / Path(names[i]).name)
         made = {
-            NO_SYMPHYSIS: negatives.paint_out(pixels[i], mask == SYMPHYSIS, rng),
-            NO_HEAD: negatives.paint_out(pixels[i], mask == FETAL_HEAD, rng),
+            NO_SYMPHYSIS: paint_out(pixels[i], mask == SYMPHYSIS, rng),
+            NO_HEAD: paint_out(pixels[i], mask == FETAL_HEAD, rng),
         }
         found = predictor.find([pixels[i]])[0].keypoints
         if found is not None:

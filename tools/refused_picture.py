@@ -17,6 +17,7 @@ from aop_pose.errors import AopPoseError
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
 from aop_pose.measuring.measurer import Measurer
 from aop_pose.phantom.frame import make_empty, make_phantom
+from aop_pose.phantom.looks import paint_out
 from aop_pose.pipelines import open_weights
 from lib import negatives
 
@@ -34,8 +35,8 @@ def refused(seed: int) -> dict[str, np.ndarray]:
         cv2.putText(page, "Report, page 1 of 2", (14, line), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 20, 1, cv2.LINE_AA)
     return {
         "the sector is cut": negatives.cut_sector(pixels, ends),
-        "no symphysis": negatives.paint_out(pixels, phantom.mask == SYMPHYSIS, rng),
-        "no head": negatives.paint_out(pixels, phantom.mask == FETAL_HEAD, rng),
+        "no symphysis": paint_out(pixels, phantom.mask == SYMPHYSIS, rng),
+        "no head": paint_out(pixels, phantom.mask == FETAL_HEAD, rng),
         "no anatomy": make_empty(seed, 0),
         "upside down": next(one for one in STANCES if one.quarters == 2 and not one.mirrored).apply(pixels),
         "two images": np.hstack([pixels, pixels]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
@@ -142,14 +143,19 @@ SIGNALS = (
     "symphysis", "head",
     "symphysis_score", "head_score", "second_symphysis_score", "second_head_score",
     "symphysis_sharpness", "head_sharpness", "second_symphysis_sharpness", "second_head_sharpness",
-    "symphysis_steadiness", "head_steadiness",
+    "symphysis_steadiness", "head_steadiness", "symphysis_outline", "head_outline",
     "shape", "dark",
 )  # fmt: skip
 """In this order wherever signals stand in an array; of each the higher, the better, but for ``dark``."""
+OUTLINED = frozenset({"symphysis_outline", "head_outline"})
+"""Signals that a gate may be without: older ones are."""
 _LEAST_SCORE = 1e-3
 _LEAST_SPREAD = 1e-3
 _LEAST_MOVE = 0.5
 """Pixels of ``SIDE``; below it two looks agree."""
+_LEAST_AREA = 16.0
+"""Square pixels of ``SIDE``; an outline of less is none."""
+OUTLINE_OF: dict[Structure, str] = {"symphysis": "PS", "head": "FH"}
 
 
 @attrs.frozen(eq=False)
@@ -163,15 +169,18 @@ class Evidence:
     moved: np.ndarray
     """(3,) distance between the two looks' places of each point."""
     dark: float
+    areas: dict[Structure, float] = attrs.field(factory=dict)
+    """Square pixels of ``SIDE`` that both looks outline at least; empty of a network without outlines."""
 
     def of_passes(self) -> list[float]:
-        """The signals ``SIGNALS[2:12]``: of each structure that of its worst point."""
+        """The signals ``SIGNALS[2:14]``: of each structure that of its worst point, and of its outline."""
         told: list[float] = []
         for one in self.passes:
             told += [logit(float(one.found.scores[part].min())) for part in POINTS_OF.values()]
         for one in self.passes:
             told += [sharpness(None if one.spread is None else one.spread[part]) for part in POINTS_OF.values()]
-        return told + [steadiness(float(self.moved[part].max())) for part in POINTS_OF.values()]
+        told += [steadiness(float(self.moved[part].max())) for part in POINTS_OF.values()]
+        return told + [extent(self.areas.get(name)) for name in STRUCTURES]
 
 
 def gather(pixels: np.ndarray, first: Prediction, second: Prediction) -> Evidence:
@@ -186,7 +195,22 @@ def gather(pixels: np.ndarray, first: Prediction, second: Prediction) -> Evidenc
         passes=(first, second),
         moved=np.linalg.norm(points - again, axis=1),
         dark=dark_share(square, points),
+        areas=outlined_areas(pixels.shape, first, second),
     )
+
+
+def outlined_areas(shape: tuple[int, ...], first: Prediction, second: Prediction) -> dict[Structure, float]:
+    """Square pixels of ``SIDE`` inside the outline of each structure, the lesser of two looks at a picture (H, W)."""
+    if first.outlines is None or second.outlines is None:
+        return {}
+    unit = (SIDE / max(shape)) ** 2
+    return {
+        name: min(_area(one.outlines or {}, OUTLINE_OF[name]) * unit for one in (first, second)) for name in STRUCTURES
+    }
+
+
+def _area(outlines: Mapping[str, np.ndarray], name: str) -> float:
+    return float(cv2.contourArea(outlines[name].astype(np.float32))) if name in outlines else 0.0
 
 
 def logit(score: float) -> float:
@@ -198,6 +222,11 @@ def logit(score: float) -> float:
 def sharpness(spread: np.ndarray | None) -> float:
     """Minus the logarithm of the widest spread; 0 where a head has no maps, so that nothing is learned from it."""
     return 0.0 if spread is None else -math.log(max(float(spread.max()), _LEAST_SPREAD))
+
+
+def extent(area: float | None) -> float:
+    """Logarithm of an outlined area; 0 where there are no outlines, so that nothing is learned from it."""
+    return 0.0 if area is None else math.log(max(area, _LEAST_AREA) / SIDE**2)
 
 
 def steadiness(moved: float) -> float:
@@ -218,6 +247,8 @@ _SAYS = {
     "second_head_sharpness": "no fetal head found with confidence: on a second look FH1 may lie in several places",
     "symphysis_steadiness": "disagreement between passes: a second look finds PS1 or PS2 elsewhere",
     "head_steadiness": "disagreement between passes: a second look finds FH1 elsewhere",
+    "symphysis_outline": "one structure missing: no symphysis can be outlined",
+    "head_outline": "one structure missing: no fetal head can be outlined",
     "shape": "implausible geometry: the three points lie as they do in no known frame",
     "dark": "the sector is cut at the symphysis",
 }
@@ -282,8 +313,10 @@ class Gate(BaseModel):
     @model_validator(mode="after")
     def _check_names(self) -> Gate:
         for name in ("means", "scales", "coefficients"):
-            if set(getattr(self, name)) != set(SIGNALS):
+            if set(getattr(self, name)) not in (set(SIGNALS), set(SIGNALS) - OUTLINED):
                 raise ValueError(f"{name}: expected {', '.join(SIGNALS)}, found {', '.join(getattr(self, name))}")
+        if not set(self.means) == set(self.scales) == set(self.coefficients):
+            raise ValueError("coefficients: expected those of the signals of means and scales")
         for name, values in self.coefficients.items():
             if len(values) != 1 + len(KNOTS):
                 raise ValueError(f"coefficients: expected {1 + len(KNOTS)} of {name}, found {len(values)}")
@@ -303,11 +336,12 @@ class Gate(BaseModel):
 
     def judge(self, evidence: Evidence) -> Verdict:
         """The score of a frame, and where it is too low the signal that speaks most against it."""
-        standard = [self._standard(*one) for one in zip(SIGNALS, self.signals(evidence).tolist(), strict=True)]
+        values = dict(zip(SIGNALS, self.signals(evidence).tolist(), strict=True))
+        standard = [self._standard(name, values[name]) for name in self._names]
         # Each by itself: a product of all at a time would round otherwise.
         parts = {
             name: float(row @ coefficients)
-            for name, row, coefficients in zip(SIGNALS, bent(np.array(standard)), self._coefficients, strict=True)
+            for name, row, coefficients in zip(self._names, bent(np.array(standard)), self._coefficients, strict=True)
         }
         trust = sigmoid(self.intercept + sum(parts.values()))
         if trust >= self.threshold:
@@ -318,9 +352,14 @@ class Gate(BaseModel):
         return Verdict(trust, f"withheld: {says} (trust {trust:.3f}, needed {self.threshold:.3f})")
 
     @cached_property
+    def _names(self) -> list[str]:
+        """Of the signals that this gate was fitted on, in the order of ``SIGNALS``."""
+        return [name for name in SIGNALS if name in self.coefficients]
+
+    @cached_property
     def _coefficients(self) -> np.ndarray:
-        """Of each of ``SIGNALS`` a row."""
-        return np.array([self.coefficients[name] for name in SIGNALS])
+        """Of each of ``_names`` a row."""
+        return np.array([self.coefficients[name] for name in self._names])
 
     def _standard(self, name: str, value: float) -> float:
         return min(max((value - self.means[name]) / self.scales[name], -FARTHEST), FARTHEST)

@@ -12,12 +12,12 @@ from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.phantom import make_phantom  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
-from aop_pose.pipelines.data import RING, phantom_examples, rings  # noqa: E402
+from aop_pose.pipelines.data import RING, inside, phantom_examples, rings  # noqa: E402
 from aop_pose.pipelines.losses import axis_error, inside_rings, outline_error, stance_of  # noqa: E402
 from aop_pose.pipelines.unet.training import AXES, frames_of  # noqa: E402
 from tests.pipelines.unet_tiny import OFF, config_of, train_unet  # noqa: E402
 
-EVERYTHING = ("outlines=true", "turned=0.5", "burnt_in=0.5", "looks=0.5", "cut=0.5", "axis_weight=0.1")
+EVERYTHING = ("outlines=true", "turned=0.5", "burnt_in=0.5", "looks=0.5", "cut=0.5", "axis_weight=0.1", "painted=0.5")
 
 
 def test_rings_are_the_mask_again():
@@ -87,6 +87,29 @@ def test_picture_points_and_outlines_move_together():
     assert len(turned) > 1
 
 
+def test_a_structure_that_is_painted_out_has_no_outline_and_no_points():
+    config = config_of("fast", *OFF, "outlines=true", "painted=1")
+    frames = frames_of(config, phantom_examples(6, 4, outlines=True), seed=2)
+    as_given = [frames[i] for i in range(6)]
+    frames.epoch = 0
+    seen = set()
+    for i, (gray, rows, _) in enumerate(frames[i] for i in range(6)):
+        shares = inside_rings(rows[None, 3:].unflatten(1, (2, RING)), 256, 4)[0]
+        before = inside_rings(as_given[i][1][None, 3:].unflatten(1, (2, RING)), 256, 4)[0]
+        gone = int(shares.sum(dim=(1, 2)).argmin())
+        seen.add(gone)
+        assert shares[gone].sum() == 0
+        torch.testing.assert_close(shares[1 - gone], before[1 - gone])
+        # Without a symphysis no tangent begins anywhere; without a head the symphysis' ends stay.
+        assert inside(rows[None, :3], 256)[0].tolist() == ([1, 1, 0] if gone else [0, 0, 0])
+        changed = torch.nn.functional.avg_pool2d((gray - as_given[i][0]).abs(), 4)[0]
+        assert changed[before[gone] == 1].mean() > 10 * changed[before[gone] == 0].mean()
+    assert seen == {0, 1}
+    # The frames themselves stay.
+    frames.epoch = None
+    assert all(torch.equal(frames[i][1], as_given[i][1]) for i in range(6))
+
+
 def test_of_a_turned_frame_only_the_turn_is_learned():
     from aop_pose.pipelines.unet.network import build
     from aop_pose.pipelines.unet.pipeline import Unet
@@ -135,6 +158,7 @@ def test_a_mask_that_is_missing_or_of_another_size_is_named_before_a_step(phanto
     [
         (("outlines=true", "head=coordinates"), "go with points aop and head heatmap"),
         (("turned=0.2", "flip=0.5"), "turned goes without flip"),
+        (("painted=0.2",), "painted goes with outlines"),
         (("axis_weight=1", "loss=mse", "activation=linear"), "axis_weight goes with activation softmax"),
     ],
 )

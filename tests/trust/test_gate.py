@@ -1,9 +1,11 @@
 """The gate, fitted on made-up frames: what it lets through, and what it says where it does not."""
 
+import attrs
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from aop_pose.phantom.looks import paint_out
 from aop_pose.trust.gate import bent, gather
 from aop_pose.trust.passes import widen
 from lib import negatives
@@ -24,11 +26,11 @@ def frame(rng, symphysis=True, head=True):
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def sample(kind, number, score=0.9, spread=None, **shows):
+def sample(kind, number, score=0.9, spread=None, outlines=None, **shows):
     rng = np.random.default_rng([number, len(kind)])
     points = POINTS + rng.normal(size=POINTS.shape)
     scores, spread = np.full(3, score), None if spread is None else np.array(spread)
-    looks = (prediction(points, scores, spread), prediction(points + 0.3, scores, spread))
+    looks = [attrs.evolve(prediction(places, scores, spread), outlines=outlines) for places in (points, points + 0.3)]
     return Sample(kind, number, gather(frame(rng, **shows), *looks))
 
 
@@ -81,6 +83,29 @@ def test_the_width_of_the_maps_withholds_by_itself():
     assert "FH1 may lie in several places" in made.judge(sample(FRAMES, 100, spread=wide).evidence).reason
 
 
+def test_a_structure_without_outline_withholds_by_itself():
+    samples, square = [], 60 * np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
+    both, headless = {"PS": square / 2, "FH": square}, {"PS": square / 2, "FH": square / 20}
+    for number in range(30):
+        for kind, outlines in ((FRAMES, both), ("head painted out", headless)):
+            slightly = {name: ring * (1 + 0.01 * (number % 5)) for name, ring in outlines.items()}
+            samples.append(sample(kind, number, outlines=slightly))
+    made = fit_gate(samples, {FRAMES: 30, "head painted out": 30})
+    assert made.judge(sample(FRAMES, 100, outlines=both).evidence).reason == ""
+    withheld = made.judge(sample(FRAMES, 100, outlines={"PS": square / 2}).evidence).reason
+    assert "no fetal head can be outlined" in withheld
+
+
+def test_a_gate_of_before_the_outlines_judges_as_it_did(gate):
+    stored = gate.model_dump()
+    for values in (stored["means"], stored["scales"], stored["coefficients"]):
+        del values["symphysis_outline"], values["head_outline"]
+    older = type(gate).model_validate(stored)
+    evidence = sample(FRAMES, 104).evidence
+    # The network of these pictures has no outlines: nothing was learned from them.
+    assert older.judge(evidence) == gate.judge(evidence)
+
+
 def test_damaged_coefficients_are_refused(gate):
     stored = gate.model_dump()
     stored["coefficients"]["head"] = [1.0]
@@ -105,7 +130,7 @@ def test_painting_out_changes_the_region_and_nothing_far_from_it():
     pixels = frame(rng)
     region = np.zeros((256, 256), bool)
     region[60:95, 70:125] = True
-    filled = negatives.paint_out(pixels, region, rng)
+    filled = paint_out(pixels, region, rng)
     assert (filled[150:] == pixels[150:]).all()
     assert filled[65:90, 75:120].mean() < pixels[65:90, 75:120].mean() - 10
 

@@ -5,65 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_GROW = 5
-"""Pixels by which a structure is grown before it is painted out, so that its bright rim goes too."""
 _LETTERS = list("abcdefghijklmnopqrstuvwxyz    ")
-
-
-def paint_out(pixels: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The frame (H, W) uint8 with a region (H, W) bool filled like its surroundings.
-
-    The brightness runs on from outside; its speckle is drawn anew, copied from elsewhere in the frame, or left away,
-    at random, so that nothing can be learned from one way of filling.
-    """
-    size = 2 * _GROW + 1
-    hole = cv2.dilate(region.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
-    if not hole.any() or hole.all():
-        return pixels.copy()
-    base = _continued(pixels, hole)
-    way = rng.integers(0, 4)
-    if way == 0:
-        texture = _copied_texture(pixels, hole, rng)
-    else:
-        grain = np.asarray(cv2.GaussianBlur(_noise(rng, pixels.shape), (0, 0), float(rng.uniform(0.7, 2.2))))
-        strength = _roughness(pixels, hole) if way < 3 else 0.03
-        texture = 1 + strength * grain / grain.std()
-    soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), float(rng.uniform(0.8, 2.5)))
-    return np.clip(pixels * (1 - soft) + base * texture * soft, 0, 255).astype(np.uint8)
-
-
-def _continued(pixels: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Brightness without texture: outside that of the frame, inside that of the nearest known places."""
-    keep = (~hole).astype(np.float32)
-    small = (max(8, hole.shape[1] // 4), max(8, hole.shape[0] // 4))
-    known = cv2.resize(pixels * keep, small, interpolation=cv2.INTER_AREA)
-    weight = cv2.resize(keep, small, interpolation=cv2.INTER_AREA)
-    filled, reached = np.zeros_like(known), np.zeros_like(weight)
-    for scale in (1, 2, 4, 8, 16, 32):
-        near = np.asarray(cv2.GaussianBlur(weight, (0, 0), scale))
-        mean = np.asarray(cv2.GaussianBlur(known, (0, 0), scale)) / np.maximum(near, 1e-4)
-        filled = np.where(reached > 0.1, filled, mean)
-        reached = np.maximum(reached, near)
-    smooth = cv2.GaussianBlur(filled, (0, 0), 1)
-    return np.asarray(cv2.resize(smooth, hole.shape[::-1], interpolation=cv2.INTER_LINEAR))
-
-
-def _ratio(pixels: np.ndarray) -> np.ndarray:
-    """Each pixel over the mean around it."""
-    return np.asarray((pixels + 1.0) / (cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), 4) + 1.0))
-
-
-def _roughness(pixels: np.ndarray, hole: np.ndarray) -> float:
-    ring = (cv2.dilate(hole.astype(np.uint8), np.ones((31, 31), np.uint8)) > 0) & ~hole
-    return float(np.clip(_ratio(pixels)[ring].std(), 0.05, 0.6)) if ring.any() else 0.2
-
-
-def _copied_texture(pixels: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The texture of the frame moved sideways or downwards by about the size of the hole."""
-    rows, columns = np.nonzero(hole)
-    down, right = np.ptp(rows) + 4, np.ptp(columns) + 4
-    turn = (int(rng.choice([-1, 0, 1])) * down, int(rng.choice([-1, 1])) * right)
-    return np.clip(np.roll(_ratio(pixels), turn, axis=(0, 1)), 0.2, 2.5)
 
 
 def cut_sector(pixels: np.ndarray, symphysis: np.ndarray) -> np.ndarray:

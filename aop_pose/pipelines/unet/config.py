@@ -19,7 +19,7 @@ TRAIN_ONLY = frozenset(
     {
         "points", "encoder", "head", "map_stride", "activation", "loss", "coordinate_weight", "angle_weight", "sigma",
         "region", "region_weight", "outlines", "outline_weight", "turned", "turn_weight", "axis_weight", "burnt_in",
-        "looks", "cut", "patient", "phantoms", "threshold", "decode",
+        "looks", "cut", "painted", "patient", "phantoms", "threshold", "decode",
     }
 )  # fmt: skip
 
@@ -89,6 +89,9 @@ class UnetConfig(FrameConfig):
     """Share of the frames that are shown as another setting or machine would (``phantom.looks``)."""
     cut: float = Field(default=0.0, ge=0, le=1)
     """Share of the frames that are cut to their ultrasound, as a region found in a screen is."""
+    painted: float = Field(default=0.0, ge=0, le=1)
+    """Share of the frames from which symphysis or head is painted out, so that no outline of it is learned there and
+    none of its points; goes with ``outlines``."""
     epochs: int = Field(default=150, ge=1)
     """Passes over the training data."""
     optimizer: Literal["Adam", "AdamW"] = "AdamW"
@@ -181,6 +184,8 @@ class UnetConfig(FrameConfig):
             )
         if self.axis_weight and self.activation != "softmax":
             raise ValueError("axis_weight goes with activation softmax")
+        if self.painted and not self.outlines:
+            raise ValueError("painted goes with outlines: they say where a structure is")
         if self.turned and (self.flip or self.flip_vertical):
             raise ValueError("turned goes without flip and flip_vertical: the network could not tell what stands right")
         if self.phantoms and self.points != "aop":

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from aop_pose.formats.label import CLASSES
 from aop_pose.inference.predictor import Contract
 from aop_pose.phantom.burnt_in import BURNT_IN
 from aop_pose.phantom.burnt_in import Kind as Mark
-from aop_pose.phantom.looks import LOOKS, cut
+from aop_pose.phantom.looks import LOOKS, cut, paint_out
 from aop_pose.pipelines.data import RING, Example, FrameDataset, any_spread, ends_of, inside, number_of
 from aop_pose.pipelines.lightning import PointTraining, Schedule, Training, rate_factor
 from aop_pose.pipelines.losses import (
@@ -80,6 +81,7 @@ class Augmentation:
 
     def __call__(self, gray: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Gray (1, S, S) in [0, 1] and points (n, 2) in its pixels -> the same, changed."""
+        gray, gone = self._without_a_structure(gray, points)
         gray, points = self._as_saved(gray, points)
         size = (gray.shape[-2], gray.shape[-1])
         picture, places = tv_tensors.Image(gray), tv_tensors.KeyPoints(points, canvas_size=size)
@@ -93,7 +95,29 @@ class Augmentation:
             picture = self.jitter(picture)
         if self.blur is not None:
             picture = self.blur(picture)
-        return self._varied(picture.as_subclass(torch.Tensor)), places.as_subclass(torch.Tensor)
+        # What is gone lies beyond the picture: it is learned as no place and no area.
+        shown = places.as_subclass(torch.Tensor).masked_fill(gone[:, None], -2.0 * max(size))
+        return self._varied(picture.as_subclass(torch.Tensor)), shown
+
+    def _without_a_structure(self, gray: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Perhaps with one painted out, and the rows (n,) bool of its ring and of the points that went with it.
+
+        Where the symphysis is gone, no tangent begins at it: FH1 is gone, too.
+        """
+        gone = torch.zeros(len(points), dtype=torch.bool)
+        if not self.config.painted or not torch.rand(()) < self.config.painted:
+            return gray, gone
+        rings = points[DRAWN_AT:][: len(CLASSES) * RING].unflatten(0, (len(CLASSES), RING))
+        rng = np.random.default_rng(int(torch.randint(2**31, ())))
+        structure = int(rng.integers(len(CLASSES)))
+        if not rings[structure].isfinite().all():
+            return gray, gone
+        region = np.zeros(gray.shape[-2:], np.uint8)
+        cv2.fillPoly(region, [rings[structure].round().int().numpy()], 1)
+        pixels = paint_out((gray[0] * 255).round().to(torch.uint8).numpy(), region > 0, rng)
+        gone[DRAWN_AT - 1 if structure else 0 : DRAWN_AT] = True
+        gone[DRAWN_AT + structure * RING : DRAWN_AT + (structure + 1) * RING] = True
+        return torch.from_numpy(pixels)[None].float() / 255, gone
 
     def _as_saved(self, gray: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As a scanner or a person may have left the picture: with marks, in another look, mirrored or turned.
