@@ -1,4 +1,7 @@
-"""The mean of the weights of several checkpoints of one training, as a checkpoint beside them."""
+"""The mean of the weights of several checkpoints of one network, as a checkpoint with the settings of the last.
+
+They are of one training, or of trainings that went on from one another.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,12 @@ def mean_of(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 def run(given: argparse.Namespace) -> None:
     found = [read_trained(file, "unet", UnetConfig) for file in given.checkpoints]
-    if any(one.config != found[0].config for one in found):
-        raise UsageError("expected checkpoints of one training, found other settings among them")
-    network = pipeline("unet").network("train", found[0].config)  # type: ignore[attr-defined]
+    shapes = [{name: value.shape for name, value in one.state.items()} for one in found]
+    if any(one != shapes[0] for one in shapes):
+        raise UsageError("expected checkpoints of one network, found other layers among them")
+    network = pipeline("unet").network("train", found[-1].config)  # type: ignore[attr-defined]
     fill(network, mean_of([one.state for one in found]), given.checkpoints[0])
-    write_checkpoint(given.out, "unet", "train", found[0].config, network)
+    write_checkpoint(given.out, "unet", "train", found[-1].config, network)
 
 
 def main() -> int:

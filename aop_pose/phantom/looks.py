@@ -126,24 +126,29 @@ _GROW = 5
 
 
 def paint_out(pixels: np.ndarray, region: np.ndarray, rng: Rng) -> np.ndarray:
-    """The frame (H, W) uint8 with a region (H, W) bool filled like its surroundings.
+    """The frame (H, W) uint8 with a region (H, W) bool filled like its surroundings, or in their shadow.
 
-    The brightness runs on from outside; its speckle is drawn anew, copied from elsewhere in the frame, or left away,
+    The brightness runs on from outside; its speckle is drawn anew, copied from elsewhere in the frame, or left away;
+    the fill may lie in shadow, or be drawn in from the rim along lines of equal brightness (Telea 2004). One of these
     at random, so that nothing can be learned from one way of filling.
     """
     size = 2 * _GROW + 1
     hole = cv2.dilate(region.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
     if not hole.any() or hole.all():
         return pixels.copy()
+    way = rng.integers(0, 6)
+    if way == 5:
+        return np.asarray(cv2.inpaint(pixels, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA))
     base = _continued(pixels, hole)
-    way = rng.integers(0, 4)
     if way == 0:
         texture = _copied_texture(pixels, hole, rng)
     else:
         grain = rng.standard_normal(pixels.shape, dtype=np.float32)
         grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), float(rng.uniform(0.7, 2.2))))
-        strength = _roughness(pixels, hole) if way < 3 else 0.03
+        strength = 0.03 if way == 3 else _roughness(pixels, hole)
         texture = 1 + strength * grain / grain.std()
+    if way == 4:
+        texture = texture * np.float32(rng.uniform(0.05, 0.6))
     soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), float(rng.uniform(0.8, 2.5)))
     return np.clip(pixels * (1 - soft) + base * texture * soft, 0, 255).astype(np.uint8)
 
