@@ -40,9 +40,8 @@ def two_passes(predictor: Predictor, pictures: Sequence[np.ndarray], second: boo
     again = [i for i, prediction in enumerate(first) if second and prediction.keypoints is not None]
     widened = [widen(pictures[i]) for i in again]
     seconds: dict[int, Prediction] = {}
-    # Whatever its score: that is a signal itself. Outlines are those of the first look.
-    told = {"threshold": 0.0, "outlines": ()}
-    lenient = attrs.evolve(predictor, contract=predictor.contract.model_copy(update=told))
+    # Whatever its score: that is a signal itself.
+    lenient = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"threshold": 0.0}))
     for i, found, (_, origin) in zip(again, lenient.find([pixels for pixels, _ in widened]), widened, strict=True):
         if found.keypoints is not None:
             shifted = attrs.evolve(found.keypoints, coords=found.keypoints.coords - origin)
