@@ -1,5 +1,6 @@
 """Lists of files in, Parquet in and out, and folders of very many files."""
 
+import subprocess
 import sys
 import time
 import tracemalloc
@@ -9,7 +10,7 @@ import pytest
 
 from aop_pose import evaluate
 from aop_pose.errors import UsageError
-from aop_pose.io.discover import Entry, discover
+from aop_pose.io.discover import discover
 from aop_pose.io.folders import PARQUET, TABLE
 from aop_pose.io.table import ResultsWriter, iter_results, read_results, write_parquet
 from aop_pose.measuring.folder import predict, remaining
@@ -198,11 +199,15 @@ def test_listing_and_resuming_grow_no_faster_than_the_number_of_files(tmp_path):
 
 
 def test_memory_of_a_file_in_a_listing_is_bounded(tmp_path):
+    """In a process of its own: threads that other tests left behind allocate, too."""
     names = [f"{number:06}.png" for number in range(4000)]
     (tmp_path / "list.txt").write_text("\n".join(names))
-    tracemalloc.start()
-    found = of_list(tmp_path / "list.txt", [])
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert found.entries[0] == Entry(Path(tmp_path / "000000.png"), "000000.png")
-    assert held / len(names) < 1500
+    told = (
+        "import sys, tracemalloc; from pathlib import Path; from aop_pose.measuring.images import of_list; "
+        "listed = Path(sys.argv[1]); of_list(listed, []); tracemalloc.start(); found = of_list(listed, []); "
+        "print(tracemalloc.get_traced_memory()[0], found.entries[0].path, found.entries[0].source)"
+    )
+    command = [sys.executable, "-c", told, str(tmp_path / "list.txt")]
+    held, first, source = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert (Path(first), source) == (tmp_path / "000000.png", "000000.png")
+    assert int(held) / len(names) < 1500
