@@ -1,6 +1,6 @@
 """What brings the heatmap head from 300 labels nearer to 926? Pseudo-labels of several networks, part by part.
 
-Every arm but L goes on from the network of L of the same seed, for the same number of further steps of as many frames:
+Every arm but L and R goes on from the network of L of the same seed, for the same number of further steps of as many frames:
 
 L   the labels alone, with phantoms: the teachers, a network a seed
 K   L with as many further steps on labels and phantoms
@@ -10,6 +10,7 @@ U   W with every weight 1
 V   W in one view of each network
 E   W by L's own network alone, in seven views
 T   W with the true answers in place of the pseudo-labels, every weight 1 (upper bound)
+R   a second round: on from W of the same seed, with labels by W's networks of all seeds; twice the further steps of W
 
 The last epoch is kept, and nothing is chosen on val.csv. A finished training in --runs is passed over and measured, one
 that was interrupted goes on; each finished arm is one JSON in --results; --table prints them. --dry rehearses every arm
@@ -49,6 +50,7 @@ ARMS = {
     "V": "W in one view of each network",
     "E": "W by L's own network alone",
     "T": "W with true answers (upper bound)",
+    "R": "on from W, labelled again by W's networks",
 }
 DRY = ["image_size=64", "batch=4", "precision=fp32", "threshold=0.0", "widths=[8]"]
 
@@ -61,6 +63,8 @@ class Teaching:
     """``all`` seeds' networks of L, or the ``own`` one."""
     views: int = len(VIEWS)
     uniform: bool = False
+    arm: str = "L"
+    """Whose networks they are, and where the arm's own training begins."""
 
 
 TEACHING = {
@@ -69,12 +73,13 @@ TEACHING = {
     "U": Teaching(uniform=True),
     "V": Teaching(views=1),
     "E": Teaching("own"),
+    "R": Teaching(arm="W"),
 }
 
 
 def arms(chosen: Sequence[str], seeds: int) -> Iterator[Arm]:
-    """L of every seed first, which the others need; then the question (W), control and bound; then the parts."""
-    for names in (("L",), ("W",), ("K", "T"), ("P", "U", "V", "E")):
+    """L of every seed first, which the others need; then the question (W, R), control and bound; then the parts."""
+    for names in (("L",), ("W",), ("R",), ("K", "T"), ("P", "U", "V", "E")):
         for seed in range(seeds):
             # Parts are left out in one seed.
             if seed == 0 or not {"P", "U", "V", "E"} & set(names):
@@ -88,7 +93,8 @@ def run_arm(arm: Arm, options: Namespace) -> dict[str, Any]:
     epochs = options.teacher_epochs if arm.name == "L" else options.epochs
     changes = ["holdout=0", f"epochs={epochs}", f"phantoms={options.phantoms if arm.name in 'LK' else 0}"]
     changes += [] if arm.name == "L" else ["warmup_epochs=2"]
-    init = str(options.coco or "scratch") if arm.name == "L" else str(network_of(arm.seed, options))
+    before = TEACHING.get(arm.name, Teaching()).arm
+    init = str(options.coco or "scratch") if arm.name == "L" else str(network_of(before, arm.seed, options))
     job = Job(
         options.data, folder / "run", labels=LABELLED, init=init, preset="best", seed=arm.seed,
         changes=[*changes, *options.set], say=print,
@@ -105,11 +111,11 @@ def run_arm(arm: Arm, options: Namespace) -> dict[str, Any]:
     return {**result, **judged}
 
 
-def network_of(seed: int, options: Namespace) -> Path:
-    """L's run folder of a seed; UsageError where it is not there yet."""
-    folder = options.runs / Arm("L", START, seed).folder / "run"
+def network_of(name: str, seed: int, options: Namespace) -> Path:
+    """An arm's run folder of a seed; UsageError where it is not there yet."""
+    folder = options.runs / Arm(name, START, seed).folder / "run"
     if not (folder / RECORD).is_file():
-        raise UsageError(f"{folder}: expected the network of L of seed {seed}, found none; train the arm L first")
+        raise UsageError(f"{folder}: expected the network of {name} of seed {seed}, found none; train that arm first")
     return folder
 
 
@@ -120,7 +126,7 @@ def table_of(arm: Arm, folder: Path, options: Namespace) -> Path:
     out = (options.runs if shared else folder) / f"pseudo-{arm.name}.csv"
     if not document_of(out):
         seeds = range(options.seeds) if shared else [arm.seed]
-        networks = [load_weights(str(network_of(seed, options)), "aop", threads=1) for seed in seeds]
+        networks = [load_weights(str(network_of(teaching.arm, seed, options)), "aop", threads=1) for seed in seeds]
         frames = unlabelled_frames(options.data, UNLABELLED, [LABELLED, VAL])
         ensemble = Ensemble(tuple(networks), teaching.views)
         pseudo_label(ensemble, frames, out, cut=Cut(uniform=teaching.uniform), overwrite=True)
