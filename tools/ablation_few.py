@@ -1,6 +1,7 @@
 """What brings the heatmap head from 300 labels nearer to 926? Pseudo-labels of several networks, part by part.
 
-Every arm but L and R goes on from the network of L of the same seed, for the same number of further steps of as many frames:
+Every arm but L and R goes on from the network of L of the same seed, for the same number of further steps of as many
+frames:
 
 L   the labels alone, with phantoms: the teachers, a network a seed
 K   L with as many further steps on labels and phantoms
