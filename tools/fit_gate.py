@@ -1,5 +1,7 @@
 """Fit the gate that withholds numbers, and write it into a copy of an artefact; prints its table as Markdown.
 
+Without --out nothing is fitted, and the table is that of the gate that the artefact has.
+
 It learns from frames without their labels, as they are and with things burnt in, in other looks and cut; from the same
 frames mirrored and turned where the network does not turn them back, with the sector cut, or with a structure painted
 out (masks say where it was); from half of the patients of HC18, noise and made-up pictures of everyday. MRI slices and
@@ -175,30 +177,41 @@ def run(given: argparse.Namespace) -> None:
         raise UsageError(f"expected an artefact of schema aop, found {predictor.schema.name}: no other gate is known")
     bare = attrs.evolve(predictor, contract=predictor.contract.model_copy(update={"gate": None}))
     data = given.data
-    names = [name for listed in given.frames for name in read_list(data / listed)]
     truth = read_truth(data / given.check, AOP)
-    both = sorted(set(names) & set(truth.names))
-    if both:
-        raise UsageError(f"--check: expected frames that are in no list of --frames, found {both[0]} in both")
-    learned = [*pictures.of_frames(bare, data, names, 0, MADE_OF), *pictures.head_planes(given.hc18, 0)]
-    gate = fit(bare, [*learned, *pictures.made_up(0)], given.risk)
-    if given.threshold is not None:
-        gate = gate.model_copy(update={"threshold": given.threshold})
-    new = rewrite(given.artefact, predictor.contract.model_copy(update={"gate": gate}), given.out)
+    judged = predictor
+    if given.out is not None:
+        names = [name for listed in given.frames for name in read_list(data / listed)]
+        if both := sorted(set(names) & set(truth.names)):
+            raise UsageError(f"--check: expected frames that are in no list of --frames, found {both[0]} in both")
+        learned = [*pictures.of_frames(bare, data, names, 0, MADE_OF), *pictures.head_planes(given.hc18, 0)]
+        gate = fit(bare, [*learned, *pictures.made_up(0)], given.risk)
+        if given.threshold is not None:
+            gate = gate.model_copy(update={"threshold": given.threshold})
+        rewrite(given.artefact, predictor.contract.model_copy(update={"gate": gate}), given.out)
+        judged = load(given.out, threads=1)
+        print("\n".join(words_of(gate, judged.model_id)))
+    elif predictor.contract.gate is None:
+        raise UsageError(f"--out: expected a file, for {predictor.model_id} has no gate that could be checked")
     shown = [*pictures.of_frames(bare, data, list(truth.names), 1), *pictures.head_planes(given.hc18, 1)]
-    checked = check(load(given.out, threads=1), [*shown, *pictures.made_up(1), *pictures.unseen(given.mri, 1)])
-    coefficients = "; ".join(
-        f"{name} {' '.join(f'{one:+.2f}' for one in values)}" for name, values in gate.coefficients.items()
-    )
-    passing = ", ".join(f"{kind} {share:.1%}" for kind, share in gate.fitted["let_through"].items())
-    print(f"{new.model_id}: threshold {gate.threshold:.4f} for a stated risk of {gate.risk:.1%}")
-    print(f"coefficients on standardised signals, added below 0, -1, -2: {coefficients}")
-    print(f"in cross-validation measured: {passing}\n")
+    checked = check(judged, [*shown, *pictures.made_up(1), *pictures.unseen(given.mri, 1)])
     print("\n".join(table(checked)))
     print("\nRisk over coverage:\n")
     print("\n".join(curve(checked, dict(zip(truth.names, truth.coords, strict=True)))))
     if given.wrong is not None:
         (given.wrong / "list.txt").write_text("\n".join(wrong_ones(checked, given.wrong)) + "\n", encoding="utf-8")
+
+
+def words_of(gate: Gate, model_id: str) -> list[str]:
+    """What a gate learned, for people."""
+    coefficients = "; ".join(
+        f"{name} {' '.join(f'{one:+.2f}' for one in values)}" for name, values in gate.coefficients.items()
+    )
+    passing = ", ".join(f"{kind} {share:.1%}" for kind, share in gate.fitted["let_through"].items())
+    return [
+        f"{model_id}: threshold {gate.threshold:.4f} for a stated risk of {gate.risk:.1%}",
+        f"coefficients on standardised signals, added below 0, -1, -2: {coefficients}",
+        f"in cross-validation measured: {passing}\n",
+    ]
 
 
 def main() -> int:
@@ -216,7 +229,12 @@ def main() -> int:
     parser.add_argument("--risk", type=float, default=RISK, help="share of wrong pictures that may get through")
     parser.add_argument("--threshold", type=float, help="in the place of the one that the risk gives")
     parser.add_argument("--wrong", type=Path, metavar="DIR", help="write the pictures that came out wrong, to look at")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="the artefact with its gate")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.onnx",
+        help="the artefact with its gate; without it the gate it has is checked",
+    )
     given = parser.parse_args()
     started = time.monotonic()
     try:

@@ -74,7 +74,7 @@ def shown(config: UnetConfig, given: argparse.Namespace) -> tuple[torch.Tensor, 
     """Training frames in all eight ways alike, as often as asked: pictures and stances."""
     labels = read_labels(resolve(given.labels, given.data), given.data, AOP, keep=True)
     examples = read_examples(labels) + phantom_examples(config.phantoms, given.seed)
-    alike = config.model_copy(update={"turned": 1 - 1 / len(STANCES), "outlines": False, "painted": 0.0})
+    alike = config.model_copy(update={"turned": 1 - 1 / len(STANCES), "outlines": False})
     frames = frames_of(alike, examples, given.seed)
     pictures, stances = [], []
     for frames.epoch in range(given.times):

@@ -12,7 +12,7 @@ from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.io.images import read_frame  # noqa: E402
 from aop_pose.phantom import make_phantom  # noqa: E402
 from aop_pose.pipelines import load_weights, pipeline  # noqa: E402
-from aop_pose.pipelines.data import RING, inside, phantom_examples, rings  # noqa: E402
+from aop_pose.pipelines.data import RING, Example, inside, phantom_examples, rings  # noqa: E402
 from aop_pose.pipelines.losses import axis_error, inside_rings, outline_error, stance_of  # noqa: E402
 from aop_pose.pipelines.unet.training import AXES, frames_of  # noqa: E402
 from tests.pipelines.unet_tiny import OFF, config_of, train_unet  # noqa: E402
@@ -108,6 +108,18 @@ def test_a_structure_that_is_painted_out_has_no_outline_and_no_points():
     # The frames themselves stay.
     frames.epoch = None
     assert all(torch.equal(frames[i][1], as_given[i][1]) for i in range(6))
+
+
+def test_of_a_frame_without_labels_nothing_is_painted_out():
+    """As pre-training sees them."""
+    config = config_of("fast", *OFF, "outlines=true", "painted=1")
+    [labelled] = phantom_examples(1, 4)
+    frames = frames_of(config, [Example("unlabelled", labelled.pixels, np.zeros((0, 2)))], seed=2)
+    as_given = frames[0][0]
+    frames.epoch = 0
+    gray, rows, _ = frames[0]
+    torch.testing.assert_close(gray, as_given, rtol=0, atol=0)
+    assert rows.shape == (0, 2)
 
 
 def test_of_a_turned_frame_only_the_turn_is_learned():

@@ -31,10 +31,19 @@ def others(tmp_path_factory):
     return folder
 
 
-def run(monkeypatch, capsys, data, others, artefact, *more):
+def run(monkeypatch, capsys, data, others, artefact, *more, fits=True):
     monkeypatch.setattr(gate_pictures, "MADE_UP", 5)
     out = artefact.with_name("gated.onnx")
-    given = ["--data", data, "--hc18", others / "hc18", "--mri", others / "mri", "--out", out, *more]
+    given = [
+        "--data",
+        data,
+        "--hc18",
+        others / "hc18",
+        "--mri",
+        others / "mri",
+        *(["--out", out] if fits else []),
+        *more,
+    ]
     monkeypatch.setattr(sys, "argv", ["fit_gate", str(artefact), *map(str, given)])
     code = fit_gate.main()
     return code, *capsys.readouterr(), out
@@ -63,6 +72,11 @@ def test_the_artefact_has_a_gate_and_every_kind_a_row(monkeypatch, capsys, rehea
     assert load(artefact).contract.gate is None
     listed = (wrong / "list.txt").read_text().splitlines()
     assert len(listed) == len(list(wrong.glob("*.png")))
+    # The gate that is there, checked again: the same table, and nothing is fitted.
+    code, again, _, _ = run(monkeypatch, capsys, rehearsal, others, out, fits=False)
+    assert (code, again) == (0, said[said.index("| pictures") :])
+    code, _, refused, _ = run(monkeypatch, capsys, rehearsal, others, artefact, fits=False)
+    assert (code, "has no gate that could be checked" in refused) == (2, True)
 
 
 def test_frames_to_check_on_must_not_be_learned(monkeypatch, capsys, rehearsal, others, tmp_path):

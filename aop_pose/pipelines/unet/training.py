@@ -105,9 +105,11 @@ class Augmentation:
         Where the symphysis is gone, no tangent begins at it: FH1 is gone, too.
         """
         gone = torch.zeros(len(points), dtype=torch.bool)
-        if not self.config.painted or not torch.rand(()) < self.config.painted:
+        rows = points[DRAWN_AT:][: len(CLASSES) * RING]
+        # A frame without labels, as pre-training has them, has no rings.
+        if not self.config.painted or len(rows) < len(CLASSES) * RING or not torch.rand(()) < self.config.painted:
             return gray, gone
-        rings = points[DRAWN_AT:][: len(CLASSES) * RING].unflatten(0, (len(CLASSES), RING))
+        rings = rows.unflatten(0, (len(CLASSES), RING))
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
         structure = int(rng.integers(len(CLASSES)))
         if not rings[structure].isfinite().all():
