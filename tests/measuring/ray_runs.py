@@ -27,17 +27,29 @@ LIMIT = 480
 """Seconds after which anything here is given up; all of it needs 40 on a quiet machine."""
 
 
-def slow_predictor(seconds=0.0, deadly=-1.0):
-    """The fake predictor, slower; it ends its process at a frame whose first row is as bright as ``deadly`` says."""
+MARK = 100
+"""Brightness of the first row of a frame at which the predictor of ``marked_predictor`` stops."""
+
+
+def marked_predictor(until=None):
+    """The fake predictor; at a marked frame it waits until that file is there, or without one ends its process."""
     plain = fake_predictor()
 
     def network(inputs):
-        time.sleep(seconds)
-        if (abs(inputs[:, 0, 0].mean(axis=1) - deadly) < 0.01).any():
-            os.kill(os.getpid(), signal.SIGKILL)
+        if (abs(inputs[:, 0, 0].mean(axis=1) - MARK / 255) < 0.01).any():
+            if until is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            wait_for(until.exists)
         return plain.network(inputs)
 
     return attrs.evolve(plain, network=network)
+
+
+def marked_frames(folder, count, marked):
+    """Frames, one of them marked."""
+    write_frames(folder, count)
+    cv2.imwrite(str(folder / f"{marked:03d}.png"), textured(marked, first_row=MARK))
+    return folder
 
 
 def wait_for(said, seconds=LIMIT):
@@ -78,26 +90,24 @@ def parquet(here):
 
 
 def killed_worker(here):
-    frames, killed = write_frames(here / "frames", 12), []
+    frames, killed = marked_frames(here / "frames", 12, 6), here / "killed"
 
     def kill():
         wait_for(lambda: rows_in(here / "out" / TABLE) > 2)
-        killed.extend(ray_processes("ray::MapWorker")[:1])
-        os.kill(killed[0], signal.SIGKILL)
+        worker = ray_processes("ray::MapWorker")[0]
+        os.kill(worker, signal.SIGKILL)
+        killed.write_text(str(worker))
 
     killer = Thread(target=kill)
     killer.start()
-    runner = Ray(partial(slow_predictor, 0.5))
+    runner = Ray(partial(marked_predictor, killed))
     predict(fake_predictor(), [frames], here / "out", overlay=False, runner=runner, workers=1)
     killer.join()
-    (here / "killed").write_text(str(killed))
 
 
 def deadly_file(here):
-    frames = write_frames(here / "frames", 4)
-    cv2.imwrite(str(frames / "002.png"), textured(2, first_row=100))
-    runner = Ray(partial(slow_predictor, 0.0, 100 / 255))
-    predict(fake_predictor(), [frames], here / "out", overlay=False, runner=runner, workers=1)
+    frames = marked_frames(here / "frames", 4, 2)
+    predict(fake_predictor(), [frames], here / "out", overlay=False, runner=Ray(marked_predictor), workers=1)
 
 
 def other_weights(here):
@@ -106,16 +116,17 @@ def other_weights(here):
 
 
 def lost_storage(here):
-    frames = write_frames(here / "frames", 8)
+    frames, away = marked_frames(here / "frames", 8, 4), here / "away"
 
     def lose():
         wait_for(lambda: rows_in(here / "out" / TABLE) > 2)
-        frames.rename(here / "away")
+        frames.rename(away)
 
     loser = Thread(target=lose)
     loser.start()
-    runner = Ray(partial(slow_predictor, 0.5))
+    runner = Ray(partial(marked_predictor, away))
     predict(fake_predictor(), [frames], here / "out", overlay=False, runner=runner, workers=1)
+    loser.join()
 
 
 RUNS = (real_network, parquet, killed_worker, deadly_file, other_weights, lost_storage)

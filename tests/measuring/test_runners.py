@@ -24,7 +24,7 @@ from aop_pose.measuring.images import Frames
 from aop_pose.measuring.measurer import Measurer, measure_array
 from aop_pose.measuring.runners import Part, Ray, Work, parts_of, whole_file
 from tests.fakes import fake_predictor, write_frames
-from tests.measuring.ray_runs import LIMIT, ray_processes, rows_in, wait_for
+from tests.measuring.ray_runs import LIMIT, marked_frames, ray_processes, rows_in, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -185,37 +185,39 @@ def test_files_that_go_away_end_the_run_and_do_not_become_unreadable_rows(runs):
 DRIVER = """
 import sys
 from functools import partial
+from pathlib import Path
 from aop_pose.measuring import runners
 from aop_pose.measuring.folder import predict
 from tests.fakes import fake_predictor
-from tests.measuring.ray_runs import slow_predictor
+from tests.measuring.ray_runs import marked_predictor
 runners.PART = 2
-runner = runners.Ray(partial(slow_predictor, float(sys.argv[3])))
+runner = runners.Ray(partial(marked_predictor, Path(sys.argv[3])))
 predict(fake_predictor(), [sys.argv[1]], sys.argv[2], overlay=False, runner=runner, workers=1)
 """
 
 
-def driver(frames, out, seconds, **environment):
+def driver(frames, out, until, **environment):
     paths = os.pathsep.join(filter(None, [environment.pop("first", ""), str(ROOT)]))
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(frames), str(out), str(seconds)],
+        [sys.executable, "-c", DRIVER, str(frames), str(out), str(until)],
         cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths, **environment},
     )  # fmt: skip
 
 
 @ray_here
 def test_a_killed_driver_goes_on_where_it_stopped_and_leaves_no_process(tmp_path):
-    frames = write_frames(tmp_path / "frames", 10)
+    frames, on = marked_frames(tmp_path / "frames", 10, 6), tmp_path / "on"
     predict(fake_predictor(), [frames], tmp_path / "local", overlay=False)
     table, before = tmp_path / "out" / TABLE, set(ray_processes())
-    with driver(frames, tmp_path / "out", 0.5) as first:
+    with driver(frames, tmp_path / "out", on) as first:
         wait_for(lambda: first.poll() is not None or rows_in(table) > 2)
         first.kill()
     written = table.read_bytes()
     assert 2 < rows_in(table) < 11
     assert not (tmp_path / "out" / DOCUMENT).exists()
     wait_for(lambda: not set(ray_processes()) - before)
-    with driver(frames, tmp_path / "out", 0.0) as second:
+    on.touch()
+    with driver(frames, tmp_path / "out", on) as second:
         said = second.communicate(timeout=LIMIT)[1]
     assert second.returncode == 0, said
     assert table.read_bytes().startswith(written[: written.rindex(b"\n") + 1])
@@ -231,6 +233,6 @@ def test_a_worker_without_the_package_is_one_line(tmp_path):
         "if any(word.endswith('default_worker.py') for word in sys.orig_argv):\n"
         "    sys.modules['aop_pose'] = None\n"
     )
-    with driver(write_frames(tmp_path / "frames", 2), tmp_path / "out", 0.0, first=str(tmp_path / "site")) as alone:
+    with driver(write_frames(tmp_path / "frames", 2), tmp_path / "out", "", first=str(tmp_path / "site")) as alone:
         said = alone.communicate(timeout=LIMIT)[1]
     assert "--runner ray: a worker has no aop-pose; install the same version on every machine" in said, said
