@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import UsageError
@@ -48,7 +48,16 @@ def load_additions() -> None:
 
 def sub_app(**settings: Any) -> typer.Typer:
     """A typer app for a command with commands of its own (``weights list``), set up like the others."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, **settings)
+    return typer.Typer(cls=Group, add_completion=False, rich_markup_mode=None, no_args_is_help=True, **settings)
+
+
+class Group(TyperGroup):
+    """Commands that are listed with their whole first sentence, wrapped and not cut."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in commands if one])
 
 
 def sub_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -15,10 +15,9 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from aop_pose import __version__
-from aop_pose.cli.common import command_from, finish_interrupted, load_additions, outlined
+from aop_pose.cli.common import Group, command_from, finish_interrupted, load_additions, outlined
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import AopPoseError
 
@@ -45,7 +44,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """A group whose commands are imported on demand."""
 
     listed = False
@@ -103,6 +102,8 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: every expected error is one line on stderr."""
+    if arguments is None:
+        _read_names_as_utf8()
     # What is imported stays: looking for garbage in it, as often as a program that makes some, is a tenth of a start.
     gc.set_threshold(50_000)
     # Pydantic would read the records of every installed package for plugins.
@@ -112,6 +113,17 @@ def main(arguments: list[str] | None = None) -> None:
             # A terminal that knows no degree sign shows another one; it does not end the command.
             stream.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _read_names_as_utf8() -> None:
+    """Begin anew where names of files are not read as UTF-8: tables hold them in UTF-8, and labels name them so.
+
+    What is printed keeps the alphabet of the terminal.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding or "utf-8")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def run(arguments: list[str]) -> int:

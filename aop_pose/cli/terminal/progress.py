@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
     from aop_pose.pipelines.job import Step
+
+_ROOM_FOR_A_BAR = 60
+"""Columns of a terminal."""
 
 
 def is_shown() -> bool:
@@ -79,10 +83,10 @@ class FrameProgress:
 def _frame_bar(word: str) -> _Bar:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    return _Bar(
-        TextColumn(word), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-        shown=True,
-    )  # fmt: skip
+    counts = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    # The numbers say more than the bar: they stand alone where both have no room.
+    drawn = (TextColumn(word), BarColumn()) if shutil.get_terminal_size().columns >= _ROOM_FOR_A_BAR else ()
+    return _Bar(*drawn, *counts, shown=True)
 
 
 class EpochProgress(_Bar):

@@ -54,8 +54,9 @@ def answer(document: Mapping[str, Any], indent: int | None = None) -> None:
 
 
 def show(table: Table) -> None:
-    """A table for a person, on standard output."""
+    """A table for a person, on standard output; a line a cell where the terminal is too narrow for its words."""
     from rich.console import Console
+    from rich.measure import Measurement
 
     if _speech.log is not None:
         plain = Console(file=io.StringIO(), width=200, color_system=None)
@@ -63,8 +64,19 @@ def show(table: Table) -> None:
             plain.print(table)
         for line in text.get().splitlines():
             log(line.rstrip())
-    if not _speech.quiet:
-        Console().print(table)
+    if _speech.quiet:
+        return
+    console = Console()
+    # Asked with room without end: else the least that is told is no more than there is.
+    if Measurement.get(console, console.options.update(width=9999), table).minimum <= console.width:
+        console.print(table)
+        return
+    lines = [table.title]
+    for first, *others in zip(*(column.cells for column in table.columns), strict=True):
+        named = zip(table.columns[1:], others, strict=True)
+        lines += [first, *(f"  {column.header}: {cell}" for column, cell in named)]
+    for said in filter(None, [*lines, table.caption]):
+        console.print(said, highlight=False, soft_wrap=True)
 
 
 def tell(line: str) -> None:

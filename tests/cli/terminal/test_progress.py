@@ -58,3 +58,14 @@ def test_the_bar_of_a_training_begins_anew_with_each_work():
         assert (bar.bar.tasks[0].completed, bar.bar.tasks[0].total) == (50, 60)
         bar.frames(1, 90)
         assert [(task.completed, task.total) for task in bar.bar.tasks] == [(1, 90)]
+
+
+def test_in_a_narrow_terminal_numbers_stand_where_the_bar_has_no_room(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    with FrameProgress(shown=True) as bar:
+        bar.start(1000)
+        bar.row(None, 1)
+        bar._bar.bar.update(bar.task, completed=900, rate="13.2 frames/s")
+        drawn = "".join(segment.text for segment in bar._bar.console.render(bar._bar.bar.get_renderable()))
+    assert "900/1000 13.2 frames/s" in drawn
+    assert "…" not in drawn

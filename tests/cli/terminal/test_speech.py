@@ -92,6 +92,32 @@ def test_help_fits_a_narrow_terminal(command, capsys, monkeypatch):
     assert [line for line in lines if len(line) > 50 and len(line.split()) > 2] == []
 
 
+def test_a_table_whose_words_do_not_fit_is_said_line_by_line(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run(["weights", "list"]) == 0
+    said = capsys.readouterr().out
+    assert "\naop-fast\n  schema: aop (default)\n  size: " in said
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["weights", "list"]) == 0
+    assert " aop-fast " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["dataset"], ["weights"]])
+def test_a_list_of_commands_says_whole_sentences(words, capsys):
+    assert run([*words, "--help"]) == 0
+    commands = capsys.readouterr().out.split("Commands:")[1].split("Example:")[0]
+    assert "..." not in commands
+    assert commands.count(".\n") == len(re.findall(r"^  \w", commands, re.MULTILINE))
+
+
+def test_names_are_those_of_the_labels_in_a_locale_that_knows_no_utf_8(tmp_path):
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "aop_pose", "predict", "bärbel 测量.png".encode(), "--out", tmp_path]
+    ended = subprocess.run(command, capture_output=True, env=os.environ | locale, timeout=120)
+    assert ended.returncode == 2
+    assert "found nothing at 'bärbel 测量.png'" in ended.stderr.decode()
+
+
 def test_a_terminal_without_a_degree_sign_is_no_error(frames, tmp_path):
     command = [sys.executable, "-m", "aop_pose", "predict", *frames, "--out", str(tmp_path / "out"), "--no-gate"]
     ended = subprocess.run(
