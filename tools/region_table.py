@@ -33,6 +33,10 @@ FAN_WITH_BAR, FAN_WITHOUT = Region(0, 1, 253, 232), Region(16, 3, 235, 237)
 """The fan of the two layouts of PSFHS, known by the gray bar at the left: where their frames are bright."""
 DARK, LEAST_ROWS, NEAR = 8, 6, 6
 """Gray values above which a pixel shows something; so many of a column do where the fan is seen; pixels."""
+SHOWN = 0.97
+"""IoU of a fan with what is bright of it, from which on its edges show."""
+SEEN = ("desktop",)
+"""Kept from networks and gates, but the finder was mended on it."""
 Known = tuple[np.ndarray, Region]
 
 
@@ -58,10 +62,23 @@ def real(data: Path, names: Sequence[str]) -> list[Known]:
 
 def _reaches(pixels: np.ndarray, fan: Region) -> bool:
     """True where a frame is bright at both sides of a fan."""
-    bright = cv2.medianBlur(pixels, 5)[fan.y + 20 : fan.y + fan.height] > DARK
-    columns = np.flatnonzero(bright.sum(axis=0) >= LEAST_ROWS)
-    ends = np.array([fan.x, fan.x + fan.width - 1])
-    return len(columns) > 0 and bool(np.abs(columns[[0, -1]] - ends).max() <= NEAR)
+    (left, right), _ = _bright(pixels[fan.y + 20 : fan.y + fan.height])
+    return max(abs(left - fan.x), abs(right - (fan.x + fan.width))) <= NEAR
+
+
+def _bright(pixels: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where columns and rows that show something begin and have ended; 0, 0 where there are none."""
+    bright = cv2.medianBlur(np.ascontiguousarray(pixels), 5) > DARK
+    there = [np.flatnonzero(bright.sum(axis=axis) >= LEAST_ROWS) for axis in (0, 1)]
+    columns, rows = ((int(one[0]), int(one[-1]) + 1) if len(one) else (0, 0) for one in there)
+    return columns, rows
+
+
+def edges_show(known: Known) -> bool:
+    """True where a fan is bright to nearly all sides of its box: there its edges can be seen."""
+    pixels, fan = known
+    (left, right), (top, bottom) = _bright(fan.cut(pixels))
+    return (right - left) * (bottom - top) >= SHOWN * fan.width * fan.height
 
 
 def overlap(one: Region, other: Region) -> float:
@@ -98,17 +115,28 @@ def table(frames: Sequence[Known], seed: int, count: int) -> str:
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     kinds = [("one", look) for look in screen.LOOKS] + [(layout, "cart") for layout in screen.LAYOUTS[1:]]
+    shown = [edges_show(frame) for frame in frames]
     for kept in (False, True):
-        every = []
+        every, edges = [], []
         for layout, look in kinds:
-            if (layout in screen.KEPT_LAYOUTS or look in screen.KEPT_LOOKS) != kept:
+            if (layout in screen.KEPT_LAYOUTS or (look in screen.KEPT_LOOKS and look not in SEEN)) != kept:
                 continue
             rng = np.random.default_rng([seed, kinds.index((layout, look))])
-            seen = [of_screen(frames[int(rng.integers(len(frames)))], layout, look, rng) for _ in range(count)]
+            seen, which = [], []
+            for _ in range(count):
+                which.append(int(rng.integers(len(frames))))
+                seen.append(of_screen(frames[which[-1]], layout, look, rng))
             shares, taken = np.array(seen).T
             every += shares.tolist()
+            # Of several pictures the number is judged, and a photograph is as far as it goes.
+            apart = layout in (*screen.SEVERAL, "photo")
+            edges += [None if apart else shown[index] for index in which]
             lines.append(_row(layout, look, shares, f"{np.median(taken):.1f}"))
         lines.append(_row("**kept for testing**" if kept else "**all of these**", "", np.array(every), ""))
+        for show, said in ((True, "where all edges of the fan show"), (False, "elsewhere")):
+            shares = np.array([share for share, edge in zip(every, edges, strict=True) if edge is show])
+            if len(shares):
+                lines.append(_row(f"one picture, {said} ({len(shares)})", "", shares, ""))
     return "\n".join(lines)
 
 

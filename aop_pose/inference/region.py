@@ -59,6 +59,9 @@ _CUT = 0.25
 """Of the height of a fan: where it lies so long along a side or the foot of the frame, the frame ends within it."""
 _EVEN = 0.04
 """Share of the width: a middle this near to that of the face of the probe is the middle beam, and both sides show."""
+_STRONG, _FAINT = 10, 0.5
+"""Gray values that grain of ultrasound ranges over, more tells nothing; and the share of the largest picture's grain
+below which another one is a ground with clouds, no ultrasound."""
 _ALIKE = 0.3
 """Share of the area of the largest picture from which on another one is a picture too."""
 
@@ -84,6 +87,8 @@ class _Part:
     """Pixels of grain."""
     solid: float
     """Share of its hull that is grain, before anything was completed."""
+    strength: float
+    """Gray values: the median range of its grain in 3 x 3 pixels, at most ``_STRONG``."""
 
     @property
     def box(self) -> np.ndarray:
@@ -97,8 +102,8 @@ class _Part:
 
     @property
     def weight(self) -> float:
-        """Its area; less where it is ragged, as what lies around a picture is."""
-        return self.area * self.solid
+        """Its area; less where it is ragged or faint, as what lies around a picture is."""
+        return self.area * self.solid * self.strength
 
     @property
     def is_box(self) -> bool:
@@ -122,8 +127,9 @@ class _Part:
         return np.asarray(((points[:, None] - self.hull) * normals).sum(axis=2).max(axis=1))
 
     def is_like(self, main: _Part) -> bool:
-        """True where it is a picture as the main one is: large enough, and not more ragged."""
-        return self.size >= _ALIKE * main.size and self.solid >= _RAGGED * main.solid
+        """True where it is a picture as the main one is: large enough, not more ragged, not fainter but for strips."""
+        clear = self.is_box or self.strength >= _FAINT * main.strength
+        return self.size >= _ALIKE * main.size and self.solid >= _RAGGED * main.solid and clear
 
     def overlaps(self, other: _Part) -> bool:
         """True where much of the smaller one's box lies in that of the other."""
@@ -132,7 +138,7 @@ class _Part:
         return bool((sizes > 0).all() and np.prod(sizes) > _APART * smaller)
 
     def joined(self, other: _Part) -> _Part:
-        return _Part(_hull(np.concatenate([self.hull, other.hull])), self.area + other.area, self.solid)
+        return _Part(_hull(np.concatenate([self.hull, other.hull])), self.area + other.area, self.solid, self.strength)
 
     def completed(self, width: int) -> _Part:
         """With each side mirrored at the middle beam, within a frame of that width."""
@@ -144,7 +150,7 @@ class _Part:
         mirrored = np.stack([2 * middle - self.hull[:, 0], self.hull[:, 1]], axis=1)
         both = np.concatenate([self.hull, mirrored])
         both[:, 0] = both[:, 0].clip(0, width - 1)
-        return _Part(_hull(both), self.area, self.solid)
+        return _Part(_hull(both), self.area, self.solid, self.strength)
 
 
 def find_region(pixels: np.ndarray) -> Sight:
@@ -160,7 +166,7 @@ def find_region(pixels: np.ndarray) -> Sight:
     differences = _differences(inner)
     if _is_grain(inner, differences):
         return Sight((Region.whole(width, height),))
-    parts = _parts(_grain(inner, differences))
+    parts = _parts(*_grain(inner, differences))
     pictures = _pictures(parts, inner.shape)
     if not pictures:
         return Sight((), "no ultrasound picture is found in the frame: give --region X,Y,W,H, or --region whole")
@@ -237,8 +243,9 @@ def _percentile(pixels: np.ndarray, share: float) -> float:
     return float(lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1 - part))
 
 
-def _grain(small: np.ndarray, differences: np.ndarray) -> np.ndarray:
-    """1 where there is grain, 0 where it is black or flat, or a panel with its writing; uint8 (H, W)."""
+def _grain(small: np.ndarray, differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """1 where there is grain, 0 where it is black or flat, or a panel with its writing; and the range of gray values
+    that told it, after the noise of a camera. Both uint8 (H, W)."""
     darkest = _percentile(small, 3)
     black = darkest if darkest < _BLACK else 0.0
     noise = _percentile(differences, 20)
@@ -262,7 +269,7 @@ def _grain(small: np.ndarray, differences: np.ndarray) -> np.ndarray:
     if panels.any():
         written = cv2.morphologyEx(panels.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((_WORD, _WORD), np.uint8))
         grain[cv2.dilate(written, np.ones((7, 7), np.uint8)) > 0] = 0
-    return grain
+    return grain, differences
 
 
 def _hull(points: np.ndarray) -> np.ndarray:
@@ -297,7 +304,7 @@ def _joined(thick: np.ndarray, least: float) -> Iterator[tuple[int, int, np.ndar
             yield x, y, labels[y : y + height, x : x + width] == label, area
 
 
-def _parts(grain: np.ndarray) -> list[_Part]:
+def _parts(grain: np.ndarray, differences: np.ndarray) -> list[_Part]:
     """Parts that are neither thin nor writing, the heaviest first; two fans that touch are two."""
     thick = cv2.morphologyEx(grain, cv2.MORPH_CLOSE, _disc(_GAP))
     thick = cv2.morphologyEx(thick, cv2.MORPH_OPEN, _disc(_THIN))
@@ -315,7 +322,10 @@ def _parts(grain: np.ndarray) -> list[_Part]:
                 if side.any():
                     hull = _hull(_ends_of_rows(side) + np.array([x + begin, y + first]))
                     size = float(np.count_nonzero(side))
-                    parts.append(_Part(hull, size, size / max(size, cv2.contourArea(hull.astype(np.float32)))))
+                    solid = size / max(size, cv2.contourArea(hull.astype(np.float32)))
+                    place = np.s_[y + first : y + last, x + begin : x + end]
+                    seen = differences[place][side & (grain[place] > 0)]
+                    parts.append(_Part(hull, size, solid, min(_STRONG, _percentile(seen, 50)) if seen.size else 0.0))
     return sorted(parts, key=lambda part: -part.weight)
 
 

@@ -2,7 +2,7 @@
 
 A *look* is a machine: its ground, its writing, its bars and where its picture stands. A *layout* is what is shown: one
 picture, one with bars beside it or on paper, several, or one with a strip of M-mode or Doppler. Those of ``KEPT_LOOKS``
-and ``KEPT_LAYOUTS`` are for testing alone: nothing is tuned or trained on them.
+and ``KEPT_LAYOUTS`` are for testing alone: no network and no gate is fitted on them.
 """
 
 from __future__ import annotations
@@ -235,12 +235,49 @@ def _theatre(paper: _Paper) -> Box:
     return view
 
 
+def _archive(paper: _Paper) -> Box:
+    """A viewer of an archive: small pictures in a column at the left, words in all four corners, a framed picture."""
+    paper.fill(_share(paper, 0, 0, 1, 1), 24)
+    paper.fill(_share(paper, 0, 0, 1, 0.05), 52)
+    for number in range(8):
+        paper.frame(_share(paper, 0.01 + 0.035 * number, 0.008, 0.028, 0.034), 150)
+    for y in np.arange(0.08, 0.9, 0.155):
+        box = _share(paper, 0.01, float(y), 0.11, 0.13)
+        grain = paper.rng.gamma(1.5, 40, box[:1:-1])
+        fan = np.array([[0.4, 0.1], [0.6, 0.1], [0.9, 0.8], [0.5, 0.95], [0.1, 0.8]]) * box[2:]
+        seen = cv2.fillConvexPoly(np.zeros(box[:1:-1], np.uint8), fan.astype(np.int32), 1)
+        paper.pixels[box[1] : box[1] + box[3], box[0] : box[0] + box[2]] = np.clip(grain, 0, 255) * seen
+        paper.frame(box, 95)
+    view = _share(paper, 0.14, 0.07, 0.85, 0.91)
+    paper.fill(view, 0)
+    paper.frame(view, 170, 2)
+    for x, y in ((0.15, 0.08), (0.88, 0.08), (0.15, 0.84), (0.88, 0.84)):
+        paper.column(_share(paper, x, y, 0.1, 0.13))
+    paper.ruler(view[0] + view[2] - paper.line, view[1] + view[3] // 4, view[3] // 2)
+    return view[0] + view[2] // 8, view[1] + view[3] // 30, view[2] * 3 // 4, view[3] * 14 // 15
+
+
+def _lesson(paper: _Paper) -> Box:
+    """A slide of a lesson: a ground that grows darker downwards, a heading, lines of words, a picture."""
+    top, foot = paper.rng.uniform([150, 40], [230, 110])
+    paper.pixels[:] = np.linspace(top, foot, paper.pixels.shape[0]).astype(np.uint8)[:, None]
+    paper.ink = 20
+    paper.word(*_share(paper, 0.05, 0.1, 0, 0)[:2], "The angle of progression: how it is measured")
+    cv2.line(paper.pixels, _share(paper, 0.05, 0.13, 0, 0)[:2], _share(paper, 0.95, 0.13, 0, 0)[:2], 240, 3)
+    paper.column(_share(paper, 0.05, 0.2, 0.3, 0.5), 0.8)
+    view = _share(paper, 0.36, 0.18, 0.6, 0.72)
+    paper.fill((view[0] + 6, view[1] + 6, view[2], view[3]), 30)
+    paper.fill(view, 0)
+    paper.word(*_share(paper, 0.36, 0.96, 0, 0)[:2], "Figure 2")
+    return view
+
+
 LOOKS: dict[str, Look] = {
     "cart": _cart, "panels": _panels, "night": _night, "light": _light, "phone": _phone, "desktop": _desktop,
-    "theatre": _theatre,
+    "theatre": _theatre, "archive": _archive, "lesson": _lesson,
 }  # fmt: skip
 """By name; each is made up."""
-KEPT_LOOKS = ("desktop", "theatre")
+KEPT_LOOKS = ("desktop", "theatre", "archive", "lesson")
 
 LAYOUTS = ("one", "side bars", "white", "gray", "two", "four", "strip", "inset", "photo")
 """One picture on a screen; a bare one with black bars at its sides, or on white or gray paper; two side by side; four;

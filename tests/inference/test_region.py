@@ -45,7 +45,7 @@ def on_screen(phantoms, device, layout, look, size=(800, 600), seed=0):
 
 
 @pytest.mark.parametrize("device", list(DEVICES))
-@pytest.mark.parametrize("look", [look for look in screen.LOOKS if look not in screen.KEPT_LOOKS])
+@pytest.mark.parametrize("look", [*(look for look in screen.LOOKS if look not in screen.KEPT_LOOKS), "desktop"])
 def test_the_fan_is_found_on_the_screen_of_any_machine(phantoms, device, look):
     made = on_screen(phantoms, device, "one", look, (540, 960) if look == "phone" else (800, 600))
     (found,) = find_region(made.pixels).regions

@@ -23,5 +23,14 @@ def test_the_box_of_a_phantom_holds_its_bright_pixels():
 
 def test_every_look_and_layout_has_a_row():
     text = region_table.table([region_table.phantom(2, 0)], 0, 1)
-    assert text.count("\n") + 1 == 2 + len(screen.LOOKS) + len(screen.LAYOUTS) - 1 + 2
+    assert text.count("\n") + 1 == 2 + len(screen.LOOKS) + len(screen.LAYOUTS) - 1 + 2 + 2
     assert "| **kept for testing** |" in text
+
+
+def test_the_edges_of_a_fan_show_where_it_is_bright_to_them():
+    pixels = np.zeros((100, 100), np.uint8)
+    pixels[10:90, 20:80] = 50
+    assert region_table.edges_show((pixels, Region(20, 10, 60, 80)))
+    pixels[10:90, 20:25] = 0
+    assert not region_table.edges_show((pixels, Region(20, 10, 60, 80)))
+    assert not region_table.edges_show((np.zeros_like(pixels), Region(20, 10, 60, 80)))
