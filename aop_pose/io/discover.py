@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
@@ -56,7 +55,7 @@ class Entry:
 
     # A str: of an archive a Path each would take half of the memory that grows with the number of files.
     _path: str = attrs.field(converter=_as_text, alias="path")
-    source: str = attrs.field(converter=sys.intern)
+    source: str
     """Path below what was given, with ``/`` and printable characters only: the ``source`` of its rows."""
     member: str = ""
     """Name of the file inside the zip at ``path``; "" for a file of its own."""
@@ -67,6 +66,20 @@ class Entry:
     def path(self) -> Path:
         """The file; the zip, of a part of one. Of one in a storage (``is_stored``) nothing but its name is of use."""
         return Path(self._path)
+
+    def __fspath__(self) -> str:
+        """The same as text, for what opens files."""
+        return self._path
+
+    @property
+    def suffix(self) -> str:
+        """Of its name, in lower case; "" where it has none."""
+        return _suffix(self._path)
+
+    @property
+    def name(self) -> str:
+        """Of its file, without the folders above."""
+        return os.path.basename(self._path)
 
     @property
     def is_stored(self) -> bool:
@@ -143,7 +156,8 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] | None = N
     """
     entries: list[Entry] = []
     ignored = 0
-    paths: set[str] = set()
+    # One source alone names no file twice: a table of all paths is megabytes of an archive.
+    paths: set[str] | None = set() if len(sources) > 1 else None
     taken: set[str] = set()
     for given in sources:
         place = os.fspath(given)
@@ -153,12 +167,15 @@ def discover(sources: Sequence[str | Path], suffixes: Collection[str] | None = N
             found = _find(place, _frames if suffixes is None else partial(_ends, suffixes=tuple(suffixes)))
         ignored += found.ignored
         found.files.sort(key=itemgetter(1))
-        for path, below in found.files:
-            absolute = path if is_address(path) else os.path.abspath(path)
-            absolute = path if absolute == path else absolute  # One text in memory, not two.
-            if absolute in paths:
-                continue
-            paths.add(absolute)
+        found.files.reverse()
+        while found.files:
+            path, below = found.files.pop()
+            if paths is not None:
+                absolute = path if is_address(path) else os.path.abspath(path)
+                absolute = path if absolute == path else absolute  # One text in memory, not two.
+                if absolute in paths:
+                    continue
+                paths.add(absolute)
             source = next(name for name in _names(below, found.base) if name not in taken)
             taken.add(source)
             entries.append(Entry(path, source))

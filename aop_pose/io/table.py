@@ -7,8 +7,7 @@ import io
 import json
 import math
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -125,6 +124,30 @@ def _line(fields: Sequence[str]) -> bytes:
 _NEEDED = ("source", "index", "status", "reason")
 
 
+class Done(Set[tuple[str, int]]):
+    """(source, index) of rows, without a tuple for each: nearly all sources of an archive have one row, of index 0."""
+
+    def __init__(self) -> None:
+        self._first: set[str] = set()
+        self._further: set[tuple[str, int]] = set()
+
+    def add(self, source: str, index: int) -> None:
+        if index == 0:
+            self._first.add(source)
+        else:
+            self._further.add((source, index))
+
+    def __contains__(self, row: object) -> bool:
+        return row in self._further or (isinstance(row, tuple) and row[1:] == (0,) and row[0] in self._first)
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        yield from ((source, 0) for source in self._first)
+        yield from self._further
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._further)
+
+
 class ResultsWriter(WholeRows):
     """Append rows to ``results.csv``; a context manager. See ``WholeRows`` for ``resume``.
 
@@ -136,7 +159,7 @@ class ResultsWriter(WholeRows):
         super().__init__(path, columns(schema), resume)
         self.what = f"a results table of schema {schema.name}"
         self.schema = schema
-        self.done: set[tuple[str, int]] = set()
+        self.done = Done()
         self.last_source = ""
 
     def write(self, result: Result) -> None:
@@ -150,8 +173,7 @@ class ResultsWriter(WholeRows):
         status = fields[self.columns.index("status")]
         if not index.isdecimal() or status not in STATUSES or not all(map(_is_number, numbers)):
             return False
-        # The same text as that of its entry in a listing, once in memory.
-        self.done.add((sys.intern(source), int(index)))
+        self.done.add(source, int(index))
         self.last_source = source
         return True
 

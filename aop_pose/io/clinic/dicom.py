@@ -14,7 +14,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import attrs
@@ -74,7 +73,7 @@ logging.getLogger("pydicom").addHandler(logging.NullHandler())
 logging.getLogger("pydicom").propagate = False
 
 
-def is_dicom(path: str | Path) -> bool:
+def is_dicom(path: str | os.PathLike[str]) -> bool:
     """True for a regular file whose first bytes say DICOM; False too where it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | _NOT_WAITING)

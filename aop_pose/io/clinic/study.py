@@ -52,7 +52,7 @@ def begins_as_study(path: str) -> bool:
 
 def holds_dicom(entry: Entry) -> bool:
     """True for a file that is read as DICOM: by its first bytes, by its suffix, or as a part of a zipped study."""
-    return bool(entry.member) or entry.path.suffix.lower() in DICOM_SUFFIXES or is_dicom(entry.path)
+    return bool(entry.member) or entry.suffix in DICOM_SUFFIXES or is_dicom(entry)
 
 
 def zip_members(path: Path) -> list[str]:
@@ -112,13 +112,13 @@ def expand(entries: Sequence[Entry]) -> list[Entry]:
     for entry in entries:
         inside: list[Entry] = []
         with suppress(UnreadableError, OSError):
-            if entry.path.name.upper() == DICOMDIR and is_dicom(entry.path):
+            if entry.name.upper() == DICOMDIR and is_dicom(entry.path):
                 base = entry.path.parent
                 inside = [
                     attrs.evolve(entry, path=file, source=file.relative_to(base).as_posix())
                     for file in files_of_directory(entry.path)
                 ]
-            elif entry.path.suffix.lower() == ZIP_SUFFIX and not entry.member:
+            elif entry.suffix == ZIP_SUFFIX and not entry.member:
                 inside = [
                     attrs.evolve(entry, member=name, source=f"{entry.source}/{name}")
                     for name in zip_members(entry.path)
@@ -131,9 +131,9 @@ def expand(entries: Sequence[Entry]) -> list[Entry]:
 def opened(entry: Entry) -> Iterator[BinaryIO]:
     """An entry's file for reading: the file itself, or a copy of the part of a zip that goes when it is closed."""
     if not entry.member:
-        if entry.path.name.upper() == DICOMDIR and not files_of_directory(entry.path):
+        if entry.name.upper() == DICOMDIR and not files_of_directory(entry.path):
             raise UnreadableError("a DICOMDIR that lists no picture")
-        if entry.path.suffix.lower() == ZIP_SUFFIX and not zip_members(entry.path):
+        if entry.suffix == ZIP_SUFFIX and not zip_members(entry.path):
             raise UnreadableError("a zip without DICOM files; unpack it first")
         with open(entry.path, "rb") as stream:
             yield stream
