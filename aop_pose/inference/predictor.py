@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -126,6 +126,8 @@ class Predictor:
     sha256: str = ""
     """Of the artefact file; "" for a network that comes from a run folder or a checkpoint."""
     engine: Engine = Engine()  # noqa: RUF009  # frozen
+    one_by_one: bool = False
+    """Pictures pass the network one by one, and each is prepared and read while it is in the processor's cache."""
 
     @property
     def schema(self) -> Schema:
@@ -133,15 +135,18 @@ class Predictor:
 
     def find(self, pictures: Sequence[np.ndarray]) -> list[Prediction]:
         """Points on gray pictures (H, W) uint8 of any sizes, in pixels of each picture."""
-        return [self.read(raw) for raw in self.raw_outputs(pictures)]
+        return [self.read(raw) for raw in self._passed(pictures)]
 
     def raw_outputs(self, pictures: Sequence[np.ndarray]) -> list[RawOutput]:
         """The network's outputs for gray pictures (H, W) uint8 of any sizes, before they are read as points."""
-        if not pictures:
-            return []
-        fitted = [fit(picture, self.contract.image_size) for picture in pictures]
-        raw = self.network(as_inputs([pixels for pixels, _ in fitted]))
-        return [RawOutput(output, box) for output, (_, box) in zip(raw, fitted, strict=True)]
+        return list(self._passed(pictures))
+
+    def _passed(self, pictures: Sequence[np.ndarray]) -> Iterator[RawOutput]:
+        together = 1 if self.one_by_one else max(1, len(pictures))
+        for begin in range(0, len(pictures), together):
+            fitted = [fit(picture, self.contract.image_size) for picture in pictures[begin : begin + together]]
+            raw = self.network(as_inputs([pixels for pixels, _ in fitted]))
+            yield from (RawOutput(output, box) for output, (_, box) in zip(raw, fitted, strict=True))
 
     def read(self, raw: RawOutput) -> Prediction:
         """The points of a raw output, in pixels of its picture."""
@@ -204,6 +209,8 @@ class Opened:
     network: Network
     metadata: dict[str, str]
     sha256: str
+    one_by_one: bool = True
+    """See ``Predictor``."""
 
 
 def load(path: str | Path, device: str = "cpu", threads: int | None = None) -> Predictor:
@@ -226,14 +233,15 @@ def open_artefact(path: str | Path, device: str = "cpu", threads: int | None = N
     path = Path(path)
     content = read_network(path)
     network, metadata = onnx_network(content, path, device, threads)
-    return Opened(path, network, metadata, hashlib.sha256(content).hexdigest())
+    return Opened(path, network, metadata, hashlib.sha256(content).hexdigest(), device == "cpu")
 
 
 def predictor_of(opened: Opened) -> Predictor:
     """The predictor of an artefact that measures frames; UsageError where its contract does not fit."""
     contract = read_contract(opened, Contract)
     _check_answer(opened, contract)
-    return Predictor(contract, opened.network, f"{contract.name}@{opened.sha256[:8]}", opened.sha256)
+    name = f"{contract.name}@{opened.sha256[:8]}"
+    return Predictor(contract, opened.network, name, opened.sha256, one_by_one=opened.one_by_one)
 
 
 def read_contract(opened: Opened, kind: type[C]) -> C:

@@ -26,14 +26,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
     On Windows a file that another program holds open is not replaced: PermissionError.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    # Asked first: of thousands of files in a folder only the first finds none.
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
     # The name is cut: the final name may already be as long as the file system allows.
     temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, target)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def remove_leftovers(folder: str | Path) -> None:

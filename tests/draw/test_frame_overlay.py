@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import attrs
 import cv2
 import numpy as np
 import pytest
@@ -111,6 +112,17 @@ def test_a_name_hides_neither_line_nor_anatomy_where_a_place_is_free() -> None:
         worth += 1
 
 
+def test_an_outline_is_drawn_all_round() -> None:
+    turn = np.linspace(0, 2 * np.pi, 400, endpoint=False)[:, None]
+    ring = np.rint(256 + 150 * np.hstack([np.cos(turn), np.sin(turn)]))
+    bare = Result("x.png", 0, "abstained", reason="none", width=512, height=512, model="m")
+    picture = draw_overlay(plain(512, 512, 128), attrs.evolve(bare, outlines={"FH": ring}))[:512]
+    drawn = (picture != 128).any(axis=2).astype(np.uint8)
+    near = cv2.dilate(drawn, np.ones((3, 3), np.uint8))
+    columns, rows = ring.astype(int).T
+    assert near[rows, columns].all()
+
+
 def test_a_large_frame_is_shrunk_so_that_marks_can_be_seen() -> None:
     """Marks of fixed size on a picture that a screen shows whole; its points stay where they are."""
     frame = plain(1800, 2400, 40)
@@ -199,7 +211,7 @@ def test_different_frames_never_share_a_name(one: tuple[str, int], two: tuple[st
     assert (overlay_name(*one) == overlay_name(*two)) == (one == two)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (61, 43)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (61, 43), (64, 2), (65, 3), (200, 5)])
 def test_other_readers_find_the_same_pixels_in_a_png(shape: tuple[int, int], tmp_path: Path) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     write_overlay(tmp_path / "deep" / "x.png", picture)
