@@ -1,9 +1,8 @@
 """The commands of README and docs run as they stand there, from the top of a page to its end, on made-up data.
 
-Training gets ``epochs=1`` and small sizes on top, phantoms are few. Left out: ``docs/results.md``, whose commands train
-for hours on real frames that nobody has here (``test_docs`` holds each of their options and settings; its verbs,
-methods and presets run from other pages, ``benchmark`` in its own room), and the walk of ``docs/annotate.md``, in which
-people take part (``cli/test_annotate_walk``).
+Training gets ``epochs=1`` and small sizes on top, phantoms are few. ``docs/results.md``, whose commands need tools and
+networks of hours, runs in ``tools/test_results_page``, and the walk of ``docs/annotate.md``, in which people take part,
+in ``cli/test_annotate_walk``.
 """
 
 import csv

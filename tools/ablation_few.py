@@ -181,7 +181,7 @@ def rehearse(options: Namespace) -> None:
     if not options.data.is_dir():
         write_rehearsal(options.data, labelled=8, unlabelled=8, val=4)
     options.runs, options.results, options.coco = place / "runs", place / "results", None
-    options.seeds, options.teacher_epochs, options.epochs, options.phantoms = 2, 1, 1, 2
+    options.seeds, options.teacher_epochs, options.epochs, options.phantoms = min(options.seeds, 2), 1, 1, 2
     options.set = [*DRY, *options.set]
 
 

@@ -25,10 +25,13 @@ from lib.conformal import FOLDS, Errors, cross_conformal_radii, folds_of, joined
 from lib.measured import asked_for, calibrated, measure_all
 from lib.ranking import spearman
 
+THIRDS = 3
+"""Parts of the true values, each with a coverage of its own."""
+
 
 def table(by_name: dict[str, Errors], true: np.ndarray, coverage: float, sign: str) -> list[str]:
     """A row a difficulty, and one of the choice among them."""
-    first, second = np.quantile(true, [1 / 3, 2 / 3])
+    first, second = np.quantile(true, [1 / THIRDS, 2 / THIRDS])
     cuts = (true < first, (first <= true) & (true < second), true >= second)
     some = next(iter(by_name.values()))
     fold = folds_of(some.groups)
@@ -82,6 +85,8 @@ def run(given: argparse.Namespace) -> None:
         )
     true = np.concatenate([one.true[quantity.column] for one in parts])
     groups = len(np.unique(by_name[PLAIN].groups))
+    if groups < THIRDS:
+        raise UsageError(f"--on: expected {quantity.column} in {THIRDS} groups of frames or more, found {groups}")
     print(f"{len(true)} frames in {groups} groups; mean error {by_name[PLAIN].residuals.mean():.2f}{quantity.sign}.\n")
     print("\n".join(table(by_name, true, given.coverage, quantity.sign)))
     for name in names:

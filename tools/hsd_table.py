@@ -128,6 +128,8 @@ def run(given: argparse.Namespace) -> None:
     if "FH" not in predictor.contract.outlines:
         raise UsageError(f"expected an artefact that outlines the head, found {predictor.model_id}")
     found, groups = cases(predictor, resolve(given.labels, given.data), given.data)
+    if not found:
+        raise UsageError(f"expected frames with masks on which both looks find something, found none in {given.labels}")
     print(f"{predictor.model_id}, {len(found)} frames of {Path(given.labels).name}\n")
     print(table(found, groups))
 

@@ -11,6 +11,7 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 import ablation_hrnet
 
 from aop_pose.errors import AopPoseError, UsageError
+from tests.tools.test_results_page import words_of
 
 
 def options_for(folder, *more):
@@ -18,7 +19,7 @@ def options_for(folder, *more):
 
 
 def test_every_arm_is_rehearsed_on_one_pretraining(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("sys.argv", options_for(tmp_path, "--dry"))
+    monkeypatch.setattr("sys.argv", options_for(tmp_path, *words_of("ablation_hrnet"), "--dry"))
     assert ablation_hrnet.main() == 0
     results = tmp_path / "runs" / "dry" / "results"
     assert sorted(file.name for file in results.iterdir()) == [f"{arm}-fast-0.json" for arm in "BGMN"]

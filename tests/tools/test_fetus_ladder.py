@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 import fetus_ladder  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
+from tests.tools.test_results_page import words_of  # noqa: E402
 
 
 def rows_of(out, number=0):
@@ -44,7 +45,7 @@ def run_of(arm, seed, named, exchanged=None, seconds=10.0):
 def rehearsed(tmp_path_factory):
     place = tmp_path_factory.mktemp("ladder")
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(sys, "argv", ["fetus_ladder.py", "--dry", "--runs", str(place)])
+    monkeypatch.setattr(sys, "argv", ["fetus_ladder.py", *words_of("fetus_ladder"), "--dry", "--runs", str(place)])
     assert fetus_ladder.main() == 0
     monkeypatch.undo()
     return place / "dry"
