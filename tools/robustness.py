@@ -129,12 +129,19 @@ def table(rows: Sequence[Row], models: Sequence[str]) -> str:
         for model in models if name in known else ():
             found = figures(rows, model, name)
             kept = " (kept for testing)" if kind.kept else ""
-            numbers = [f"{found[key]:.1f}°" for key in ("change_median", "change_p90", "error")]
-            lines.append(
-                f"| {name}{kept} | {kind.wanted} | {model} | {found['n']} | {found['measured']:.1%} | "
-                f"{' | '.join(numbers)} | {found['far']:.1%} | {found['width']:.2f} |"
-            )
+            numbers = [
+                _said(found["measured"], ".1%"),
+                *(_said(found[key], ".1f", "°") for key in ("change_median", "change_p90", "error")),
+                _said(found["far"], ".1%"),
+                _said(found["width"], ".2f"),
+            ]
+            lines.append(f"| {name}{kept} | {kind.wanted} | {model} | {found['n']} | {' | '.join(numbers)} |")
     return "\n".join(lines)
+
+
+def _said(value: float, form: str, unit: str = "") -> str:
+    """A number as it stands in the table; a line where there is none."""
+    return "-" if math.isnan(value) else f"{value:{form}}{unit}"
 
 
 def draw(rows: Sequence[Row], models: Sequence[str], path: Path) -> None:

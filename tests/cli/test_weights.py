@@ -55,8 +55,9 @@ def test_no_name_is_cut_on_a_telephone(capsys, shelf, monkeypatch):
     assert main.run(["weights", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for entry in artefacts.manifest(shelf):
-        assert any(entry.name in line for line in lines)
-    assert max(len(line) for line in lines if line.startswith("│")) <= 40
+        assert entry.name in lines
+        assert f"  licence: {entry.licence}" in lines
+    assert max(len(line) for line in lines[:-1]) <= 40
 
 
 def test_verify_finds_changed_bytes(capsys, shelf):
