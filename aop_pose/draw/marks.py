@@ -155,7 +155,12 @@ _HALO = 3
 
 def fixed(points: np.ndarray) -> np.ndarray:
     """OpenCV's fixed-point coordinates (..., 2); far away points are cut, since they must fit 32 bits."""
-    return np.rint(np.clip(points, -30000, 30000) * (1 << _SHIFT)).astype(np.int32)
+    return np.rint(_cut_off(points) * (1 << _SHIFT)).astype(np.int32)
+
+
+def _cut_off(points: np.ndarray) -> np.ndarray:
+    """``np.clip`` in half of its time, which for so few numbers is a tenth of a drawing."""
+    return np.asarray(np.minimum(np.maximum(points, -30000), 30000))
 
 
 _CORNERS = {
@@ -210,7 +215,7 @@ def worth_of(shape: Sequence[int], areas: Sequence[np.ndarray], paths: Sequence[
 
 
 def _squares(points: np.ndarray) -> np.ndarray:
-    return np.floor(np.clip((points + 0.5) / CELL, -30000, 30000)).astype(np.int32)[:, None]
+    return np.floor(_cut_off((points + 0.5) / CELL)).astype(np.int32)[:, None]
 
 
 def around(place: np.ndarray, radius: int) -> Box:

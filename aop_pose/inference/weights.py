@@ -208,7 +208,9 @@ def load(
         return _with_its_own_intervals(plain)
     from aop_pose.inference.agreement import with_engine
 
-    found = with_engine(plain, path, device, threads, engine, precision, images or made_images(plain))
+    # In float32 OpenVINO is compared with nothing.
+    seen = [] if (engine, precision) == ("openvino", "f32") else images or made_images(plain)
+    found = with_engine(plain, path, device, threads, engine, precision, seen)
     return _with_its_own_intervals(found)
 
 
