@@ -321,6 +321,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
         )
         axis.fill_between(places, least, most, alpha=0.2, linewidth=0)
         axis.plot(places, median, marker="o")
+        # What was measured, and no half worker between.
+        axis.set_xticks(places)
         axis.set_xlabel({"pixels": "side of a frame, pixels"}.get(what, what))
     # Last: limits that are set stay, whatever else is drawn on a shared axis.
     axes[0].set(ylabel="ms a frame", ylim=(0, None))

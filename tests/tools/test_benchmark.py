@@ -57,6 +57,10 @@ def test_the_quick_form_measures_every_case(monkeypatch, tmp_path):
     frames = write_frames(tmp_path / "frames", 2, height=64, width=64)
     given = ["--frames", frames, "--weights", artefact, "--quick", "--engines", "onnx"]
     given += ["--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md", "--picture", tmp_path / "a.png"]
+    from matplotlib import pyplot
+
+    drawn = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
     monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, given)])
     assert tool.main() == 0
     document = json.loads((tmp_path / "a.json").read_text())
@@ -79,6 +83,8 @@ def test_the_quick_form_measures_every_case(monkeypatch, tmp_path):
     assert all(f"| {name} |" in table for name in (*cases, *document["ratios"], *document["kept"]))
     assert {"help", "first row", "onnx: gate / two bare passes"} <= set(document["kept"])
     assert cv2.imread(str(tmp_path / "a.png")) is not None
+    # No half worker beside what was measured.
+    assert [list(axis.get_xticks()) for axis in drawn[0].axes] == [[2, 4], [64], [1, 2]]
 
 
 def test_a_folder_without_frames_is_said(monkeypatch, tmp_path, capsys):
