@@ -22,6 +22,11 @@ def _escaped(character: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
+def counted(number: int, word: str) -> str:
+    """``1 frame``, ``2 frames``: ``word`` is the plural."""
+    return f"{number} {word.removesuffix('s') if number == 1 else word}"
+
+
 class AopPoseError(Exception):
     """A run that failed. The command line prints the message without a traceback and exits with ``exit_code``."""
 

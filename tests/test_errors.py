@@ -1,6 +1,8 @@
 """One line, whatever is quoted in it."""
 
-from aop_pose.errors import UnreadableError, UsageError, printable
+import pytest
+
+from aop_pose.errors import UnreadableError, UsageError, counted, printable
 
 
 def test_a_message_is_one_line_whatever_it_quotes() -> None:
@@ -12,3 +14,8 @@ def test_printable_twice_is_printable_once() -> None:
     for text in ("plain", "a\nb", "\udc80", "é\x00"):
         assert printable(printable(text)) == printable(text)
         assert printable(text).isprintable()
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 frames"), (1, "1 frame"), (2, "2 frames")])
+def test_one_is_one(number: int, words: str) -> None:
+    assert counted(number, "frames") == words

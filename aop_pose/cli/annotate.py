@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from aop_pose.cli.terminal import speech
-from aop_pose.errors import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE, counted
 
 
 def scribbles(
@@ -156,7 +156,7 @@ def pseudo_label(
         )  # fmt: skip
     dropped = ", ".join(f"{count} by {why}" for why, count in summary.reasons.items()) or "none"
     weight = f", mean weight {summary.mean_weight:.2f}" if summary.kept else ""
-    passed = f"; {frames.labelled} frames with labels and {frames.ignored} other files passed over"
+    passed = f"; {frames.labelled} labelled and {counted(frames.ignored, 'other files')} passed over"
     speech.say(
         f"{out}: {summary.kept} of {summary.rows} frames kept{weight} (dropped: {dropped})"
         f"{passed if frames.labelled or frames.ignored else ''}. {RESEARCH_USE}"
@@ -199,7 +199,9 @@ def review(
     with session.log as log:
         for line in filter(None, (*session.notes, log.repaired)):
             speech.note(line)
-        speech.say(f"{len(session.items)} frames, {session.decided} decided by {name}; decisions go to {log.path}")
+        speech.say(
+            f"{counted(len(session.items), 'frames')}, {session.decided} decided by {name}; decisions go to {log.path}"
+        )
         serve(session, port, speech.say, (lambda address: None) if no_browser else webbrowser.open)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from aop_pose.cli.common import box_of, help_of, sub_app
 from aop_pose.cli.terminal import speech
+from aop_pose.errors import counted
 
 app = sub_app(
     help="Convert, check and split labelled data; make phantoms.",
@@ -81,7 +82,9 @@ def convert(
     if len(done.skipped) > _SHOWN:
         speech.note(f"left out {len(done.skipped) - _SHOWN} more")
     held = "" if done.held_out is None else f", {done.held_out} of them in val"
-    speech.say(f"{done.source_format} -> {to}: {done.written} frames in {dst}{held}, {len(done.skipped)} left out")
+    speech.say(
+        f"{done.source_format} -> {to}: {counted(done.written, 'frames')} in {dst}{held}, {len(done.skipped)} left out"
+    )
     for name, count in done.splits.items():
         speech.say(f"{dst / name}: {count} frame{'' if count == 1 else 's'}")
 
@@ -152,8 +155,8 @@ def split(
         overwrite=overwrite,
     )
     speech.say(
-        f"{dst / 'train.csv'}: {done.train} frames in {done.train_groups} groups; "
-        f"{dst / 'val.csv'}: {done.val} frames in {done.val_groups} groups"
+        f"{dst / 'train.csv'}: {counted(done.train, 'frames')} in {counted(done.train_groups, 'groups')}; "
+        f"{dst / 'val.csv'}: {counted(done.val, 'frames')} in {counted(done.val_groups, 'groups')}"
     )
 
 
@@ -220,7 +223,7 @@ def phantom(
         written = write_head_phantoms(out, count, seed, size=size, overwrite=overwrite)
     else:
         written = write_phantoms(out, count, seed, size=size, device=device, overwrite=overwrite)
-    speech.say(f"{count} phantoms in {written}")
+    speech.say(f"{counted(count, 'phantoms')} in {written}")
 
 
 @_command("merge")
@@ -356,5 +359,5 @@ def frames(
         speech.note(f"file {number}: {reason}")
     if done.whole:
         speech.note(f"{done.whole} frames of videos or pictures are whole: look for burned-in names, or give --region")
-    speech.say(f"{dst}: {done.written} frames, {len(done.left_out)} files left out")
+    speech.say(f"{dst}: {counted(done.written, 'frames')}, {counted(len(done.left_out), 'files')} left out")
     raise typer.Exit(3 if done.left_out else 0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
-from aop_pose.errors import AopPoseError, UnreadableError, UsageError
+from aop_pose.errors import AopPoseError, UnreadableError, UsageError, counted
 from aop_pose.formats.csv_rows import DuplicateError, Row, RowError, Seen, filename, header_of, read_rows, unmarked
 from aop_pose.formats.label import (
     LABELS,
@@ -68,7 +68,7 @@ class Report:
     @property
     def summary(self) -> str:
         count = len(self.findings)
-        return f"{self.checked} {self.unit}, {count or 'no'} finding{'' if count == 1 else 's'}"
+        return f"{counted(self.checked, self.unit)}, {count or 'no'} finding{'' if count == 1 else 's'}"
 
 
 class Format:

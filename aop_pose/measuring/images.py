@@ -22,7 +22,7 @@ from aop_pose.core.results import Result
 from aop_pose.core.schema import Schema
 from aop_pose.draw.frame import draw_overlay
 from aop_pose.draw.volume import volume_sheet
-from aop_pose.errors import UnreadableError, UsageError
+from aop_pose.errors import UnreadableError, UsageError, counted
 from aop_pose.io.clinic.study import About, Salt, about, expand, holds_dicom, renamed
 from aop_pose.io.clinic.video import ALL, Selection
 from aop_pose.io.discover import Discovery, Entry, discover, is_address
@@ -78,7 +78,7 @@ class Frames:
         found = discover(sources) if listed is None else of_list(listed, sources)
         found = attrs.evolve(found, entries=expand(found.entries))
         if not found.entries:
-            others = what_is_there(sources) or f"{found.ignored} other files"
+            others = what_is_there(sources) or counted(found.ignored, "other files")
             raise UsageError(f"no frames found in {', '.join(map(str, sources))}: {others}")
         if self.pixel_sizes is not None:
             self.pixel_sizes.check_names([entry.source for entry in found.entries])
@@ -211,7 +211,7 @@ class Volumes:
         if any(entry.is_stored for entry in found.entries):
             raise UsageError("volumes are not read from a storage; copy them here first")
         if not found.entries:
-            others = what_is_there(sources, frames=True) or f"{found.ignored} other files"
+            others = what_is_there(sources, frames=True) or counted(found.ignored, "other files")
             raise UsageError(f"no volumes found in {', '.join(map(str, sources))}: {others}")
         return found
 

@@ -18,7 +18,7 @@ import numpy as np
 from aop_pose.core.results import STATUSES
 from aop_pose.core.schema import Quantity, Schema
 from aop_pose.draw.frame import TILE, contact_sheet, fitted_into, overlay_name, write_overlay
-from aop_pose.errors import RESEARCH_USE
+from aop_pose.errors import RESEARCH_USE, counted
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import AnyPredictor
 from aop_pose.io.folders import CINE, CONTACT_SHEET, DOCUMENT, OVERLAYS, TABLE, contact_sheets_of
@@ -192,11 +192,6 @@ def run_facts(predictor: AnyPredictor, device: str = "cpu") -> dict[str, Any]:
             **predictor.further_facts,
         }
     return {**common, "image_size": predictor.contract.image_size, **guards}
-
-
-def counted(number: int, word: str) -> str:
-    """``1 frame``, ``2 frames``: ``word`` is the plural."""
-    return f"{number} {word.removesuffix('s') if number == 1 else word}"
 
 
 def in_words(summary: Summary, out: Path) -> Iterator[str]:

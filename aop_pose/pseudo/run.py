@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import AOP
-from aop_pose.errors import AopPoseError, UsageError
+from aop_pose.errors import AopPoseError, UsageError, counted
 from aop_pose.formats.csv_rows import Row as TableRow
 from aop_pose.formats.csv_rows import RowError, Seen, filename, number, parse_rows, read_list
 from aop_pose.formats.iugc import COLUMNS, IUGC, KEEP
@@ -70,7 +70,7 @@ def unlabelled_frames(images: Path, listed: str | Path | None, labels: Sequence[
     left = [entry for entry in found.entries if entry.path.resolve() not in named]
     if not left:
         raise UsageError(
-            f"no frames to label in {images} ({found.ignored} other files, {len(found.entries)} frames with labels)"
+            f"no frames to label in {images} ({counted(found.ignored, 'other files')}, {len(found.entries)} labelled)"
         )
     return Unlabelled(left, found.ignored, len(found.entries) - len(left))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aop_pose.errors import RESEARCH_USE, AopPoseError, UsageError
+from aop_pose.errors import RESEARCH_USE, AopPoseError, UsageError, counted
 from aop_pose.evaluation.comparison import NO_IMAGE, Comparison
 from aop_pose.evaluation.figures import confusions, stated_intervals
 from aop_pose.evaluation.match import file_and_index
@@ -142,13 +142,13 @@ def _headings(comparison: Comparison, with_missing: bool) -> tuple[str, ...]:
 
 def _caption(comparison: Comparison) -> str:
     errors, withheld = comparison.errors, comparison.withheld
-    counted = f"{len(errors.measured)}", f"{int((~errors.measured).sum())} missing"
+    images, missing = len(errors.measured), f"{int((~errors.measured).sum())} missing"
     if errors.schema.dimensions == 2:
         scale = "pixels of the original frames" if errors.scale is None else f"pixels, longer side = {errors.scale:g}"
-        counts = f"{scale}; {counted[0]} frames, {counted[1]}"
+        counts = f"{scale}; {counted(images, 'frames')}, {missing}"
     else:
         points = f"{int(errors.missing_points.sum())} of {int(errors.labelled.sum())} points missing"
-        counts = f"{counted[0]} volumes, {counted[1]}, {points}"
+        counts = f"{counted(images, 'volumes')}, {missing}, {points}"
     intervals = f"intervals withheld: {withheld}" if withheld else f"intervals: {comparison.grouping.words}"
     fewer = "; n: images that have a value, where not all" if some_over_fewer(comparison) else ""
-    return f"{counts}, {comparison.n_groups} groups; {intervals}{fewer}"
+    return f"{counts}, {counted(comparison.n_groups, 'groups')}; {intervals}{fewer}"
