@@ -99,7 +99,7 @@ def text_of(comparison, **settings):
 
 def test_the_table_says_scale_and_missing(evaluated):
     text = text_of(evaluated)
-    assert "pixels of the original frames; 2 frames, 1 missing, 1 groups" in text
+    assert "pixels of the original frames; 2 frames, 1 missing, 1 group" in text
     assert "intervals withheld: fewer than 20 groups (1)" in text
     assert "5.00 px" in text
     assert "252.50 px" not in text

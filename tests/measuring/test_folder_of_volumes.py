@@ -137,7 +137,7 @@ def test_no_volumes_is_said(volumes, tmp_path):
     for path in volumes.glob("*.n*"):
         path.unlink()
     (volumes / "sub" / "broken.nii").unlink()
-    with pytest.raises(UsageError, match=r"no volumes found in .*: 1 other files"):
+    with pytest.raises(UsageError, match=r"no volumes found in .*: 1 other file"):
         predict(predictor_of(), [volumes], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
