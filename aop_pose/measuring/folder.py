@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -260,9 +260,7 @@ def here(
     left, skipped = remaining(entries, writer)
     if sheets is not None and writer.done:
         sheets.read()
-    rows = measured_rows(
-        measurer, kind, left, pictures, frozenset(writer.done), batch=batch, workers=workers, sheets=sheets
-    )
+    rows = measured_rows(measurer, kind, left, pictures, writer.done, batch=batch, workers=workers, sheets=sheets)
     presence = Presence(entries)
     for result, opened in rows:
         presence.check(result.status)
@@ -275,7 +273,7 @@ def measured_rows(
     kind: Kind,
     entries: Sequence[Entry],
     pictures: Pictures,
-    done: frozenset[tuple[str, int]] = frozenset(),
+    done: Set[tuple[str, int]] = frozenset(),
     *,
     batch: int | None = None,
     workers: int | None = None,
@@ -335,7 +333,7 @@ Rows = list[tuple[Result, int, np.ndarray | None]]
 """Each with its picture for a contact sheet, where there is one."""
 
 
-def _items(entries: Sequence[Entry], done: frozenset[tuple[str, int]], kind: Kind) -> Iterator[Item]:
+def _items(entries: Sequence[Entry], done: Set[tuple[str, int]], kind: Kind) -> Iterator[Item]:
     """Images without a row yet, in order."""
     for opened, entry in enumerate(at_hand(entries), start=1):
         for item in _of_entry(entry, kind):

@@ -221,9 +221,8 @@ def _entered(
 ) -> Iterator[tuple[str, dict[str, str], int]]:
     """Put those rows of a part into the table that it lacks."""
     places = {entry.source: part.behind - len(part.entries) + number for number, entry in enumerate(part.entries, 1)}
-    done = frozenset(writer.done)
     for row in iter_results(file):
-        if (row["source"], int(row["index"])) not in done:
+        if (row["source"], int(row["index"])) not in writer.done:
             try:
                 presence.check(row["status"])
             except AopPoseError:
