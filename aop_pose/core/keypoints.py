@@ -77,7 +77,7 @@ class Prediction:
     stances: np.ndarray | None = None
     """(8,) probabilities that the picture stands in each way of ``core.stances.STANCES``; None where nobody asked."""
     rival: float = 0.0
-    """The score of the best other place that may show the same; 0 where none was looked at."""
+    """Score of the best other place that may show the same, as a share of this one's; 0 where none was looked at."""
 
     @property
     def found(self) -> Keypoints:

@@ -278,7 +278,7 @@ def _texts(width: int, result: Result) -> list[Text]:
     room = width - 16
     lines: list[Text] = []
     if result.measurements:
-        lines += [(line, _HEADLINE_SCALE, _YELLOW) for line in wrap(_headline(result), room, _HEADLINE_SCALE, 3)]
+        lines += [(line, _HEADLINE_SCALE, _YELLOW) for line in wrap(headline(result), room, _HEADLINE_SCALE, 3)]
     else:
         lines.append((result.status, _HEADLINE_SCALE, _AMBER))
         lines += [(line, _TEXT_SCALE, _AMBER) for line in wrap(result.reason, room, _TEXT_SCALE, 4)]
@@ -308,8 +308,8 @@ def _write_texts(strip: np.ndarray, texts: Sequence[Text]) -> None:
     put_text(strip, NOTE, start, base, _TEXT_SCALE, _WHITE, halo=None)
 
 
-def _headline(result: Result) -> str:
-    """Every quantity once: a length in pixels is left out where the same one is known in millimetres."""
+def headline(result: Result) -> str:
+    """What was measured, every quantity once: a length in pixels is left out where it is known in millimetres."""
     assert result.keypoints is not None
     shown: dict[str, Quantity] = {}
     for one in result.keypoints.schema.quantities:

@@ -14,7 +14,7 @@ from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schema import Schema
 from aop_pose.draw.frame import NOTE
 from aop_pose.draw.marks import ORANGE, SKY, Colour, around, dot, name_point, pale, polyline, put_text, text_size, wrap
-from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent, midsagittal
+from aop_pose.draw.skeleton import Skeleton, directions, draw_view, from_the_side, half_extent, midsagittal
 from aop_pose.inference.grid import normalised, sample
 
 AXES = "ijk"
@@ -119,14 +119,15 @@ def draw_midsagittal(
         gray: (I, J, K) gray values of the volume.
         points: (points, 3) mm, NaN where missing.
     """
-    plane, view = midsagittal(points, schema), directions(points, schema)[0]
+    plane, view = midsagittal(points, schema), from_the_side(points, schema)
     chosen = points[list(schema.unpaired)]
     chosen = chosen[np.isfinite(chosen).all(axis=1)]
-    if not np.isfinite(plane.normal).all() or not len(chosen):
+    if not np.isfinite(plane.normal).all() or view is None or not len(chosen):
         return None
     flat = view.flat(chosen)
     middle = (flat.min(axis=0) + flat.max(axis=0)) / 2
-    step = (float(np.ptp(flat, axis=0).max()) + 2 * _VIEW_MARGIN_MM) / size
+    few = len(schema.points) <= _FEW
+    step = (float(np.ptp(flat, axis=0).max()) + 2 * (_HEAD_MM if few else _VIEW_MARGIN_MM)) / size
     # The plane's own point carries the third coordinate; the two of the view are those of the picture's middle.
     centre = plane.point + (middle - view.flat(plane.point)) @ np.stack([view.right, view.up])
     half = (size - 1) / 2
@@ -141,6 +142,9 @@ def draw_midsagittal(
     for place in places(chosen):
         dot(picture, place, _DOT, colour)
         occupied.append(around(place, _DOT))
+    for words, names in schema.groups if few else ():
+        if np.isfinite(of_group := points[list(schema.indices(names))]).all():
+            name_point(picture, words, places(of_group.mean(axis=0)), pale(colour), occupied, _SCALE)
     if {"cranial_crest", "rump"} <= set(schema.points):
         ends = points[list(schema.indices(("cranial_crest", "rump")))]
         if np.isfinite(ends).all():
@@ -153,7 +157,7 @@ def draw_midsagittal(
 
 _GROUND = (24, 24, 24)
 _PANEL = (0, 0, 0)
-_WHITE, _GRAY, _AMBER = (255, 255, 255), (190, 190, 190), (60, 170, 255)
+_WHITE, _GRAY, _AMBER, _YELLOW = (255, 255, 255), (190, 190, 190), (60, 170, 255), (90, 225, 255)
 _FOUND, _TRUE = ORANGE, SKY
 """Colours of prediction and truth."""
 _SCALE, _TITLE_SCALE = 0.42, 0.5
@@ -163,8 +167,8 @@ _LINE = 20
 _SLICES = (780, 270)
 """Pixels across that the three slices of a row share, and the most that one may be high."""
 _VIEW = 380
-_MARGIN_MM = 25.0
-"""Of tissue that is shown around the points."""
+_MARGIN_MM, _HEAD_MM = 25.0, 42.0
+"""Of tissue that is shown around the points, many or few: around the middle of a brain all of its head."""
 _SLAB_MM = 3.0
 """Half the thickness of what a slice shows of the points; at least a voxel's."""
 _FEW = 6
@@ -177,11 +181,12 @@ def volume_sheet(
     truth: Keypoints | None = None,
     through: Sequence[str] | None = None,
     reason: str = "",
+    numbers: str = "",
 ) -> np.ndarray:
     """Draw a volume and its points; returns uint8 BGR (H, W, 3).
 
     Left: slices across i, j and k through the middle of each group, or of each point of a small schema, with the points
-    within 3 mm (at least a voxel) of the slice. Right: the skeleton from two sides, the midsagittal plane with the
+    within 3 mm (at least a voxel) of the slice. Right: the skeleton from several sides, the midsagittal plane with the
     crown-rump length where the schema has one, and the names of the points with their errors. Predicted points are
     orange, true ones blue rings on the slices; all proportions are physical.
 
@@ -190,6 +195,7 @@ def volume_sheet(
         truth: true points of the same schema.
         through: names of the points to put slices through, instead of the groups.
         reason: why nothing was found, or what a reader of the points should know.
+        numbers: what was measured, in words.
 
     Raises:
         ValueError: ``truth`` is of another schema, or ``through`` names a point that the schema does not have.
@@ -209,7 +215,7 @@ def volume_sheet(
         ]
     height = max(column.shape[0] for column in columns)
     body = np.hstack([_padded(column, height) for column in columns])
-    return np.vstack([body, _band(body.shape[1], volume, keypoints, truth, reason)])
+    return np.vstack([body, _band(body.shape[1], volume, keypoints, truth, reason, numbers)])
 
 
 @attrs.frozen(eq=False)
@@ -261,8 +267,9 @@ def _slice_rows(
 ) -> np.ndarray:
     kinds = _kinds(keypoints, truth)
     every = np.concatenate([kind.coords for kind in kinds]) if kinds else np.empty((0, 3))
-    window = Window.about(volume, every, _MARGIN_MM, *_SLICES)
     given = keypoints or truth
+    few = given is not None and len(given.schema.points) <= _FEW
+    window = Window.about(volume, every, _HEAD_MM if few else _MARGIN_MM, *_SLICES)
     names = _labels(given.schema) if given is not None else []
     rows = []
     for words, centre in centres.items():
@@ -305,7 +312,7 @@ def _right_column(
     kinds = _kinds(keypoints, truth)
     skeletons = [Skeleton(volume.to_mm(kind.coords), kind.colour) for kind in kinds]
     views = directions(skeletons[0].points, schema)
-    half = half_extent(skeletons, views)
+    half = half_extent(skeletons, views, schema)
     panels = []
     for view in views:
         panel = np.full((_VIEW, _VIEW, 3), _PANEL, np.uint8)
@@ -317,9 +324,10 @@ def _right_column(
             whose = "predicted" if skeleton.colour == _FOUND else "true"
             panels.append((f"midsagittal plane of the {whose} points", cut))
     tiles = [np.vstack([_title(_VIEW, words), panel]) for words, panel in panels]
-    if len(tiles) % 2:
-        tiles.append(np.full_like(tiles[0], _GROUND))
-    rows = [np.hstack([_framed(tile) for tile in tiles[start : start + 2]]) for start in range(0, len(tiles), 2)]
+    # Two rows at most, as high as the slices to their left.
+    across = max(2, -(-len(tiles) // 2))
+    tiles += [np.full_like(tiles[0], _GROUND)] * (-len(tiles) % across)
+    rows = [np.hstack([_framed(tile) for tile in row]) for row in (tiles[:across], tiles[across:]) if row]
     width = rows[0].shape[1]
     return np.vstack([*rows, _legend(width, volume, keypoints, truth, schema)])
 
@@ -343,7 +351,7 @@ def _lines(
     if keypoints is not None and truth is not None:
         errors = geometry.point_distance(volume.to_mm(keypoints.coords), volume.to_mm(truth.coords))
     for number, point in enumerate(schema.points):
-        text = f"{number + 1:2d} {point.replace('_', ' ')}"
+        text = point.replace("_", " ") if len(schema.points) <= _FEW else f"{number + 1:2d} {point.replace('_', ' ')}"
         if keypoints is None or not np.isfinite(keypoints.coords[number]).all():
             yield f"{text}: not found", _AMBER
         elif np.isfinite(errors[number]):
@@ -352,10 +360,13 @@ def _lines(
             yield text, _WHITE
 
 
-def _band(width: int, volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, reason: str) -> np.ndarray:
-    """The strip below: why nothing was found or what to know, the colours, the source and the note."""
+def _band(
+    width: int, volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, reason: str, numbers: str
+) -> np.ndarray:
+    """The strip below: what was measured, why nothing was or what to know, the colours, the source and the note."""
     said = reason if keypoints is not None else f"no points: {reason}" if reason else "no points"
-    lines: list[tuple[str, Colour]] = [(line, _AMBER) for line in wrap(said, width - 16, _TITLE_SCALE, 2)]
+    lines = [(line, _YELLOW) for line in wrap(numbers, width - 16, _TITLE_SCALE, 3)] if numbers else []
+    lines += [(line, _AMBER) for line in wrap(said, width - 16, _TITLE_SCALE, 2)]
     words = [name for name, given in (("orange: prediction", keypoints), ("blue: truth", truth)) if given is not None]
     size, spacing = (" x ".join(f"{n:g}" for n in numbers) for numbers in (volume.shape, np.round(volume.spacing, 2)))
     words.append(f"{size} voxels of {spacing} mm")

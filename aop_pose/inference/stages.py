@@ -192,11 +192,11 @@ class Finer:
         return read_units(maps, stage.maps, self.names, self.rule, grid, self.apart_mm, stage.around, self.away_mm)
 
     def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
-        """The points at the best of some places, and the score of the next best that is another one.
+        """The points at the best of some places, and the score of the next best that is another one, of the best's.
 
         All are glanced at, and the surest ones looked at once more, in every rotation, with what was found in the
-        middle; both looks count. A place is another one where what is found there in the middle lies outside of the
-        best's input.
+        middle; both looks count. A place is another one where what is found there in the middle lies nearer to the edge
+        of the best's input than to its middle, or outside: the same two eyes may have a brain on either side.
         """
         glanced = sorted((self.glance(volume, gray, one) for one in places), key=self.score, reverse=True)
         closer = self._apart(glanced, volume, CLOSER, self.reach / 16)
@@ -207,5 +207,5 @@ class Finer:
         best = looked[int(np.argmax(scores))]
         middle = best.points[self.around]
         apart = [np.linalg.norm((found.points[self.around] - middle) * volume.spacing) for found in looked]
-        rival = max((score for score, far in zip(scores, apart, strict=True) if far > self.reach), default=0.0)
-        return best, float(rival)
+        rival = max((score for score, far in zip(scores, apart, strict=True) if far > self.reach / 2), default=0.0)
+        return best, float(rival / max(*scores, 1e-9))

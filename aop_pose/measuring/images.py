@@ -20,7 +20,7 @@ from aop_pose.core.motion import motion_rows
 from aop_pose.core.region import Region
 from aop_pose.core.results import Result
 from aop_pose.core.schema import Schema
-from aop_pose.draw.frame import draw_overlay
+from aop_pose.draw.frame import draw_overlay, headline
 from aop_pose.draw.volume import volume_sheet
 from aop_pose.errors import UnreadableError, UsageError, counted
 from aop_pose.io.clinic.study import About, Salt, about, expand, holds_dicom, renamed
@@ -224,7 +224,8 @@ class Volumes:
 
     def draw(self, image: Frame | Volume, result: Result) -> np.ndarray:
         assert isinstance(image, Volume)
-        return volume_sheet(image, result.keypoints, reason=result.reason)
+        numbers = headline(result) if result.measurements else ""
+        return volume_sheet(image, result.keypoints, reason=result.reason, numbers=numbers)
 
     def finish(self, out: Path, entries: Sequence[Entry], schema: Schema) -> None:
         """``motion.csv`` where a file holds several volumes: how fast each landmark moves."""

@@ -256,7 +256,8 @@ class Measurer:
         if reason := image.unfit_reason():
             return [View(image, None, None, reason)]
         if not isinstance(image, Frame):
-            return [View(image, image)]
+            reason = self._gate.unfit(image) if self._judges and isinstance(self._gate, VolumeGate) else ""
+            return [View(image, None if reason else image, None, reason)]
         return [view for frame in self._in_regions(image) for view in self._views_of(frame)]
 
     def _views_of(self, frame: Frame) -> list[View]:
@@ -321,7 +322,7 @@ class Measurer:
         if not self._judges or not placed.complete:
             return ""
         if isinstance(gate, VolumeGate) and isinstance(seen, Volume):
-            return gate.judge(passes.first, seen.to_mm(placed.coords))
+            return gate.judge(passes.first, seen)
         if not isinstance(gate, Gate) or not isinstance(seen, Frame):
             return ""
         if passes.second is None or not passes.second.found.complete:

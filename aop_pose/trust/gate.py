@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Prediction
 from aop_pose.core.letterbox import fit
 
@@ -385,6 +386,10 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-min(max(value, -500.0), 500.0)))
 
 
+LARGEST_MM = 1000.0
+"""Longest side of a volume; one that states more states it in other units."""
+
+
 class VolumeGate(BaseModel):
     """Least peaks of the maps of a volume, and distances of its points: what is not so is withheld."""
 
@@ -394,8 +399,10 @@ class VolumeGate(BaseModel):
     """Point -> the peak of its map below which it is not believed."""
     within_mm: list[tuple[str, str, float, float]] = Field(default_factory=list)
     """Pairs of points, their least and their greatest distance."""
+    clear_mm: dict[str, float] = Field(default_factory=dict)
+    """Point -> its least distance from the edge of the volume: nearer to it what the point is the middle of is cut."""
     rival: float = Field(default=1.0, ge=0)
-    """Score from which another place that shows the same makes a measurement ambiguous (``Prediction.rival``)."""
+    """Share of the score from which another place makes a measurement ambiguous (``Prediction.rival``)."""
     risk: float = Field(gt=0, lt=1)
     """Share of volumes that show something else of which a number is given, as measured."""
     fitted: dict[str, Any]
@@ -405,13 +412,36 @@ class VolumeGate(BaseModel):
     def facts(self) -> dict[str, Any]:
         return self.model_dump(exclude={"fitted"}) | self.fitted
 
-    def judge(self, found: Prediction, points_mm: np.ndarray) -> str:
-        """Why no number may be given, empty where it may; ``points_mm``: (points, 3)."""
-        keypoints = found.found
+    def unfit(self, volume: Volume) -> str:
+        """Why a volume cannot show points that lie ``within_mm`` of each other; empty where it can.
+
+        A spacing that is wrong by ten is told here, before the network has looked.
+        """
+        sides, voxel = np.array(volume.shape) * volume.spacing, float(volume.spacing.max())
+        least = min((low for _, _, low, _ in self.within_mm), default=math.inf)
+        most = max((high for _, _, _, high in self.within_mm), default=0.0)
+        size, voxels = (" x ".join(f"{side:.4g}" for side in some) for some in (sides, volume.spacing))
+        if voxel > least:
+            why = f"voxels of {voxels} mm are coarser than the distance of two points may be ({least:.0f} mm)"
+        elif sides.max() < most:
+            why = f"the whole volume is {size} mm, smaller than the distance of two points may be ({most:.0f} mm)"
+        elif sides.max() > LARGEST_MM:
+            why = f"the whole volume is {size} mm, larger than any scan"
+        else:
+            return ""
+        return f"withheld: {why}; check the spacing that its file states"
+
+    def judge(self, found: Prediction, volume: Volume) -> str:
+        """Why no number may be given of points in a volume, empty where it may."""
+        keypoints, clear = found.found, edges_mm(found.found.coords, volume)
+        points_mm = volume.to_mm(keypoints.coords)
         for name, least in self.least.items():
             score = float(keypoints.scores[keypoints.schema.index(name)])
             if not score >= least:
-                return f"withheld: {name.replace('_', ' ')} not found with confidence ({score:.3f}, needed {least:.3f})"
+                return (
+                    f"withheld: {name.replace('_', ' ')} not found with confidence ({score:.3f}, needed {least:.3f}); "
+                    "check that the volume shows all of it, and its spacing"
+                )
         for one, other, low, high in self.within_mm:
             far = float(np.linalg.norm(np.diff(points_mm[list(keypoints.schema.indices((one, other)))], axis=0)))
             if not low <= far <= high:
@@ -419,6 +449,21 @@ class VolumeGate(BaseModel):
                     f"withheld: implausible geometry: {one.replace('_', ' ')} and {other.replace('_', ' ')} lie "
                     f"{far:.0f} mm apart, in no known volume less than {low:.0f} or more than {high:.0f}"
                 )
+        for name, least in self.clear_mm.items():
+            if (room := float(clear[keypoints.schema.index(name)])) < least:
+                return (
+                    f"withheld: {name.replace('_', ' ')} lies {room:.0f} mm from the edge of the volume, {least:.0f} "
+                    "are needed; take a volume that shows all of it"
+                )
         if found.rival >= self.rival:
-            return f"withheld: two places look alike ({found.rival:.3f} at the second); cut the volume to one"
+            return (
+                f"withheld: two places look alike (the second scores {found.rival:.2f} of the first); look at the "
+                "pictures and cut the volume to one"
+            )
         return ""
+
+
+def edges_mm(points: np.ndarray, volume: Volume) -> np.ndarray:
+    """Millimetres (n,) of points (n, 3) in a volume's voxels from its nearest edge, negative outside."""
+    room = np.minimum(points + 0.5, np.array(volume.shape) - 0.5 - points)
+    return np.asarray((room * volume.spacing).min(axis=1))

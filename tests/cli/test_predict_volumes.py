@@ -8,6 +8,8 @@ import pytest
 
 from aop_pose.cli import main
 from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints, Prediction
+from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.formats.registry import read_labels
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import load
@@ -19,7 +21,7 @@ from tests.inference.test_stages import FACE, SHAPE, SPACING, contract_of, scan,
 GATE = VolumeGate(
     least={"brain": 0.3, "left_eye": 0.15, "right_eye": 0.15},
     within_mm=[("left_eye", "right_eye", 30, 60), ("brain", "left_eye", 15, 60), ("brain", "right_eye", 15, 60)],
-    rival=0.2, risk=0.01, fitted={},
+    rival=0.8, risk=0.01, fitted={},
 )  # fmt: skip
 
 
@@ -62,6 +64,16 @@ def test_two_heads_are_not_measured_as_one(predict):
     assert "cut the volume to one" in row["reason"]
 
 
+def test_a_head_at_the_edge_is_not_measured_even_if_it_is_found():
+    volume, points = scan(FACE), FACE / SPACING
+    found = Prediction(Keypoints(FETAL_FACE, points, np.ones(3)), 1.0)
+    cut = attrs.evolve(volume, voxels=np.ascontiguousarray(volume.voxels[20:]))
+    moved = Prediction(Keypoints(FETAL_FACE, points - [20, 0, 0], np.ones(3)), 1.0)
+    gate = GATE.model_copy(update={"clear_mm": {"brain": 25.0}})
+    assert gate.judge(found, volume) == ""
+    assert gate.judge(moved, cut).startswith("withheld: brain lies 22 mm from the edge of the volume, 25 are needed")
+
+
 @pytest.mark.parametrize("cut", [76.0, 84.0])
 def test_half_a_head_at_the_border_is_not_measured(predict, cut):
     (row,) = predict(scan(FACE - np.array([cut, 0, 0])))
@@ -69,11 +81,23 @@ def test_half_a_head_at_the_border_is_not_measured(predict, cut):
     assert row["reason"]
 
 
-@pytest.mark.parametrize("factor", [10.0, 0.1])
-def test_a_spacing_that_is_wrong_by_ten_is_not_measured(predict, factor):
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (10.0, "voxels of 30 x 30 x 45 mm are coarser than the distance of two points may be (15 mm)"),
+        (0.1, "the whole volume is 18 x 16.8 x 18 mm, smaller than the distance of two points may be (60 mm)"),
+    ],
+)
+def test_a_spacing_that_is_wrong_by_ten_is_said_before_the_network_looks(predict, factor, said):
     (row,) = predict(Volume(scan(FACE).voxels, np.diag([*SPACING * factor, 1.0])))
-    assert (row["status"], row["eye_distance_mm"]) == ("abstained", ""), row
-    assert row["reason"]
+    assert (row["status"], row["eye_distance_mm"], row["brain_i"]) == ("abstained", "", ""), row
+    assert row["reason"] == f"withheld: {said}; check the spacing that its file states"
+
+
+def test_a_fine_scan_whose_spacing_is_ten_times_too_large_is_larger_than_any_scan():
+    fine = Volume(np.zeros((200, 4, 4), np.float32), np.diag([9.0, 9.0, 9.0, 1.0]))
+    assert GATE.unfit(fine).startswith("withheld: the whole volume is 1800 x 36 x 36 mm, larger than any scan")
+    assert GATE.unfit(scan()) == ""
 
 
 def test_slices_five_times_as_thick_as_voxels_are_wide_are_measured_in_millimetres(predict):

@@ -112,7 +112,7 @@ def test_two_views_have_one_scale():
     points = np.array([[0.0, 0, 0], [30, 0, 10], [0, 30, 10]])
     views = directions(points, SIDED_FACE)
     skeleton = Skeleton(points, ORANGE)
-    half = half_extent([skeleton], views)
+    half = half_extent([skeleton], views, SIDED_FACE)
     assert half == 15
     spans = []
     for view in views:

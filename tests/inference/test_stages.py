@@ -122,8 +122,26 @@ def test_a_second_head_is_told_as_a_rival():
     """Twins: the other head is as sure as the first."""
     volume = scan(FACE, FACE + np.array([0, 0, 150.0]), shape=(60, 56, 70))
     found, _ = found_in(volume, contract_of(size=(48, 48, 48)))
-    assert found.rival > 0.5 * found.score
+    assert 0.8 < found.rival <= 1
     alone, _ = found_in(scan(FACE, shape=(60, 56, 70)), contract_of(size=(48, 48, 48)))
+    assert alone.rival < 0.1
+
+
+def test_the_same_eyes_with_a_brain_on_either_side_are_rivals():
+    """Of a head that is cut at its middle the trunk may be taken for the brain; a trained network sees a brain only
+    near the middle of its input."""
+    sees = seeing([])
+    axes = np.meshgrid(*(np.arange(32) - 15.5,) * 3, indexing="ij")
+    near = sum(axis**2 for axis in axes) < 10**2
+
+    def network(inputs, stage=0):
+        maps = sees(inputs, stage)
+        return np.concatenate([maps[:, :1] * near, maps[:, 1:]], axis=1) if stage else maps
+
+    other_side = [2 * FACE[1:].mean(axis=0) - FACE[0]]
+    found, _ = found_in(scan([*FACE], other_side), network=network)
+    assert 0.8 < found.rival <= 1
+    alone, _ = found_in(scan([*FACE]), network=network)
     assert alone.rival < 0.1
 
 

@@ -295,8 +295,8 @@ def _worst_volumes(comparison: Comparison) -> str:
     if not shots:
         return ""
     key = (
-        "Slices through the points, and the skeleton from two sides: results orange, reference blue. A picture grows "
-        "when it is chosen."
+        "Slices through the points, and the skeleton from several sides: results orange, reference blue. A picture "
+        "grows when it is chosen."
     )
     return _shots(f"The {len(shots)} volumes with the largest errors", "worst", key, shots)
 
