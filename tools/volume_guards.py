@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,18 @@ from crossval_fetusmap import finished, folder_of, opened, read, read_otherwise
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Prediction
+from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
+from aop_pose.evaluation.errors import align_interchangeable
 from aop_pose.formats.label import Label
 from aop_pose.inference.engine import Network
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import load, rewrite
 from aop_pose.pipelines.config import precision_of
-from aop_pose.trust.gate import VolumeGate
+from aop_pose.trust.gate import VolumeGate, edges_mm
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
 from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
-from lib.headless import made_up, of_scan
+from lib.headless import cut_through, made_up, of_scan, side_by_side, wrong_size
 
 ELSEWHERE_MM = 30.0
 """A head of which a point is found farther off was taken to lie elsewhere, or otherwise."""
@@ -55,15 +57,22 @@ class Seen:
     rival: float
     fold: int = -1
     """Whose network saw it."""
+    edges: list[float] = attrs.field(factory=list)
+    """Millimetres of each point from the edge of the volume."""
+    unfit: str = ""
+    """Why the network need not look (``VolumeGate.unfit``)."""
+    mm: list[float] = attrs.field(factory=list)
+    """Errors of the points, where the volume has labels; the eyes in the nearer order."""
 
 
 def seen(kind: str, found: Prediction, volume: Volume, pairs: list[tuple[int, int]], fold: int) -> Seen:
     """Of a prediction; a point that was not found has a peak of 0."""
     if found.keypoints is None:
         return Seen(kind, [], [], 0.0, fold)
-    points = volume.to_mm(found.keypoints.coords)
+    coords = found.keypoints.coords
     scores = np.nan_to_num(found.keypoints.scores).round(5).tolist()
-    return Seen(kind, scores, _apart(points, pairs), found.rival, fold)
+    apart, edges = _apart(volume.to_mm(coords), pairs), edges_mm(coords, volume).round(1).tolist()
+    return Seen(kind, scores, apart, round(found.rival, 4), fold, edges)
 
 
 def _apart(points: np.ndarray, pairs: list[tuple[int, int]]) -> list[float]:
@@ -81,28 +90,60 @@ def without_head(options: argparse.Namespace, pairs: list[tuple[int, int]]) -> l
     """What the networks see in volumes without a head; kept in a file, so that a fit can be repeated."""
     if options.fold is None and (kept := sorted(options.results.glob("without_head*.json"))):
         return [Seen(**one) for file in kept for one in json.loads(file.read_text(encoding="utf-8"))]
+    gate = load(options.artefact).contract.gate
     file = options.results / f"without_head{'' if options.fold is None else options.fold}.json"
     labelled, schema, folds = read(options)
     found: list[Seen] = []
 
-    def look(predictor: VolumePredictor, kind: str, volume: Volume) -> None:
-        found.append(seen(kind, predictor.find(volume), volume, pairs, fold))
-        print(f"{len(found)} {kind}: {found[-1].scores}", file=sys.stderr, flush=True)
+    def look(predictor: VolumePredictor, kind: str, volume: Volume, true_mm: np.ndarray | None = None) -> None:
+        if unfit := gate.unfit(volume):
+            found.append(Seen(kind, [], [], 0.0, fold, unfit=unfit))
+        else:
+            points = predictor.find(volume)
+            told = seen(kind, points, volume, pairs, fold)
+            if true_mm is not None and points.keypoints is not None:
+                told = attrs.evolve(told, mm=off_by(volume.to_mm(points.keypoints.coords), true_mm, schema))
+            found.append(told)
+        print(f"{len(found)} {kind}: {found[-1]}", file=sys.stderr, flush=True)
+        write_result(file, [attrs.asdict(one) for one in found])  # type: ignore[arg-type]
 
     for fold in range(options.folds) if options.fold is None else [options.fold]:
         predictor, _ = read_otherwise(opened(folder_of(options.runs, fold) / "run"), options.set)
         if precision_of("auto", "cpu") == "bf16":
             predictor = attrs.evolve(predictor, network=partial(in_bfloat16, predictor.network))
-        for number, one in enumerate(labelled):
-            if folds[number] == fold:
-                volume = one.volume()
-                head = volume.to_mm(one.points_of(schema)[0])
-                for kind, part in of_scan(volume, head, options.per_scan, (options.seed, number)):
-                    look(predictor, kind, part)
+        own = [(number, one) for number, one in enumerate(labelled) if folds[number] == fold]
+        if options.heads:
+            for place, (number, one) in enumerate(own):
+                look_at_heads(partial(look, predictor), one, own[place - 1][1], schema, number)
+        for number, one in own:
+            volume = one.volume()
+            head = volume.to_mm(one.points_of(schema)[0])
+            for kind, part in of_scan(volume, head, options.per_scan, (options.seed, number)):
+                look(predictor, kind, part)
         for kind, volume in made_up(options.made_up, options.seed * 100 + fold):
             look(predictor, kind, volume)
-    write_result(file, [attrs.asdict(one) for one in found])  # type: ignore[arg-type]
     return found
+
+
+def off_by(points_mm: np.ndarray, true_mm: np.ndarray, schema: Schema) -> list[float]:
+    """Millimetres of each of the points (n, 3) from the true ones, interchangeable ones in the nearer order."""
+    aligned = align_interchangeable(points_mm[None], true_mm[None], schema)[0]
+    off: list[float] = np.nan_to_num(np.linalg.norm(aligned - true_mm, axis=1), nan=1e3).round(1).tolist()
+    return off
+
+
+def look_at_heads(look: Callable[..., None], one: Label, other: Label, schema: Schema, number: int) -> None:
+    """The head itself, cut through, at a wrong size, and beside another one."""
+    volume, beside, draw = one.volume(), other.volume(), np.random.default_rng([number, 2])
+    points = volume.to_mm(one.points_of(schema))
+    look("head", volume, points)
+    look("head cut through", cut_through(volume, points[0], draw), points)
+    look("wrong size", wrong_size(volume, points[0], draw))
+    look("two heads", side_by_side(volume, points[0], beside, beside.to_mm(other.points_of(schema)[0])))
+
+
+WITH_HEAD = ("head", "head cut through", "wrong size", "two heads")
+"""Kinds that ``--heads`` adds: right, or not measured."""
 
 
 def fit(
@@ -197,6 +238,9 @@ def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
     """Whether a number would be given: every peak is high enough, every distance likely."""
     if not one.scores or any(score < gate.least[name] for name, score in zip(names, one.scores, strict=True)):
         return False
+    edges = dict(zip(names, one.edges, strict=True)) if one.edges else {}
+    if one.rival >= gate.rival or any(edges.get(name, least) < least for name, least in gate.clear_mm.items()):
+        return False
     return all(low <= far <= high for (_, _, low, high), far in zip(gate.within_mm, one.distances, strict=True))
 
 
@@ -279,6 +323,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, required=True, help="as crossval_fetusmap.py has it")
     parser.add_argument("--results", type=Path, required=True, help="as crossval_fetusmap.py has it")
     parser.add_argument("--per-scan", type=int, default=4, help="volumes without a head of each scan")
+    parser.add_argument("--heads", action="store_true", help="look at the heads too: whole, cut, of a wrong size, two")
     parser.add_argument("--made-up", type=int, default=8, help="made-up volumes of each fold")
     parser.add_argument("--fit-share", type=float, default=1 / 3, help="of the volumes without a head, that fits")
     parser.add_argument("--pass-share", type=float, default=0.95, help="of the volumes with a head, at most")

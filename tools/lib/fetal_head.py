@@ -16,11 +16,11 @@ EYES_APART_MM, TO_EYES_MM = 34.0, 44.0
 
 
 def fetal_head(
-    seed: int, spacing: np.ndarray = SPACING, shape: tuple[int, int, int] = SHAPE
+    seed: int, spacing: np.ndarray = SPACING, shape: tuple[int, int, int] = SHAPE, head: bool = True
 ) -> tuple[Volume, Keypoints]:
     """A scan of 300 x 300 x 216 mm: a mother's tissue, water, trunk and head of a fetus in some direction.
 
-    Returns the volume and its points, in voxels.
+    Returns the volume and its points, in voxels; without ``head`` where they would be.
     """
     draw = np.random.default_rng([seed, 3])
     axes = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1) * spacing
@@ -43,17 +43,17 @@ def fetal_head(
     values = 0.18 + 0.08 * grain
     values = put(values, ball((0, 0, -35), (95, 85, 125), 6.0), 0.9)
     values = put(values, ball((0, -8, -105), (38, 40, 62)), 0.35 + 0.15 * grain)
-    values = put(values, ball((0, 3, -2), (45, 55, 46)), 0.3)
-    values = put(values, ball((0, 0, 0), (40, 50, 40)), 0.12)
-    brain = ball((0, 0, 0), (37, 47, 37))
-    values = put(values, brain, 0.5 + 0.08 * grain)
-    for side in (-1.0, 1.0):
-        values = put(values, ball((side * 9, 4, 4), (3, 16, 4)), 0.75)
     face = np.array([0.0, np.sqrt(TO_EYES_MM**2 - 20.0**2), -20.0])
-    values = put(values, ball((0, 34, -28), (30, 20, 26)), 0.32)
     eyes = [face + np.array([side * EYES_APART_MM / 2, 0, 0]) for side in (-1.0, 1.0)]
-    for eye in eyes:
-        values = put(values, ball((float(eye[0]), float(eye[1]), float(eye[2])), (8, 8, 8)), 1.0)
+    if head:
+        values = put(values, ball((0, 3, -2), (45, 55, 46)), 0.3)
+        values = put(values, ball((0, 0, 0), (40, 50, 40)), 0.12)
+        values = put(values, ball((0, 0, 0), (37, 47, 37)), 0.5 + 0.08 * grain)
+        for side in (-1.0, 1.0):
+            values = put(values, ball((side * 9, 4, 4), (3, 16, 4)), 0.75)
+        values = put(values, ball((0, 34, -28), (30, 20, 26)), 0.32)
+        for eye in eyes:
+            values = put(values, ball((float(eye[0]), float(eye[1]), float(eye[2])), (8, 8, 8)), 1.0)
     # The coil lies on the mother's belly.
     coil = np.exp(-axes[..., 1] / 260)
     values = np.clip(values * coil + draw.normal(0, 0.015, shape), 0, None)

@@ -1,4 +1,5 @@
-"""Volumes without a fetal head: other parts of scans, scans whose head was cut out, noise, emptiness, adult heads."""
+"""Volumes without a fetal head: other parts of scans, scans whose head was cut out, noise, emptiness, adult heads, a
+womb without a head; and volumes whose head must not be measured as if it stood there whole, alone and to scale."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ import numpy as np
 
 from aop_pose.core.frame import Volume
 from aop_pose.inference.grid import random_rotation
+from lib.fetal_head import fetal_head
 
 AWAY_MM = 75.0
 """Distance of a part of a scan from the middle of the head: no fetal head reaches so far."""
 _LEAST_VOXELS = 24
+NEAR_MM = 90.0
+"""Half the side of a box around a head."""
 
 
 def elsewhere(volume: Volume, head_mm: np.ndarray, draw: np.random.Generator) -> Volume | None:
@@ -91,12 +95,61 @@ def adult_head(draw: np.random.Generator, shape: tuple[int, int, int] = (90, 90,
     return Volume(np.clip(values, 0, None).astype(np.float32), np.diag([3.0, 3.0, 3.0, 1.0]), "adult")
 
 
+def womb(draw: np.random.Generator, shape: tuple[int, int, int] = (80, 80, 60)) -> Volume:
+    """The made-up fetus of ``lib.fetal_head`` without its head: a mother's tissue, water and a trunk."""
+    volume, _ = fetal_head(int(draw.integers(1 << 30)), shape=shape, head=False)
+    return volume
+
+
 def made_up(count: int, seed: int) -> Iterator[tuple[str, Volume]]:
-    """Kind and volume: noise, empty and adult ones in turn."""
+    """Kind and volume: noise, adult, empty ones and wombs in turn."""
     draw = np.random.default_rng([seed, 1])
+    makers = {"noise": noise, "adult": adult_head, "empty": empty, "womb": womb}
     for number in range(count):
-        kind = ("noise", "adult", "adult", "empty")[number % 4]
-        yield kind, {"noise": noise, "adult": adult_head, "empty": empty}[kind](draw)
+        kind = ("noise", "adult", "adult", "empty", "womb")[number % 5]
+        yield kind, makers[kind](draw)
+
+
+def around(volume: Volume, middle_mm: np.ndarray, half_mm: float) -> tuple[Volume, np.ndarray]:
+    """The box of a scan that reaches so far from a place, as far as the scan does, and the voxel at which it begins."""
+    middle, room = volume.from_mm(middle_mm), half_mm / volume.spacing
+    start = np.maximum(np.floor(middle - room), 0).astype(int)
+    end = np.minimum(np.ceil(middle + room) + 1, volume.shape).astype(int)
+    return part_of(volume, start, end), start
+
+
+def part_of(volume: Volume, start: np.ndarray, end: np.ndarray) -> Volume:
+    """The voxels of a scan from one corner to before another, where they were."""
+    i, j, k = (slice(a, b) for a, b in zip(start, end, strict=True))
+    affine = volume.affine.copy()
+    affine[:3, 3] = volume.to_mm(start.astype(np.float64))
+    return Volume(np.ascontiguousarray(volume.voxels[i, j, k]), affine, volume.source)
+
+
+def cut_through(volume: Volume, head_mm: np.ndarray, draw: np.random.Generator) -> Volume:
+    """The surroundings of a head that end at the middle of its brain, or up to 20 mm to either side of it."""
+    box, _ = around(volume, head_mm, NEAR_MM)
+    axis, edge = int(draw.integers(3)), box.from_mm(head_mm)
+    edge = edge + draw.uniform(-20, 20, 3) / box.spacing
+    start, end = np.zeros(3, int), np.array(box.shape)
+    side = start if draw.random() < 0.5 else end
+    side[axis] = int(np.clip(np.rint(edge[axis]), 4, box.shape[axis] - 4))
+    return part_of(box, start, end)
+
+
+def wrong_size(volume: Volume, head_mm: np.ndarray, draw: np.random.Generator) -> Volume:
+    """A head two to three times too large or too small, as a wrong spacing makes it."""
+    box, _ = around(volume, head_mm, NEAR_MM)
+    scale = float(draw.uniform(2, 3)) ** (1 if draw.random() < 0.5 else -1)
+    return Volume(box.voxels, box.affine @ np.diag([scale, scale, scale, 1.0]), volume.source)
+
+
+def side_by_side(one: Volume, one_mm: np.ndarray, other: Volume, other_mm: np.ndarray) -> Volume:
+    """Two heads in one volume, as twins lie: boxes around them beside each other, in the voxels of the first."""
+    boxes = [around(volume, middle, NEAR_MM)[0] for volume, middle in ((one, one_mm), (other, other_mm))]
+    low = np.min([box.shape for box in boxes], axis=0)
+    parts = [box.voxels[:, : low[1], : low[2]] / max(float(np.percentile(box.voxels, 99)), 1e-6) for box in boxes]
+    return Volume(np.concatenate(parts).astype(np.float32), boxes[0].affine, one.source)
 
 
 def of_scan(volume: Volume, head_mm: np.ndarray, count: int, seed: tuple[int, ...]) -> Iterator[tuple[str, Volume]]:
