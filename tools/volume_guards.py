@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from aop_pose.pipelines.config import precision_of
 from aop_pose.trust.gate import VolumeGate, edges_mm
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
 from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
-from lib.headless import cut_through, made_up, of_scan, side_by_side, wrong_size
+from lib.headless import AROUND_MM, around, cut_through, made_up, of_scan, side_by_side, wrong_size
 
 ELSEWHERE_MM = 30.0
 """A head of which a point is found farther off was taken to lie elsewhere, or otherwise."""
@@ -115,12 +116,14 @@ def without_head(options: argparse.Namespace, pairs: list[tuple[int, int]]) -> l
         if options.heads:
             for place, (number, one) in enumerate(own):
                 look_at_heads(partial(look, predictor), one, own[place - 1][1], schema, number)
+        # One of each scan and some made-up ones in turn, so that one may stop early.
+        share = options.made_up // max(1, options.per_scan)
+        sources = [made_up(options.per_scan, (options.seed * 100 + fold) * 100 + part) for part in range(share)]
         for number, one in own:
             volume = one.volume()
             head = volume.to_mm(one.points_of(schema)[0])
-            for kind, part in of_scan(volume, head, options.per_scan, (options.seed, number)):
-                look(predictor, kind, part)
-        for kind, volume in made_up(options.made_up, options.seed * 100 + fold):
+            sources.append(of_scan(volume, head, options.per_scan, (options.seed, number)))
+        for kind, volume in chain.from_iterable(zip(*sources, strict=True)):
             look(predictor, kind, volume)
     return found
 
@@ -136,7 +139,7 @@ def look_at_heads(look: Callable[..., None], one: Label, other: Label, schema: S
     """The head itself, cut through, at a wrong size, and beside another one."""
     volume, beside, draw = one.volume(), other.volume(), np.random.default_rng([number, 2])
     points = volume.to_mm(one.points_of(schema))
-    look("head", volume, points)
+    look("head", around(volume, points[0], AROUND_MM)[0], points)
     look("head cut through", cut_through(volume, points[0], draw), points)
     look("wrong size", wrong_size(volume, points[0], draw))
     look("two heads", side_by_side(volume, points[0], beside, beside.to_mm(other.points_of(schema)[0])))
@@ -322,9 +325,13 @@ def main() -> int:
     parser.add_argument("--fold", type=int, help="only look at the volumes without a head of this fold")
     parser.add_argument("--runs", type=Path, required=True, help="as crossval_fetusmap.py has it")
     parser.add_argument("--results", type=Path, required=True, help="as crossval_fetusmap.py has it")
-    parser.add_argument("--per-scan", type=int, default=4, help="volumes without a head of each scan")
+    parser.add_argument(
+        "--per-scan", type=int, default=4, help="volumes without a head of each scan, other parts and cut out"
+    )
     parser.add_argument("--heads", action="store_true", help="look at the heads too: whole, cut, of a wrong size, two")
-    parser.add_argument("--made-up", type=int, default=8, help="made-up volumes of each fold")
+    parser.add_argument(
+        "--made-up", type=int, default=8, help="made-up volumes of each fold, in multiples of --per-scan"
+    )
     parser.add_argument("--fit-share", type=float, default=1 / 3, help="of the volumes without a head, that fits")
     parser.add_argument("--pass-share", type=float, default=0.95, help="of the volumes with a head, at most")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="that the artefact states by itself")

@@ -9,7 +9,7 @@ from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints
 from aop_pose.core.schemas import FETAL_FACE, FETUS
 from aop_pose.draw.marks import ORANGE, SKY, name_point, text_size
-from aop_pose.draw.skeleton import Skeleton, directions, draw_view, half_extent
+from aop_pose.draw.skeleton import Skeleton, axis_lines, directions, draw_view, from_the_side, half_extent
 from aop_pose.draw.volume import draw_midsagittal, gray_values, volume_sheet
 from aop_pose.phantom.fetus import make_fetus
 from tests.fakes import SIDED_FACE, random_volume
@@ -105,6 +105,23 @@ def test_from_its_left_and_from_the_front(phantom):
 def test_without_a_midsagittal_plane_the_views_are_along_the_patients_axes():
     side, front = directions(np.zeros((3, 3)), FETAL_FACE)
     assert np.array_equal([side.right, side.up, front.right], np.eye(3)[[0, 2, 1]])
+
+
+def test_the_axes_of_a_head_are_seen_along_its_crown_and_in_the_patient():
+    """A head that looks to the front with its crown up: from above the eyes lie side by side, the brain behind them."""
+    points = np.array([[0.0, 0, 0], [-17, 40, 0], [17, 40, 0]])
+    above, of_patient, _ = directions(points, FETAL_FACE)
+    brain, left, right = above.flat(points)
+    assert left[1] == right[1] == pytest.approx(brain[1] + 40)
+    assert (left[0], right[0]) == pytest.approx((-17, 17))
+    assert np.array_equal([of_patient.right, of_patient.up], np.eye(3)[[0, 2]])
+    lines = axis_lines(points, FETAL_FACE)
+    assert list(lines) == ["look", "crown"]
+    start, end = lines["look"]
+    assert (end - start) / np.linalg.norm(end - start) == pytest.approx([0, 1, 0])
+    side = from_the_side(points, FETAL_FACE)
+    assert np.array_equal([side.right, side.up], np.eye(3)[[1, 2]])
+    assert axis_lines(np.full((3, 3), np.nan), FETAL_FACE) == {}
 
 
 def test_two_views_have_one_scale():

@@ -42,7 +42,7 @@ def test_the_picture_shows_what_was_found_and_refuses_nothing_found(monkeypatch,
         def find(self, volume):
             return Prediction(self.keypoints, 0.5, "")
 
-    given = argparse.Namespace(out=tmp_path / "pictures" / "face.png", weights=None, seed=0)
+    given = argparse.Namespace(out=tmp_path / "pictures" / "face.png", weights=None, seed=0, true_points=False)
     swapped = Keypoints(truth.schema, truth.coords[[0, 2, 1]] + 0.5, np.ones(3))
     monkeypatch.setattr(face_picture, "load", lambda weights, schema: Finds(swapped))
     face_picture.run(given)
@@ -51,3 +51,5 @@ def test_the_picture_shows_what_was_found_and_refuses_nothing_found(monkeypatch,
     monkeypatch.setattr(face_picture, "load", lambda weights, schema: Finds(None))
     with pytest.raises(face_picture.UsageError, match="take another"):
         face_picture.run(given)
+    given.true_points = True
+    face_picture.run(given)

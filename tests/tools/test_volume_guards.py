@@ -2,6 +2,7 @@
 
 import argparse
 
+import attrs
 import numpy as np
 import pytest
 
@@ -12,7 +13,19 @@ from volume_guards import Seen
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.schemas import FETAL_FACE
-from lib.headless import AWAY_MM, cut_out, made_up, of_scan
+from aop_pose.trust.gate import VolumeGate, edges_mm
+from lib.fetal_head import fetal_head
+from lib.headless import (
+    AWAY_MM,
+    NEAR_MM,
+    around,
+    cut_out,
+    cut_through,
+    made_up,
+    of_scan,
+    side_by_side,
+    wrong_size,
+)
 
 NAMES = ["brain", "left_eye", "right_eye"]
 
@@ -35,7 +48,7 @@ def test_no_part_of_a_scan_comes_near_the_head():
             i, j, k = (slice(a, a + n) for a, n in zip(start, part.shape, strict=True))
             np.testing.assert_array_equal(part.voxels, volume.voxels[i, j, k])
         else:
-            assert part.shape == volume.shape
+            assert part.voxels[tuple(np.rint(part.from_mm(head)).astype(int))] in (0, *volume.voxels.ravel())
     assert kinds.count("other part") == 3
     black = cut_out(volume, head, np.random.default_rng(0), filled=False)
     assert black.voxels[20, 30, 30] == 0
@@ -46,6 +59,40 @@ def test_made_up_volumes_are_of_every_kind_and_repeat():
     once, again = ([(kind, volume.voxels.sum()) for kind, volume in made_up(4, 3)] for _ in range(2))
     assert once == again
     assert [kind for kind, _ in once] == ["noise", "adult", "adult", "empty"]
+
+
+def test_a_womb_without_a_head_is_the_phantom_but_for_its_head():
+    coarse = np.full(3, 8.0)
+    (whole, truth), (headless, _) = (fetal_head(5, coarse, (38, 38, 27), head=head) for head in (True, False))
+    differs = np.argwhere(np.abs(whole.voxels - headless.voxels) > 0.1) * coarse
+    assert 30 < np.linalg.norm(differs - truth.coords[0] * coarse, axis=1).max() < AWAY_MM
+
+
+def test_heads_that_are_cut_doubled_or_of_a_wrong_size_are_where_they_are_said_to_be():
+    volume, head = scan(), scan().to_mm(np.array([40.0, 35, 30]))
+    draw = np.random.default_rng(3)
+    for _ in range(8):
+        cut = cut_through(volume, head, draw)
+        assert abs(edges_mm(cut.from_mm(head)[None], cut)[0]) < 22
+        start = np.rint(volume.from_mm(cut.to_mm(np.zeros(3)))).astype(int)
+        i, j, k = (slice(a, a + n) for a, n in zip(start, cut.shape, strict=True))
+        np.testing.assert_array_equal(cut.voxels, volume.voxels[i, j, k])
+        share = wrong_size(volume, head, draw).spacing / volume.spacing
+        assert np.ptp(share) < 1e-9
+        assert 2 <= max(share[0], 1 / share[0]) <= 3
+    box, start = around(volume, head, 60.0)
+    np.testing.assert_array_equal(box.from_mm(head), [40 - start[0], 35 - start[1], 30 - start[2]])
+    two = side_by_side(volume, head, volume, head)
+    one = around(volume, head, NEAR_MM)[0]
+    assert two.shape == (2 * one.shape[0], *one.shape[1:])
+
+
+def test_a_rival_and_a_head_at_the_edge_do_not_pass():
+    gate = VolumeGate(least=dict.fromkeys(NAMES, 0.2), clear_mm={"brain": 25.0}, rival=0.7, risk=0.1, fitted={})
+    one = Seen("head", [0.9, 0.8, 0.7], [], 0.6, edges=[30.0, 5.0, 5.0])
+    assert volume_guards.passes(gate, one, NAMES)
+    assert not volume_guards.passes(gate, attrs.evolve(one, rival=0.7), NAMES)
+    assert not volume_guards.passes(gate, attrs.evolve(one, edges=[20.0, 50.0, 50.0]), NAMES)
 
 
 def test_a_gate_lets_heads_through_and_what_reaches_their_peaks_not():

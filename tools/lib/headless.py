@@ -13,16 +13,18 @@ from lib.fetal_head import fetal_head
 
 AWAY_MM = 75.0
 """Distance of a part of a scan from the middle of the head: no fetal head reaches so far."""
+SIDES_MM = (100.0, 180.0)
+"""Of such a part, least and greatest."""
 _LEAST_VOXELS = 24
-NEAR_MM = 90.0
-"""Half the side of a box around a head."""
+NEAR_MM, AROUND_MM = 90.0, 110.0
+"""Half the side of a box around a head, and around the place where one was."""
 
 
 def elsewhere(volume: Volume, head_mm: np.ndarray, draw: np.random.Generator) -> Volume | None:
     """A box of a scan that the head, (3,) mm in patient coordinates, does not reach; None where none was found."""
     head, spacing = volume.from_mm(head_mm), volume.spacing
     for _ in range(200):
-        size = np.minimum(np.maximum(draw.uniform(110, 260, 3) / spacing, _LEAST_VOXELS), volume.shape).astype(int)
+        size = np.minimum(np.maximum(draw.uniform(*SIDES_MM, 3) / spacing, _LEAST_VOXELS), volume.shape).astype(int)
         start = np.array([int(draw.integers(0, n - m + 1)) for n, m in zip(volume.shape, size, strict=True)])
         nearest = np.clip(head, start, start + size - 1)
         i, j, k = (slice(a, a + n) for a, n in zip(start, size, strict=True))
@@ -47,7 +49,7 @@ def cut_out(volume: Volume, head_mm: np.ndarray, draw: np.random.Generator, fill
     return Volume(voxels, volume.affine, volume.source)
 
 
-def noise(draw: np.random.Generator, shape: tuple[int, int, int] = (100, 100, 60)) -> Volume:
+def noise(draw: np.random.Generator, shape: tuple[int, int, int] = (56, 56, 48)) -> Volume:
     """Noise of some grain, evenly or in a ball."""
     values = np.abs(draw.standard_normal(shape)).astype(np.float32)
     spread = np.exp(-2 * (np.pi * draw.uniform(0, 4)) ** 2 * sum(
@@ -60,7 +62,7 @@ def noise(draw: np.random.Generator, shape: tuple[int, int, int] = (100, 100, 60
     return Volume((values - values.min()).astype(np.float32), np.diag([3.0, 3.0, 3.0, 1.0]), "noise")
 
 
-def empty(draw: np.random.Generator, shape: tuple[int, int, int] = (100, 100, 60)) -> Volume:
+def empty(draw: np.random.Generator, shape: tuple[int, int, int] = (56, 56, 48)) -> Volume:
     """One value everywhere, but for the scanner's hum or a corner."""
     values = np.zeros(shape, np.float32)
     if draw.random() < 0.5:
@@ -153,11 +155,12 @@ def side_by_side(one: Volume, one_mm: np.ndarray, other: Volume, other_mm: np.nd
 
 
 def of_scan(volume: Volume, head_mm: np.ndarray, count: int, seed: tuple[int, ...]) -> Iterator[tuple[str, Volume]]:
-    """Kind and volume: other parts of a scan, and the scan without its head."""
+    """Kind and volume: other parts of a scan, and the surroundings of its head without it."""
     draw = np.random.default_rng(list(seed))
     for number in range(count):
         if number % 2 == 0 and (part := elsewhere(volume, head_mm, draw)) is not None:
             yield "other part", part
         else:
             filled = bool(draw.random() < 0.5)
-            yield "head filled in" if filled else "head cut out", cut_out(volume, head_mm, draw, filled)
+            box, _ = around(cut_out(volume, head_mm, draw, filled), head_mm, AROUND_MM)
+            yield "head filled in" if filled else "head cut out", box
