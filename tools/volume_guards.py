@@ -44,6 +44,13 @@ from lib.headless import AROUND_MM, around, cut_through, made_up, of_scan, side_
 
 ELSEWHERE_MM = 30.0
 """A head of which a point is found farther off was taken to lie elsewhere, or otherwise."""
+OFF_MM = 15.0
+"""A measurement of which a point is farther off is wrong."""
+CLEAR_MM = 25.0
+"""Of a fetal head between its middle and the edge of a volume: heads of 27 weeks have a half width of 33 mm, and an
+eye lies 28 mm from the middle of the brain at least."""
+SECOND = 0.8
+"""Share of a score from which a second place makes a volume ambiguous."""
 MARGIN = 0.25
 """Distances of points may be less than the least labelled one, and more than the greatest, by this share."""
 
@@ -188,7 +195,7 @@ def fit(
     share = float(max(np.quantile(lowest, 1 - given.pass_share), reached * 1.05))
     gate = VolumeGate(
         least={name: round(share * float(peak), 4) for name, peak in zip(names, usual, strict=True)},
-        within_mm=within, rival=1.0, risk=0.5, fitted={},
+        within_mm=within, clear_mm=given.clear_mm, rival=SECOND, risk=0.5, fitted={},
     )  # fmt: skip
     through = [one for one in checking if passes(gate, one, names)]
     risk = (len(through) + 1) / (len(checking) + 2)
@@ -203,12 +210,10 @@ def fit(
         "volumes_without_a_head": len(checking),
         "of_them_measured_all_the_same": len(through), "by_kind": kinds, "fitted_on": len(fitting),
     }  # fmt: skip
-    rivals = sorted(one.rival for one in real)
     return gate.model_copy(
         update={
             "risk": round(risk, 4),
             "fitted": facts,
-            "rival": round(max(1.5 * rivals[-1], 0.5 * share * float(usual.min())), 4),
         }
     )
 
@@ -235,6 +240,30 @@ def by_fold(
                 some[0] += passes(gate, one, names)
                 some[1] += 1
     return told
+
+
+def judged(
+    before: VolumeGate, looked_at: list[Seen], real: list[Seen], names: list[str], given: argparse.Namespace
+) -> VolumeGate:
+    """The gate with the peaks and distances that it has, and what it does to volumes that fitted none of these."""
+    gate = before.model_copy(update={"clear_mm": given.clear_mm, "rival": SECOND})
+    told: dict[str, dict[str, int]] = {}
+    for one in looked_at:
+        row = told.setdefault(one.kind, {"of": 0, "measured": 0, "off": 0})
+        row["of"] += 1
+        if not one.unfit and passes(gate, one, names):
+            row["measured"] += 1
+            row["off"] += max(one.mm, default=0.0) > OFF_MM
+    without = [row for kind, row in told.items() if kind not in WITH_HEAD]
+    measured, of = (sum(row[key] for row in without) for key in ("measured", "of"))
+    heads = [passes(gate, one, names) for one in real]
+    facts = {
+        "volumes_with_a_head": len(heads), "of_them_measured": sum(heads), "volumes_without_a_head": of,
+        "of_them_measured_all_the_same": measured, "by_kind": told,
+        "networks_of_folds": sorted({one.fold for one in looked_at}),
+        "peaks_fitted": {key: before.fitted[key] for key in ("fitted_on", "each_fold_by_the_others")},
+    }  # fmt: skip
+    return gate.model_copy(update={"fitted": facts, "risk": round((measured + 1) / (of + 2), 4)})
 
 
 def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
@@ -299,14 +328,21 @@ def run(given: argparse.Namespace) -> None:
             np.full((len(names), 3), np.nan) if told["points"] is None else one.volume().to_mm(np.array(told["points"]))
         )
         kind = "head" if max(told["mm"]) < ELSEWHERE_MM else "missed"
-        real[one.name] = Seen(kind, told["scores"] or [], _apart(points, pairs), told["rival"], fold_of[one.name])
-    everything, others = list(real.values()), without_head(given, pairs)
-    gate = fit_of(everything, others, names, distances, given)
-    crossed = by_fold(everything, others, names, distances, given)
-    without = np.sum([some for kind, some in crossed.items() if kind not in ("head", "missed")], axis=0)
-    facts = {**gate.fitted, "each_fold_by_the_others": crossed}
-    risk = round((int(without[0]) + 1) / (int(without[1]) + 2), 4)
-    gate = gate.model_copy(update={"fitted": facts, "risk": risk if given.fit_share == 1 else gate.risk})
+        edges = edges_mm(np.array(told["points"]), one.volume()).tolist() if told["points"] else []
+        apart, fold = _apart(points, pairs), fold_of[one.name]
+        real[one.name] = Seen(kind, told["scores"] or [], apart, told["rival"], fold, edges)
+    everything, looked_at = list(real.values()), without_head(given, pairs)
+    others = [one for one in looked_at if one.kind not in WITH_HEAD]
+    given.clear_mm = {load(given.artefact).contract.stages[0].around: CLEAR_MM}
+    if given.judge:
+        gate = judged(load(given.artefact).contract.gate, looked_at, everything, names, given)
+    else:
+        gate = fit_of(everything, others, names, distances, given)
+        crossed = by_fold(everything, others, names, distances, given)
+        without = np.sum([some for kind, some in crossed.items() if kind not in ("head", "missed")], axis=0)
+        facts = {**gate.fitted, "each_fold_by_the_others": crossed}
+        risk = round((int(without[0]) + 1) / (int(without[1]) + 2), 4)
+        gate = gate.model_copy(update={"fitted": facts, "risk": risk if given.fit_share == 1 else gate.risk})
     kept = {name: passes(gate, some, names) for name, some in real.items()}
     calibration = calibrate(labelled, done, kept, given)
     print(json.dumps({"gate": gate.model_dump(), "calibration": calibration.facts}, indent=1))
@@ -328,6 +364,7 @@ def main() -> int:
     parser.add_argument(
         "--per-scan", type=int, default=4, help="volumes without a head of each scan, other parts and cut out"
     )
+    parser.add_argument("--judge", action="store_true", help="keep the peaks of the artefact's gate and judge it")
     parser.add_argument("--heads", action="store_true", help="look at the heads too: whole, cut, of a wrong size, two")
     parser.add_argument(
         "--made-up", type=int, default=8, help="made-up volumes of each fold, in multiples of --per-scan"

@@ -48,7 +48,7 @@ def test_no_part_of_a_scan_comes_near_the_head():
             i, j, k = (slice(a, a + n) for a, n in zip(start, part.shape, strict=True))
             np.testing.assert_array_equal(part.voxels, volume.voxels[i, j, k])
         else:
-            assert part.voxels[tuple(np.rint(part.from_mm(head)).astype(int))] in (0, *volume.voxels.ravel())
+            assert part.voxels[tuple(np.rint(part.from_mm(head)).astype(int))] != volume.voxels[20, 30, 30]
     assert kinds.count("other part") == 3
     black = cut_out(volume, head, np.random.default_rng(0), filled=False)
     assert black.voxels[20, 30, 30] == 0
@@ -102,7 +102,7 @@ def test_a_gate_lets_heads_through_and_what_reaches_their_peaks_not():
     others = [Seen("noise", [], [], 0.0) for _ in range(30)]
     others += [Seen("adult", [0.9, 0.05, 0.04], [50.0, 50, 40], 0.0) for _ in range(30)]
     others += [Seen("other part", [0.9, 0.9, 0.9], [150.0, 50, 40], 0.0) for _ in range(30)]
-    given = argparse.Namespace(seed=0, pass_share=0.95, fit_share=1 / 3, schema=FETAL_FACE)
+    given = argparse.Namespace(seed=0, pass_share=0.95, fit_share=1 / 3, schema=FETAL_FACE, clear_mm={"brain": 25.0})
     gate = volume_guards.fit(real, others, NAMES, distances, given)
     assert gate.fitted["of_them_measured"] >= 36
     assert gate.fitted["of_them_measured_all_the_same"] == 0
@@ -111,3 +111,24 @@ def test_a_gate_lets_heads_through_and_what_reaches_their_peaks_not():
     (one, other, low, high) = gate.within_mm[0]
     assert (one, other) == ("brain", "left_eye")
     assert low < distances[:, 0].min() < distances[:, 0].max() < high
+
+
+def test_a_gate_that_is_judged_keeps_its_peaks_and_counts_what_gets_through():
+    before = VolumeGate(
+        least=dict.fromkeys(NAMES, 0.2), risk=0.1, fitted={"fitted_on": 9, "each_fold_by_the_others": {}}
+    )
+    high, low = ([peak] * 3 for peak in (0.9, 0.1))
+    looked_at = [
+        *(Seen("noise", low, [], 0.0) for _ in range(8)),
+        Seen("adult", high, [], 0.0, edges=[40.0] * 3),
+        Seen("adult", high, [], 0.0, edges=[10.0] * 3),
+        Seen("head cut through", high, [], 0.0, edges=[40.0] * 3, mm=[2.0, 3.0, 31.0]),
+        Seen("wrong size", [], [], 0.0, unfit="too large"),
+    ]
+    given = argparse.Namespace(clear_mm={"brain": 25.0})
+    gate = volume_guards.judged(before, looked_at, [Seen("head", high, [], 0.0)], NAMES, given)
+    assert (gate.least, gate.clear_mm, gate.rival) == (before.least, given.clear_mm, volume_guards.SECOND)
+    assert gate.risk == round(2 / 12, 4)
+    assert gate.fitted["by_kind"]["head cut through"] == {"of": 1, "measured": 1, "off": 1}
+    assert gate.fitted["by_kind"]["adult"] == {"of": 2, "measured": 1, "off": 0}
+    assert gate.fitted["of_them_measured"] == 1
