@@ -2,10 +2,11 @@
 
 The networks of ``crossval_fetusmap.py`` measure the volumes that each left out (their JSONs) and, here, volumes without
 a head: other parts of the same left-out scans, these scans with the head cut out, noise, empty volumes, crude adult
-heads (tools/lib/headless.py). --fit-share of those, drawn by --seed, fits the gate; the others say how many get
-through. The least peak of a point is that which the given share of the volumes with a head reaches, or more where
-volumes without one that fit reach that too, or a scan whose head was taken to lie otherwise. Stored as well: each fold
-under a gate that the others fitted, which with --fit-share 1 is the risk. Intervals: conformal over the groups, of
+heads (tools/lib/headless.py). --fit-share of those, the first ones of each fold, fits the gate; the others
+say how many get through. Asked for are the geometric mean of the peaks of the points that the given share of the
+volumes with a head reaches, or more where volumes without one reach it, or a scan whose head was taken to lie
+otherwise; and of each point FLOOR of its usual peak. --heads looks at heads that are cut, of a wrong size, or two.
+Stored as well: the heads of each fold under a gate that the others fitted. Intervals: conformal over the groups, of
 errors on left-out volumes.
 """
 
@@ -37,7 +38,7 @@ from aop_pose.inference.engine import Network
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import load, rewrite
 from aop_pose.pipelines.config import precision_of
-from aop_pose.trust.gate import VolumeGate, edges_mm
+from aop_pose.trust.gate import VolumeGate, edges_mm, mean_peak
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
 from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
 from lib.headless import AROUND_MM, around, cut_through, made_up, of_scan, side_by_side, wrong_size
@@ -51,6 +52,8 @@ CLEAR_MM = 25.0
 eye lies 28 mm from the middle of the brain at least."""
 SECOND = 0.8
 """Share of a score from which a second place makes a volume ambiguous."""
+FLOOR = 0.4
+"""Share of its usual peak that each point is asked for: the others must not make up for one that is not there."""
 MARGIN = 0.25
 """Distances of points may be less than the least labelled one, and more than the greatest, by this share."""
 
@@ -168,9 +171,8 @@ def fit(
 
     ``real``: heads that were found. ``missed``: those that were taken to lie elsewhere; they fit it too.
     """
-    order = np.random.default_rng(given.seed).permutation(len(others))
-    half = round(given.fit_share * len(others))
-    fitting, checking = [*(others[i] for i in order[:half]), *missed], [others[i] for i in order[half:]]
+    first = round(given.fit_share * len(others))
+    fitting, checking = [*others[:first], *missed], others[first:]
     peaks = np.array([one.scores or [0.0] * len(names) for one in real])
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
     within = [
@@ -182,40 +184,39 @@ def fit(
         )
         for (i, j), some in zip(pairs, distances.T, strict=True)
     ]
-    far = VolumeGate(least=dict.fromkeys(names, 0.0), within_mm=within, risk=0.5, fitted={})
-    wrong = np.array([one.scores for one in fitting if passes(far, one, names)]).reshape(-1, len(names))
-    # The lowest of a point's peaks against the lowest that volumes without a head reach: one factor for all points.
     usual = np.median(peaks, axis=0)
     for unit in given.schema.interchangeable:
         # Of points that are not told apart the surer one stands first: both are asked for what the other one has.
         indices = given.schema.indices(unit)
         usual[list(indices)] = np.median(peaks[:, indices].min(axis=1))
-    lowest = (peaks / usual).min(axis=1)
-    reached = (wrong / usual).min(axis=1).max(initial=0.0)
-    share = float(max(np.quantile(lowest, 1 - given.pass_share), reached * 1.05))
     gate = VolumeGate(
-        least={name: round(share * float(peak), 4) for name, peak in zip(names, usual, strict=True)},
+        least={name: round(FLOOR * float(peak), 4) for name, peak in zip(names, usual, strict=True)},
         within_mm=within, clear_mm=given.clear_mm, rival=SECOND, risk=0.5, fitted={},
     )  # fmt: skip
-    through = [one for one in checking if passes(gate, one, names)]
-    risk = (len(through) + 1) / (len(checking) + 2)
-    kept = sum(passes(gate, one, names) for one in real)
-    kinds = {
-        kind: [sum(one.kind == kind for one in some) for some in (through, checking)]
-        for kind in sorted({one.kind for one in others})
-    }
+    reached = max((mean_peak(np.array(one.scores)) for one in fitting if passes(gate, one, names)), default=0.0)
+    lowest = float(np.quantile([mean_peak(some) for some in peaks], 1 - given.pass_share))
+    gate = gate.model_copy(update={"together": round(max(lowest, 1.05 * reached), 4)})
+    told = counted(gate, checking, names)
+    through, judged = (sum(row[key] for row in told.values()) for key in ("measured", "of"))
     facts: dict[str, Any] = {
-        "volumes_with_a_head": len(real), "of_them_measured": kept,
+        "volumes_with_a_head": len(real), "of_them_measured": sum(passes(gate, one, names) for one in real),
         "heads_taken_elsewhere": len(missed), "of_these_measured": sum(passes(gate, one, names) for one in missed),
-        "volumes_without_a_head": len(checking),
-        "of_them_measured_all_the_same": len(through), "by_kind": kinds, "fitted_on": len(fitting),
+        "volumes_without_a_head": judged, "of_them_measured_all_the_same": through, "by_kind": told,
+        "fitted_on": len(fitting), "networks_of_folds": sorted({one.fold for one in others}),
     }  # fmt: skip
-    return gate.model_copy(
-        update={
-            "risk": round(risk, 4),
-            "fitted": facts,
-        }
-    )
+    return gate.model_copy(update={"risk": round((through + 1) / (judged + 2), 4), "fitted": facts})
+
+
+def counted(gate: VolumeGate, some: Sequence[Seen], names: list[str]) -> dict[str, dict[str, int]]:
+    """Of each kind how many there are, how many are measured, and how many of these are wrong where that is known."""
+    told: dict[str, dict[str, int]] = {}
+    for one in some:
+        row = told.setdefault(one.kind, {"of": 0, "measured": 0, "wrong": 0})
+        row["of"] += 1
+        if passes(gate, one, names):
+            row["measured"] += 1
+            row["wrong"] += max(one.mm, default=0.0) > OFF_MM
+    return told
 
 
 def fit_of(
@@ -228,49 +229,29 @@ def fit_of(
 
 def by_fold(
     everything: Sequence[Seen], others: list[Seen], names: list[str], distances: np.ndarray, given: argparse.Namespace
-) -> dict[str, list[int]]:
-    """Kind -> how many of it a gate lets through that the other folds fitted, and how many there are."""
-    told: dict[str, list[int]] = {}
+) -> dict[str, dict[str, int]]:
+    """``counted`` of the heads of each fold under a gate that the other folds fitted, found heads and missed ones."""
+    told: dict[str, dict[str, int]] = {}
     for fold in sorted({one.fold for one in everything}):
         rest = [[one for one in some if one.fold != fold] for some in (everything, others)]
         gate = fit_of(rest[0], rest[1], names, distances, given)
-        for one in [*everything, *others]:
-            if one.fold == fold:
-                some = told.setdefault(one.kind, [0, 0])
-                some[0] += passes(gate, one, names)
-                some[1] += 1
+        for kind, row in counted(gate, [one for one in everything if one.fold == fold], names).items():
+            total = told.setdefault(kind, dict.fromkeys(row, 0))
+            told[kind] = {key: total[key] + count for key, count in row.items()}
     return told
-
-
-def judged(
-    before: VolumeGate, looked_at: list[Seen], real: list[Seen], names: list[str], given: argparse.Namespace
-) -> VolumeGate:
-    """The gate with the peaks and distances that it has, and what it does to volumes that fitted none of these."""
-    gate = before.model_copy(update={"clear_mm": given.clear_mm, "rival": SECOND})
-    told: dict[str, dict[str, int]] = {}
-    for one in looked_at:
-        row = told.setdefault(one.kind, {"of": 0, "measured": 0, "off": 0})
-        row["of"] += 1
-        if not one.unfit and passes(gate, one, names):
-            row["measured"] += 1
-            row["off"] += max(one.mm, default=0.0) > OFF_MM
-    without = [row for kind, row in told.items() if kind not in WITH_HEAD]
-    measured, of = (sum(row[key] for row in without) for key in ("measured", "of"))
-    heads = [passes(gate, one, names) for one in real]
-    facts = {
-        "volumes_with_a_head": len(heads), "of_them_measured": sum(heads), "volumes_without_a_head": of,
-        "of_them_measured_all_the_same": measured, "by_kind": told,
-        "networks_of_folds": sorted({one.fold for one in looked_at}),
-        "peaks_fitted": {key: before.fitted[key] for key in ("fitted_on", "each_fold_by_the_others")},
-    }  # fmt: skip
-    return gate.model_copy(update={"fitted": facts, "risk": round((measured + 1) / (of + 2), 4)})
 
 
 def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
     """Whether a number would be given: every peak is high enough, every distance likely."""
-    if not one.scores or any(score < gate.least[name] for name, score in zip(names, one.scores, strict=True)):
+    if (
+        one.unfit
+        or not one.scores
+        or any(score < gate.least[name] for name, score in zip(names, one.scores, strict=True))
+    ):
         return False
     edges = dict(zip(names, one.edges, strict=True)) if one.edges else {}
+    if mean_peak(np.array(one.scores)) < gate.together:
+        return False
     if one.rival >= gate.rival or any(edges.get(name, least) < least for name, least in gate.clear_mm.items()):
         return False
     return all(low <= far <= high for (_, _, low, high), far in zip(gate.within_mm, one.distances, strict=True))
@@ -334,15 +315,12 @@ def run(given: argparse.Namespace) -> None:
     everything, looked_at = list(real.values()), without_head(given, pairs)
     others = [one for one in looked_at if one.kind not in WITH_HEAD]
     given.clear_mm = {load(given.artefact).contract.stages[0].around: CLEAR_MM}
-    if given.judge:
-        gate = judged(load(given.artefact).contract.gate, looked_at, everything, names, given)
-    else:
-        gate = fit_of(everything, others, names, distances, given)
-        crossed = by_fold(everything, others, names, distances, given)
-        without = np.sum([some for kind, some in crossed.items() if kind not in ("head", "missed")], axis=0)
-        facts = {**gate.fitted, "each_fold_by_the_others": crossed}
-        risk = round((int(without[0]) + 1) / (int(without[1]) + 2), 4)
-        gate = gate.model_copy(update={"fitted": facts, "risk": risk if given.fit_share == 1 else gate.risk})
+    gate = fit_of(everything, others, names, distances, given)
+    facts = {
+        **gate.fitted, "each_fold_by_the_others": by_fold(everything, others, names, distances, given),
+        "with_a_head": counted(gate, [one for one in looked_at if one.kind in WITH_HEAD], names),
+    }  # fmt: skip
+    gate = gate.model_copy(update={"fitted": facts})
     kept = {name: passes(gate, some, names) for name, some in real.items()}
     calibration = calibrate(labelled, done, kept, given)
     print(json.dumps({"gate": gate.model_dump(), "calibration": calibration.facts}, indent=1))
@@ -364,12 +342,13 @@ def main() -> int:
     parser.add_argument(
         "--per-scan", type=int, default=4, help="volumes without a head of each scan, other parts and cut out"
     )
-    parser.add_argument("--judge", action="store_true", help="keep the peaks of the artefact's gate and judge it")
     parser.add_argument("--heads", action="store_true", help="look at the heads too: whole, cut, of a wrong size, two")
     parser.add_argument(
         "--made-up", type=int, default=8, help="made-up volumes of each fold, in multiples of --per-scan"
     )
-    parser.add_argument("--fit-share", type=float, default=1 / 3, help="of the volumes without a head, that fits")
+    parser.add_argument(
+        "--fit-share", type=float, default=1 / 3, help="of the volumes without a head, the first, that fits"
+    )
     parser.add_argument("--pass-share", type=float, default=0.95, help="of the volumes with a head, at most")
     parser.add_argument("--coverage", type=float, default=DEFAULT_COVERAGE, help="that the artefact states by itself")
     parser.add_argument(

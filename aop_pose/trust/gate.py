@@ -397,6 +397,9 @@ class VolumeGate(BaseModel):
 
     least: dict[str, float]
     """Point -> the peak of its map below which it is not believed."""
+    together: float = Field(default=0.0, ge=0)
+    """Least geometric mean of these peaks (``mean_peak``): a volume without the structure may have each of them, not
+    all."""
     within_mm: list[tuple[str, str, float, float]] = Field(default_factory=list)
     """Pairs of points, their least and their greatest distance."""
     clear_mm: dict[str, float] = Field(default_factory=dict)
@@ -442,6 +445,13 @@ class VolumeGate(BaseModel):
                     f"withheld: {name.replace('_', ' ')} not found with confidence ({score:.3f}, needed {least:.3f}); "
                     "check that the volume shows all of it, and its spacing"
                 )
+        mean = mean_peak(keypoints.scores[list(keypoints.schema.indices(tuple(self.least)))])
+        if not mean >= self.together:
+            names = ", ".join(name.replace("_", " ") for name in self.least)
+            return (
+                f"withheld: {names} not found with confidence together ({mean:.3f}, needed {self.together:.3f}); "
+                "check that the volume shows all of it, and its spacing"
+            )
         for one, other, low, high in self.within_mm:
             far = float(np.linalg.norm(np.diff(points_mm[list(keypoints.schema.indices((one, other)))], axis=0)))
             if not low <= far <= high:
@@ -461,6 +471,11 @@ class VolumeGate(BaseModel):
                 "pictures and cut the volume to one"
             )
         return ""
+
+
+def mean_peak(peaks: np.ndarray) -> float:
+    """Geometric mean of the peaks (n,) of several points."""
+    return float(np.exp(np.log(np.maximum(peaks, 1e-9)).mean()))
 
 
 def edges_mm(points: np.ndarray, volume: Volume) -> np.ndarray:

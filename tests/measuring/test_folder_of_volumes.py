@@ -223,6 +223,7 @@ def test_a_gate_withholds_with_a_reason_and_intervals_are_in_millimetres(tmp_pat
         ({"least": {"brain": 2.0}}, r"withheld: brain not found with confidence \(0.911, needed 2.000\)"),
         ({"within_mm": [("left_eye", "right_eye", 5, 9)]}, "withheld: implausible geometry: left eye and right eye "
          "lie 4 mm apart, in no known volume less than 5 or more than 9"),
+        ({"together": 0.95}, r"withheld: brain, left eye, right eye not found with confidence together \(0.91"),
         ({"rival": 0.3}, r"withheld: two places look alike \(the second scores 0.35 of the first\); look at the pic"),
         ({"clear_mm": {"left_eye": 1, "brain": 6}}, "withheld: brain lies 2 mm from the edge of the volume, 6 are "
          "needed; take a volume that shows all of it"),

@@ -39,12 +39,19 @@ def elsewhere(volume: Volume, head_mm: np.ndarray, draw: np.random.Generator) ->
 
 
 def cut_out(volume: Volume, head_mm: np.ndarray, draw: np.random.Generator, filled: bool) -> Volume:
-    """A scan whose head is black, or filled with what lies opposite in the scan."""
+    """A scan whose head is black, or filled with what lies opposite in the scan where that shows nothing of it."""
     axes = np.stack(np.meshgrid(*(np.arange(n) for n in volume.shape), indexing="ij"), axis=-1)
-    off = (axes - volume.from_mm(head_mm)) * volume.spacing
+    head = volume.from_mm(head_mm)
+    off = (axes - head) * volume.spacing
     inside = np.linalg.norm(off, axis=-1) < AWAY_MM
     voxels = volume.voxels.copy()
-    other = voxels[::-1, ::-1] if draw.random() < 0.5 else np.roll(voxels, [n // 2 for n in voxels.shape], (0, 1, 2))
+    half = np.array(volume.shape) // 2
+    if draw.random() < 0.5:
+        other, far = voxels[::-1, ::-1], (np.array(volume.shape) - 1 - 2 * head) * (1, 1, 0)
+    else:
+        other, far = np.roll(voxels, half, (0, 1, 2)), half
+    # What lies opposite may be the head itself, where that lies near the middle of the scan.
+    filled = filled and np.linalg.norm(far * volume.spacing) > 2 * AWAY_MM
     voxels[inside] = other[inside] if filled else 0.0
     return Volume(voxels, volume.affine, volume.source)
 
