@@ -38,7 +38,7 @@ from aop_pose.inference.engine import Network
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import load, rewrite
 from aop_pose.pipelines.config import precision_of
-from aop_pose.trust.gate import VolumeGate, edges_mm, mean_peak
+from aop_pose.trust.gate import VolumeGate, edges_mm, mean_peak, opposite
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
 from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
 from lib.headless import AROUND_MM, around, cut_through, made_up, of_scan, side_by_side, wrong_size
@@ -47,6 +47,8 @@ ELSEWHERE_MM = 30.0
 """A head of which a point is found farther off was taken to lie elsewhere, or otherwise."""
 OFF_MM = 15.0
 """A measurement of which a point is farther off is wrong."""
+MIDDLE = 0
+"""Which of the points is the middle of a head."""
 CLEAR_MM = 25.0
 """Of a fetal head between its middle and the edge of a volume: heads of 27 weeks have a half width of 33 mm, and an
 eye lies 28 mm from the middle of the brain at least."""
@@ -70,6 +72,8 @@ class Seen:
     """Whose network saw it."""
     edges: list[float] = attrs.field(factory=list)
     """Millimetres of each point from the edge of the volume."""
+    beyond: float = 1000.0
+    """Millimetres from the edge of what lies opposite of the middle point (``gate.opposite``)."""
     unfit: str = ""
     """Why the network need not look (``VolumeGate.unfit``)."""
     mm: list[float] = attrs.field(factory=list)
@@ -82,8 +86,9 @@ def seen(kind: str, found: Prediction, volume: Volume, pairs: list[tuple[int, in
         return Seen(kind, [], [], 0.0, fold)
     coords = found.keypoints.coords
     scores = np.nan_to_num(found.keypoints.scores).round(5).tolist()
+    beyond = float(np.nan_to_num(edges_mm(opposite(coords, MIDDLE)[None], volume)[0]).round(1))
     apart, edges = _apart(volume.to_mm(coords), pairs), edges_mm(coords, volume).round(1).tolist()
-    return Seen(kind, scores, apart, round(found.rival, 4), fold, edges)
+    return Seen(kind, scores, apart, round(found.rival, 4), fold, edges, beyond)
 
 
 def _apart(points: np.ndarray, pairs: list[tuple[int, int]]) -> list[float]:
@@ -252,7 +257,9 @@ def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
     edges = dict(zip(names, one.edges, strict=True)) if one.edges else {}
     if mean_peak(np.array(one.scores)) < gate.together:
         return False
-    if one.rival >= gate.rival or any(edges.get(name, least) < least for name, least in gate.clear_mm.items()):
+    if one.rival >= gate.rival:
+        return False
+    if any(min(edges.get(name, least), one.beyond) < least for name, least in gate.clear_mm.items()):
         return False
     return all(low <= far <= high for (_, _, low, high), far in zip(gate.within_mm, one.distances, strict=True))
 
@@ -309,12 +316,16 @@ def run(given: argparse.Namespace) -> None:
             np.full((len(names), 3), np.nan) if told["points"] is None else one.volume().to_mm(np.array(told["points"]))
         )
         kind = "head" if max(told["mm"]) < ELSEWHERE_MM else "missed"
-        edges = edges_mm(np.array(told["points"]), one.volume()).tolist() if told["points"] else []
+        edges, beyond = [], 0.0
+        if told["points"]:
+            coords = np.array(told["points"])
+            edges = edges_mm(coords, one.volume()).tolist()
+            beyond = float(edges_mm(opposite(coords, MIDDLE)[None], one.volume())[0])
         apart, fold = _apart(points, pairs), fold_of[one.name]
-        real[one.name] = Seen(kind, told["scores"] or [], apart, told["rival"], fold, edges)
+        real[one.name] = Seen(kind, told["scores"] or [], apart, told["rival"], fold, edges, beyond, mm=told["mm"])
     everything, looked_at = list(real.values()), without_head(given, pairs)
     others = [one for one in looked_at if one.kind not in WITH_HEAD]
-    given.clear_mm = {load(given.artefact).contract.stages[0].around: CLEAR_MM}
+    given.clear_mm = {names[MIDDLE]: CLEAR_MM}
     gate = fit_of(everything, others, names, distances, given)
     facts = {
         **gate.fitted, "each_fold_by_the_others": by_fold(everything, others, names, distances, given),

@@ -310,7 +310,10 @@ class VolumePredictor:
         if not seen.any():
             best = float(scores.max())
             return Prediction(
-                None, best, f"no anatomy found (best score {best:.3f}, needed {self.contract.threshold:g})"
+                None,
+                best,
+                f"no anatomy found (best score {best:.3f}, needed {self.contract.threshold:g}); check what the volume "
+                "shows, and its spacing",
             )
         points = np.where(seen[:, None], maps.placement.within(points), np.nan)
         score, unsided = float(scores[seen].min()), []

@@ -403,7 +403,8 @@ class VolumeGate(BaseModel):
     within_mm: list[tuple[str, str, float, float]] = Field(default_factory=list)
     """Pairs of points, their least and their greatest distance."""
     clear_mm: dict[str, float] = Field(default_factory=dict)
-    """Point -> its least distance from the edge of the volume: nearer to it what the point is the middle of is cut."""
+    """Point -> its least distance from the edge of the volume: nearer to it what the point is the middle of is cut. The
+    place opposite of it, beyond the other points, has the same: what is cut off there would be seen on this side."""
     rival: float = Field(default=1.0, ge=0)
     """Share of the score from which another place makes a measurement ambiguous (``Prediction.rival``)."""
     risk: float = Field(gt=0, lt=1)
@@ -436,7 +437,7 @@ class VolumeGate(BaseModel):
 
     def judge(self, found: Prediction, volume: Volume) -> str:
         """Why no number may be given of points in a volume, empty where it may."""
-        keypoints, clear = found.found, edges_mm(found.found.coords, volume)
+        keypoints = found.found
         points_mm = volume.to_mm(keypoints.coords)
         for name, least in self.least.items():
             score = float(keypoints.scores[keypoints.schema.index(name)])
@@ -460,11 +461,14 @@ class VolumeGate(BaseModel):
                     f"{far:.0f} mm apart, in no known volume less than {low:.0f} or more than {high:.0f}"
                 )
         for name, least in self.clear_mm.items():
-            if (room := float(clear[keypoints.schema.index(name)])) < least:
-                return (
-                    f"withheld: {name.replace('_', ' ')} lies {room:.0f} mm from the edge of the volume, {least:.0f} "
-                    "are needed; take a volume that shows all of it"
-                )
+            middle = keypoints.schema.index(name)
+            both = np.stack([keypoints.coords[middle], opposite(keypoints.coords, middle)])
+            for room, words in zip(edges_mm(both, volume), ("lies", "or what may be it lies"), strict=True):
+                if room < least:
+                    return (
+                        f"withheld: {name.replace('_', ' ')} {words} {math.floor(room)} mm from the edge of the volume, "
+                        f"{least:.0f} are needed; take a volume that shows all of it"
+                    )
         if found.rival >= self.rival:
             return (
                 f"withheld: two places look alike (the second scores {found.rival:.2f} of the first); look at the "
@@ -476,6 +480,11 @@ class VolumeGate(BaseModel):
 def mean_peak(peaks: np.ndarray) -> float:
     """Geometric mean of the peaks (n,) of several points."""
     return float(np.exp(np.log(np.maximum(peaks, 1e-9)).mean()))
+
+
+def opposite(points: np.ndarray, index: int) -> np.ndarray:
+    """The place (3,) of one of the points (n, 3) mirrored at the middle of the others."""
+    return np.asarray(2 * np.delete(points, index, axis=0).mean(axis=0) - points[index])
 
 
 def edges_mm(points: np.ndarray, volume: Volume) -> np.ndarray:

@@ -93,6 +93,7 @@ def test_a_rival_and_a_head_at_the_edge_do_not_pass():
     assert volume_guards.passes(gate, one, NAMES)
     assert not volume_guards.passes(gate, attrs.evolve(one, rival=0.7), NAMES)
     assert not volume_guards.passes(gate, attrs.evolve(one, edges=[20.0, 50.0, 50.0]), NAMES)
+    assert not volume_guards.passes(gate, attrs.evolve(one, beyond=20.0), NAMES)
 
 
 def test_a_gate_lets_heads_through_and_what_reaches_their_peaks_not():
