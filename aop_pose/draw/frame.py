@@ -309,7 +309,7 @@ def _write_texts(strip: np.ndarray, texts: Sequence[Text]) -> None:
 
 
 def headline(result: Result) -> str:
-    """What was measured, every quantity once: a length in pixels is left out where it is known in millimetres."""
+    """Numbers of a result in words, every quantity once: a length in pixels is left out where one in mm is known."""
     assert result.keypoints is not None
     shown: dict[str, Quantity] = {}
     for one in result.keypoints.schema.quantities:

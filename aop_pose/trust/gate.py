@@ -465,10 +465,8 @@ class VolumeGate(BaseModel):
             both = np.stack([keypoints.coords[middle], opposite(keypoints.coords, middle)])
             for room, words in zip(edges_mm(both, volume), ("lies", "or what may be it lies"), strict=True):
                 if room < least:
-                    return (
-                        f"withheld: {name.replace('_', ' ')} {words} {math.floor(room)} mm from the edge of the volume, "
-                        f"{least:.0f} are needed; take a volume that shows all of it"
-                    )
+                    said = f"{name.replace('_', ' ')} {words} {math.floor(room)} mm from the edge of the volume"
+                    return f"withheld: {said}, {least:.0f} are needed; take a volume that shows all of it"
         if found.rival >= self.rival:
             return (
                 f"withheld: two places look alike (the second scores {found.rival:.2f} of the first); look at the "
