@@ -71,12 +71,12 @@ def test_a_head_at_the_edge_is_not_measured_even_if_it_is_found():
     moved = Prediction(Keypoints(FETAL_FACE, points - [20, 0, 0], np.ones(3)), 1.0)
     gate = GATE.model_copy(update={"clear_mm": {"brain": 25.0}})
     assert gate.judge(found, volume) == ""
-    assert gate.judge(moved, cut).startswith("withheld: brain lies 22 mm from the edge of the volume, 25 are needed")
+    assert gate.judge(moved, cut).startswith("withheld: brain lies 21 mm from the edge of the volume, 25 are needed")
     # The trunk is taken for the brain, which lies beyond the edge on the other side of the eyes.
     trunk = Prediction(Keypoints(FETAL_FACE, np.vstack([opposite(points, 0), points[1:]]), np.ones(3)), 1.0)
     assert gate.judge(trunk, volume) == ""
     moved = attrs.evolve(trunk, keypoints=attrs.evolve(trunk.found, coords=trunk.found.coords - [20, 0, 0]))
-    assert gate.judge(moved, cut).startswith("withheld: brain or what may be it lies 22 mm from the edge")
+    assert gate.judge(moved, cut).startswith("withheld: brain or what may be it lies 21 mm from the edge")
 
 
 @pytest.mark.parametrize("cut", [76.0, 84.0])

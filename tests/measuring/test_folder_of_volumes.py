@@ -225,7 +225,7 @@ def test_a_gate_withholds_with_a_reason_and_intervals_are_in_millimetres(tmp_pat
          "lie 4 mm apart, in no known volume less than 5 or more than 9"),
         ({"together": 0.95}, r"withheld: brain, left eye, right eye not found with confidence together \(0.91"),
         ({"rival": 0.3}, r"withheld: two places look alike \(the second scores 0.35 of the first\); look at the pic"),
-        ({"clear_mm": {"left_eye": 1, "brain": 6}}, "withheld: brain lies 2 mm from the edge of the volume, 6 are "
+        ({"clear_mm": {"left_eye": 1, "brain": 6}}, "withheld: brain lies 1 mm from the edge of the volume, 6 are "
          "needed; take a volume that shows all of it"),
     ):  # fmt: skip
         (withheld,) = Measurer(guarded_predictor(0.35, **{"rival": 1.0, **given})).results([volume])
