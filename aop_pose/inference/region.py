@@ -62,6 +62,8 @@ _EVEN = 0.04
 _STRONG, _FAINT = 10, 0.5
 """Gray values that grain of ultrasound ranges over, more tells nothing; and the share of the largest picture's grain
 below which another one is a ground with clouds, no ultrasound."""
+_SPARSE = 0.2
+"""Share of strong grain from which on a part is none of clouds, weak as the rest of it is: a spectrum on its noise."""
 _ALIKE = 0.3
 """Share of the area of the largest picture from which on another one is a picture too."""
 
@@ -89,6 +91,8 @@ class _Part:
     """Share of its hull that is grain, before anything was completed."""
     strength: float
     """Gray values: the median range of its grain in 3 x 3 pixels, at most ``_STRONG``."""
+    strong: float
+    """Share of its grain that ranges over ``_STRONG`` or more."""
 
     @property
     def box(self) -> np.ndarray:
@@ -127,8 +131,8 @@ class _Part:
         return np.asarray(((points[:, None] - self.hull) * normals).sum(axis=2).max(axis=1))
 
     def is_like(self, main: _Part) -> bool:
-        """True where it is a picture as the main one is: large enough, not more ragged, not fainter but for strips."""
-        clear = self.is_box or self.strength >= _FAINT * main.strength
+        """True where it is a picture as the main one is: large enough, not more ragged, not fainter."""
+        clear = self.strength >= _FAINT * main.strength or self.strong >= _SPARSE
         return self.size >= _ALIKE * main.size and self.solid >= _RAGGED * main.solid and clear
 
     def overlaps(self, other: _Part) -> bool:
@@ -138,7 +142,7 @@ class _Part:
         return bool((sizes > 0).all() and np.prod(sizes) > _APART * smaller)
 
     def joined(self, other: _Part) -> _Part:
-        return _Part(_hull(np.concatenate([self.hull, other.hull])), self.area + other.area, self.solid, self.strength)
+        return attrs.evolve(self, hull=_hull(np.concatenate([self.hull, other.hull])), area=self.area + other.area)
 
     def completed(self, width: int) -> _Part:
         """With each side mirrored at the middle beam, within a frame of that width."""
@@ -150,7 +154,7 @@ class _Part:
         mirrored = np.stack([2 * middle - self.hull[:, 0], self.hull[:, 1]], axis=1)
         both = np.concatenate([self.hull, mirrored])
         both[:, 0] = both[:, 0].clip(0, width - 1)
-        return _Part(_hull(both), self.area, self.solid, self.strength)
+        return attrs.evolve(self, hull=_hull(both))
 
 
 def find_region(pixels: np.ndarray) -> Sight:
@@ -325,7 +329,9 @@ def _parts(grain: np.ndarray, differences: np.ndarray) -> list[_Part]:
                     solid = size / max(size, cv2.contourArea(hull.astype(np.float32)))
                     place = np.s_[y + first : y + last, x + begin : x + end]
                     seen = differences[place][side & (grain[place] > 0)]
-                    parts.append(_Part(hull, size, solid, min(_STRONG, _percentile(seen, 50)) if seen.size else 0.0))
+                    strength = min(_STRONG, _percentile(seen, 50)) if seen.size else 0.0
+                    strong = np.count_nonzero(seen >= _STRONG) / max(1, seen.size)
+                    parts.append(_Part(hull, size, solid, strength, strong))
     return sorted(parts, key=lambda part: -part.weight)
 
 

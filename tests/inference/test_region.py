@@ -53,6 +53,12 @@ def test_the_fan_is_found_on_the_screen_of_any_machine(phantoms, device, look):
     assert found.how == "found"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_clouds_behind_a_window_are_neither_a_picture_nor_a_strip(phantoms, seed):
+    sight = find_region(on_screen(phantoms, "wide", "one", "desktop", (960, 540), seed).pixels)
+    assert (len(sight.regions), sight.reason) == (1, "")
+
+
 @pytest.mark.parametrize("layout", ["side bars", "white", "gray"])
 def test_bars_and_paper_are_no_ultrasound(phantoms, layout):
     made = on_screen(phantoms, "wide", layout, "cart", (960, 540))
