@@ -82,7 +82,7 @@ def test_a_wrong_request_writes_nothing(tmp_path, wrong):
 def test_the_command_writes_a_set(tmp_path, capsys):
     out = tmp_path / "fetuses"
     assert main.run(["dataset", "phantom", str(out), "--schema", "fetus", "--count", "1", "--size", "32"]) == 0
-    assert capsys.readouterr().out == f"1 phantoms in {out}\n"
+    assert capsys.readouterr().out == f"1 phantom in {out}\n"
     assert read_volume(out / "volumes" / "0000.nii.gz").shape == (32, 20, 20)
 
 

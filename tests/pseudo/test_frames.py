@@ -68,7 +68,7 @@ def test_a_malformed_list_is_named(data, content, message):
 
 def test_nothing_left_is_an_error(data):
     (data / "all.csv").write_text("Filename\n" + "".join(f"00{i}.png\n" for i in range(5)))
-    with pytest.raises(UsageError, match=r"no frames to label in .*5 frames with labels"):
+    with pytest.raises(UsageError, match=r"no frames to label in .*5 labelled"):
         unlabelled_frames(data, None, ["all.csv"])
     with pytest.raises(UsageError, match="expected a folder, found none"):
         unlabelled_frames(data / "nowhere", None, [])
