@@ -172,7 +172,7 @@ def fit(
     given: argparse.Namespace,
     missed: Sequence[Seen] = (),
 ) -> VolumeGate:
-    """The gate, with what it does to the two thirds of ``others`` that did not fit it.
+    """The gate, with what it does to those of ``others`` that did not fit it.
 
     ``real``: heads that were found. ``missed``: those that were taken to lie elsewhere; they fit it too.
     """
@@ -201,7 +201,7 @@ def fit(
     reached = max((mean_peak(np.array(one.scores)) for one in fitting if passes(gate, one, names)), default=0.0)
     lowest = float(np.quantile([mean_peak(some) for some in peaks], 1 - given.pass_share))
     gate = gate.model_copy(update={"together": round(max(lowest, 1.05 * reached), 4)})
-    told = counted(gate, checking, names)
+    told = told_by_kind(gate, checking, names)
     through, judged = (sum(row[key] for row in told.values()) for key in ("measured", "of"))
     facts: dict[str, Any] = {
         "volumes_with_a_head": len(real), "of_them_measured": sum(passes(gate, one, names) for one in real),
@@ -212,7 +212,7 @@ def fit(
     return gate.model_copy(update={"risk": round((through + 1) / (judged + 2), 4), "fitted": facts})
 
 
-def counted(gate: VolumeGate, some: Sequence[Seen], names: list[str]) -> dict[str, dict[str, int]]:
+def told_by_kind(gate: VolumeGate, some: Sequence[Seen], names: list[str]) -> dict[str, dict[str, int]]:
     """Of each kind how many there are, how many are measured, and how many of these are wrong where that is known."""
     told: dict[str, dict[str, int]] = {}
     for one in some:
@@ -235,12 +235,12 @@ def fit_of(
 def by_fold(
     everything: Sequence[Seen], others: list[Seen], names: list[str], distances: np.ndarray, given: argparse.Namespace
 ) -> dict[str, dict[str, int]]:
-    """``counted`` of the heads of each fold under a gate that the other folds fitted, found heads and missed ones."""
+    """``told_by_kind`` of the heads of each fold under a gate that the others fitted, found heads and missed ones."""
     told: dict[str, dict[str, int]] = {}
     for fold in sorted({one.fold for one in everything}):
         rest = [[one for one in some if one.fold != fold] for some in (everything, others)]
         gate = fit_of(rest[0], rest[1], names, distances, given)
-        for kind, row in counted(gate, [one for one in everything if one.fold == fold], names).items():
+        for kind, row in told_by_kind(gate, [one for one in everything if one.fold == fold], names).items():
             total = told.setdefault(kind, dict.fromkeys(row, 0))
             told[kind] = {key: total[key] + count for key, count in row.items()}
     return told
@@ -329,7 +329,7 @@ def run(given: argparse.Namespace) -> None:
     gate = fit_of(everything, others, names, distances, given)
     facts = {
         **gate.fitted, "each_fold_by_the_others": by_fold(everything, others, names, distances, given),
-        "with_a_head": counted(gate, [one for one in looked_at if one.kind in WITH_HEAD], names),
+        "with_a_head": told_by_kind(gate, [one for one in looked_at if one.kind in WITH_HEAD], names),
     }  # fmt: skip
     gate = gate.model_copy(update={"fitted": facts})
     kept = {name: passes(gate, some, names) for name, some in real.items()}

@@ -86,7 +86,7 @@ def convert(
         f"{done.source_format} -> {to}: {counted(done.written, 'frames')} in {dst}{held}, {len(done.skipped)} left out"
     )
     for name, count in done.splits.items():
-        speech.say(f"{dst / name}: {count} frame{'' if count == 1 else 's'}")
+        speech.say(f"{dst / name}: {counted(count, 'frames')}")
 
 
 @_command("check")

@@ -68,7 +68,7 @@ class Report:
     @property
     def summary(self) -> str:
         count = len(self.findings)
-        return f"{counted(self.checked, self.unit)}, {count or 'no'} finding{'' if count == 1 else 's'}"
+        return f"{counted(self.checked, self.unit)}, {counted(count, 'findings') if count else 'no findings'}"
 
 
 class Format:

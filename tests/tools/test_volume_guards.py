@@ -125,7 +125,7 @@ def test_what_gets_through_is_counted_by_kind_and_as_wrong_where_it_is():
         Seen("head cut through", high, [], 0.0, edges=[40.0] * 3, mm=[2.0, 3.0, 31.0]),
         Seen("wrong size", [], [], 0.0, unfit="too large"),
     ]
-    assert volume_guards.counted(gate, looked_at, NAMES) == {
+    assert volume_guards.told_by_kind(gate, looked_at, NAMES) == {
         "noise": {"of": 8, "measured": 0, "wrong": 0},
         "adult": {"of": 2, "measured": 1, "wrong": 0},
         "head cut through": {"of": 1, "measured": 1, "wrong": 1},
