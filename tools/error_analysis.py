@@ -226,9 +226,11 @@ def worst_groups(one: Read) -> list[str]:
     """The near-duplicate groups with the largest part of the whole AoP error."""
     whole = np.abs(one.aop)
     sums = np.bincount(one.groups, whole)
+    groups = f"near-duplicate groups ({len(np.unique(one.groups))} of {len(whole)} frames)"
+    share = share_between(one.aop, one.groups)
+    said = f"{share:.0%} of the variance of the signed AoP error lies between {groups}, the rest within them."
     lines = [
-        f"{share_between(one.aop, one.groups):.0%} of the variance of the signed AoP error lies between near-duplicate "
-        f"groups ({len(np.unique(one.groups))} of {len(whole)} frames), the rest within them.",
+        f"Too few {groups} to divide the variance." if np.isnan(share) else said,
         "", "| group's first frame | frames | MRE, px | AoP error, deg | bias, deg | share of all AoP error |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]  # fmt: skip

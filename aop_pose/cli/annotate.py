@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from aop_pose.cli.common import CONFIDENCES, DEVICES, NETWORKS
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE, counted
 
@@ -55,6 +56,7 @@ def pseudo_label(
             "--weights",
             help="The teacher: artefact, its name, run folder or checkpoint. Several label together: their points are "
             "the robust mean of all passes, and each point weighs by how near these lie together.",
+            autocompletion=NETWORKS,
         ),
     ] = None,
     views: Annotated[
@@ -83,6 +85,7 @@ def pseudo_label(
             "--confidence",
             help="Makes the weight of one network's labels: steady (ranks errors best), noise, entropy, "
             "score-entropy, detection, paper (equation 14 on raw coordinates), paper-centred or paper-scores.",
+            autocompletion=CONFIDENCES,
         ),
     ] = "steady",
     keep_above: Annotated[
@@ -102,7 +105,7 @@ def pseudo_label(
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, max=1000, help="Passes after noise, per frame.")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it and the file's name.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:1.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:1.", autocompletion=DEVICES)] = "cpu",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
 ) -> None:
     """Let a network label frames, each with how far to trust it.
@@ -177,7 +180,12 @@ def review(
         str | None, typer.Option("--reader", help="Name of the reader. [default: the login name]")
     ] = None,
     weights: Annotated[
-        str, typer.Option("--weights", help="The network of the run, for second looks. [default: the shipped one]")
+        str,
+        typer.Option(
+            "--weights",
+            help="The network of the run, for second looks. [default: the shipped one]",
+            autocompletion=NETWORKS,
+        ),
     ] = "",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 = any that is free.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address alone.")] = False,

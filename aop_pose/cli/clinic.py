@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aop_pose.cli.common import box_of
+from aop_pose.cli.common import NETWORKS, box_of
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE, UsageError
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder that an export drops files into.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for results.csv and overlays/.")],
-    weights: Annotated[str | None, typer.Option("--weights", help="Artefact, or its name.")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Artefact, or its name.", autocompletion=NETWORKS)
+    ] = None,
     settle: Annotated[
         float, typer.Option("--settle", metavar="S", help="Seconds without a change after which a file is written.")
     ] = 5.0,
@@ -53,7 +55,9 @@ def listen(
         str | None,
         typer.Option("--send-to", metavar="AET@HOST:PORT", help="Node that gets report and picture of each file."),
     ] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="Artefact, or its name.")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Artefact, or its name.", autocompletion=NETWORKS)
+    ] = None,
 ) -> None:
     """Receive DICOM files (C-STORE, C-ECHO) and measure them; on this machine alone unless --host says otherwise.
 

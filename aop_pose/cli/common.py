@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -44,6 +45,25 @@ def load_additions() -> None:
                 f"the addition {addition.name} ({addition.value}) cannot be imported "
                 f"({type(error).__name__}: {error}); repair or uninstall it"
             ) from error
+
+
+def offering(*values: str) -> Callable[[], Iterator[str]]:
+    """For ``autocompletion``: words, and tables or functions (``module:NAME``) that are read when a shell asks."""
+
+    def offered() -> Iterator[str]:
+        for value in values:
+            module, _, name = value.partition(":")
+            found = getattr(import_module(f"aop_pose.{module}"), name) if name else [value]
+            yield from found() if callable(found) else found
+
+    return offered
+
+
+NETWORKS = offering("inference.weights:shipped_names")
+"""For ``--weights``; where none of the names fits, the shell offers files."""
+DEVICES = offering("cpu", "cuda")
+SEGMENTERS = offering("auto", "scribbleprompt", "scribble-unet", "classical", "geometry")
+CONFIDENCES = offering("pseudo.signals:CONFIDENCES")
 
 
 def sub_app(**settings: Any) -> typer.Typer:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aop_pose.cli.common import box_of, help_of, sub_app
+from aop_pose.cli.common import NETWORKS, box_of, help_of, offering, sub_app
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import counted
 
@@ -35,6 +35,7 @@ def convert(
             "--to",
             help="iugc, masks, yolo-pose, yolo-detect, head-csv, points-3d; or an annotation tool's: coco, "
             "label-studio, cvat, slicer, napari, labelme.",
+            autocompletion=offering("formats.registry:written_formats"),
         ),
     ],
     source_format: Annotated[
@@ -44,6 +45,7 @@ def convert(
             help="One of the formats of --to, or a data set's own layout: psfhs, fh-ps-aop, iugc2024, "
             "iugc2025, jnu-ifm, hc18, fetal-mri; or results or outlines, of a run of predict. Default: found by what "
             "the folder holds.",
+            autocompletion=offering("formats.registry:FORMATS"),
         ),
     ] = "",
     val: Annotated[
@@ -178,7 +180,11 @@ def phantom(
     ] = None,
     schema: Annotated[
         str,
-        typer.Option("--schema", help="aop: transperineal frames; head: planes of a head; fetus: volumes of a fetus."),
+        typer.Option(
+            "--schema",
+            help="aop: transperineal frames; head: planes of a head; fetus: volumes of a fetus.",
+            autocompletion=offering(*_USUAL_SIZE),
+        ),
     ] = "aop",
     times: Annotated[
         int | None,
@@ -237,7 +243,12 @@ def merge(
     ],
     out: Annotated[Path, typer.Option("--out", help="Label file of the consensus.")],
     rounds: Annotated[
-        str, typer.Option("--rounds", help="A reader's several files: mean, or last = the latest of each picture.")
+        str,
+        typer.Option(
+            "--rounds",
+            help="A reader's several files: mean, or last = the latest of each picture.",
+            autocompletion=offering("mean", "last"),
+        ),
     ] = "mean",
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of the pictures, for the reports of agreement.")
@@ -287,7 +298,10 @@ def merge(
 def pick(
     images: Annotated[Path, typer.Option("--images", help="Folder of the frames, or one with images/ in it.")],
     weights: Annotated[
-        str, typer.Option("--weights", help="The network: artefact, its name, run folder or checkpoint.")
+        str,
+        typer.Option(
+            "--weights", help="The network: artefact, its name, run folder or checkpoint.", autocompletion=NETWORKS
+        ),
     ],
     count: Annotated[int, typer.Option("--count", min=1, help="Frames to choose.")],
     out: Annotated[Path, typer.Option("--out", help="The .csv file to write.")],

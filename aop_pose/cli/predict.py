@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from aop_pose.cli.common import NETWORKS, offering
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import UsageError
 
@@ -33,11 +34,16 @@ def predict(
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="Artefact, its name, run folder or checkpoint.")
+        str | None,
+        typer.Option("--weights", help="Artefact, its name, run folder or checkpoint.", autocompletion=NETWORKS),
     ] = None,
     schema: Annotated[
         str | None,
-        typer.Option("--schema", help="aop, head or fetal_face (volumes): picks the shipped default."),
+        typer.Option(
+            "--schema",
+            help="aop, head or fetal_face (volumes): picks the shipped default.",
+            autocompletion=offering("aop", "head", "fetal_face"),
+        ),
     ] = None,
     pixel_size: Annotated[
         str | None,
@@ -51,6 +57,7 @@ def predict(
             "--region",
             help="Part of each frame that is ultrasound: auto (default: as the file says, else found), whole, or "
             "X,Y,W,H in pixels.",
+            autocompletion=offering("auto", "whole"),
         ),
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture of each frame or volume.")] = True,
@@ -64,12 +71,20 @@ def predict(
             "--batch", min=1, max=256, help="Frames that are taken in hand together (default 8); not for volumes."
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or gpu, which is OpenVINO's.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            help="cpu, cuda, cuda:1, or gpu, which is OpenVINO's.",
+            autocompletion=offering("cpu", "cuda", "gpu"),
+        ),
+    ] = "cpu",
     engine: Annotated[
         str,
         typer.Option(
             "--engine",
             help="What runs the network: onnx, openvino, or auto: the faster one that gives onnx's points to 0.01 px.",
+            autocompletion=offering("inference.engine:ENGINES"),
         ),
     ] = "onnx",
     precision: Annotated[
@@ -78,6 +93,7 @@ def predict(
             "--precision",
             help="f32; bf16 (openvino) or int8: faster, refused where it moves an angle of 32 of the frames by more "
             "than 1 degree.",
+            autocompletion=offering("inference.engine:PRECISIONS"),
         ),
     ] = "f32",
     coverage: Annotated[
@@ -108,7 +124,9 @@ def predict(
     refine_on: Annotated[
         str | None,
         typer.Option(
-            "--refine-on", help="Points --refine trusts: surest (the highest peaks; default) or paper (2, 3, 5, 7, 9)."
+            "--refine-on",
+            help="Points --refine trusts: surest (the highest peaks; default) or paper (2, 3, 5, 7, 9).",
+            autocompletion=offering("surest", "paper"),
         ),
     ] = None,
     every: Annotated[
@@ -133,14 +151,23 @@ def predict(
     ] = None,
     runner: Annotated[
         str,
-        typer.Option("--runner", help="local, or ray: workers of Ray, on this machine or the cluster of RAY_ADDRESS."),
+        typer.Option(
+            "--runner",
+            help="local, or ray: workers of Ray, on this machine or the cluster of RAY_ADDRESS.",
+            autocompletion=offering("cli.predict:RUNNERS"),
+        ),
     ] = "local",
     workers: Annotated[
         int | None,
         typer.Option("--workers", metavar="N", min=1, help="Groups of frames at work at a time (default: cores)."),
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="csv, or parquet: results.parquet in the place of results.csv.")
+        str,
+        typer.Option(
+            "--format",
+            help="csv, or parquet: results.parquet in the place of results.csv.",
+            autocompletion=offering("measuring.folder:FORMATS"),
+        ),
     ] = "csv",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands in --out.")] = False,

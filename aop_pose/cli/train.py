@@ -9,20 +9,46 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from aop_pose.cli.common import CONFIDENCES, DEVICES, SEGMENTERS, offering
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import RESEARCH_USE, UsageError
+
+
+def _presets(ctx: typer.Context) -> list[str]:
+    from aop_pose.pipelines import pipeline_class
+
+    found: list[str] = pipeline_class(ctx.params.get("method") or "yolo").described()["presets"]
+    return found
+
 
 Data = Annotated[
     Path, typer.Option("--data", help="Folder with the pictures or volumes.", exists=True, file_okay=False)
 ]
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
-Method = Annotated[str, typer.Option("--method", help="yolo, unet or hrnet-gan for pictures; fetusmap for volumes.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="yolo, unet or hrnet-gan for pictures; fetusmap for volumes.",
+        autocompletion=offering("pipelines:PIPELINES"),
+    ),
+]
 Labels = Annotated[str, typer.Option("--labels", help="Label file, as given or below --data.")]
-Init = Annotated[str, typer.Option("--init", help="auto, scratch, a checkpoint or a run folder.")]
-Preset = Annotated[str | None, typer.Option("--preset", help="A preset of the method, or a YAML file.")]
+Init = Annotated[
+    str,
+    typer.Option(
+        "--init", help="auto, scratch, a checkpoint or a run folder.", autocompletion=offering("auto", "scratch")
+    ),
+]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="A preset of the method, or a YAML file.", autocompletion=_presets)
+]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Every draw follows from it.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or several CUDA devices as 0,1.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="cpu, cuda, cuda:1, or several CUDA devices as 0,1.", autocompletion=DEVICES),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 _SHOW_CONFIG = "--show-config"
 ShowConfig = Annotated[
@@ -75,6 +101,7 @@ def train(
             help="yolo: progressive or refined (boxes, pose, pseudo-labels and weighted training in one go; with "
             "--preset paper the first is the paper as written). unet: ensemble (networks of several seeds label "
             "together, a student learns from both) or semi (two views of a frame shall agree).",
+            autocompletion=offering("progressive", "refined", "ensemble", "semi"),
         ),
     ] = None,
     rounds: Annotated[
@@ -83,10 +110,19 @@ def train(
     ] = None,
     segmenter: Annotated[
         str | None,
-        typer.Option("--segmenter", help="With --recipe: auto, scribbleprompt, scribble-unet, classical or geometry."),
+        typer.Option(
+            "--segmenter",
+            help="With --recipe: auto, scribbleprompt, scribble-unet, classical or geometry.",
+            autocompletion=SEGMENTERS,
+        ),
     ] = None,
     confidence: Annotated[
-        str | None, typer.Option("--confidence", help="What pseudo-labels are weighed by; see pseudo-label --help.")
+        str | None,
+        typer.Option(
+            "--confidence",
+            help="What pseudo-labels are weighed by; see pseudo-label --help.",
+            autocompletion=CONFIDENCES,
+        ),
     ] = None,
     init: Init = "auto",
     preset: Preset = None,
@@ -120,7 +156,11 @@ def pretrain(
     labels: Labels = "labels.csv",
     segmenter: Annotated[
         str | None,
-        typer.Option("--segmenter", help="yolo: auto (default), scribbleprompt, scribble-unet, classical or geometry."),
+        typer.Option(
+            "--segmenter",
+            help="yolo: auto (default), scribbleprompt, scribble-unet, classical or geometry.",
+            autocompletion=SEGMENTERS,
+        ),
     ] = None,
     boxes: Annotated[
         Path | None,
@@ -191,7 +231,11 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The .onnx file to write; a .zip for codabench-2025.")],
     form: Annotated[
         str,
-        typer.Option("--format", help="onnx (default), or codabench-2025: a submission to IUGC 2025 for that site."),
+        typer.Option(
+            "--format",
+            help="onnx (default), or codabench-2025: a submission to IUGC 2025 for that site.",
+            autocompletion=offering("onnx", "codabench-2025"),
+        ),
     ] = "onnx",
     threshold: Annotated[
         float | None,
@@ -200,7 +244,9 @@ def export(
     decode: Annotated[
         str | None,
         typer.Option(
-            "--decode", help="yolo: best or weighted; others: argmax, soft-argmax or subpixel; else the run's."
+            "--decode",
+            help="yolo: best or weighted; others: argmax, soft-argmax or subpixel; else the run's.",
+            autocompletion=offering("best", "weighted", "inference.decode:RULES"),
         ),
     ] = None,
 ) -> None:

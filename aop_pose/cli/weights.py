@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aop_pose.cli.common import sub_app, sub_command
+from aop_pose.cli.common import offering, sub_app, sub_command
 from aop_pose.cli.terminal import speech
 
 app = sub_app(
@@ -57,7 +57,11 @@ def verify() -> None:
 
 
 @sub_command(app, "fetch")
-def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribbleprompt")]) -> None:
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="what to fetch: scribbleprompt", autocompletion=offering("inference.fetch:PUBLISHED"))
+    ],
+) -> None:
     """Download weights that others publish.
 
     The file goes to the user's cache (AOP_POSE_CACHE moves it) and is used only if its SHA-256 is the published one.
@@ -86,7 +90,10 @@ def fetch(name: Annotated[str, typer.Argument(help="what to fetch: scribblepromp
 
 @sub_command(app, "add")
 def add(
-    name: Annotated[str, typer.Argument(help="what the file is: scribbleprompt")],
+    name: Annotated[
+        str,
+        typer.Argument(help="what the file is: scribbleprompt", autocompletion=offering("inference.fetch:PUBLISHED")),
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="the checkpoint as published")],
 ) -> None:
     """Put a downloaded file into the cache of a machine without internet.

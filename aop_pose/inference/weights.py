@@ -95,6 +95,11 @@ def manifest(folder: Path | None = None) -> list[Artefact]:
         raise UsageError(f"{file}: {place}: {first['msg']}; install aop-pose again or mend the manifest") from None
 
 
+def shipped_names() -> list[str]:
+    """The names that ``--weights`` takes."""
+    return [entry.name for entry in manifest()]
+
+
 def write_manifest(entries: list[Artefact], folder: Path) -> None:
     """Replace the manifest of a folder."""
     with replacing(folder / MANIFEST) as part:

@@ -207,7 +207,10 @@ class Pipeline(ABC):
         """
         unused = self.config.unused(self.reads(stage, options))
         if wrong := [key for key in changed(job.changes) if key in unused]:
-            meant = nearest(wrong[0], self.config.model_fields.keys() - unused) or "; leave it out"
+            # It is spelled right: what may be meant is the stage's own setting of the kind, as epochs and moco_epochs.
+            words = set(wrong[0].split("_"))
+            alike = [key for key in self.config.model_fields.keys() - unused if words & set(key.split("_"))]
+            meant = nearest(wrong[0], alike) or "; leave it out"
             raise UsageError(f"--set: {stage} --method {self.name} does not use {wrong[0]!r}{meant}")
         return load_config(self.config, self.presets(), job.preset or self.preset, job.changes)
 

@@ -212,6 +212,19 @@ def test_an_interruption_while_a_package_loads_is_one_too(capsys, command):
     assert run(capsys, "probe")[0] == 130
 
 
+@pytest.mark.parametrize(
+    ("method", "key", "meant"),
+    [
+        ("unet", "sigma", "; leave it out"),
+        ("hrnet-gan", "sigma", "; did you mean aug_sigma?"),
+        ("hrnet-gan", "epochs", "; did you mean moco_epochs?"),
+    ],
+)
+def test_of_a_setting_of_another_stage_only_one_of_its_kind_is_meant(capsys, method, key, meant):
+    code, _, error = run(capsys, "pretrain", "--method", method, "--show-config", "--set", f"{key}=3")
+    assert (code, error) == (2, f"aop-pose: error: --set: pretrain --method {method} does not use {key!r}{meant}\n")
+
+
 def test_main_exits_with_the_code():
     done = subprocess.run([sys.executable, "-m", "aop_pose", "nothing"], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -61,7 +61,9 @@ OWN_ROOM = ("ablation_hrnet", "fetus_ladder")
 def commands():
     """Every whole command of the page, then those that stand in a sentence."""
     lines = [line.strip() for line, whole in command_lines(PAGE, "(?:aop-pose |python tools/)") if whole]
-    spans = [line for line, whole in command_lines(PAGE, "python tools/") if not whole]
+    spans = [
+        line for line, whole in command_lines(PAGE, "(?:aop-pose (?:dataset|pseudo-label) |python tools/)") if not whole
+    ]
     return [*lines, *spans]
 
 
@@ -120,6 +122,9 @@ BEFORE = {
     "hsd_table.py half.onnx": lambda: shipped("half.onnx"),
     "hsd_table.py old-fast.onnx": lambda: shipped("old-fast.onnx"),
     "confidence_table.py": lambda: shutil.copytree("runs/ablation_boxes/A-coco-0", "runs/ablation_boxes/B-coco-0"),
+    "runs/ablation_boxes/B-coco-1/pose": lambda: shutil.copytree(
+        "runs/ablation_boxes/A-coco-0", "runs/ablation_boxes/B-coco-1"
+    ),
     "ablation_pseudo.py": lambda: shutil.copytree(
         "runs/ablation_boxes/A-scratch-0", "runs/ablation_pseudo/dry/first-runs/B-scratch-0"
     ),

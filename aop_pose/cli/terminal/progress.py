@@ -115,6 +115,9 @@ class EpochProgress(_Bar):
         done = (step.epoch - 1) * step.batches + step.batch
         words = f"epoch {step.epoch} of {step.epochs}"
         self._show(words, done, step.epochs * step.batches, f"loss {step.loss:.3f}")
+        if done == step.epochs * step.batches:
+            # Checking and writing take seconds more: a full bar that stands still looks like one that hangs.
+            self._show("finishing", 0, None, "")
 
     def frames(self, done: int, total: int) -> None:
         self._show("labelling", done, total, f"{done} of {total} frames")

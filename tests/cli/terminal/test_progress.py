@@ -4,6 +4,7 @@ import pytest
 
 from aop_pose.cli.terminal import speech
 from aop_pose.cli.terminal.progress import EpochProgress, FrameProgress
+from aop_pose.pipelines.job import Step
 from aop_pose.pipelines.run import in_words
 
 
@@ -69,3 +70,11 @@ def test_in_a_narrow_terminal_numbers_stand_where_the_bar_has_no_room(monkeypatc
         drawn = "".join(segment.text for segment in bar._bar.console.render(bar._bar.bar.get_renderable()))
     assert "900/1000 13.2 frames/s" in drawn
     assert "…" not in drawn
+
+
+def test_after_the_last_batch_the_bar_says_that_it_is_not_over():
+    with EpochProgress() as bar:
+        bar.batch(Step(epoch=2, epochs=2, batch=3, batches=4, loss=0.5))
+        assert (bar.bar.tasks[0].description, bar.bar.tasks[0].total) == ("epoch 2 of 2", 8)
+        bar.batch(Step(epoch=2, epochs=2, batch=4, batches=4, loss=0.5))
+        assert [(task.description, task.total) for task in bar.bar.tasks] == [("finishing", None)]
