@@ -37,6 +37,7 @@ from aop_pose.errors import UsageError
 from aop_pose.formats.registry import read_labels
 from aop_pose.pipelines import load_weights, pipeline
 from aop_pose.pipelines.job import Job
+from aop_pose.pipelines.pipeline import Pipeline
 from aop_pose.pipelines.run import RECORD, read_record
 from aop_pose.pseudo.ensemble import VIEWS, Ensemble
 from aop_pose.pseudo.run import Cut, document_of, pseudo_label, unlabelled_frames
@@ -134,14 +135,17 @@ def table_of(arm: Arm, folder: Path, options: Namespace) -> Path:
     return out
 
 
-def trained(job: Job, given: dict[str, Any]) -> dict[str, Any]:
-    """run.json of a training: of the one in its folder where that is finished, else of one that goes on or begins."""
+def trained(job: Job, given: dict[str, Any], by: Pipeline | None = None) -> dict[str, Any]:
+    """run.json of a training: of the one in its folder where that is finished, else of one that goes on or begins.
+
+    ``by``: the pipeline that trains, where it is not the U-Net's.
+    """
     begun = (job.out / RECORD).is_file()
     if begun and read_record(job.out).get("finished"):
         return read_record(job.out)
     if not begun:
         shutil.rmtree(job.out, ignore_errors=True)
-    return pipeline("unet").train(attrs.evolve(job, resume=begun), **given)
+    return (by or pipeline("unet")).train(attrs.evolve(job, resume=begun), **given)
 
 
 def table(options: Namespace) -> str:
