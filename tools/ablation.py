@@ -148,7 +148,8 @@ class Measured:
         gap = self.errors(runs[seed] for seed in shared) - self.errors(base[seed] for seed in shared)
         cells = []
         for i in range(2):
-            cells += [str(group_bootstrap(gap[:, i], self.groups)), f"{sign_flip_test(gap[:, i], self.groups):.3f}"]
+            p = sign_flip_test(gap[:, i], self.groups)
+            cells += [str(group_bootstrap(gap[:, i], self.groups)), "< 0.001" if p < 0.001 else f"{p:.3f}"]
         return cells
 
 
