@@ -187,7 +187,7 @@ def volume_sheet(
 
     Left: slices across i, j and k through the middle of each group, or of each point of a small schema, with the points
     within 3 mm (at least a voxel) of the slice. Right: the skeleton from several sides, the midsagittal plane with the
-    crown-rump length where the schema has one, and the names of the points with their errors. Predicted points are
+    crown-rump length where the schema has one, and what is said of the points. Predicted points are
     orange, true ones blue rings on the slices; all proportions are physical.
 
     Args:
@@ -335,10 +335,10 @@ def _right_column(
 def _legend(
     width: int, volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, schema: Schema
 ) -> np.ndarray:
-    """Names of the points in two columns, with their errors where the truth is known."""
+    """What is said of the points, in two columns; nothing where nothing is."""
     lines = list(_lines(volume, keypoints, truth, schema))
     deep = -(-len(lines) // 2)
-    block = np.full(((deep + 1) * _LINE, width, 3), _GROUND, np.uint8)
+    block = np.full(((deep + 1) * _LINE * bool(lines), width, 3), _GROUND, np.uint8)
     for number, (text, colour) in enumerate(lines):
         put_text(block, text, 4 + (number // deep) * (width // 2), (number % deep + 1) * _LINE, _SCALE, colour)
     return block
@@ -347,6 +347,7 @@ def _legend(
 def _lines(
     volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, schema: Schema
 ) -> Iterator[tuple[str, Colour]]:
+    """Errors where the truth is known, points that were not found, and what the numbers of many points mean."""
     errors = np.full(len(schema.points), np.nan)
     if keypoints is not None and truth is not None:
         errors = geometry.point_distance(volume.to_mm(keypoints.coords), volume.to_mm(truth.coords))
@@ -356,7 +357,7 @@ def _lines(
             yield f"{text}: not found", _AMBER
         elif np.isfinite(errors[number]):
             yield f"{text}: {errors[number]:.1f} mm off", _WHITE
-        else:
+        elif len(schema.points) > _FEW:
             yield text, _WHITE
 
 

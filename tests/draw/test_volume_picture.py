@@ -58,6 +58,20 @@ def test_a_point_that_was_not_found_is_said(phantom):
     assert has(volume_sheet(phantom.volume, Keypoints.from_points(FETUS, coords)), amber)
 
 
+def test_points_that_are_named_on_the_pictures_are_listed_only_where_something_is_said_of_them(monkeypatch):
+    said = []
+    monkeypatch.setattr("aop_pose.draw.volume.put_text", lambda canvas, text, *where: said.append(text))
+    coords = np.array([[5.0, 6.0, 7.0], [9.0, 6.0, 3.0], [12.0, 9.0, 3.0]])
+    face, volume = Keypoints.from_points(FETAL_FACE, coords), random_volume((16, 14, 12))
+    volume_sheet(volume, face)
+    assert said.count("left eye") == 1, "the title of its slices"
+    volume_sheet(volume, face, Keypoints.from_points(FETAL_FACE, coords + 1))
+    assert "left eye: 4.6 mm off" in said
+    coords[1] = np.nan
+    volume_sheet(volume, Keypoints.from_points(FETAL_FACE, coords))
+    assert "left eye: not found" in said
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (40, 3, 2), (2, 30, 5)])
 @pytest.mark.parametrize("far", [0.0, 1e4])
 def test_any_shape_and_points_far_outside_are_drawn(shape, far):
