@@ -158,7 +158,7 @@ class LightningConfig(SharedConfig):
     """Of the learning rate over the epochs."""
     gpus: int = Field(default=1, ge=1)
     """With ``--device cuda``: how many, counted from the named one, where ``--device 0,1`` does not name them; each
-    takes ``batch`` frames a step."""
+    takes ``batch`` frames a step, or one volume."""
     workers: int = Field(default=0, ge=0)
     """Processes that read and warp training images beside the one that trains; 0 = that one does it."""
     decode: Literal["argmax", "soft-argmax", "subpixel"] = "subpixel"

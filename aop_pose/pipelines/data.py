@@ -315,11 +315,14 @@ class FrameDataset(Dataset):
         rows = [np.ones(len(one.points)) if one.weights is None else one.weights for one in given]
         return torch.from_numpy(np.stack(rows)).float()
 
-    def order(self, batch: int, seed: int, epoch: int) -> list[int]:
-        """The indices of an epoch; with pseudo-labels half of each batch has labels (see ``HalfSampler``)."""
+    def order(self, batch: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[int]:
+        """The indices of an epoch; with pseudo-labels half of each batch has labels (see ``HalfSampler``).
+
+        Of several processes those of one, which takes ``batch`` of them a step.
+        """
         if self.labelled == len(self.examples):
-            return order_of(len(self.examples), seed, epoch)
-        sampler = HalfSampler(self.labelled, len(self.examples) - self.labelled, batch, seed)
+            return order_of(len(self.examples), seed, epoch, rank, world)
+        sampler = HalfSampler(self.labelled, len(self.examples) - self.labelled, batch * world, seed, rank, world)
         sampler.set_epoch(epoch)
         return list(sampler)
 
@@ -337,9 +340,14 @@ def number_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def order_of(count: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch's frames: it follows from (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count).tolist()
+def order_of(count: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[int]:
+    """The order of an epoch's frames: it follows from (seed, epoch) alone.
+
+    Of ``world`` processes each takes its share of every step, as many as the others: where they do not divide, the
+    epoch begins anew.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return np.resize(order, math.ceil(count / world) * world)[rank::world].tolist()
 
 
 def inside(points: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,11 +1,16 @@
-"""The job that every training verb of every pipeline is asked with."""
+"""The job that every training verb of every pipeline is asked with, and how its processes end."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import Any
 
 import attrs
 
@@ -164,3 +169,39 @@ def gpus_of(device: str, count: int) -> list[int]:
             f"gpus: expected at most {torch.cuda.device_count() - named[0]} from --device {device} on, found {count}"
         )
     return numbers
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C leaves as a KeyboardInterrupt: Lightning turns it into ``sys.exit(1)``, and ignores any further one."""
+    on_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as left:
+        if isinstance(left.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if on_main and before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+LAST_WORDS = 3.0
+"""Seconds that a process has to say why it ends, before the one that started it ends it."""
+
+
+@contextmanager
+def ending_together(launcher: Any) -> Iterator[None]:
+    """Where this process breaks off, those that it started end too: they would wait for it, perhaps in a kernel.
+
+    ``launcher``: Lightning's; one that starts none has no ``procs``.
+    """
+    try:
+        yield
+    except BaseException:
+        for process in getattr(launcher, "procs", ()):
+            with suppress(TimeoutExpired):
+                process.wait(LAST_WORDS)
+            process.kill()
+        raise

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -34,8 +33,8 @@ from aop_pose.io.files import replacing
 from aop_pose.pipelines.checkpoint import write_checkpoint
 from aop_pose.pipelines.config import Config, LightningConfig, Precision, precision_of
 from aop_pose.pipelines.data import Example, FrameDataset
-from aop_pose.pipelines.job import Job, Pace, Step, gpus_of
-from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best_row, device_facts, keep_rows
+from aop_pose.pipelines.job import Job, Pace, Step, ending_together, gpus_of, interruptible
+from aop_pose.pipelines.run import METRICS, WEIGHTS, RunFolder, append_row, best_row, device_facts, gpu_mb, keep_rows
 
 COUNT = 4
 SIDE = 256
@@ -132,15 +131,9 @@ class Schedule:
     def of(cls, config: LightningConfig, batch: int) -> Schedule:
         """That of the settings of ``train``."""
         return cls(
-            config.epochs,
-            batch,
-            config.averaging,
-            config.clip,
-            config.save_every,
-            config.precision,
-            config.gpus,
+            config.epochs, batch, config.averaging, config.clip, config.save_every, config.precision, config.gpus,
             config.workers,
-        )
+        )  # fmt: skip
 
 
 class Training(LightningModule):
@@ -152,8 +145,8 @@ class Training(LightningModule):
     """Columns of metrics.csv that the checked frames fill; the first decides which epoch is kept."""
     memory_format: torch.memory_format = torch.channels_last
     """Of inputs and weights; ``channels_last_3d`` for volumes."""
-    strategy_of_several: str = "ddp"
-    """Lightning's name of how several GPUs work together."""
+    leaves_out: bool = False
+    """Whether a step may leave weights without a gradient: several GPUs have to look for them then."""
     further: tuple[str, ...] = ()
     """Further columns of metrics.csv: the means of ``parts`` over an epoch."""
 
@@ -169,9 +162,13 @@ class Training(LightningModule):
             self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False)
         self.frames, self.checks = frames, checks
         self.pace = Pace()
+        self.gpu_mb = 0.0
+        """Largest memory of the GPUs of all processes together, as of the last epoch."""
         self.losses: list[float] = []
         """Of each batch of this epoch."""
         self.parts: dict[str, list[float]] = {name: [] for name in self.further}
+        self.shared: dict[str, tuple[float, int]] = {}
+        """Of each checked number the sum in this process, and what that is divided by; 0 where it is a sum."""
 
     @property
     def kept(self) -> nn.Module:
@@ -204,10 +201,15 @@ class Training(LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
-        order = self.frames.order(self.schedule.batch, self.seed, self.current_epoch)
+        order = self.frames.order(self.schedule.batch, self.seed, self.current_epoch, *self.processes)
         # A last batch of one frame would leave batch normalisation at 1 x 1 nothing to normalise.
         alone = len(order) % self.schedule.batch == 1 and len(order) > 1
         return self.loader(order, drop_last=alone)
+
+    @property
+    def processes(self) -> tuple[int, int]:
+        """The number of this process, from 0, and how many train together."""
+        return (0, 1) if self._trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def loader(self, order: Sequence[int], drop_last: bool) -> DataLoader:
         """Batches of the training images in that order; every draw follows from the image, not from who makes it."""
@@ -217,7 +219,13 @@ class Training(LightningModule):
         )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.checks, CHECK_BATCH)
+        return DataLoader(self.checks, CHECK_BATCH, sampler=self.checked_here)
+
+    @property
+    def checked_here(self) -> list[int]:
+        """The checked images of this process; where there are fewer than processes, one that does not count."""
+        rank, world = self.processes
+        return list(range(rank, len(self.checks), world)) or [0]
 
     def training_step(self, batch: Any, number: int) -> torch.Tensor | None:
         gray, points, indices = batch
@@ -247,16 +255,25 @@ class Training(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
         # By hand-made steps too: a batch ends with the number of its images, whatever else it holds.
-        self.pace.learned(len(batch[-1]))
+        self.pace.learned(len(batch[-1]) * self.processes[1])
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 
     def share(self, name: str, value: float, frames: int, total: bool = False) -> None:
-        """Log what a batch of checked frames gives: the mean over frames and processes, or the sum."""
-        self.log(
-            name, float(value), on_epoch=True, on_step=False, batch_size=frames, sync_dist=True,
-            reduce_fx="sum" if total else "mean",
-        )  # fmt: skip
+        """Count what a batch of checked frames gives: towards the mean over frames and processes, or the sum."""
+        if self.processes[0] < len(self.checks):
+            summed, counted = self.shared.get(name, (0.0, 0))
+            self.shared[name] = (summed + float(value) * (1 if total else frames), counted + frames * (not total))
+
+    def checked_values(self) -> list[float]:
+        """The numbers of ``checked``, of all processes together; NaN where nothing was checked."""
+        nothing = (math.nan if self.processes[0] < max(1, len(self.checks)) else 0.0, 0)
+        told = [self.shared.get(name, nothing) for name in self.checked]
+        rows = torch.tensor([*told, (gpu_mb(), 0)], dtype=torch.float64)
+        # Between GPUs only what lies on them is exchanged.
+        rows = self.trainer.strategy.reduce(rows.to(self.device), reduce_op="sum")
+        *found, self.gpu_mb = (rows[:, 0] / rows[:, 1].clamp(min=1)).tolist()
+        return found
 
 
 class PointTraining(Training):
@@ -336,7 +353,7 @@ class CheckpointCallback(Callback):
             keep_rows(self.table, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
-        for values in (module.losses, *module.parts.values()):
+        for values in (module.losses, *module.parts.values(), module.shared):
             values.clear()
         module.pace.begin()
 
@@ -348,7 +365,6 @@ class CheckpointCallback(Callback):
         self.job.on_batch(step)
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        # Between GPUs only what lies on them is exchanged.
         loss, *parts = [
             float(trainer.strategy.reduce(torch.tensor(values, device=module.device).mean()))
             for values in (module.losses, *module.parts.values())
@@ -361,7 +377,7 @@ class CheckpointCallback(Callback):
                 f"epoch {trainer.current_epoch + 1}: the last step left weights that are not finite; earlier "
                 "checkpoints are kept; lower the learning rates and start again"
             )
-        values = {name: float(trainer.callback_metrics.get(name, math.nan)) for name in module.checked}
+        values = dict(zip(module.checked, module.checked_values(), strict=True))
         if not trainer.is_global_zero:
             return
         row = {
@@ -420,14 +436,17 @@ def fit(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) ->
     if precision == "fp16" and not module.automatic_optimization:
         job.say("precision: fp32; this training steps by hand, where losses in float16 are not scaled")
         precision = "fp32"
-    run.save(precision=precision, **device_facts(job.device), parameters=parameters_of(module.network), **facts)
+    if precision != "fp32" and schedule.precision == "auto":
+        job.say(f"precision: {precision}, which is faster here; --set precision=fp32 for float32")
+    parameters = sum(value.numel() for value in module.network.parameters())
+    run.save(precision=precision, **device_facts(job.device, schedule.gpus), parameters=parameters, **facts)
     state = job.out / WEIGHTS / STATE
     resumed = state if job.resume and state.is_file() else None
     if resumed is None:
         (job.out / METRICS).unlink(missing_ok=True)
     trainer = _trainer(module, job, stage, precision)
     try:
-        with warnings.catch_warnings(), _interruptible():
+        with warnings.catch_warnings(), interruptible(), ending_together(trainer.strategy.launcher):
             for said in ("does not have many workers", "smaller than the logging interval", "`isinstance.treespec"):
                 # Data are in memory, and nothing is logged by step.
                 warnings.filterwarnings("ignore", message=f".*{said}")
@@ -437,6 +456,7 @@ def fit(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) ->
     if not trainer.is_global_zero:
         # A process that Lightning started for one more GPU: what follows is the work of the one that leads.
         raise SystemExit(0)
+    run.took(module.gpu_mb)
     best = best_row(job.out / METRICS, module.checked)
     job.say(f"kept: epoch {best['epoch']:.0f} of {schedule.epochs}")
     # A run that is killed in the conclusion is resumed: all its epochs are there.
@@ -446,20 +466,8 @@ def fit(module: Training, job: Job, run: RunFolder, stage: str, **facts: Any) ->
     return run.record
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C leaves as a KeyboardInterrupt: Lightning turns it into ``sys.exit(1)``, and ignores any further one."""
-    on_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as left:
-        if isinstance(left.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if on_main and before is not None:
-            signal.signal(signal.SIGINT, before)
+TIME_LIMIT = timedelta(minutes=30)
+"""Processes that train together wait so long for each other, the reading of the data included."""
 
 
 def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
@@ -469,7 +477,9 @@ def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
     return Trainer(
         accelerator="cpu" if on_cpu else "gpu",
         devices=gpus or 1,
-        strategy=module.strategy_of_several if len(gpus) > 1 else "auto",
+        strategy=DDPStrategy(timeout=TIME_LIMIT, find_unused_parameters=module.leaves_out) if gpus[1:] else "auto",
+        # Each process takes its part of every step by itself.
+        use_distributed_sampler=False,
         precision=PRECISIONS[precision],
         max_epochs=schedule.epochs,
         callbacks=[CheckpointCallback(job, stage), ResumeCallback(job)],
@@ -485,8 +495,3 @@ def _trainer(module: Training, job: Job, stage: str, precision: str) -> Trainer:
         enable_model_summary=False,
         default_root_dir=job.out,
     )
-
-
-def parameters_of(network: torch.nn.Module) -> int:
-    """Number of parameters that are learned."""
-    return sum(value.numel() for value in network.parameters())

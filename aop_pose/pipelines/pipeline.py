@@ -385,7 +385,7 @@ class LightningPipeline(Pipeline):
 
         from aop_pose.pipelines.lightning import fit
 
-        gpus_of(job.device, config.gpus)
+        config = config.model_copy(update={"gpus": len(gpus_of(job.device, config.gpus)) or 1})
         config = self.checked(stage, job, config)
         data = self.data(stage, job, config, options)
         torch.manual_seed(job.seed)

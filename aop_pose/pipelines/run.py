@@ -28,12 +28,12 @@ from aop_pose.draw.marks import GREEN, ORANGE, SKY, VERMILLION, shares
 from aop_pose.errors import AopPoseError, UsageError
 from aop_pose.formats.iugc import IUGC
 from aop_pose.formats.label import Label
-from aop_pose.inference.engine import cuda_numbers, usable_cores
+from aop_pose.inference.engine import usable_cores
 from aop_pose.inference.predictor import Predictor
 from aop_pose.io.files import replacing
 from aop_pose.io.folders import LOCK
 from aop_pose.pipelines.config import Config
-from aop_pose.pipelines.job import Job, leads
+from aop_pose.pipelines.job import Job, gpus_of, leads
 from aop_pose.pseudo.ensemble import Ensemble
 from aop_pose.pseudo.label import Rule
 from aop_pose.pseudo.run import Cut, Unlabelled, document_of, pseudo_label
@@ -117,6 +117,11 @@ class RunFolder:
         self.record |= {**facts, "wall_seconds": round(seconds, 1), **peaks}
         self._write_text(RECORD, json.dumps(self.record, indent=2) + "\n")
 
+    def took(self, mb: float) -> None:
+        """Take note of the memory that the GPUs of all processes took together, where they took some."""
+        if mb:
+            self.record[PEAK_OF_GPUS] = round(mb)
+
     def finish(self, **facts: Any) -> None:
         """Draw the curves and mark the run finished."""
         kept = facts.get("best", {}).get("epoch")
@@ -191,14 +196,17 @@ def machine() -> str:
     return ", ".join([*words, platform.machine()])
 
 
-def device_facts(device: str) -> dict[str, str]:
-    """A job's device for run.json: as it was asked for, and the name of its GPU or its kind of processor."""
+def device_facts(device: str, gpus: int = 1) -> dict[str, str]:
+    """A job's device for run.json: as it was asked for, and the names of its GPUs or its kind of processor."""
     if device == "cpu":
         return {"device": device, "device_name": platform.processor() or platform.machine()}
     import torch
 
-    names = [torch.cuda.get_device_name(number) for number in cuda_numbers(device) or ()]
+    names = [torch.cuda.get_device_name(number) for number in gpus_of(device, gpus)]
     return {"device": device, "device_name": ", ".join(names)}
+
+
+PEAK_OF_GPUS = "peak_gpu_memory_mb"
 
 
 def peak_memory() -> dict[str, int]:
@@ -209,11 +217,17 @@ def peak_memory() -> dict[str, int]:
     found = {}
     if (peak := provenance.peak_memory_mb()) is not None:
         found["peak_memory_mb"] = round(peak)
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        peaks = (torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
-        found["peak_gpu_memory_mb"] = round(sum(peaks) / 2**20)
+    if mb := gpu_mb():
+        found[PEAK_OF_GPUS] = round(mb)
     return found
+
+
+def gpu_mb() -> float:
+    """Largest memory that this process took of its GPUs together, in MB; 0 where it used none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return 0.0
+    return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count())) / 2**20
 
 
 def git_commit() -> str | None:

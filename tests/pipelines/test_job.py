@@ -5,6 +5,7 @@ import pytest
 from aop_pose.errors import UsageError
 from aop_pose.pipelines.config import precision_of
 from aop_pose.pipelines.job import Job, gpus_of
+from aop_pose.pipelines.run import device_facts, peak_memory
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
@@ -51,6 +52,19 @@ def test_a_gpu_gets_the_numbers_that_it_has(monkeypatch, native, capability, fou
     assert precision_of("fp32", "0") == "fp32"
     with pytest.raises(UsageError, match="precision fp16: expected --device cuda, found cpu"):
         precision_of("fp16", "cpu")
+
+
+def test_run_json_names_gpus_and_the_memory_that_all_of_them_took(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    assert device_facts("cuda") == {"device": "cuda", "device_name": "GPU 0"}
+    assert device_facts("0,2") == {"device": "0,2", "device_name": "GPU 0, GPU 2"}
+    assert device_facts("1", 2)["device_name"] == "GPU 1, GPU 2"
+    assert "peak_gpu_memory_mb" not in peak_memory()
+    for asked in ("is_available", "is_initialized"):
+        monkeypatch.setattr(torch.cuda, asked, lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda number: (number + 1) * 2**30)
+    assert peak_memory()["peak_gpu_memory_mb"] == 6 * 1024
 
 
 def test_ultralytics_trains_on_one_device(tmp_path, monkeypatch):

@@ -135,8 +135,6 @@ class FetusmapConfig(LightningConfig):
     """The longest a planned step may take, as a multiple of the plain one (estimated)."""
     budget_gb: float | None = Field(default=None, gt=0)
     """Memory in GiB that a training step may take; None = what is free on the GPU or the machine, less a margin."""
-    gpus: Literal[1] = 1
-    """One GPU: volumes are trained on one at a time."""
     threshold: float = Field(default=0.02, ge=0, le=1)
     """Peak of a map, in shares of the one that was taught, below which its point counts as not found."""
     turns: Literal[1, 24] = 1
@@ -183,6 +181,8 @@ class FetusmapConfig(LightningConfig):
             raise ValueError("stages need voxel_mm, and stand in the place of pair, looks 2 and place_prior")
         if any(stage.absent for stage in self.stages) and not self.absent:
             raise ValueError("absent of a stage goes with absent of the first look")
+        if self.first_every > 1 and not self.stages:
+            raise ValueError("first_every goes with stages, which learn from what the first look leaves out")
         if self.finds is not None and not self.stages:
             raise ValueError("finds goes with stages, which find the other points")
         if self.aim == "brightness" and (self.voxel_mm is None or self.mode == "patch"):

@@ -38,8 +38,6 @@ class Fetusmap(LightningPipeline):
     lacks: ClassVar = {"pretrain": "the paper trains from scratch"}
 
     def checked(self, stage: str, job: Job, config: FetusmapConfig) -> FetusmapConfig:
-        if "," in job.device:
-            raise UsageError(f"--device: expected one CUDA device with --method {self.name}, found {job.device}")
         return with_safe_precision(config, job)
 
     def data(self, stage: str, job: Job, config: FetusmapConfig, options: LabelledOptions) -> StageData:

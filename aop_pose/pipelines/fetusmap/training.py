@@ -28,7 +28,7 @@ from aop_pose.pipelines.fetusmap.planner import (
     max_input_size,
     plan_memory,
 )
-from aop_pose.pipelines.job import first_of
+from aop_pose.pipelines.job import gpus_of
 from aop_pose.pipelines.lightning import Schedule, Training, rate_factor
 
 CHECKED = ("val/error_mm", "val/exchanged", "val/missing", "val/loss")
@@ -47,6 +47,7 @@ class VolumeTraining(Training):
         # What a base of frames asks of its data sets, these have: a length, an epoch, items with their number.
         super().__init__(model, Schedule.of(model, batch=1), network, seed, cast(Any, volumes), cast(Any, checks))
         self.model, self.looks, self.volumes = model, model.looks_of_network, checks.examples
+        self.leaves_out = model.first_every > 1
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch (from 0)."""
@@ -77,10 +78,11 @@ class VolumeTraining(Training):
 
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
-        return DataLoader(self.frames, 1, sampler=order_of(len(self.frames), self.seed, self.current_epoch))
+        order = order_of(len(self.frames), self.seed, self.current_epoch, *self.processes)
+        return self.loader(order, drop_last=False)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.checks, 1)
+        return DataLoader(self.checks, 1, sampler=self.checked_here)
 
     def validation_step(self, batch: Any, number: int) -> None:
         grays, points, indices = batch
@@ -148,7 +150,9 @@ def plan_for(config: FetusmapConfig, schema: Schema, device: str, volumes: int =
     """
     if device == "cpu":
         give_back_large_blocks()  # else a step takes up to half as much again as is counted
-    budget, found = usable_memory(device) if config.budget_gb is None else (config.budget_gb, f"{config.budget_gb} GiB")
+    budget, found = config.budget_gb, f"{config.budget_gb} GiB"
+    if budget is None:
+        budget, found = usable_memory(device, config.gpus)
     budget -= 2 * volumes * (math.prod(config.size) + sum(math.prod(stage.size) for stage in config.stages)) / 2**30
     finer = bytes_of_finer(config, schema, device == "cpu")
     if finer > budget * 2**30:
@@ -167,9 +171,13 @@ def plan_for(config: FetusmapConfig, schema: Schema, device: str, volumes: int =
     return plan, needed
 
 
-def usable_memory(device: str) -> tuple[float, str]:
-    """GiB that a step may take, of what is free less a margin, and that in words; without end where nobody says."""
-    free = free_bytes("cpu" if device == "cpu" else str(first_of(device)))
+def usable_memory(device: str, gpus: int = 1) -> tuple[float, str]:
+    """GiB that a step may take, of what is free less a margin, and that in words; without end where nobody says.
+
+    Of several GPUs that which has the least.
+    """
+    known = [free_bytes(where) for where in map(str, gpus_of(device, gpus) or ("cpu",))]
+    free = min((one for one in known if one is not None), default=None)
     if free is None:
         return math.inf, "no limit"
     usable = max(0.0, (1 - MARGIN) * free / 2**30 - LIBRARIES)
@@ -244,7 +252,8 @@ def fitting_size(
 
 
 def _copies(config: FetusmapConfig) -> int:
-    return ADAM_COPIES + bool(config.averaging)
+    # Between several GPUs gradients are exchanged in a copy.
+    return ADAM_COPIES + bool(config.averaging) + (config.gpus > 1)
 
 
 def _advice(config: FetusmapConfig, fitting: tuple[int, ...] | None) -> str:

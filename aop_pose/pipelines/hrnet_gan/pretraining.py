@@ -133,7 +133,7 @@ class ContrastiveTraining(Training):
     method = "hrnet-gan"
     checked = ("val/loss", "val/spread", "val/retrieval")
     # Of HRNet's last exchange between resolutions only what ends in the last map is learned.
-    strategy_of_several = "ddp_find_unused_parameters_true"
+    leaves_out = True
     network: Projector
 
     def __init__(
@@ -154,8 +154,13 @@ class ContrastiveTraining(Training):
 
     def train_dataloader(self) -> DataLoader:
         self.frames.epoch = self.current_epoch
-        order = order_of(len(self.frames), self.seed, self.current_epoch)
+        order = order_of(len(self.frames), self.seed, self.current_epoch, *self.processes)
         return self.loader(order, drop_last=True)
+
+    @property
+    def checked_here(self) -> list[int]:
+        """All: each is compared with all others."""
+        return list(range(len(self.checks)))
 
     def training_step(self, batch: Any, number: int) -> torch.Tensor:
         query_views, key_views, places, indices = batch

@@ -53,7 +53,7 @@ class AdversarialTraining(PointTraining):
 
     method = "hrnet-gan"
     network: Generator
-    strategy_of_several = "ddp_find_unused_parameters_true"
+    leaves_out = True
 
     def __init__(
         self, config: HrnetConfig, network: Generator, seed: int, examples: Sequence[Example],

@@ -95,6 +95,7 @@ def test_an_artefact_that_lacks_a_look_is_refused(run, artefact, tmp_path):
     ("changes", "said"),
     [
         (["finds=[brain]"], "finds goes with stages"),
+        (["first_every=2"], "first_every goes with stages"),
         ([f"stages=[{LOOK}]", "finds=[nose]", "voxel_mm=3"], "finds: .*found 'nose'"),
         ([f"stages=[{LOOK}]", "finds=[left_eye]", "voxel_mm=3"], "around a point that an earlier look finds"),
         (["stages=[{around: brain, finds: [brain], size: [16,16,16], voxel_mm: 2, widths: [2,4]}]", "voxel_mm=3",
