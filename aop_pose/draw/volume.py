@@ -335,7 +335,7 @@ def _right_column(
 def _legend(
     width: int, volume: Volume, keypoints: Keypoints | None, truth: Keypoints | None, schema: Schema
 ) -> np.ndarray:
-    """What is said of the points, in two columns; nothing where nothing is."""
+    """Lines about the points, in two columns; nothing where nothing is to be said."""
     lines = list(_lines(volume, keypoints, truth, schema))
     deep = -(-len(lines) // 2)
     block = np.full(((deep + 1) * _LINE * bool(lines), width, 3), _GROUND, np.uint8)

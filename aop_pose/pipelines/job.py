@@ -193,7 +193,7 @@ LAST_WORDS = 3.0
 
 @contextmanager
 def ending_together(launcher: Any) -> Iterator[None]:
-    """Where this process breaks off, those that it started end too: they would wait for it, perhaps in a kernel.
+    """Processes that this one started end with it where it breaks off: they would wait for it, perhaps in a kernel.
 
     ``launcher``: Lightning's; one that starts none has no ``procs``.
     """

@@ -146,7 +146,7 @@ class Training(LightningModule):
     memory_format: torch.memory_format = torch.channels_last
     """Of inputs and weights; ``channels_last_3d`` for volumes."""
     leaves_out: bool = False
-    """Whether a step may leave weights without a gradient: several GPUs have to look for them then."""
+    """True where a step may leave weights without a gradient: several GPUs have to look for them then."""
     further: tuple[str, ...] = ()
     """Further columns of metrics.csv: the means of ``parts`` over an epoch."""
 
