@@ -7,6 +7,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -171,11 +172,15 @@ def png(picture: np.ndarray) -> bytes:
     header = struct.pack(
         ">IIBBBBB", width, height, 8, 2, 0, 0, 0
     )  # 8 bits, RGB, deflate, filters by line, no interlace
-    chunks = [(b"IHDR", header), (b"IDAT", b"".join(deflated)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))
-        for kind, data in chunks
-    )
+    chunks: list[list[bytes]] = [[b"IHDR", header], [b"IDAT", *deflated], [b"IEND"]]
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for chunk in chunks:
+        checked = 0
+        for piece in chunk:
+            checked = isal_zlib.crc32(piece, checked)
+        parts += [struct.pack(">I", sum(map(len, chunk[1:]))), *chunk, struct.pack(">I", checked)]
+    # Joined once: a picture is hundreds of kilobytes.
+    return b"".join(parts)
 
 
 _UP = 2
@@ -184,11 +189,12 @@ _STRIP = 64
 """Lines that are deflated at a time."""
 
 
-def colours(points: Sequence[str]) -> list[Colour]:
+@lru_cache
+def colours(points: tuple[str, ...]) -> tuple[Colour, ...]:
     """A colour for each point: those of AoP and of the head are fixed, others are spread over the hues."""
     spread = [colorsys.hsv_to_rgb(number / max(len(points), 1), 0.6, 1.0) for number in range(len(points))]
     rest = [(round(255 * blue), round(255 * green), round(255 * red)) for red, green, blue in spread]
-    return [_NAMED_COLOURS.get(point, other) for point, other in zip(points, rest, strict=True)]
+    return tuple(_NAMED_COLOURS.get(point, other) for point, other in zip(points, rest, strict=True))
 
 
 def _simple(contour: np.ndarray) -> np.ndarray:

@@ -86,7 +86,7 @@ def _legend(names: Sequence[str], paints: Sequence[Colour], width: int) -> np.nd
     return strip
 
 
-def _heat(maps: np.ndarray, paints: list[Colour]) -> np.ndarray:
+def _heat(maps: np.ndarray, paints: Sequence[Colour]) -> np.ndarray:
     """The maps in the colours of their points, (SIDE, SIDE, 3)."""
     mixed = np.tensordot(np.clip(maps, 0, 1), np.array(paints, np.float32), axes=(0, 0))
     return cv2.resize(np.clip(mixed, 0, 255).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)

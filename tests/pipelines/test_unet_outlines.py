@@ -141,9 +141,26 @@ def test_of_a_turned_frame_only_the_turn_is_learned():
         assert raw.grad[:, 5:].abs().sum() > 0
 
 
+def test_turns_are_weighed_once_and_are_the_same_everywhere():
+    from aop_pose.pipelines.unet.network import build
+
+    torch.manual_seed(0)
+    small = ("image_size=64", "widths=[8,16]", "bottleneck=16", "region=none")
+    config = config_of("fast", *OFF, *small, "outlines=true", "turned=0.5")
+    network, gray = build(config).eval(), torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        raw, answer = network(gray), network.answer(gray)
+    assert raw.shape == answer.shape == (2, 3 + 2 + len(STANCES), 16, 16)
+    torch.testing.assert_close(answer[:, 5:], torch.softmax(raw[:, 5:], dim=1))
+    assert (answer[:, 5:] == answer[:, 5:, :1, :1]).all()
+
+
 def test_it_trains_exports_and_measures_with_everything_on(phantom_set, tmp_path):
     train_unet(phantom_set, tmp_path / "run", "epochs=1", *EVERYTHING)
     exported = pipeline("unet").export(tmp_path / "run", tmp_path / "made.onnx")
+    nodes = pytest.importorskip("onnx").load(tmp_path / "made.onnx").graph.node
+    weighed = {node.output[0] for node in nodes if node.op_type == "Softmax"}
+    assert any(node.op_type == "Expand" and node.input[0] in weighed for node in nodes)
     assert (exported.contract.outlines, exported.contract.stances) == (("PS", "FH"), True)
     pictures = [read_frame(path).pixels for path in sorted((phantom_set / "images").iterdir())]
     for one, other in zip(load_weights(str(tmp_path / "run")).find(pictures), exported.find(pictures), strict=True):

@@ -294,23 +294,28 @@ class HeatmapNetwork(nn.Module):
         self.shrink = config.map_stride // config.stem
 
     def forward(self, gray: torch.Tensor) -> torch.Tensor:
+        maps, turns = self._seen(gray)
+        return maps if turns is None else torch.cat([maps, _everywhere(turns, maps)], dim=1)
+
+    def _seen(self, gray: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The raw maps without those of the turns, and the turns (B, 8, 1, 1)."""
         deepest, features = self.body(gray)
         maps = self.out(features)
         if self.outline is not None:
             maps = torch.cat([maps, self.outline(features)], dim=1)
         maps = functional.avg_pool2d(maps, self.shrink) if self.shrink > 1 else maps
         if self.turn is None:
-            return maps
+            return maps, None
         pooled = functional.avg_pool2d(deepest, self.cell).flatten(1)
-        turns = self.turn(pooled)[:, :, None, None].to(maps.dtype)
-        return torch.cat([maps, turns.expand(-1, -1, maps.shape[2], maps.shape[3])], dim=1)
+        return maps, self.turn(pooled)[:, :, None, None].to(maps.dtype)
 
     def answer(self, gray: torch.Tensor) -> torch.Tensor:
         """The maps as the contract's head ``heatmap`` promises them, float32: points, outlines, turns.
 
         Of a point 1 = as sure as taught; of an outline and of a turn a probability.
         """
-        raw = self.forward(gray).float()
+        seen, turns = self._seen(gray)
+        raw = seen.float()
         maps = raw[:, : self.count]
         if self.config.activation == "softmax":
             # A Gaussian of that sigma whose sum is 1 peaks at 1 / (2 pi sigma^2).
@@ -320,9 +325,15 @@ class HeatmapNetwork(nn.Module):
         parts = [maps]
         if self.config.outlines:
             parts.append(torch.sigmoid(raw[:, self.outlined]))
-        if self.turn is not None:
-            parts.append(functional.softmax(raw[:, self.outlined.stop :], dim=1))
+        if turns is not None:
+            # Once a picture, and not at each of its places: that would be a thirtieth of the network's time.
+            parts.append(_everywhere(functional.softmax(turns.float(), dim=1), maps))
         return torch.cat(parts, dim=1) if len(parts) > 1 else maps
+
+
+def _everywhere(turns: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Values (B, n, 1, 1) as maps of the size of others."""
+    return turns.expand(-1, -1, maps.shape[2], maps.shape[3])
 
 
 class CoordinateNetwork(nn.Module):
