@@ -34,11 +34,12 @@ from aop_pose.core.schema import Schema
 from aop_pose.errors import UsageError
 from aop_pose.evaluation.errors import align_interchangeable
 from aop_pose.formats.label import Label
+from aop_pose.geometry import opposite
 from aop_pose.inference.engine import Network
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import load, rewrite
 from aop_pose.pipelines.config import precision_of
-from aop_pose.trust.gate import VolumeGate, edges_mm, mean_peak, opposite
+from aop_pose.trust.gate import VolumeGate, mean_peak
 from aop_pose.trust.intervals import DEFAULT_COVERAGE, PLAIN, Calibration
 from lib.conformal import Errors, effective_groups, joined, radii_on, scores_of
 from lib.headless import AROUND_MM, around, cut_through, made_up, of_scan, side_by_side, wrong_size
@@ -73,7 +74,7 @@ class Seen:
     edges: list[float] = attrs.field(factory=list)
     """Millimetres of each point from the edge of the volume."""
     beyond: float = 1000.0
-    """Millimetres from the edge of what lies opposite of the middle point (``gate.opposite``)."""
+    """Millimetres from the edge of what lies opposite of the middle point (``geometry.opposite``)."""
     unfit: str = ""
     """Why the network need not look (``VolumeGate.unfit``)."""
     mm: list[float] = attrs.field(factory=list)
@@ -86,8 +87,8 @@ def seen(kind: str, found: Prediction, volume: Volume, pairs: list[tuple[int, in
         return Seen(kind, [], [], 0.0, fold)
     coords = found.keypoints.coords
     scores = np.nan_to_num(found.keypoints.scores).round(5).tolist()
-    beyond = float(np.nan_to_num(edges_mm(opposite(coords, MIDDLE)[None], volume)[0]).round(1))
-    apart, edges = _apart(volume.to_mm(coords), pairs), edges_mm(coords, volume).round(1).tolist()
+    beyond = float(np.nan_to_num(volume.edges_mm(opposite(coords, MIDDLE)[None])[0]).round(1))
+    apart, edges = _apart(volume.to_mm(coords), pairs), volume.edges_mm(coords).round(1).tolist()
     return Seen(kind, scores, apart, round(found.rival, 4), fold, edges, beyond)
 
 
@@ -319,8 +320,8 @@ def run(given: argparse.Namespace) -> None:
         edges, beyond = [], 0.0
         if told["points"]:
             coords = np.array(told["points"])
-            edges = edges_mm(coords, one.volume()).tolist()
-            beyond = float(edges_mm(opposite(coords, MIDDLE)[None], one.volume())[0])
+            edges = one.volume().edges_mm(coords).tolist()
+            beyond = float(one.volume().edges_mm(opposite(coords, MIDDLE)[None])[0])
         apart, fold = _apart(points, pairs), fold_of[one.name]
         real[one.name] = Seen(kind, told["scores"] or [], apart, told["rival"], fold, edges, beyond, mm=told["mm"])
     everything, looked_at = list(real.values()), without_head(given, pairs)

@@ -246,6 +246,11 @@ class Volume:
         """Voxel indices (..., 3) -> millimetres (..., 3), x, y, z, right-handed."""
         return geometry.to_mm(self.affine, indices)
 
+    def edges_mm(self, indices: np.ndarray) -> np.ndarray:
+        """Millimetres (n,) of voxel indices (n, 3) from the nearest edge, negative outside."""
+        room = np.minimum(indices + 0.5, np.array(self.shape) - 0.5 - indices)
+        return np.asarray((room * self.spacing).min(axis=1))
+
     def unfit_reason(self) -> str:
         """Why it must not be measured, "" where it may be."""
         return "nothing to see: the whole volume has one value" if self.voxels.min() == self.voxels.max() else ""

@@ -22,6 +22,7 @@ _BEYOND = 1e9
 _SAME_TURN_RAD = 1e-10
 # Squared distances between whole pixels are exact; this absorbs the rounding of others.
 _SAME_SQUARE = 1e-12
+_NO_LENGTH = 1e-9
 
 
 def largest_contour(structure: ArrayLike) -> np.ndarray:
@@ -42,6 +43,40 @@ def largest_contour(structure: ArrayLike) -> np.ndarray:
     if len(contours) > 1:
         largest = max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour)))
     return _points(largest)
+
+
+_EVENLY = 256
+_SMOOTH = 4.0
+"""Of ``_EVENLY`` places: over so many an outline is smoothed before its direction is told."""
+
+
+def outline_normals(contour: ArrayLike, start: ArrayLike, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places (count, 2) at equal steps along a smoothed outline, and the outward unit normal of each.
+
+    The first is the one nearest to ``start``; from there they go round clockwise as seen in a picture. NaN for an
+    outline that is empty.
+    """
+    points = _points(contour)
+    if len(points) == 0:
+        return np.full((count, 2), np.nan), np.full((count, 2), np.nan)
+    points = np.concatenate([points, points[:1]])
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    steps = np.linspace(0, along[-1], _EVENLY, endpoint=False)
+    reach = round(3 * _SMOOTH)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SMOOTH) ** 2)
+    places = np.stack([
+        np.convolve(np.pad(np.interp(steps, along, column), reach, mode="wrap"), kernel / kernel.sum(), "valid")
+        for column in points.T
+    ], axis=1)  # fmt: skip
+    x, y = places.T
+    if x @ np.roll(y, -1) < y @ np.roll(x, -1):
+        places = places[::-1]
+    tangents = np.roll(places, -1, axis=0) - np.roll(places, 1, axis=0)
+    normals = np.stack([tangents[:, 1], -tangents[:, 0]], axis=1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), _NO_LENGTH)
+    first = int(np.linalg.norm(places - np.asarray(start), axis=1).argmin())
+    taken = (first + np.arange(count) * _EVENLY // count) % _EVENLY
+    return places[taken], normals[taken]
 
 
 def symphysis_ends(contour: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -186,3 +186,8 @@ def register(
     rotation = np.where(answered[..., None, None], left @ right, np.nan)
     shift = goal - scale[..., None] * (rotation @ centre[..., None])[..., 0]
     return Registration(scale, rotation, shift)
+
+
+def opposite(points: np.ndarray, index: int) -> np.ndarray:
+    """The place (3,) of one of the points (n, 3) mirrored at the middle of the others."""
+    return np.asarray(2 * np.delete(points, index, axis=0).mean(axis=0) - points[index])

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Prediction
 from aop_pose.core.letterbox import fit
+from aop_pose.geometry import opposite, outline_normals
+from aop_pose.trust.passes import extent, logit, sharpness, steadiness
 
 Structure = Literal["symphysis", "head"]
 STRUCTURES: tuple[Structure, ...] = ("symphysis", "head")
@@ -32,28 +34,43 @@ _DARK = 4.0
 """Gray values; darker places, in the mean over some pixels, hold no ultrasound."""
 _ORIENTED = (6, 9)
 """Maps that hold cos 2t of an orientation t; sin 2t is the next one."""
+_ALONG: dict[Structure, tuple[int, tuple[float, ...]]] = {
+    "symphysis": (16, (-6, 0, 6)),
+    "head": (24, (-24, -10, -3, 3, 10)),
+}
+"""Places along an outline, and at each the distances outwards in pixels of ``SIDE``."""
+_PLAIN = 5
+"""So many maps, the first, hold no direction."""
 
 
-def canvas(pixels: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gray (H, W) uint8 and points (n, 2) on it -> both in the square of ``SIDE``."""
-    square, box = fit(pixels, SIDE)
-    return square, box.forward(points)
-
-
-def appearances(square: np.ndarray, points: np.ndarray) -> dict[Structure, np.ndarray]:
-    """A vector for each structure, from a square picture and PS1, PS2, FH1 (3, 2) on it.
+def appearances(maps: np.ndarray, points: np.ndarray) -> dict[Structure, np.ndarray]:
+    """A vector for each structure, from the maps of a square picture and PS1, PS2, FH1 (3, 2) on it.
 
     The symphysis' grid is centred between its ends, along PS1 to PS2, and grows with their distance; the head's is
     centred on FH1, along the tangent, of one size. Eleven numbers a node: brightness against the grid's mean; roughness
     at four scales (1, 2, 4, 8 pixels) against local brightness; strength and direction of streaks at two scales.
     """
-    maps = _maps(square)
     ps1, ps2, fh1 = points
     length = max(float(np.linalg.norm(ps2 - ps1)), _LEAST_LENGTH)
     return {
         "symphysis": _sample(maps, (ps1 + ps2) / 2, ps2 - ps1, length, "symphysis"),
         "head": _sample(maps, fh1, fh1 - ps1, 1.0, "head"),
     }
+
+
+def rims(maps: np.ndarray, points: np.ndarray, outlines: Mapping[str, np.ndarray]) -> dict[Structure, np.ndarray]:
+    """A vector for each structure that is outlined: brightness and roughness to both sides of its outline.
+
+    A network outlines what it does not see where all around it tells that it must be there. The picture shows no rim
+    there. It is followed from PS1 or FH1 on; outlines (m, 2) are on the square picture.
+    """
+    told: dict[Structure, np.ndarray] = {}
+    for name, (count, distances) in _ALONG.items():
+        if (outline := outlines.get(OUTLINE_OF[name])) is not None:
+            places, outward = outline_normals(outline, points[POINTS_OF[name]][0], count)
+            nodes = places[:, None] + np.array(distances)[:, None] * outward[:, None]
+            told[name] = _values(maps[:_PLAIN], nodes).ravel().astype(np.float64)
+    return told
 
 
 def dark_share(square: np.ndarray, points: np.ndarray) -> float:
@@ -93,18 +110,22 @@ def _blur(picture: np.ndarray, scale: float) -> np.ndarray:
 
 def _sample(maps: np.ndarray, origin: np.ndarray, along: np.ndarray, unit: float, structure: Structure) -> np.ndarray:
     axis = _axis(along)
-    places = (_places(origin, axis, unit, structure) - 0.5) / 2
-    values = np.stack(
-        [cv2.remap(one, *_as_maps(places), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for one in maps]
-    )
+    values = _values(maps, _places(origin, axis, unit, structure))
     cosine, sine = axis[0] ** 2 - axis[1] ** 2, 2 * axis[0] * axis[1]
     for k in _ORIENTED:
         values[k], values[k + 1] = (
             cosine * values[k] + sine * values[k + 1],
             cosine * values[k + 1] - sine * values[k],
         )
-    values[0] -= values[0].mean()
     return values.ravel().astype(np.float64)
+
+
+def _values(maps: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Of each map its values at places (rows, columns, 2) of the square, the first against their mean."""
+    at = _as_maps((places - 0.5) / 2)
+    values = np.stack([cv2.remap(one, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for one in maps])
+    values[0] -= values[0].mean()
+    return values
 
 
 def _axis(along: np.ndarray) -> np.ndarray:
@@ -145,17 +166,13 @@ SIGNALS = (
     "symphysis_score", "head_score", "second_symphysis_score", "second_head_score",
     "symphysis_sharpness", "head_sharpness", "second_symphysis_sharpness", "second_head_sharpness",
     "symphysis_steadiness", "head_steadiness", "symphysis_outline", "head_outline",
-    "shape", "dark",
+    "symphysis_rim", "head_rim", "shape", "dark",
 )  # fmt: skip
 """In this order wherever signals stand in an array; of each the higher, the better, but for ``dark``."""
-OUTLINED = frozenset({"symphysis_outline", "head_outline"})
-"""Signals that a gate may be without: older ones are."""
-_LEAST_SCORE = 1e-3
-_LEAST_SPREAD = 1e-3
-_LEAST_MOVE = 0.5
-"""Pixels of ``SIDE``; below it two looks agree."""
-_LEAST_AREA = 16.0
-"""Square pixels of ``SIDE``; an outline of less is none."""
+_LATER = (("symphysis_rim", "head_rim"), ("symphysis_outline", "head_outline"))
+"""Signals that came later, the latest first: older gates are without."""
+_NO_RIM = -1.0
+"""That of a structure that is not outlined: what the rim of one that is not there is fitted to."""
 OUTLINE_OF: dict[Structure, str] = {"symphysis": "PS", "head": "FH"}
 
 
@@ -172,6 +189,8 @@ class Evidence:
     dark: float
     areas: dict[Structure, float] = attrs.field(factory=dict)
     """Square pixels of ``SIDE`` that both looks outline at least; empty of a network without outlines."""
+    rims: dict[Structure, np.ndarray] = attrs.field(factory=dict)
+    """Of the structures that the first look outlines."""
 
     def of_passes(self) -> list[float]:
         """The signals ``SIGNALS[2:14]``: of each structure that of its worst point, and of its outline."""
@@ -181,22 +200,24 @@ class Evidence:
         for one in self.passes:
             told += [sharpness(None if one.spread is None else one.spread[part]) for part in POINTS_OF.values()]
         told += [steadiness(float(self.moved[part].max())) for part in POINTS_OF.values()]
-        return told + [extent(self.areas.get(name)) for name in STRUCTURES]
+        return told + [extent(self.areas[name] / SIDE**2 if self.areas else None) for name in STRUCTURES]
 
 
 def gather(pixels: np.ndarray, first: Prediction, second: Prediction) -> Evidence:
     """Evidence on a gray picture (H, W) uint8 with PS1, PS2, FH1 found twice; all points finite."""
-    square, points = canvas(pixels, first.found.coords)
-    _, again = canvas(pixels, second.found.coords)
+    square, box = fit(pixels, SIDE)
+    points, again = box.forward(first.found.coords), box.forward(second.found.coords)
+    maps = _maps(square)
     rays = points[1:] - points[0]
     lengths = np.maximum(np.linalg.norm(rays, axis=1), 1.0)
     return Evidence(
-        appearance=appearances(square, points),
+        appearance=appearances(maps, points),
         shape=np.concatenate([rays.ravel() / SIDE, np.log(lengths / SIDE)]),
         passes=(first, second),
         moved=np.linalg.norm(points - again, axis=1),
         dark=dark_share(square, points),
         areas=outlined_areas(pixels.shape, first, second),
+        rims=rims(maps, points, {name: box.forward(outline) for name, outline in (first.outlines or {}).items()}),
     )
 
 
@@ -214,27 +235,6 @@ def _area(outlines: Mapping[str, np.ndarray], name: str) -> float:
     return float(cv2.contourArea(outlines[name].astype(np.float32))) if name in outlines else 0.0
 
 
-def logit(score: float) -> float:
-    """log(score / (1 - score)), the score kept off 0 and 1 by a thousandth."""
-    kept = min(max(score, _LEAST_SCORE), 1 - _LEAST_SCORE)
-    return math.log(kept / (1 - kept))
-
-
-def sharpness(spread: np.ndarray | None) -> float:
-    """Minus the logarithm of the widest spread; 0 where a head has no maps, so that nothing is learned from it."""
-    return 0.0 if spread is None else -math.log(max(float(spread.max()), _LEAST_SPREAD))
-
-
-def extent(area: float | None) -> float:
-    """Logarithm of an outlined area; 0 where there are no outlines, so that nothing is learned from it."""
-    return 0.0 if area is None else math.log(max(area, _LEAST_AREA) / SIDE**2)
-
-
-def steadiness(moved: float) -> float:
-    """Minus the logarithm of how far the points moved."""
-    return -math.log(max(moved, _LEAST_MOVE))
-
-
 _SAYS = {
     "symphysis": "one structure missing: no symphysis is seen where PS1 and PS2 lie",
     "head": "one structure missing: no fetal head is seen where FH1 lies",
@@ -250,6 +250,8 @@ _SAYS = {
     "head_steadiness": "disagreement between passes: a second look finds FH1 elsewhere",
     "symphysis_outline": "one structure missing: no symphysis can be outlined",
     "head_outline": "one structure missing: no fetal head can be outlined",
+    "symphysis_rim": "one structure missing: the picture shows no edge where a symphysis is outlined",
+    "head_rim": "one structure missing: the picture shows no edge where a fetal head is outlined",
     "shape": "implausible geometry: the three points lie as they do in no known frame",
     "dark": "the sector is cut at the symphysis",
 }
@@ -296,6 +298,8 @@ class Gate(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     appearance: dict[Structure, Linear]
+    rim: dict[Structure, Linear] = Field(default_factory=dict)
+    """Empty where no outline took part in the fit."""
     shape_mean: list[float]
     shape_precision: list[list[float]]
     """Inverse covariance of the shape vectors of frames that may be measured."""
@@ -313,8 +317,11 @@ class Gate(BaseModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> Gate:
+        known = [set(SIGNALS)]
+        for later in _LATER:
+            known.append(known[-1] - set(later))
         for name in ("means", "scales", "coefficients"):
-            if set(getattr(self, name)) not in (set(SIGNALS), set(SIGNALS) - OUTLINED):
+            if set(getattr(self, name)) not in known:
                 raise ValueError(f"{name}: expected {', '.join(SIGNALS)}, found {', '.join(getattr(self, name))}")
         if not set(self.means) == set(self.scales) == set(self.coefficients):
             raise ValueError("coefficients: expected those of the signals of means and scales")
@@ -332,8 +339,8 @@ class Gate(BaseModel):
 
     def signals(self, evidence: Evidence) -> np.ndarray:
         """In the order of ``SIGNALS``."""
-        seen = {name: self.appearance[name].of(evidence.appearance[name]) for name in STRUCTURES}
-        return signals_of(evidence, seen, plausibility(evidence.shape, self.shape_mean, self.shape_precision))
+        shape = plausibility(evidence.shape, self.shape_mean, self.shape_precision)
+        return signals_of(evidence, self.appearance, self.rim, shape)
 
     def judge(self, evidence: Evidence) -> Verdict:
         """The score of a frame, and where it is too low the signal that speaks most against it."""
@@ -371,9 +378,20 @@ def bent(standard: float | np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(standard), *(np.minimum(np.asarray(standard) - knot, 0) for knot in KNOTS)], axis=-1)
 
 
-def signals_of(evidence: Evidence, seen: dict[Structure, float], shape: float) -> np.ndarray:
-    """The signals of a frame, in the order of ``SIGNALS``, once its appearance and shape are told as numbers."""
-    return np.array([seen["symphysis"], seen["head"], *evidence.of_passes(), shape, evidence.dark])
+def signals_of(
+    evidence: Evidence, appearance: Mapping[Structure, Linear], rim: Mapping[Structure, Linear], shape: float
+) -> np.ndarray:
+    """The signals of a frame, in the order of ``SIGNALS``, once its shape is told as a number."""
+    seen = [appearance[name].of(evidence.appearance[name]) for name in STRUCTURES]
+    edges = [_edge(evidence, rim, name) for name in STRUCTURES]
+    return np.array([*seen, *evidence.of_passes(), *edges, shape, evidence.dark])
+
+
+def _edge(evidence: Evidence, rim: Mapping[Structure, Linear], name: Structure) -> float:
+    """The rim along an outline as a number; 0 where there are no outlines, so that nothing is learned from it."""
+    if name not in rim or not evidence.areas:
+        return 0.0
+    return rim[name].of(evidence.rims[name]) if name in evidence.rims else _NO_RIM
 
 
 def plausibility(shape: np.ndarray, mean: object, precision: object) -> float:
@@ -463,7 +481,7 @@ class VolumeGate(BaseModel):
         for name, least in self.clear_mm.items():
             middle = keypoints.schema.index(name)
             both = np.stack([keypoints.coords[middle], opposite(keypoints.coords, middle)])
-            for room, words in zip(edges_mm(both, volume), ("lies", "or what may be it lies"), strict=True):
+            for room, words in zip(volume.edges_mm(both), ("lies", "or what may be it lies"), strict=True):
                 if room < least:
                     said = f"{name.replace('_', ' ')} {words} {math.floor(room)} mm from the edge of the volume"
                     return f"withheld: {said}, {least:.0f} are needed; take a volume that shows all of it"
@@ -478,14 +496,3 @@ class VolumeGate(BaseModel):
 def mean_peak(peaks: np.ndarray) -> float:
     """Geometric mean of the peaks (n,) of several points."""
     return float(np.exp(np.log(np.maximum(peaks, 1e-9)).mean()))
-
-
-def opposite(points: np.ndarray, index: int) -> np.ndarray:
-    """The place (3,) of one of the points (n, 3) mirrored at the middle of the others."""
-    return np.asarray(2 * np.delete(points, index, axis=0).mean(axis=0) - points[index])
-
-
-def edges_mm(points: np.ndarray, volume: Volume) -> np.ndarray:
-    """Millimetres (n,) of points (n, 3) in a volume's voxels from its nearest edge, negative outside."""
-    room = np.minimum(points + 0.5, np.array(volume.shape) - 0.5 - points)
-    return np.asarray((room * volume.spacing).min(axis=1))

@@ -1,7 +1,11 @@
-"""Several passes over one picture, each of which sees it elsewhere, smaller or turned in the network's input."""
+"""Several passes over one picture, each of which sees it elsewhere, smaller or turned in the network's input.
+
+What a pass says, or two that are compared, is told as numbers of which the higher is the better.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import attrs
@@ -121,3 +125,32 @@ def _in_order_of(first: Keypoints, other: Keypoints) -> np.ndarray:
         if apart[1] < apart[0]:
             coords[pair] = coords[pair[::-1]]
     return coords
+
+
+_LEAST_SCORE = 1e-3
+_LEAST_SPREAD = 1e-3
+_LEAST_MOVE = 0.5
+"""Pixels of the square in which a frame is looked at; below it two looks agree."""
+_LEAST_EXTENT = 2.0**-12
+"""Of that square; an outline of less is none."""
+
+
+def logit(score: float) -> float:
+    """log(score / (1 - score)), the score kept off 0 and 1 by a thousandth."""
+    kept = min(max(score, _LEAST_SCORE), 1 - _LEAST_SCORE)
+    return math.log(kept / (1 - kept))
+
+
+def sharpness(spread: np.ndarray | None) -> float:
+    """Minus the logarithm of the widest spread; 0 where a head has no maps, so that nothing is learned from it."""
+    return 0.0 if spread is None else -math.log(max(float(spread.max()), _LEAST_SPREAD))
+
+
+def extent(share: float | None) -> float:
+    """Logarithm of an outlined share; 0 where there are no outlines, so that nothing is learned from it."""
+    return 0.0 if share is None else math.log(max(share, _LEAST_EXTENT))
+
+
+def steadiness(moved: float) -> float:
+    """Minus the logarithm of how far the points moved."""
+    return -math.log(max(moved, _LEAST_MOVE))

@@ -11,11 +11,12 @@ from aop_pose.core.frame import Volume
 from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.formats.registry import read_labels
+from aop_pose.geometry import opposite
 from aop_pose.inference.volume_predictor import VolumePredictor
 from aop_pose.inference.weights import load
 from aop_pose.io.volumes import write_volume
 from aop_pose.measuring.measurer import Measurer, measure_array
-from aop_pose.trust.gate import VolumeGate, opposite
+from aop_pose.trust.gate import VolumeGate
 from tests.inference.test_stages import FACE, SHAPE, SPACING, contract_of, scan, seeing
 
 GATE = VolumeGate(

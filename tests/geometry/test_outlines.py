@@ -15,6 +15,22 @@ from .strategies import head_outlines, movement, reproducible
 whole_point = st.tuples(st.integers(0, 60), st.integers(0, 60))
 
 
+@pytest.mark.parametrize("turning", [1, -1])
+def test_normals_of_a_circle_point_outwards_from_the_place_that_is_asked_for(turning):
+    turn = turning * np.linspace(0, 2 * np.pi, 500, endpoint=False)
+    circle = np.array([60, 50]) + 30 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    places, outward = geometry.outline_normals(circle, (60, 0), 8)
+    # From the top on, clockwise as a picture shows it: y is down.
+    clockwise = np.arange(8) * np.pi / 4 - np.pi / 2
+    expected = np.stack([np.cos(clockwise), np.sin(clockwise)], axis=1)
+    np.testing.assert_allclose(outward, expected, atol=0.02)
+    np.testing.assert_allclose(places, (60, 50) + 30 * expected, atol=0.5)
+
+
+def test_an_outline_without_points_has_no_normals():
+    assert all(np.isnan(one).all() for one in geometry.outline_normals(np.empty((0, 2)), (0, 0), 4))
+
+
 def test_symphysis_ends_of_a_tilted_bar():
     ps1, ps2 = geometry.symphysis_ends([(2, 9), (3, 8), (20, 3), (21, 2), (20, 2), (3, 9)])
     assert ps1.tolist() == [21, 2]

@@ -13,7 +13,7 @@ from volume_guards import Seen
 
 from aop_pose.core.frame import Volume
 from aop_pose.core.schemas import FETAL_FACE
-from aop_pose.trust.gate import VolumeGate, edges_mm
+from aop_pose.trust.gate import VolumeGate
 from lib.fetal_head import fetal_head
 from lib.headless import (
     AWAY_MM,
@@ -73,7 +73,7 @@ def test_heads_that_are_cut_doubled_or_of_a_wrong_size_are_where_they_are_said_t
     draw = np.random.default_rng(3)
     for _ in range(8):
         cut = cut_through(volume, head, draw)
-        assert abs(edges_mm(cut.from_mm(head)[None], cut)[0]) < 22
+        assert abs(cut.edges_mm(cut.from_mm(head)[None])[0]) < 22
         start = np.rint(volume.from_mm(cut.to_mm(np.zeros(3)))).astype(int)
         i, j, k = (slice(a, a + n) for a, n in zip(start, cut.shape, strict=True))
         np.testing.assert_array_equal(cut.voxels, volume.voxels[i, j, k])

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from aop_pose.phantom.looks import paint_out
-from aop_pose.trust.gate import bent, gather
+from aop_pose.trust.gate import SIGNALS, bent, gather
 from aop_pose.trust.passes import widen
 from lib import negatives
 from lib.fitting import FRAMES, Sample, fit_gate
@@ -96,10 +96,41 @@ def test_a_structure_without_outline_withholds_by_itself():
     assert "no fetal head can be outlined" in withheld
 
 
-def test_a_gate_of_before_the_outlines_judges_as_it_did(gate):
-    stored = gate.model_dump()
+def skull(rng, seen):
+    """Speckle with a symphysis and the skull near FH1; the far side of it is ``seen`` or not."""
+    y, x = np.mgrid[:256, :256]
+    far = np.hypot(x - 160, y - 110) > 110
+    return np.where(far & (not seen), frame(rng, head=False), frame(rng))
+
+
+def test_an_outline_along_which_nothing_is_seen_withholds_by_itself():
+    """Pictures that are alike where the points lie, with one outline, which some of them do not show."""
+    turn = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    outlines = {"FH": np.stack([150 + 80 * np.cos(turn), 190 + 80 * np.sin(turn)], axis=1)}
+
+    def of(kind, number, seen):
+        rng = np.random.default_rng([number, seen])
+        look = attrs.evolve(prediction(POINTS + rng.normal(size=(3, 2)), np.full(3, 0.9)), outlines=outlines)
+        return Sample(kind, number, gather(skull(rng, seen), look, look))
+
+    samples = [
+        of(*one) for number in range(30) for one in ((FRAMES, number, True), ("head painted out", number, False))
+    ]
+    made = fit_gate(samples, {FRAMES: 30, "head painted out": 30})
+    assert made.judge(of(FRAMES, 100, True).evidence).reason == ""
+    withheld = made.judge(of(FRAMES, 100, False).evidence).reason
+    assert "shows no edge where a fetal head is outlined" in withheld
+    # One that is not outlined counts as one whose rim is not there.
+    none = attrs.evolve(of(FRAMES, 100, True).evidence, rims={})
+    assert made.signals(none)[SIGNALS.index("head_rim")] == -1
+
+
+@pytest.mark.parametrize("without", [["rim"], ["rim", "outline"]])
+def test_a_gate_of_before_a_signal_judges_as_it_did(gate, without):
+    stored = gate.model_dump(exclude={"rim"})
     for values in (stored["means"], stored["scales"], stored["coefficients"]):
-        del values["symphysis_outline"], values["head_outline"]
+        for name in without:
+            del values[f"symphysis_{name}"], values[f"head_{name}"]
     older = type(gate).model_validate(stored)
     evidence = sample(FRAMES, 104).evidence
     # The network of these pictures has no outlines: nothing was learned from them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -40,7 +41,7 @@ MARKED_SHARE = 0.1
 RISK = 0.01
 FOLDS = 5
 _RIDGE = 0.03
-"""Of the appearance vectors, as a share of their mean variance."""
+"""Of the vectors, as a share of their mean variance."""
 _STEPS = 30
 _PENALTY = 1e-3
 
@@ -62,12 +63,13 @@ class _Learned:
     """What has to be learned before the signals of a picture are known."""
 
     appearance: dict[Structure, Linear]
+    rim: dict[Structure, Linear]
     shape_mean: np.ndarray
     shape_precision: np.ndarray
 
     def signals(self, evidence: Evidence) -> np.ndarray:
-        seen = {name: self.appearance[name].of(evidence.appearance[name]) for name in STRUCTURES}
-        return signals_of(evidence, seen, plausibility(evidence.shape, self.shape_mean, self.shape_precision))
+        shape = plausibility(evidence.shape, self.shape_mean, self.shape_precision)
+        return signals_of(evidence, self.appearance, self.rim, shape)
 
 
 def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RISK) -> Gate:
@@ -112,6 +114,7 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
     through = {kind: float(((kinds == kind) & (trust >= threshold)).sum() / count) for kind, count in asked.items()}
     return Gate(
         appearance=learned.appearance,
+        rim=learned.rim,
         shape_mean=learned.shape_mean.round(6).tolist(),
         shape_precision=learned.shape_precision.round(4).tolist(),
         means=_named(means),
@@ -146,24 +149,44 @@ def _balanced(kinds: np.ndarray, asked: dict[str, int]) -> np.ndarray:
 
 def _learn(samples: Sequence[Sample], asked: dict[str, int]) -> _Learned:
     shapes = np.stack([sample.evidence.shape for sample in samples if sample.kind == FRAMES])
+    rimmed = {name: _with_rim(samples, name) for name in STRUCTURES}
     covariance = np.cov(shapes.T) + 1e-5 * np.eye(shapes.shape[1])
     return _Learned(
         {name: _least_squares(samples, name, asked) for name in STRUCTURES},
+        {name: _least_squares(rimmed[name], name, asked, "rims") for name in STRUCTURES if rimmed[name]},
         shapes.mean(axis=0),
         np.linalg.inv(covariance),
     )
 
 
-def _least_squares(samples: Sequence[Sample], structure: Structure, asked: dict[str, int]) -> Linear:
-    """The weighted sum that is nearest to 1 where the structure is to be measured and to -1 where it is not there.
+def _with_rim(samples: Sequence[Sample], structure: Structure) -> list[Sample]:
+    """The samples that outline it; none where all of them may be measured, or none of them."""
+    those = [one for one in samples if structure in one.evidence.rims]
+    return those if len({_teaches(one, structure) for one in those} - {None}) == 2 else []
 
-    Ridge regression of the two labels (Fisher's discriminant with a shrunk covariance). Pictures that show this
-    structure but not the other one are left out.
+
+def _teaches(sample: Sample, structure: Structure) -> float | None:
+    """1 where the structure is to be measured, -1 where it is not there, None where it is seen in a frame without the
+    other one."""
+    if sample.kind in GOOD:
+        return 1.0
+    return None if structure in SHOWS.get(sample.kind, frozenset()) else -1.0
+
+
+def _least_squares(
+    samples: Sequence[Sample],
+    structure: Structure,
+    asked: dict[str, int],
+    told: Literal["appearance", "rims"] = "appearance",
+) -> Linear:
+    """The weighted sum of vectors that is nearest to what the samples teach.
+
+    Ridge regression of the two labels (Fisher's discriminant with a shrunk covariance).
     """
-    used = [one for one in samples if one.kind in GOOD or structure not in SHOWS.get(one.kind, frozenset())]
-    vectors = np.stack([one.evidence.appearance[structure] for one in used])
-    kinds = np.array([one.kind for one in used])
-    target, weights = np.where(np.isin(kinds, GOOD), 1.0, -1.0), _balanced(kinds, asked)
+    used = [(one, label) for one in samples if (label := _teaches(one, structure)) is not None]
+    vectors = np.stack([getattr(one.evidence, told)[structure] for one, _ in used])
+    target = np.array([label for _, label in used])
+    weights = _balanced(np.array([one.kind for one, _ in used]), asked)
     mean = weights @ vectors
     centred = vectors - mean
     spread = (centred * weights[:, None]).T @ centred
