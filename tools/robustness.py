@@ -160,6 +160,7 @@ def draw(rows: Sequence[Row], models: Sequence[str], path: Path) -> None:
         left.barh(at, [100 * one["measured"] for one in found], thick, label=model)
         right.barh(at, [one["error"] for one in found], thick)
     left.set_yticks(places, [f"{name} *" if KINDS[name].kept else name for name in kinds])
+    left.margins(y=0.01)
     left.invert_yaxis()
     left.set_xlabel("measured, % of the frames measured as given")
     right.set_xlabel("mean error of the AoP, degrees")
