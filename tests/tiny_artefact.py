@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aop_pose.core.schema import SCHEMAS
+from aop_pose.core.stances import STANCES
 from aop_pose.inference.decode import encode
 from aop_pose.inference.predictor import METADATA_KEY
 from tests.fakes import contract
@@ -69,6 +70,42 @@ def write_heatmap_artefact(
     )
     fitting = {"image_size": side, "schema": schema, "head": "heatmap", "decode": "subpixel"}
     return _write(file, graph, None, {**fitting, **changes})
+
+
+def write_heavy_artefact(file: Path, points: np.ndarray, side: int = 64) -> Path:
+    """Write an artefact that tells how a picture stands, as exporters of before laid it out.
+
+    Its turns are spread over a map, joined to the others, cut out again and weighed at each place.
+    """
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the train extra")
+    helper, kind, count, turns = onnx.helper, onnx.TensorProto, len(points), len(STANCES)
+    given = {
+        "shown": encode(points, (side, side), 2.0).astype(np.float32)[None],
+        "weights": np.linspace(-3, 9, turns, dtype=np.float32)[None],
+        "places": np.array([2, 3]), "size": np.array([1, turns, side, side]), "axis": np.array([1]),
+        "start": np.array([count]), "end": np.array([count + turns]),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["gray"], ["mean"], axes=[1, 2, 3], keepdims=1),
+            helper.make_node("Flatten", ["mean"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weights"], ["turns"]),
+            helper.make_node("Unsqueeze", ["turns", "places"], ["here"]),
+            helper.make_node("Expand", ["here", "size"], ["spread"]),
+            helper.make_node("Concat", ["shown", "spread"], ["joined"], axis=1),
+            helper.make_node("Cast", ["joined"], ["cast"], to=kind.FLOAT),
+            helper.make_node("Slice", ["cast", "start", "end", "axis"], ["part"]),
+            helper.make_node("Softmax", ["part"], ["shares"], axis=1),
+            helper.make_node("Constant", [], ["first"], value=onnx.numpy_helper.from_array(np.array([0]))),
+            helper.make_node("Slice", ["cast", "first", "start", "axis"], ["points"]),
+            helper.make_node("Concat", ["points", "shares"], ["maps"], axis=1),
+        ],
+        "heavy",
+        [helper.make_tensor_value_info("gray", kind.FLOAT, ["batch", 1, side, side])],
+        [helper.make_tensor_value_info("maps", kind.FLOAT, ["batch", count + turns, side, side])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in given.items()],
+    )
+    return _write(file, graph, None, {"image_size": side, "head": "heatmap", "decode": "soft-argmax", "stances": True})
 
 
 def _write(file: Path, graph: Any, metadata: Mapping[str, str] | None, changes: Mapping[str, object]) -> Path:
