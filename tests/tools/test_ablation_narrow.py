@@ -9,19 +9,22 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra train")
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
-pytest.importorskip("ultralytics", reason="the body is a YOLO's")
 
 import ablation_narrow  # noqa: E402
 from ablation_narrow import CHANNELS, Short, pruned  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.formats.registry import read_labels  # noqa: E402
+from aop_pose.inference.engine import is_installed  # noqa: E402
 from aop_pose.pipelines.checkpoint import write_checkpoint  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.unet.config import UnetConfig  # noqa: E402
 from aop_pose.pipelines.unet.pipeline import Unet  # noqa: E402
 from aop_pose.pseudo.run import read_pseudo  # noqa: E402
 from tests.tiny_artefact import write_heatmap_artefact  # noqa: E402
+
+# It is not imported before a test runs: it puts a reader of its own into Pillow.
+pytestmark = pytest.mark.skipif(not is_installed("ultralytics"), reason="the body is a YOLO's")
 
 
 def config_of(width):
