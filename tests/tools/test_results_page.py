@@ -19,6 +19,7 @@ pytest.importorskip("ultralytics", reason="training needs the extra train")
 SimpleITK = pytest.importorskip("SimpleITK", reason="SimpleITK comes with the train extra")
 
 from aop_pose.cli.main import run  # noqa: E402
+from aop_pose.formats.registry import read_labels  # noqa: E402
 from tests.benchmark.test_run import Work  # noqa: E402
 from tests.fakes import textured  # noqa: E402
 from tests.pipelines.fetusmap.tiny import TINY, write_faces  # noqa: E402
@@ -112,6 +113,15 @@ def shipped(name):
     shutil.copy("weights/aop-fast.onnx", name)
 
 
+def labelled_well():
+    """Pseudo-labels that have a head: those of a rehearsal lie anywhere."""
+    from ablation_data import write_answers
+
+    place = Path("runs/ablation_few/P-coco-0/pseudo-P.csv")
+    place.parent.mkdir()
+    write_answers(read_labels(Path("psfhs/unlabelled_answers.csv"), Path("psfhs")), place)
+
+
 def put_together(first, second):
     """What the page does by ``cat`` and ``tail``."""
     shutil.rmtree("runs/halves")
@@ -122,6 +132,7 @@ BEFORE = {
     "hsd_table.py half.onnx": lambda: shipped("half.onnx"),
     "hsd_table.py old-fast.onnx": lambda: shipped("old-fast.onnx"),
     "confidence_table.py": lambda: shutil.copytree("runs/ablation_boxes/A-coco-0", "runs/ablation_boxes/B-coco-0"),
+    "tangent_table.py": labelled_well,
     "runs/ablation_boxes/B-coco-1/pose": lambda: shutil.copytree(
         "runs/ablation_boxes/A-coco-0", "runs/ablation_boxes/B-coco-1"
     ),
