@@ -77,6 +77,9 @@ class Seen:
     """Millimetres from the edge of what lies opposite of the middle point (``geometry.opposite``)."""
     unfit: str = ""
     """Why the network need not look (``VolumeGate.unfit``)."""
+    second: list[float] = attrs.field(factory=list)
+    """Peaks at the surest place that shares no point; none where there is none."""
+    second_distances: list[float] = attrs.field(factory=list)
     mm: list[float] = attrs.field(factory=list)
     """Errors of the points, where the volume has labels; the eyes in the nearer order."""
 
@@ -89,7 +92,11 @@ def seen(kind: str, found: Prediction, volume: Volume, pairs: list[tuple[int, in
     scores = np.nan_to_num(found.keypoints.scores).round(5).tolist()
     beyond = float(np.nan_to_num(volume.edges_mm(opposite(coords, MIDDLE)[None])[0]).round(1))
     apart, edges = _apart(volume.to_mm(coords), pairs), volume.edges_mm(coords).round(1).tolist()
-    return Seen(kind, scores, apart, round(found.rival, 4), fold, edges, beyond)
+    told = Seen(kind, scores, apart, round(found.rival, 4), fold, edges, beyond)
+    if found.beside is None:
+        return told
+    peaks = np.nan_to_num(found.beside.scores).round(5).tolist()
+    return attrs.evolve(told, second=peaks, second_distances=_apart(volume.to_mm(found.beside.coords), pairs))
 
 
 def _apart(points: np.ndarray, pairs: list[tuple[int, int]]) -> list[float]:
@@ -159,6 +166,33 @@ def look_at_heads(look: Callable[..., None], one: Label, other: Label, schema: S
     look("head cut through", cut_through(volume, points[0], draw), points)
     look("wrong size", wrong_size(volume, points[0], draw))
     look("two heads", side_by_side(volume, points[0], beside, beside.to_mm(other.points_of(schema)[0])))
+
+
+def two_heads(given: argparse.Namespace) -> str:
+    """Pairs of scans side by side, and the first of each alone, behind the gate of the artefact.
+
+    Without and with what it asks of the surest place that shares no point; by the artefact's network or, with --fold,
+    by that of a fold, on the scans that it left out.
+    """
+    labelled, schema, folds = read(given)
+    predictor = artefact = load(given.artefact)
+    if given.fold is not None:
+        labelled = [one for one, fold in zip(labelled, folds, strict=True) if fold == given.fold]
+        predictor = opened(folder_of(given.runs, given.fold) / "run")
+    gate, lines = artefact.contract.gate, ["| scan | beside | without | with |", "| --- | --- | --- | --- |"]
+    for pair in range(given.pairs):
+        first = pair * len(labelled) // given.pairs
+        one, other = labelled[first], labelled[(first + len(labelled) // 2) % len(labelled)]
+        volume, beside = one.volume(), other.volume()
+        middles = [of.to_mm(label.points_of(schema)[0]) for of, label in ((volume, one), (beside, other))]
+        for name, seen_in in ((other.name, side_by_side(volume, middles[0], beside, middles[1])), ("alone", volume)):
+            found = predictor.find(seen_in)
+            told = [found.reason] * 2
+            if found.keypoints is not None:
+                told = [gate.judge(some, seen_in) for some in (attrs.evolve(found, beside=None), found)]
+            lines.append(" | ".join([f"| {one.name}", name, *(why or "measured" for why in told)]) + " |")
+            print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join(lines)
 
 
 WITH_HEAD = ("head", "head cut through", "wrong size", "two heads")
@@ -249,20 +283,20 @@ def by_fold(
 
 def passes(gate: VolumeGate, one: Seen, names: list[str]) -> bool:
     """Whether a number would be given: every peak is high enough, every distance likely."""
-    if (
-        one.unfit
-        or not one.scores
-        or any(score < gate.least[name] for name, score in zip(names, one.scores, strict=True))
-    ):
+    if one.unfit or not _sure(gate, one.scores, one.distances, names):
         return False
     edges = dict(zip(names, one.edges, strict=True)) if one.edges else {}
-    if mean_peak(np.array(one.scores)) < gate.together:
+    if one.rival >= gate.rival or _sure(gate, one.second, one.second_distances, names):
         return False
-    if one.rival >= gate.rival:
+    return not any(min(edges.get(name, least), one.beyond) < least for name, least in gate.clear_mm.items())
+
+
+def _sure(gate: VolumeGate, scores: Sequence[float], distances: Sequence[float], names: list[str]) -> bool:
+    """Whether points with these peaks and distances are believed, wherever they lie."""
+    if not scores or any(score < gate.least[name] for name, score in zip(names, scores, strict=True)):
         return False
-    if any(min(edges.get(name, least), one.beyond) < least for name, least in gate.clear_mm.items()):
-        return False
-    return all(low <= far <= high for (_, _, low, high), far in zip(gate.within_mm, one.distances, strict=True))
+    likely = all(low <= far <= high for (_, _, low, high), far in zip(gate.within_mm, distances, strict=True))
+    return likely and mean_peak(np.array(scores)) >= gate.together
 
 
 def calibrate(
@@ -299,6 +333,9 @@ def run(given: argparse.Namespace) -> None:
     started = time.monotonic()
     labelled, schema, _ = read(given)
     given.schema = schema
+    if given.pairs:
+        print(two_heads(given))
+        return
     names = list(schema.points)
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
     if given.fold is not None:
@@ -354,6 +391,7 @@ def main() -> int:
     parser.add_argument(
         "--per-scan", type=int, default=4, help="volumes without a head of each scan, other parts and cut out"
     )
+    parser.add_argument("--pairs", type=int, default=0, help="only look at so many pairs of heads side by side")
     parser.add_argument("--heads", action="store_true", help="look at the heads too: whole, cut, of a wrong size, two")
     parser.add_argument(
         "--made-up", type=int, default=8, help="made-up volumes of each fold, in multiples of --per-scan"

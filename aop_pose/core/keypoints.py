@@ -78,6 +78,8 @@ class Prediction:
     """(8,) probabilities that the picture stands in each way of ``core.stances.STANCES``; None where nobody asked."""
     rival: float = 0.0
     """Score of the best other place that may show the same, as a share of this one's; 0 where none was looked at."""
+    beside: Keypoints | None = None
+    """The points of the surest place that shares none of them; None where none was looked at."""
 
     @property
     def found(self) -> Keypoints:

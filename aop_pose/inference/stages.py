@@ -191,21 +191,43 @@ class Finer:
         stage = self.stage
         return read_units(maps, stage.maps, self.names, self.rule, grid, self.apart_mm, stage.around, self.away_mm)
 
-    def choose(self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]) -> tuple[Found, float]:
-        """The points at the best of some places, and the score of the next best that is another one, of the best's.
+    def choose(
+        self, volume: Volume, gray: np.ndarray, places: Sequence[np.ndarray]
+    ) -> tuple[Found, float, Found | None]:
+        """The points at the best of some places, the score of the next best that is another one, as a share of the
+        best's, and what was found at the surest one that has no point in common with the best.
 
         All are glanced at, and the surest ones looked at once more, in every rotation, with what was found in the
         middle; both looks count. A place is another one where what is found there in the middle lies nearer to the edge
-        of the best's input than to its middle, or outside: the same two eyes may have a brain on either side.
+        of the best's input than to its middle, or outside: the same two eyes may have a brain on either side. The
+        surest place without a point in common is looked at as closely, however much surer others are: a second head.
         """
         glanced = sorted((self.glance(volume, gray, one) for one in places), key=self.score, reverse=True)
         closer = self._apart(glanced, volume, CLOSER, self.reach / 16)
         if not closer:
-            return glanced[0], 0.0
+            return glanced[0], 0.0, None
         looked = [self.at(volume, gray, one.points[self.around]) for one in closer]
         scores = [np.sqrt(self.score(one) * self.score(two)) for one, two in zip(closer, looked, strict=True)]
-        best = looked[int(np.argmax(scores))]
-        middle = best.points[self.around]
-        apart = [np.linalg.norm((found.points[self.around] - middle) * volume.spacing) for found in looked]
-        rival = max((score for score, far in zip(scores, apart, strict=True) if far > self.reach / 2), default=0.0)
-        return best, float(rival / max(*scores, 1e-9))
+        best, highest = looked[int(np.argmax(scores))], max(*scores, 1e-9)
+        if not any(self._is_second(one, best, volume) for one in looked):
+            other = next((one for one in glanced if self._is_second(one, best, volume)), None)
+            if other is not None:
+                looked.append(self.at(volume, gray, other.points[self.around]))
+                scores.append(np.sqrt(self.score(other) * self.score(looked[-1])))
+        far = [self._apart_mm(one, best, volume)[0] > self.reach / 2 for one in looked]
+        rival = max((score for score, is_far in zip(scores, far, strict=True) if is_far), default=0.0)
+        order = np.argsort(scores)[::-1]
+        second = next((looked[at] for at in order if self._is_second(looked[at], best, volume)), None)
+        return best, float(rival / highest), second
+
+    def _apart_mm(self, one: Found, other: Found, volume: Volume) -> tuple[float, float]:
+        """Between what was found in two places: of their middles, and of the two nearest points."""
+        here, there = (found.points[self.indices] * volume.spacing for found in (one, other))
+        every = np.linalg.norm(here[:, None] - there, axis=2)
+        middle = self.indices.index(self.around)
+        return float(every[middle, middle]), float(every.min()) if np.isfinite(every).all() else 0.0
+
+    def _is_second(self, one: Found, best: Found, volume: Volume) -> bool:
+        """True where all points were found and none of them is one of the best place's."""
+        middles, nearest = self._apart_mm(one, best, volume)
+        return middles > self.reach / 2 and nearest > max(self.apart_mm[0] / 2, self.stage.voxel_mm)

@@ -225,7 +225,7 @@ class VolumePredictor:
         assert plain is not None
         gray = levelled(plain, volume.spacing, contract.level_mm)
         found = self._read(first)
-        rival = 0.0
+        rival, beside = 0.0, None
         for number, stage in enumerate(contract.stages, start=1):
             answer = partial(self._answer, stage=number)
             look = Finer(stage, names, contract.decode, contract.apart_mm, contract.away_mm, answer)
@@ -238,11 +238,13 @@ class VolumePredictor:
                     places += look.search(volume, gray, plain, contract.search_mm, contract.candidates)
             if not places or not np.isfinite(places).all():
                 break
-            seen, other = look.choose(volume, gray, places)
+            seen, other, second = look.choose(volume, gray, places)
             rival = max(rival, other)
+            if second is not None:
+                beside = Keypoints(self.schema, second.points, second.scores)
             new = look.indices
             found.points[new], found.scores[new] = seen.points[new], seen.scores[new]
-        return attrs.evolve(self._prediction(found, first, volume), rival=rival)
+        return attrs.evolve(self._prediction(found, first, volume), rival=rival, beside=beside)
 
     def _answer(self, inputs: np.ndarray, stage: int) -> np.ndarray:
         return self.network(inputs, stage)  # type: ignore[call-arg]

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aop_pose.core.frame import Volume
-from aop_pose.core.keypoints import Prediction
+from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.letterbox import fit
 from aop_pose.geometry import opposite, outline_normals
 from aop_pose.trust.passes import extent, logit, sharpness, steadiness
@@ -456,6 +456,25 @@ class VolumeGate(BaseModel):
     def judge(self, found: Prediction, volume: Volume) -> str:
         """Why no number may be given of points in a volume, empty where it may."""
         keypoints = found.found
+        if why := self._unsure(keypoints, volume):
+            return why
+        for name, least in self.clear_mm.items():
+            middle = keypoints.schema.index(name)
+            both = np.stack([keypoints.coords[middle], opposite(keypoints.coords, middle)])
+            for room, words in zip(volume.edges_mm(both), ("lies", "or what may be it lies"), strict=True):
+                if room < least:
+                    said = f"{name.replace('_', ' ')} {words} {math.floor(room)} mm from the edge of the volume"
+                    return f"withheld: {said}, {least:.0f} are needed; take a volume that shows all of it"
+        # What would be measured if it were alone is a second one, however much surer the first is.
+        if found.rival >= self.rival or (found.beside is not None and not self._unsure(found.beside, volume)):
+            return (
+                f"withheld: two places look alike (the second scores {found.rival:.2f} of the first); look at the "
+                "pictures and cut the volume to one"
+            )
+        return ""
+
+    def _unsure(self, keypoints: Keypoints, volume: Volume) -> str:
+        """Why points are not believed, wherever they lie; empty where they are."""
         points_mm = volume.to_mm(keypoints.coords)
         for name, least in self.least.items():
             score = float(keypoints.scores[keypoints.schema.index(name)])
@@ -478,18 +497,6 @@ class VolumeGate(BaseModel):
                     f"withheld: implausible geometry: {one.replace('_', ' ')} and {other.replace('_', ' ')} lie "
                     f"{far:.0f} mm apart, in no known volume less than {low:.0f} or more than {high:.0f}"
                 )
-        for name, least in self.clear_mm.items():
-            middle = keypoints.schema.index(name)
-            both = np.stack([keypoints.coords[middle], opposite(keypoints.coords, middle)])
-            for room, words in zip(volume.edges_mm(both), ("lies", "or what may be it lies"), strict=True):
-                if room < least:
-                    said = f"{name.replace('_', ' ')} {words} {math.floor(room)} mm from the edge of the volume"
-                    return f"withheld: {said}, {least:.0f} are needed; take a volume that shows all of it"
-        if found.rival >= self.rival:
-            return (
-                f"withheld: two places look alike (the second scores {found.rival:.2f} of the first); look at the "
-                "pictures and cut the volume to one"
-            )
         return ""
 
 

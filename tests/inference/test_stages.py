@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from aop_pose.core.frame import Volume
 from aop_pose.inference.decode import decode_two, encode, highest_peaks
 from aop_pose.inference.grid import rotated_maps, rotations, sample
-from aop_pose.inference.stages import MOST_PLACES
+from aop_pose.inference.stages import MOST_PLACES, Finer, Found
 from aop_pose.inference.volume_predictor import VolumeContract, VolumePredictor
 
 SPACING = np.array([3.0, 3.0, 4.5])
@@ -125,6 +125,40 @@ def test_a_second_head_is_told_as_a_rival():
     assert 0.8 < found.rival <= 1
     alone, _ = found_in(scan(FACE, shape=(60, 56, 70)), contract_of(size=(48, 48, 48)))
     assert alone.rival < 0.1
+
+
+SECOND = FACE + np.array([0, 0, 120.0])
+
+
+class Canned(Finer):
+    """Finds at each place what is said of the nearest one: its points in mm, and how sure each is."""
+
+    def glance(self, volume, gray, middle, turns=()):
+        points, sure = min(gray, key=lambda one: np.linalg.norm(one[0][0] - middle * SPACING))
+        return Found(points / SPACING, np.full(3, sure))
+
+    def at(self, volume, gray, middle):
+        self.rule.append(middle * SPACING)
+        return self.glance(volume, gray, middle)
+
+
+@pytest.mark.parametrize(("other", "is_second"), [
+    (SECOND, True), (np.stack([SECOND[0], *FACE[1:]]), False), (FACE + np.array([0, 0, 20.0]), False),
+])  # fmt: skip
+def test_a_second_head_is_looked_at_as_closely_however_much_surer_the_first_is(other, is_second):
+    """Three places at the first head are surer. Where eyes or brain are the first one's there is no second head."""
+    first = [(FACE + np.array([mm, 0, 0]), sure) for mm, sure in ((0, 0.9), (5, 0.8), (10, 0.7))]
+    looked = []
+    contract = contract_of()
+    look = Canned(contract.stages[0], contract.schema_of_points.points, looked, (20, 60), (0, 1000), None)
+    known = [*first, (other, 0.3)]
+    best, rival, second = look.choose(scan(), known, [points[0] / SPACING for points, _ in known])
+    np.testing.assert_allclose(best.points * SPACING, FACE)
+    assert (second is not None) == is_second
+    assert len(looked) == 3 + is_second
+    if is_second:
+        np.testing.assert_allclose(second.points * SPACING, SECOND)
+        assert rival == pytest.approx((0.3 / 0.9) ** (4 / 3))
 
 
 def test_the_same_eyes_with_a_brain_on_either_side_are_rivals():

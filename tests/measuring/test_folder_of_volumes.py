@@ -192,7 +192,7 @@ def test_an_error_that_nobody_foresaw_is_a_row_of_its_file(volumes, tmp_path, mo
     assert "(ZeroDivisionError: division by zero)" in rows_of(tmp_path / "out")[0]["reason"]
 
 
-def guarded_predictor(other=0.0, **gate):
+def guarded_predictor(other=0.0, second=None, **gate):
     """Eyes 4 mm apart, found with peaks of about 1, behind a gate and with an interval."""
     plain = predictor_of()
     rules = {"least": {"brain": 0.5, "left_eye": 0.5, "right_eye": 0.5}, "rival": 0.4, "risk": 0.01, "fitted": {}}
@@ -205,7 +205,9 @@ def guarded_predictor(other=0.0, **gate):
 
     class Doubled(VolumePredictor):
         def find(self, volume):
-            return attrs.evolve(super().find(volume), rival=other)
+            found = super().find(volume)
+            beside = None if second is None else attrs.evolve(found.keypoints, scores=np.full(3, second))
+            return attrs.evolve(found, rival=other, beside=beside)
 
     return Doubled(contract, plain.network, "guarded@0")
 
@@ -233,6 +235,9 @@ def test_a_gate_withholds_with_a_reason_and_intervals_are_in_millimetres(tmp_pat
         assert re.match(said, withheld.reason), withheld.reason
         (free,) = Measurer(guarded_predictor(0.35, **given), gate=False).results([volume])
         assert free.status == "ok"
+    for second, status in ((0.6, "abstained"), (0.4, "ok")):
+        (told,) = Measurer(guarded_predictor(0.2, second)).results([volume])
+        assert told.status == status, "what would be measured by itself is a second head"
     with pytest.raises(UsageError, match=r"--coverage: expected at most 0.8"):
         Measurer(guarded_predictor(), coverage=0.9)
     write_volume(Volume(values, np.eye(4)), tmp_path / "a.nii.gz")

@@ -1,6 +1,7 @@
 """Volumes without a head, and the gate that is fitted on them."""
 
 import argparse
+from types import SimpleNamespace
 
 import attrs
 import numpy as np
@@ -12,6 +13,7 @@ import volume_guards
 from volume_guards import Seen
 
 from aop_pose.core.frame import Volume
+from aop_pose.core.keypoints import Keypoints, Prediction
 from aop_pose.core.schemas import FETAL_FACE
 from aop_pose.trust.gate import VolumeGate
 from lib.fetal_head import fetal_head
@@ -92,6 +94,9 @@ def test_a_rival_and_a_head_at_the_edge_do_not_pass():
     one = Seen("head", [0.9, 0.8, 0.7], [], 0.6, edges=[30.0, 5.0, 5.0])
     assert volume_guards.passes(gate, one, NAMES)
     assert not volume_guards.passes(gate, attrs.evolve(one, rival=0.7), NAMES)
+    second = attrs.evolve(one, second=[0.3, 0.3, 0.3], second_distances=one.distances)
+    assert not volume_guards.passes(gate, second, NAMES)
+    assert volume_guards.passes(gate, attrs.evolve(second, second=[0.3, 0.3, 0.1]), NAMES)
     assert not volume_guards.passes(gate, attrs.evolve(one, edges=[20.0, 50.0, 50.0]), NAMES)
     assert not volume_guards.passes(gate, attrs.evolve(one, beyond=20.0), NAMES)
 
@@ -131,3 +136,22 @@ def test_what_gets_through_is_counted_by_kind_and_as_wrong_where_it_is():
         "head cut through": {"of": 1, "measured": 1, "wrong": 1},
         "wrong size": {"of": 1, "measured": 0, "wrong": 0},
     }
+
+
+def test_pairs_are_told_with_and_without_the_place_beside(monkeypatch):
+    """A second head in the longer volume, surely found: told by the place beside alone."""
+    points = np.array([[20.0, 30, 30], [26, 34, 30], [26, 26, 30]])
+    labels = [SimpleNamespace(name=name, volume=scan, points_of=lambda schema: points) for name in "ab"]
+    face = Keypoints(FETAL_FACE, points, np.full(3, 0.9))
+    gate = VolumeGate(least=dict.fromkeys(NAMES, 0.2), rival=0.8, risk=0.1, fitted={})
+
+    def find(volume):
+        alone = volume.shape == scan().shape
+        return Prediction(face, 0.9, rival=0.4, beside=attrs.evolve(face, scores=np.full(3, 0.1 if alone else 0.3)))
+
+    monkeypatch.setattr(volume_guards, "read", lambda given: (labels, FETAL_FACE, np.zeros(2)))
+    artefact = SimpleNamespace(contract=SimpleNamespace(gate=gate), find=find)
+    monkeypatch.setattr(volume_guards, "load", lambda file: artefact)
+    told = volume_guards.two_heads(argparse.Namespace(artefact="x", fold=None, pairs=1)).splitlines()[2:]
+    assert told[0].startswith("| a | b | measured | withheld: two places look alike (the second scores 0.40")
+    assert told[1] == "| a | alone | measured | measured |"
