@@ -467,29 +467,23 @@ class VolumeGate(BaseModel):
                     return f"withheld: {said}, {least:.0f} are needed; take a volume that shows all of it"
         # What would be measured if it were alone is a second one, however much surer the first is.
         if found.rival >= self.rival or (found.beside is not None and not self._unsure(found.beside, volume)):
-            return (
-                f"withheld: two places look alike (the second scores {found.rival:.2f} of the first); look at the "
-                "pictures and cut the volume to one"
-            )
+            said = f"two places look alike (the second scores {found.rival:.2f} of the first)"
+            return f"withheld: {said}; look at the pictures and cut the volume to one"
         return ""
 
     def _unsure(self, keypoints: Keypoints, volume: Volume) -> str:
         """Why points are not believed, wherever they lie; empty where they are."""
-        points_mm = volume.to_mm(keypoints.coords)
+        points_mm, check = volume.to_mm(keypoints.coords), "check that the volume shows all of it, and its spacing"
         for name, least in self.least.items():
             score = float(keypoints.scores[keypoints.schema.index(name)])
             if not score >= least:
-                return (
-                    f"withheld: {name.replace('_', ' ')} not found with confidence ({score:.3f}, needed {least:.3f}); "
-                    "check that the volume shows all of it, and its spacing"
-                )
+                said = f"{name.replace('_', ' ')} not found with confidence ({score:.3f}, needed {least:.3f})"
+                return f"withheld: {said}; {check}"
         mean = mean_peak(keypoints.scores[list(keypoints.schema.indices(tuple(self.least)))])
         if not mean >= self.together:
             names = ", ".join(name.replace("_", " ") for name in self.least)
-            return (
-                f"withheld: {names} not found with confidence together ({mean:.3f}, needed {self.together:.3f}); "
-                "check that the volume shows all of it, and its spacing"
-            )
+            said = f"{names} not found with confidence together ({mean:.3f}, needed {self.together:.3f})"
+            return f"withheld: {said}; {check}"
         for one, other, low, high in self.within_mm:
             far = float(np.linalg.norm(np.diff(points_mm[list(keypoints.schema.indices((one, other)))], axis=0)))
             if not low <= far <= high:
