@@ -127,7 +127,7 @@ def read_header(path: Path) -> PictureHeader:
     with refusals():
         check_file(path)
         with open(path, "rb") as stream:
-            image = _guarded(lambda: Image.open(stream, formats=FORMATS))
+            image = _guarded(partial(_identified, stream))
             turned = _guarded(lambda: _turned_size(image, stream))
             width, height = image.size
             check_size(width, height)
@@ -155,13 +155,13 @@ def _pages(path: Path) -> Generator[_Page, None, None]:
     file_bytes = os.stat(path).st_size
     with open(path, "rb") as stream:
         # Not by name: Pillow would map the file into memory, and then scrambles TIFFs with an orientation.
-        image = _guarded(lambda: Image.open(stream, formats=FORMATS))
+        image = _guarded(partial(_identified, stream))
         png = Png()
         if image.format == "PNG":
             with mapped(stream) as data:
                 png = check_png(data)
             if png.stored:
-                image = _guarded(lambda: Image.open(io.BytesIO(png.stored), formats=FORMATS))
+                image = _guarded(partial(_identified, io.BytesIO(png.stored)))
         unpacked = number = 0
         while True:
             held = _pixel_bytes(image)
@@ -176,6 +176,14 @@ def _pages(path: Path) -> Generator[_Page, None, None]:
                 break
         if png.damage:
             raise UnreadableError(png.damage)
+
+
+def _identified(stream: BinaryIO) -> ImageFile.ImageFile:
+    """Pillow's own opening: a program that has imported Ultralytics has another, which looks for a package to install
+    where a file is no picture."""
+    found = getattr(sys.modules.get("ultralytics.utils.patches"), "_image_open", Image.open)(stream, formats=FORMATS)
+    assert isinstance(found, ImageFile.ImageFile)
+    return found
 
 
 def _guarded(step: Callable[[], T]) -> T:

@@ -1,8 +1,10 @@
 """What a picture may say of itself: turned, transparent, deep, of a palette; the same for frames, labels and masks."""
 
 import struct
+import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from aop_pose.errors import UnreadableError
 from aop_pose.formats.pictures import picture_size, place_picture, read_mask
-from aop_pose.io.images import FORMATS, read_frame
+from aop_pose.io.images import FORMATS, read_frame, read_pictures
 from tests.picture_files import GRAY, encoded, refusal, saved
 
 TURNED = Image.Exif()
@@ -240,3 +242,14 @@ def test_what_nobody_foresaw_is_a_line_with_the_name_of_its_error(
 
     monkeypatch.setattr("aop_pose.io.images._gray", fail)
     assert refusal(path) == "damaged: KeyError 'what now'"
+
+
+def test_a_program_that_has_imported_ultralytics_gets_the_same_reason(tmp_path, monkeypatch):
+    def installing(stream, **words):
+        raise ModuleNotFoundError("No module named 'pi_heif'")
+
+    monkeypatch.setitem(sys.modules, "ultralytics.utils.patches", SimpleNamespace(_image_open=Image.open))
+    monkeypatch.setattr(Image, "open", installing)
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(UnreadableError, match="not a PNG"):
+        list(read_pictures(tmp_path / "text.png"))
