@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,37 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--box-epochs", type=int, default=20)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every training")
     parser.add_argument("--table", action="store_true", help="only print the table of finished arms")
+
+
+def add_arm_options(parser: argparse.ArgumentParser, name: str, arms: Iterable[str]) -> None:
+    """Options of a tool with one start, whose arms are named by letters."""
+    parser.add_argument("--data", type=Path, help="psfhs folder: label files, unlabelled.txt, images/, masks/")
+    parser.add_argument("--coco", type=Path, help="COCO-pretrained yolo11n-pose checkpoint")
+    parser.add_argument("--arms", nargs="+", choices=arms, default=list(arms), help="arms to train (default: all)")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every training")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / name)
+    parser.add_argument("--runs", type=Path, default=Path(f"runs/ablation_{name}"), help="scratch folder")
+    parser.add_argument("--table", action="store_true", help="only print the table of finished arms")
+    parser.add_argument("--dry", action="store_true", help="rehearse every arm on a few phantoms, one epoch each")
+
+
+def carry_out(
+    options: argparse.Namespace,
+    arms: Callable[[Sequence[str], int], Iterable[Arm]],
+    run_arm: Callable[..., dict[str, Any]],
+    table: Callable[[argparse.Namespace], str],
+    rehearse: Callable[[argparse.Namespace], None],
+) -> None:
+    """The work of a tool with ``add_arm_options``: train what is missing and print the table; rehearsed if asked."""
+    if options.dry:
+        rehearse(options)
+    elif options.data is None:
+        raise UsageError("--data: expected the psfhs folder, found none")
+    if not options.table:
+        options.results.mkdir(parents=True, exist_ok=True)
+        train_missing(arms(options.arms, options.seeds), options.results, partial(run_arm, options=options))
+    print(table(options))
 
 
 def guarded(tool: str, work: Callable[[], None]) -> int:

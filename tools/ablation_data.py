@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,15 @@ def quality(pseudo: Path, data: Path) -> dict[str, Any]:
     weight = round(float(np.mean([one.weight for one in kept])), 4)
     errors = {key: figures[key] for key in ("mre_px", "aop_mae_deg")}
     return {"frames": len(answers), "kept": len(kept), "mean_weight": weight, **errors}
+
+
+def rehearsal_of(options: Namespace) -> None:
+    """Turn the options to a few phantoms, and to places where nothing is committed."""
+    place = options.runs / "dry"
+    options.data = place / "data"
+    if not options.data.is_dir():
+        write_rehearsal(options.data, labelled=8, unlabelled=8, val=4)
+    options.runs, options.results, options.coco = place / "runs", place / "results", None
 
 
 def write_rehearsal(data: Path, labelled: int = 16, unlabelled: int = 16, val: int = 8) -> None:

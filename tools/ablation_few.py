@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from ablation import Arm, Measured, guarded, measure, read_results, result_of, train_missing
-from ablation_data import ANSWERS, LABELLED, UNLABELLED, VAL, quality, write_answers, write_rehearsal
+from ablation import Arm, Measured, add_arm_options, carry_out, guarded, measure, read_results, result_of
+from ablation_data import ANSWERS, LABELLED, UNLABELLED, VAL, quality, rehearsal_of, write_answers
 
 from aop_pose.errors import UsageError
 from aop_pose.formats.registry import read_labels
@@ -184,11 +184,7 @@ def _quality(run: dict[str, Any]) -> str:
 
 def rehearse(options: Namespace) -> None:
     """Turn the options into those of a rehearsal: phantoms for data, one epoch, nothing committed."""
-    place = options.runs / "dry"
-    options.data = place / "data"
-    if not options.data.is_dir():
-        write_rehearsal(options.data, labelled=8, unlabelled=8, val=4)
-    options.runs, options.results, options.coco = place / "runs", place / "results", None
+    rehearsal_of(options)
     options.seeds, options.teacher_epochs, options.epochs, options.phantoms = min(options.seeds, 2), 1, 1, 2
     options.set = [*DRY, *options.set]
 
@@ -199,31 +195,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Example: python tools/ablation_few.py --data psfhs --coco yolo11n-pose.pt",
     )
-    parser.add_argument("--data", type=Path, help="psfhs folder: label files, unlabelled.txt, images/")
-    parser.add_argument("--coco", type=Path, help="COCO-pretrained yolo11n-pose checkpoint")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="arms to train (default: all)")
-    parser.add_argument("--seeds", type=int, default=3)
+    add_arm_options(parser, "few", ARMS)
     parser.add_argument("--teacher-epochs", type=int, default=40, help="of L, on labels and phantoms")
     parser.add_argument("--epochs", type=int, default=32, help="of every other arm, on as many frames")
     parser.add_argument("--phantoms", type=int, default=300, help="of L and K")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every training")
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "few")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation_few"), help="scratch folder")
-    parser.add_argument("--table", action="store_true", help="only print the table of finished arms")
-    parser.add_argument("--dry", action="store_true", help="rehearse every arm on a few phantoms, one epoch each")
     options = parser.parse_args(arguments)
-
-    def work() -> None:
-        if options.dry:
-            rehearse(options)
-        elif options.data is None:
-            raise UsageError("--data: expected the psfhs folder, found none")
-        if not options.table:
-            options.results.mkdir(parents=True, exist_ok=True)
-            train_missing(arms(options.arms, options.seeds), options.results, partial(run_arm, options=options))
-        print(table(options))
-
-    return guarded("ablation_few", work)
+    return guarded("ablation_few", partial(carry_out, options, arms, run_arm, table, rehearse))
 
 
 if __name__ == "__main__":

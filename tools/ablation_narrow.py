@@ -22,8 +22,8 @@ from typing import Any
 
 import attrs
 import torch
-from ablation import Arm, Measured, guarded, measure, read_results, result_of, train_missing
-from ablation_data import ANSWERS, LABELLED, UNLABELLED, VAL, write_rehearsal
+from ablation import Arm, Measured, add_arm_options, carry_out, guarded, measure, read_results, result_of
+from ablation_data import ANSWERS, LABELLED, UNLABELLED, VAL, rehearsal_of
 from ablation_few import DRY, trained
 
 from aop_pose.core.letterbox import fit
@@ -211,11 +211,7 @@ def table(options: Namespace) -> str:
 
 def rehearse(options: Namespace) -> None:
     """Turn the options into those of a rehearsal: phantoms for data, one epoch, nothing committed."""
-    place = options.runs / "dry"
-    options.data = place / "data"
-    if not options.data.is_dir():
-        write_rehearsal(options.data, labelled=8, unlabelled=8, val=4)
-    options.runs, options.results, options.coco = place / "runs", place / "results", None
+    rehearsal_of(options)
     options.seeds, options.epochs, options.further = 1, 1, 1
     options.set = [*(one for one in DRY if "widths" not in one), *options.set]
 
@@ -226,31 +222,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Example: python tools/ablation_narrow.py --data psfhs --coco yolo11n-pose.pt",
     )
-    parser.add_argument("--data", type=Path, help="psfhs folder: label files, unlabelled.txt, images/, masks/")
-    parser.add_argument("--coco", type=Path, help="COCO-pretrained yolo11n-pose checkpoint")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="arms to train (default: all)")
-    parser.add_argument("--seeds", type=int, default=3)
+    add_arm_options(parser, "narrow", ARMS)
     parser.add_argument("--epochs", type=int, default=5, help="of every training")
     parser.add_argument("--further", type=int, default=2, help="epochs of P after pruning")
     parser.add_argument("--beside", default="aop-fast", help="artefact whose time a frame is the measure")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every training")
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "narrow")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation_narrow"), help="scratch folder")
-    parser.add_argument("--table", action="store_true", help="only print the table of finished arms")
-    parser.add_argument("--dry", action="store_true", help="rehearse every arm on a few phantoms, one epoch each")
     options = parser.parse_args(arguments)
-
-    def work() -> None:
-        if options.dry:
-            rehearse(options)
-        elif options.data is None:
-            raise UsageError("--data: expected the psfhs folder, found none")
-        if not options.table:
-            options.results.mkdir(parents=True, exist_ok=True)
-            train_missing(arms(options.arms, options.seeds), options.results, partial(run_arm, options=options))
-        print(table(options))
-
-    return guarded("ablation_narrow", work)
+    return guarded("ablation_narrow", partial(carry_out, options, arms, run_arm, table, rehearse))
 
 
 if __name__ == "__main__":
