@@ -258,6 +258,8 @@ def ratios(
         if above in found and below in found
     }
     for workers in ray:
+        if not {f"ray: {workers} workers", f"frames: {count}"} <= found.keys():
+            continue
         begun = found[f"ray: {workers} workers"].median - found[f"ray: start, {workers} workers"].median
         each[f"local / {workers} workers of Ray, start-up apart"] = found[f"frames: {count}"].median / begun
     return each
@@ -330,6 +332,10 @@ def draw(document: dict[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
+def _names(cases: Sequence[Case]) -> str:
+    return "; ".join(dict.fromkeys(case.name.partition(":")[0] for case in cases))
+
+
 def benchmark(given: argparse.Namespace) -> dict[str, Any]:
     sources = [entry.path for entry in discover([given.frames]).entries]
     if not sources:
@@ -342,7 +348,10 @@ def benchmark(given: argparse.Namespace) -> dict[str, Any]:
         cases = [case for engine in engines for case in of_engine(engine, given, frames)]
         cases += of_processes(given, few, engines) + of_sizes(given, sources, scratch)
         cases += of_ray(given, scratch) if given.ray else []
-        found = measured(cases, given.rounds, scratch)
+        wanted = [case for case in cases if case.name.startswith(tuple(given.only or [""]))]
+        if not wanted:
+            raise UsageError(f"--only: expected beginnings of cases, found none that fits; there are {_names(cases)}")
+        found = measured(wanted, given.rounds, scratch)
     document = {
         "date": date.today().isoformat(),
         "cores": usable_cores(),
@@ -379,6 +388,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4], metavar="N", help="a curve")
     parser.add_argument("--ray", type=int, nargs="*", default=[], metavar="N", help="workers of Ray (extra ray)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="cases that begin so: memory; frames pixels workers")
     parser.add_argument("--quick", action="store_true", help="some frames, one round: to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="default: standard output")

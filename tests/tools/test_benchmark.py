@@ -87,6 +87,22 @@ def test_the_quick_form_measures_every_case(monkeypatch, tmp_path):
     assert [list(axis.get_xticks()) for axis in drawn[0].axes] == [[2, 4], [64], [1, 2]]
 
 
+@pytest.mark.parametrize("words", [["frames", "workers"], ["helm"]])
+def test_only_the_cases_that_are_asked_for(monkeypatch, tmp_path, capsys, words):
+    artefact = write_heatmap_artefact(tmp_path / "a.onnx", np.array([(40, 20), (15, 25), (45, 50)], float))
+    frames = write_frames(tmp_path / "frames", 2, height=64, width=64)
+    given = ["--frames", frames, "--weights", artefact, "--quick", "--ray", "2", "--json", tmp_path / "a.json"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, given), "--only", *words])
+    if words == ["helm"]:
+        assert tool.main() == 2
+        assert "there are onnx; " in capsys.readouterr().err
+        return
+    assert tool.main() == 0
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert [*document["measured"]] == ["frames: 2", "frames: 4", "workers: 1", "workers: 2"]
+    assert document["ratios"] == document["kept"] == {}
+
+
 def test_a_folder_without_frames_is_said(monkeypatch, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr(sys, "argv", ["benchmark", "--frames", str(tmp_path / "empty"), "--quick"])
