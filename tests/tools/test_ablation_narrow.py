@@ -18,6 +18,7 @@ from aop_pose.formats.registry import read_labels  # noqa: E402
 from aop_pose.inference.engine import is_installed  # noqa: E402
 from aop_pose.pipelines.checkpoint import write_checkpoint  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
+from aop_pose.pipelines.start import Start  # noqa: E402
 from aop_pose.pipelines.unet.config import UnetConfig  # noqa: E402
 from aop_pose.pipelines.unet.pipeline import Unet  # noqa: E402
 from aop_pose.pseudo.run import read_pseudo  # noqa: E402
@@ -56,6 +57,14 @@ def test_the_short_neck_has_the_layers_of_the_whole_one_up_to_its_turn():
     gray = torch.rand(1, 1, 64, 64)
     assert [one.shape for one in short.body._outputs(gray)] == [one.shape for one in whole.body._outputs(gray)]
     assert max(int(name.split(".")[1]) for name in kept if name.startswith("layers.")) == 16
+
+
+def test_the_short_neck_starts_from_the_weights_of_the_whole_one():
+    from ultralytics.nn.tasks import DetectionModel
+
+    given, short = DetectionModel("yolo11n.yaml", verbose=False), Short().network("train", config_of(8))
+    assert short.body.fill(Start(given, "a file")) == len(short.body.layers.state_dict())
+    assert torch.equal(short.body.layers[16].cv1.conv.weight, given.model[16].cv1.conv.weight)
 
 
 def test_todays_network_comes_before_those_that_need_it():
