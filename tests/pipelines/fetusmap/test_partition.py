@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from aop_pose.pipelines.fetusmap.planner import plan_memory, step_peak
+from aop_pose.pipelines.fetusmap.planner import heuristic, plan_memory, step_peak
 from aop_pose.pipelines.fetusmap.planner.costs import unit_costs
 from aop_pose.pipelines.fetusmap.planner.execution import Planned
 from aop_pose.pipelines.fetusmap.planner.graph import build, is_valid, members, trace
@@ -145,3 +145,29 @@ def test_validity_by_hand():
     graph = build(Skip(), trace(Skip()), [picture(4, 1)])
     assert [unit.inputs for unit in graph.units] == [(), (0,), (0, 1)]
     assert [is_valid(graph, mask) for mask in (0b011, 0b110, 0b001, 0b111, 0)] == [False, True, True, True, False]
+
+
+class Offered:
+    """A choice of the planner; the search around it finds it itself."""
+
+    def __init__(self, peak, slowdown, reversed_passes=()):
+        self.peak, self.slowdown, self.reversed_passes = peak, slowdown, reversed_passes
+        self.rewritten = self
+
+    def kept(self):
+        return self
+
+    def improved(self, choice):
+        # What the search finds takes as little for both.
+        return Offered(5, choice.slowdown, choice.reversed_passes)
+
+
+def test_of_plans_that_take_as_little_the_fastest_is_taken(monkeypatch):
+    """By its address in memory either came first once."""
+    monkeypatch.setattr(heuristic, "concatenations", lambda traced, root: [])
+    planning = object.__new__(heuristic._Planning)
+    planning.plain, planning.traced, planning.root, planning.max_slowdown = Offered(9, 1.0), None, None, 2.0
+    planning._offered = lambda passes, slabs, partitioned: Offered(7, 1.4)
+    planning._reversed = lambda slabs, partitioned, plain: [Offered(6, 1.8, ("a",))]
+    planning._plan = lambda method, choice, plain: (choice.peak, choice.slowdown, choice.reversed_passes)
+    assert planning.plan("gcp+rev", parts=False) == (5, 1.4, ())

@@ -15,7 +15,7 @@ pytest.importorskip("lightning", reason="lightning comes with the train extra")
 from aop_pose.core.schemas import FETAL_FACE  # noqa: E402
 from aop_pose.pipelines.fetusmap import training  # noqa: E402
 from aop_pose.pipelines.fetusmap.network import UNet3d  # noqa: E402
-from aop_pose.pipelines.fetusmap.planner import Plan  # noqa: E402
+from aop_pose.pipelines.fetusmap.planner import Plan, heuristic  # noqa: E402
 from aop_pose.pipelines.fetusmap.training import plan_for, usable_memory  # noqa: E402
 from tests.fakes import SIDED_FACE  # noqa: E402
 from tests.pipelines.fetusmap.test_landmarks import config_of  # noqa: E402
@@ -113,7 +113,10 @@ def two_processes(faces, out, runs, breaks):
 def both(faces, tmp_path_factory):
     """The second process breaks off; then what it broke off is resumed, and the first one does in another run."""
     out = tmp_path_factory.mktemp("two")
-    plan, _ = plan_for(config_of(*TINY, *RUNS["planned"]), FETAL_FACE, "cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        # The search around the best plans finds one without reversed passes that takes as little.
+        patch.setattr(heuristic._Rewritten, "improved", lambda rewritten, choice: choice)
+        plan, _ = plan_for(config_of(*TINY, *RUNS["planned"]), FETAL_FACE, "cpu")
     assert plan.reversed_passes
     assert plan.slabs
     (out / "plan.json").write_text(plan.model_dump_json())
