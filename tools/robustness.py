@@ -100,7 +100,7 @@ def figures(rows: Sequence[Row], model: str, kind: str) -> dict[str, float]:
     base = [(row, before) for row, before in base if before["aop"] is not None]
     both = [(row, before) for row, before in base if row["aop"] is not None]
     change = np.array([abs(row["aop"] - before["aop"]) for row, before in both])
-    errors = np.array([abs(row["aop"] - row["true"]) for row in these if row["aop"] is not None])
+    errors = _errors(these)
     widths = [(row["high"] - row["low"]) / (before["high"] - before["low"])
               for row, before in both if row["low"] is not None and before["low"] is not None]  # fmt: skip
 
@@ -116,6 +116,23 @@ def figures(rows: Sequence[Row], model: str, kind: str) -> dict[str, float]:
         "far": share(int((errors > FAR_OFF).sum()), len(these)),
         "width": float(np.mean(widths)) if widths else math.nan,
     }
+
+
+def _errors(rows: Sequence[Row]) -> np.ndarray:
+    """Degrees, of those with a number."""
+    return np.array([abs(row["aop"] - row["true"]) for row in rows if row["aop"] is not None])
+
+
+def far_off(rows: Sequence[Row], models: Sequence[str]) -> str:
+    """A line a model: how many pictures of all kinds together get a number that is far off."""
+    lines = []
+    for model in models:
+        these = [row for row in rows if row["model"] == model]
+        far = int((_errors(these) > FAR_OFF).sum())
+        lines.append(
+            f"{model}: {far} of {len(these)} pictures of all kinds are measured and more than {FAR_OFF:g}° off"
+        )
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Row], models: Sequence[str]) -> str:
@@ -196,7 +213,7 @@ def run(given: argparse.Namespace) -> None:
                     stream.flush()
                     rows += group
     shown = [row for row in rows if row["kind"] in {kind.name for kind in kinds}]
-    text = table(shown, models)
+    text = f"{table(shown, models)}\n\n{far_off(shown, models)}"
     with replacing(given.out / "table.md") as part:
         part.write_text(text + "\n", encoding="utf-8")
     draw(shown, models, given.out / "robustness.png")
