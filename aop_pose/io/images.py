@@ -248,7 +248,7 @@ def _deep(image: ImageFile.ImageFile, stream: BinaryIO, number: int, raw: str) -
     """All 16 bits of a page whose high bytes have been decoded."""
     if image.format == "PNG" and getattr(image, "is_animated", False):
         return None
-    again = Image.open(stream, formats=FORMATS)
+    again = _identified(stream)
     again.seek(number)
     # Gray and alpha of two bytes each fill the four bytes of a pixel.
     low = "RGBA" if raw == _GRAY_AND_ALPHA else _SWAPPED[raw]

@@ -201,15 +201,24 @@ def test_a_single_hot_or_dead_pixel_changes_nothing_but_itself(tmp_path: Path, v
 # ---- what is opened, and what stands behind the end
 
 
-def test_only_the_listed_formats_are_ever_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("beside_ultralytics", [False, True])
+def test_only_the_listed_formats_are_ever_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside_ultralytics: bool
+) -> None:
     opened = []
 
     def watched(*given: object, **named: object) -> Image.Image:
         opened.append(named.get("formats"))
         return original(*given, **named)
 
-    original = Image.open
-    monkeypatch.setattr(Image, "open", watched)
+    original = getattr(sys.modules.get("ultralytics.utils.patches"), "_image_open", Image.open)
+    if beside_ultralytics:
+        # It puts an opening of its own into Pillow and keeps Pillow's beside it.
+        monkeypatch.setitem(sys.modules, "ultralytics.utils.patches", SimpleNamespace(_image_open=watched))
+        monkeypatch.setattr(Image, "open", lambda *given, **named: pytest.fail("opened by Ultralytics"))
+    else:
+        monkeypatch.delitem(sys.modules, "ultralytics.utils.patches", raising=False)
+        monkeypatch.setattr(Image, "open", watched)
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n%%EOF\n")
     for read in (refusal, read_mask, picture_size, lambda path: place_picture(path, tmp_path, "b")):
         try:
@@ -242,14 +251,3 @@ def test_what_nobody_foresaw_is_a_line_with_the_name_of_its_error(
 
     monkeypatch.setattr("aop_pose.io.images._gray", fail)
     assert refusal(path) == "damaged: KeyError 'what now'"
-
-
-def test_a_program_that_has_imported_ultralytics_gets_the_same_reason(tmp_path, monkeypatch):
-    def installing(stream, **words):
-        raise ModuleNotFoundError("No module named 'pi_heif'")
-
-    monkeypatch.setitem(sys.modules, "ultralytics.utils.patches", SimpleNamespace(_image_open=Image.open))
-    monkeypatch.setattr(Image, "open", installing)
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(UnreadableError, match="not a PNG"):
-        list(read_pictures(tmp_path / "text.png"))
