@@ -12,7 +12,7 @@ from PIL import Image
 
 from aop_pose.errors import UnreadableError
 from aop_pose.formats.pictures import picture_size, place_picture, read_mask
-from aop_pose.io.images import FORMATS, read_frame, read_pictures
+from aop_pose.io.images import FORMATS, read_frame
 from tests.picture_files import GRAY, encoded, refusal, saved
 
 TURNED = Image.Exif()
