@@ -28,6 +28,7 @@ PAGES = [
 READ = {page: page.read_text(encoding="utf-8") for page in PAGES}
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^ {4,}\S.*\n?)+", re.MULTILINE)
+DATA = ("python", "json", "toml", "yaml")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -47,16 +48,26 @@ def anchors(text):
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in plain}
 
 
+def block_lines(text):
+    """Every line of a page's blocks of commands: those without a language, or with one that is none of data."""
+    blocks = [body for _, kind, body in FENCE.findall(text) if kind not in DATA] + INDENTED.findall(FENCE.sub("", text))
+    for block in blocks:
+        yield from re.sub(r"\\\n\s*", " ", block).splitlines()
+
+
+def parts_of(line, program):
+    """The commands of a program in a line of a block."""
+    for part in re.split(r"&&|;|\(|\)|>", line) if "'^(" not in line else [line]:
+        if re.match(rf"\s*(\w+=\S+ )?{program}", part):
+            yield re.sub(r"^\s*(\w+=\S+ )?", "", part)
+
+
 def command_lines(text, program):
     """(Line, whole) for every command of a page: whole ones from blocks of code, parts from spans."""
-    blocks = [body for _, _, body in FENCE.findall(text)] + INDENTED.findall(FENCE.sub("", text))
-    for block in blocks:
-        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-            for part in re.split(r"&&|;|\(|\)|>", line) if "'^(" not in line else [line]:
-                if re.match(rf"\s*(\w+=\S+ )?{program}", part):
-                    yield re.sub(r"^\s*(\w+=\S+ )?", "", part), True
+    for line in block_lines(text):
+        yield from ((part, True) for part in parts_of(line, program))
     for span in re.findall(r"`([^`]+)`", FENCE.sub("", text)):
-        if span.startswith(f"{program}"):
+        if re.match(program, span):
             yield " ".join(span.split()), False
 
 

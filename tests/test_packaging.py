@@ -103,7 +103,7 @@ def test_the_reference_tells_arguments_fields_and_methods_apart():
             """
 
     assert api_page.prose(inspect.getdoc(Box)) == (
-        "A box.\n\nArgs:\n\n- `side`: of it, in `mm`, or none.\n\n```\n>>> Box()\n```"
+        "A box.\n\nArgs:\n\n- `side`: of it, in `mm`, or none.\n\n```python\n>>> Box()\n```"
     )
     assert list(api_page.fields(Box)) == ["- `side` (`float`): Millimetres."]
     (line,) = api_page.methods(Box)

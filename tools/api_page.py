@@ -46,7 +46,7 @@ def prose(text: str) -> str:
     parts = [plain(one) for one in first.strip().split("\n\n")]
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         parts.append(f"{title}:\n\n" + "\n".join(entries(body)))
-    parts += [f"```\n{inspect.cleandoc(one)}\n```" for one in examples]
+    parts += [f"```python\n{inspect.cleandoc(one)}\n```" for one in examples]
     return "\n\n".join(parts)
 
 
@@ -110,7 +110,7 @@ def entry(name: str, value: Any) -> str:
         return f"### `{name}`\n\n{prose(inspect.getdoc(value) or '')}\n" + "".join(
             ["\n", *(f"{one}\n" for one in lines)]
         )
-    return f"### `{name}`\n\n```\n{name}{signature(value)}\n```\n\n{prose(inspect.getdoc(value) or '')}\n"
+    return f"### `{name}`\n\n```python\n{name}{signature(value)}\n```\n\n{prose(inspect.getdoc(value) or '')}\n"
 
 
 def page() -> str:
@@ -130,5 +130,9 @@ def page() -> str:
     return "\n".join(parts)
 
 
-if __name__ == "__main__":
+def main() -> None:
     print(page(), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -100,12 +100,14 @@ def truth(frames: str, shape: str) -> dict[str, float]:
     return found | {AOP_DEG.figure(name): value for name, value in known.items()}
 
 
-def simulate(groups: int, frames: str, shape: str, simulations: int, counted: bool = False) -> None:
+def simulate(
+    groups: int, frames: str, shape: str, simulations: int, counted: bool = False, results: Path = RESULTS
+) -> None:
     """Add simulations to those of a design until there are so many; each has a seed of its own.
 
     ``counted``: of shares, and what is made from them, alone.
     """
-    file = RESULTS / f"{groups}-{frames}-{shape}.json"
+    file = results / f"{groups}-{frames}-{shape}.json"
     found = json.loads(file.read_text()) if file.is_file() else {"true": truth(frames, shape)}
     counts = found.setdefault("figures", {})
     ids = patients(groups, frames)
@@ -126,7 +128,7 @@ def simulate(groups: int, frames: str, shape: str, simulations: int, counted: bo
                 one["below"] += 1
             else:
                 one["held"] += 1
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    results.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps(found, indent=1) + "\n")
     part.replace(file)
@@ -149,14 +151,14 @@ def cell(one: dict[str, int] | None) -> str:
     return share if stated > 0.99 * every else f"{share} ({100 * one['withheld'] / every:.0f} % withheld)"
 
 
-def table() -> str:
+def table(results: Path = RESULTS) -> str:
     """One table for each number of frames a patient."""
     parts = []
     for frames in FRAMES:
         found = {
             (groups, shape): json.loads(file.read_text())
             for groups, shape in product(GROUPS, SHAPES)
-            if (file := RESULTS / f"{groups}-{frames}-{shape}.json").is_file()
+            if (file := results / f"{groups}-{frames}-{shape}.json").is_file()
         }
         if not found:
             continue
@@ -225,20 +227,22 @@ def main() -> None:
     parser.add_argument("--frames", choices=FRAMES, action="append", help="a patient; may be repeated")
     parser.add_argument("--table", action="store_true", help="write the table of what there is, and simulate nothing")
     parser.add_argument("--shares", action="store_true", help="print how often intervals of shares hold")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="one JSON a design")
+    parser.add_argument("--page", type=Path, default=PAGE, metavar="FILE", help="where --table writes")
     given = parser.parse_args()
     if given.shares:
         print(shares_table(), end="")
         return
     if given.table:
-        page = PAGE.read_text(encoding="utf-8")
-        for (begin, end), filled in ((SHARES, shares_table()), (SIMULATED, table())):
+        page = given.page.read_text(encoding="utf-8")
+        for (begin, end), filled in ((SHARES, shares_table()), (SIMULATED, table(given.results))):
             before, _, rest = page.partition(begin)
             page = f"{before}{begin}\n\n{filled}\n{end}{rest.partition(end)[2]}"
-        PAGE.write_text(page, encoding="utf-8")
+        given.page.write_text(page, encoding="utf-8")
         return
     for _ in range(0, given.simulations, CHUNK):
         for frames, groups, shape in product(given.frames or FRAMES, GROUPS, SHAPES):
-            simulate(groups, frames, shape, given.simulations, given.counted)
+            simulate(groups, frames, shape, given.simulations, given.counted, given.results)
 
 
 if __name__ == "__main__":

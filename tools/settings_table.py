@@ -59,5 +59,9 @@ def page() -> str:
     return "\n".join(parts)
 
 
-if __name__ == "__main__":
+def main() -> None:
     print(page(), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ pytest.importorskip("timm", reason="timm comes with the train extra")
 import ablation_hrnet
 
 from aop_pose.errors import AopPoseError, UsageError
-from tests.tools.test_results_page import words_of
+from tests.tools.page_commands import words_of
 
 
 def options_for(folder, *more):

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 import fetus_ladder  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
-from tests.tools.test_results_page import words_of  # noqa: E402
+from tests.tools.page_commands import words_of  # noqa: E402
 
 
 def rows_of(out, number=0):

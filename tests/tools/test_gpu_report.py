@@ -7,6 +7,8 @@ pytest.importorskip("lightning", reason="lightning comes with the train extra")
 
 import gpu_report
 
+from tests.tools.page_commands import words_of
+
 
 @pytest.fixture(autouse=True)
 def loaders(monkeypatch):
@@ -17,7 +19,8 @@ def loaders(monkeypatch):
 
 
 def test_a_rehearsal_measures_and_compares_the_artefact(capsys):
-    assert gpu_report.main(["--tiny", "--device", "cpu", "--steps", "2", "--methods", "unet"]) == 0
+    small = ["--tiny", "--device", "cpu", "--steps", "2", "--methods", "unet"]
+    assert gpu_report.main([*words_of("gpu_report"), *small]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| train")][1:]
     assert [row[0] for row in rows] == ["train unet iugc2025", "train unet head_biometry"]

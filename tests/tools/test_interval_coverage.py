@@ -8,20 +8,19 @@ import pytest
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(tool, "RESULTS", tmp_path)
     monkeypatch.setattr(tool, "LARGE", 5000)
     monkeypatch.setattr(tool, "CHUNK", 3)
     return tmp_path
 
 
 def test_it_goes_on_where_it_was_stopped(results):
-    tool.simulate(20, "2", "normal", 3)
-    tool.simulate(20, "2", "normal", 5)
+    tool.simulate(20, "2", "normal", 3, results=results)
+    tool.simulate(20, "2", "normal", 5, results=results)
     found = json.loads((results / "20-2-normal.json").read_text())
     for name, one in found["figures"].items():
         assert sum(one.values()) == 5, name
     assert found["figures"]["aop_loa_low_deg"]["withheld"] == 5
-    tool.simulate(20, "2", "normal", 7, counted=True)
+    tool.simulate(20, "2", "normal", 7, counted=True, results=results)
     found = json.loads((results / "20-2-normal.json").read_text())
     counts = {name: sum(one.values()) for name, one in found["figures"].items()}
     assert (counts["aop_bias_deg"], counts["aop_within_5_deg"], counts["aop_at_120_kappa"]) == (5, 7, 7)
@@ -30,9 +29,9 @@ def test_it_goes_on_where_it_was_stopped(results):
 
 
 def test_the_table_says_what_was_held_and_what_withheld(results):
-    tool.simulate(20, "2", "normal", 3)
-    rows = {line.split(" | ")[0]: line for line in tool.table().splitlines()}
-    assert "**Two frames a patient**" in tool.table()
+    tool.simulate(20, "2", "normal", 3, results=results)
+    rows = {line.split(" | ")[0]: line for line in tool.table(results).splitlines()}
+    assert "**Two frames a patient**" in tool.table(results)
     assert rows["| upper limit of agreement"].split(" | ")[1] == tool.NOTHING
     assert rows["| bias"].split(" | ")[1].startswith(("100.0 /", "66.7 /", "33.3 /"))
 

@@ -9,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 import memory_table  # noqa: E402
 
+from tests.tools.page_commands import words_of  # noqa: E402
+
 SMALL = ["--widths", "4", "8", "--size", "32", "32", "32", "--check", "8", "8", "8", "--repeats", "1"]
 METHODS = ["UNet", "UGCP", "UREV", "UGCPREV"]
 
@@ -18,7 +20,7 @@ def run(monkeypatch, capsys):
     threads = torch.get_num_threads()
 
     def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["memory_table.py", *SMALL, *arguments])
+        monkeypatch.setattr(sys, "argv", ["memory_table.py", *words_of("memory_table"), *SMALL, *arguments])
         return memory_table.main(), *capsys.readouterr()
 
     yield command

@@ -1,13 +1,13 @@
 """The commands of docs/results.md run from its top to its end, as they stand there, on made-up data.
 
 Of options that are given twice the last counts: what is appended makes a training short and keeps its record out of the
-repository. Networks that the page has from others, or from hours of training, are tiny ones here. Two tools are
-rehearsed with their words of the page in rooms of their own (``OWN_ROOM``).
+repository. Networks that the page has from others, or from hours of training, are tiny ones here. Some tools are
+rehearsed with their words of the page in rooms of their own (``page_commands.OWN_ROOM``).
 """
 
-import importlib
 import shlex
 import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +26,11 @@ from tests.pipelines.fetusmap.tiny import TINY, write_faces  # noqa: E402
 from tests.pipelines.stub_trainer import stubbed  # noqa: E402
 from tests.pipelines.teachers import answering_inside  # noqa: E402
 from tests.test_commands import few, small  # noqa: E402
-from tests.test_docs import READ, ROOT, command_lines  # noqa: E402
+from tests.test_docs import ROOT  # noqa: E402
 from tests.tiny_artefact import write_heatmap_artefact  # noqa: E402
+from tests.tools.page_commands import PAGES, SHELL, TOOLS, commands, has_own_room, of_line, run_tool  # noqa: E402
 
-PAGE = READ[ROOT / "docs" / "results.md"]
+PAGE = PAGES["docs/results.md"]
 TRIANGLE = np.array([(40, 20), (15, 25), (45, 50)], float)
 
 
@@ -42,43 +43,33 @@ ONE_UNET = [
     *changes("image_size=64", "batch=4", "precision=fp32", "threshold=0", "widths=[4,8]", "bottleneck=8"),
 ]
 APPENDED = {
-    "ablation_boxes": [
+    "ablation_boxes.py": [
         "--arms=A", "--seeds=1", "--coco=scratch", "--pose-epochs=1", "--results=records/boxes",
         *changes("image_size=64", "batch=4", "threshold=0"),
     ],
-    "ablation_few": ["--dry", "--seeds=1"],
-    "ablation_pseudo": ["--dry", "--arms", "K"],
-    "ablation_unet": ["--arms=H", "--epochs=1", "--mask-epochs=1", "--results=records/unet", *ONE_UNET],
-    "crossval_fetusmap": [
+    "ablation_few.py": ["--dry", "--seeds=1"],
+    "ablation_pseudo.py": ["--dry", "--arms", "K"],
+    "ablation_unet.py": ["--arms=H", "--epochs=1", "--mask-epochs=1", "--results=records/unet", *ONE_UNET],
+    "crossval_fetusmap.py": [
         "--labels=labels.csv", "--group=mother", "--preset=fast", "--folds=2", "--fold=0",
         *changes(*TINY[:4], "threshold=0", "epochs=1"),
     ],
 }  # fmt: skip
-"""By tool or command, what makes it short."""
-OWN_ROOM = ("ablation_hrnet", "fetus_ladder")
-"""Rehearsed with these words in ``test_ablation_hrnet`` and ``test_fetus_ladder``."""
+"""By what is in a line, the options that make it short."""
 
 
-def commands():
+def lines():
     """Every whole command of the page, then those that stand in a sentence."""
-    lines = [line.strip() for line, whole in command_lines(PAGE, "(?:aop-pose |python tools/)") if whole]
-    spans = [
-        line for line, whole in command_lines(PAGE, "(?:aop-pose (?:dataset|pseudo-label) |python tools/)") if not whole
-    ]
-    return [*lines, *spans]
-
-
-def words_of(name):
-    """The words behind the name of a tool, as the page has them."""
-    (words,) = (shlex.split(line)[2:] for line in commands() if f"tools/{name}.py" in line)
-    return words
+    return commands(PAGE, "(?:aop-pose |python tools/)", "(?:aop-pose (?:dataset|pseudo-label) |python tools/)")
 
 
 def lay_out(folder, rehearsal):
     shutil.copytree(rehearsal, "psfhs")
     for name in ("labelled.csv", "val.csv", "unlabelled.txt"):
         shutil.copy(f"psfhs/{name}", ".")
-    shutil.copytree("psfhs/images", "VALFRAMES")
+    Path("datasets/splits/psfhs").mkdir(parents=True)
+    names = [label.name for label in read_labels(Path("val.csv"), Path("psfhs"))]
+    Path("datasets/splits/psfhs/val.txt").write_text("".join(f"{name}\n" for name in names))
     for rehearsed in ("ablation_few", "ablation_pseudo"):
         # Phantoms that a rehearsal would draw.
         shutil.copytree("psfhs", f"runs/{rehearsed}/dry/data")
@@ -88,7 +79,8 @@ def lay_out(folder, rehearsal):
     outlined = {"outlines": ["PS", "FH"], "further": shown}
     write_heatmap_artefact(folder / "old-fast.onnx", TRIANGLE, decode="soft-argmax", **outlined)
     member = write_heatmap_artefact(folder / "member.onnx", TRIANGLE, decode="soft-argmax")
-    assert tool(["merge_artefacts", *[str(member)] * 3, "--out", "old-best.onnx", "--frames", "psfhs/images"]) == 0
+    merged = f"python tools/merge_artefacts.py {member} {member} {member} --out old-best.onnx --frames psfhs/images"
+    assert run_tool(merged, {}) == 0
     assert run(["dataset", "phantom", "heads", "--schema", "head", "--count", "8", "--size", "192"]) == 0
     Path("hc18/images").mkdir(parents=True)
     text = Path("heads/labels.csv").read_text()
@@ -122,12 +114,6 @@ def labelled_well():
     write_answers(read_labels(Path("psfhs/unlabelled_answers.csv"), Path("psfhs")), place)
 
 
-def put_together(first, second):
-    """What the page does by ``cat`` and ``tail``."""
-    shutil.rmtree("runs/halves")
-    Path("runs/all926.csv").write_text(Path(first).read_text() + Path(second).read_text().partition("\n")[2])
-
-
 BEFORE = {
     "hsd_table.py half.onnx": lambda: shipped("half.onnx"),
     "hsd_table.py old-fast.onnx": lambda: shipped("old-fast.onnx"),
@@ -140,20 +126,13 @@ BEFORE = {
         "runs/ablation_boxes/A-scratch-0", "runs/ablation_pseudo/dry/first-runs/B-scratch-0"
     ),
     "benchmark": lambda: shutil.rmtree("bench", ignore_errors=True),
-    "dataset split": lambda: put_together("psfhs/labelled.csv", "psfhs/unlabelled_answers.csv"),
+    "dataset split": lambda: shutil.rmtree("runs/halves"),
     "difficulty_table.py --data psfhs": lambda: (
         shipped("half-a.onnx"),
         shutil.copy("psfhs/labels.csv", "runs/halves/val.csv"),
     ),
 }
 """What happens before a command of these words."""
-
-
-def tool(words):
-    name = Path(words[0]).stem
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", [*words, *APPENDED.get(name, [])])
-        return importlib.import_module(name).main()
 
 
 def shortened(words):
@@ -172,17 +151,21 @@ def test_the_commands_run_as_they_stand(tmp_path, monkeypatch, capsys, rehearsal
     monkeypatch.chdir(tmp_path)
     lay_out(tmp_path, rehearsal)
     done = []
-    for line in commands():
-        program, *words = shlex.split(line, comments=True)
-        if Path(words[0]).stem in OWN_ROOM:
+    for line in lines():
+        if has_own_room(line):
             continue
-        for beginning, prepare in BEFORE.items():
-            if beginning in line:
-                prepare()
+        for prepare in of_line(line, BEFORE):
+            prepare()
+        if line.startswith(SHELL):
+            subprocess.run(["bash", "-ec", line], check=True)
+            continue
         with stubbed(), answering_inside():
-            code = tool(words) if program == "python" else run(shortened(words))
+            if line.startswith(TOOLS):
+                code = run_tool(line, APPENDED)
+            else:
+                code = run(shortened(shlex.split(line, comments=True)[1:]))
         assert code == 0, f"{line}\n{capsys.readouterr().err}"
         done.append(line)
-    assert {line.partition("tools/")[2].partition(".py")[0] for line in done} >= APPENDED.keys()
+    assert all(any(key in line for line in done) for key in APPENDED)
     trained = {path.name for path in Path("records").rglob("*.json")}
     assert trained == {"A-coco-0.json", "A-scratch-0.json", "H-aop-0.json", "H-head-0.json"}

@@ -11,6 +11,7 @@ from aop_pose.geometry import angle_of_progression
 from aop_pose.phantom import make_phantom
 from lib.kinds import AS_GIVEN, KINDS, Bare, Kind, Made, register
 from tests.tiny_artefact import write_heatmap_artefact
+from tests.tools.page_commands import words_of
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +52,15 @@ def test_figures_are_of_the_frames_that_are_measured_as_given():
 
 
 def test_a_table_is_measured_once_and_goes_on_where_it_ended(tmp_path, monkeypatch, bare, capsys):
-    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "psfhs/images").mkdir(parents=True)
     lines = ["Filename,PS1,PS2,FH1"]
     for number in range(2):
-        cv2.imwrite(str(tmp_path / f"images/{number}.png"), bare.pixels)
+        cv2.imwrite(str(tmp_path / f"psfhs/images/{number}.png"), bare.pixels)
         lines.append(f"{number}.png," + ",".join(f'"({x:.2f}, {y:.2f})"' for x, y in bare.points))
-    (tmp_path / "val.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "psfhs/val.csv").write_text("\n".join(lines) + "\n")
     artefact = write_heatmap_artefact(tmp_path / "tiny.onnx", bare.points)
-    words = ["--data", str(tmp_path), "--weights", str(artefact), "--kinds", "white", "--out", str(tmp_path / "out")]
+    words = [*words_of("robustness"), "--weights", str(artefact), "--kinds", "white"]
 
     def run(*more):
         monkeypatch.setattr(sys, "argv", ["robustness.py", *words, *more])
@@ -68,13 +70,13 @@ def test_a_table_is_measured_once_and_goes_on_where_it_ended(tmp_path, monkeypat
     code, printed = run()
     assert code == 0, printed.err
     assert "| white | measured | tiny@" in printed.out
-    rows = (tmp_path / "out/rows.jsonl").read_text()
+    rows = (tmp_path / "robustness/rows.jsonl").read_text()
     assert rows.count("\n") == 4
-    (tmp_path / "out/rows.jsonl").write_text(rows[:-20])
+    (tmp_path / "robustness/rows.jsonl").write_text(rows[:-20])
     assert run()[1].out == printed.out
-    assert (tmp_path / "out/rows.jsonl").read_text() == rows
+    assert (tmp_path / "robustness/rows.jsonl").read_text() == rows
     assert run("--table")[1].out == printed.out
-    assert (tmp_path / "out/robustness.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "robustness/robustness.png").read_bytes().startswith(b"\x89PNG")
     assert run("--kinds", "nothing")[0] == 2
 
 
