@@ -114,6 +114,8 @@ def simulate(
     asked = [f"aop_{name}" for _, name in ROWS if not counted or is_counted(name)]
     done = {name: sum(counts.get(name, {}).values()) for name in asked}
     start = min(done.values())
+    if start >= simulations:
+        return
     for number in range(start, min(start + CHUNK, simulations)):
         rng = np.random.default_rng([groups, list(FRAMES).index(frames) + 1, SHAPES.index(shape), number])
         figures = [one for one in study(groups, frames, shape, rng) if done.get(one.name, simulations) <= number]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import READ, ROOT, block_lines, command_lines, parts_of
+from tests.test_docs import READ, ROOT, command_lines
 
 TOOLS = "python tools/"
 SHELL = ("(cat ", "mkdir ")
-"""What a line begins with that is run by a shell."""
+"""How a line of docs/results.md begins that is run by a shell."""
 OWN_ROOM = {
     "ablation_hrnet": "test_ablation_hrnet",
     "benchmark": "test_benchmark",
@@ -28,17 +28,9 @@ PAGES = {
 }
 
 
-def commands(text, whole, said):
-    """Each command of a page once: in order those of its blocks, of programs ``whole``, then those in its sentences."""
-    found = []
-    for line in map(str.strip, block_lines(text)):
-        found += [line] if line.startswith(SHELL) else [part.strip() for part in parts_of(line, whole)]
-    return list(dict.fromkeys([*found, *(line for line, in_block in command_lines(text, said) if not in_block)]))
-
-
 def tools_of(page):
     """Each call of a tool on a page once."""
-    return [line for line in commands(PAGES[page], TOOLS, TOOLS) if line.startswith(TOOLS)]
+    return list(dict.fromkeys(line.strip() for line, _ in command_lines(PAGES[page], TOOLS)))
 
 
 def has_own_room(line):

@@ -51,5 +51,3 @@ def test_the_picture_shows_what_was_found_and_refuses_nothing_found(monkeypatch,
     monkeypatch.setattr(face_picture, "load", lambda weights, schema: Finds(None))
     with pytest.raises(face_picture.UsageError, match="take another"):
         face_picture.run(given)
-    given.true_points = True
-    face_picture.run(given)

@@ -26,9 +26,9 @@ from tests.pipelines.fetusmap.tiny import TINY, write_faces  # noqa: E402
 from tests.pipelines.stub_trainer import stubbed  # noqa: E402
 from tests.pipelines.teachers import answering_inside  # noqa: E402
 from tests.test_commands import few, small  # noqa: E402
-from tests.test_docs import ROOT  # noqa: E402
+from tests.test_docs import ROOT, block_lines, command_lines, parts_of  # noqa: E402
 from tests.tiny_artefact import write_heatmap_artefact  # noqa: E402
-from tests.tools.page_commands import PAGES, SHELL, TOOLS, commands, has_own_room, of_line, run_tool  # noqa: E402
+from tests.tools.page_commands import PAGES, SHELL, TOOLS, has_own_room, of_line, run_tool  # noqa: E402
 
 PAGE = PAGES["docs/results.md"]
 TRIANGLE = np.array([(40, 20), (15, 25), (45, 50)], float)
@@ -59,8 +59,12 @@ APPENDED = {
 
 
 def lines():
-    """Every whole command of the page, then those that stand in a sentence."""
-    return commands(PAGE, "(?:aop-pose |python tools/)", "(?:aop-pose (?:dataset|pseudo-label) |python tools/)")
+    """Each command of the page once: in order those of its blocks, then those that stand in a sentence."""
+    found = []
+    for line in map(str.strip, block_lines(PAGE)):
+        found += [line] if line.startswith(SHELL) else parts_of(line, "(aop-pose |python tools/)")
+    said = command_lines(PAGE, "(aop-pose (dataset|pseudo-label) |python tools/)")
+    return list(dict.fromkeys(map(str.strip, [*found, *(line for line, in_block in said if not in_block)])))
 
 
 def lay_out(folder, rehearsal):
