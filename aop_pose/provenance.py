@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -65,6 +67,18 @@ def peak_memory_mb() -> float | None:
         return None
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+ONE_HEAP = (-8, 1)
+"""``M_ARENA_MAX``: all threads that are started from now on take memory from one heap. With one each, what a thread has
+freed is of no use to another."""
+
+
+def set_malloc(option: int, value: int) -> None:
+    """``mallopt`` of glibc; elsewhere nothing changes."""
+    # Windows has no such door, other C libraries no such function.
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(option, value)
 
 
 def memory_gib() -> float | None:

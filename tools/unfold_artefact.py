@@ -9,6 +9,7 @@ at random.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,10 @@ def run(given: argparse.Namespace) -> None:
     runs = facts.get("members", [facts])
     if not 0 <= given.member < len(runs):
         raise UsageError(f"--member: expected 0 to {len(runs) - 1}, found {given.member}")
-    config = validate(UnetConfig, {**runs[given.member]["config"], **changed(given.set)}, "--set")
+    settings = json.loads(given.run.read_text()) if given.run else runs[given.member]
+    if "config" not in settings:
+        raise UsageError(f"{given.artefact}: holds no settings of its training; name its record by --run run.json")
+    config = validate(UnetConfig, {**settings["config"], **changed(given.set)}, "--set")
     network = pipeline("unet").network("train", config)  # type: ignore[attr-defined]
     network.eval()
     names = read_list(given.data / given.frames)[: given.count]
@@ -157,6 +161,7 @@ def main() -> int:
     )
     parser.add_argument("artefact", type=Path, metavar="FILE.onnx")
     parser.add_argument("--member", type=int, default=0, help="which network of a merged artefact (default 0)")
+    parser.add_argument("--run", type=Path, metavar="RUN.json", help="record of its training, if it holds none itself")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--frames", required=True, metavar="LIST", help="frames that its normalisations are set on")
     parser.add_argument("--count", type=int, default=128, help="how many of them")

@@ -304,7 +304,10 @@ def measure_to(
     from aop_pose.measuring.folder import predict as measure_sources
     from aop_pose.measuring.images import sampled
     from aop_pose.measuring.summary import as_document, in_words, run_facts
+    from aop_pose.provenance import ONE_HEAP, set_malloc
 
+    # Before the first thread of an engine.
+    set_malloc(*ONE_HEAP)
     check_engine(engine, precision, device)
     if schema is not None and schema not in SCHEMAS:
         raise UsageError(f"--schema: expected one of {', '.join(SCHEMAS)}, found {schema!r}")

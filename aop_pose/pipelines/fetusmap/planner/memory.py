@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
-from aop_pose.provenance import memory_gib
+from aop_pose.provenance import memory_gib, set_malloc
 
 try:
     import resource
@@ -335,9 +334,7 @@ def give_back_large_blocks() -> None:
     As it comes it keeps them, and what lies between smaller ones is lost: of a step whose tensors take 0.46 GiB the
     process took 0.60.
     """
-    # Windows has no such door, other C libraries no such function.
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE)
+    set_malloc(MMAP_THRESHOLD, LARGE)
 
 
 def free_bytes(device: str = "cpu") -> int | None:
