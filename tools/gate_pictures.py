@@ -22,9 +22,8 @@ from aop_pose.phantom.burnt_in import BURNT_IN
 from aop_pose.phantom.frame import make_empty
 from aop_pose.phantom.looks import LOOKS, cut, paint_out
 from lib import negatives
-from lib.fitting import FRAMES, MARKED
+from lib.fitting import CUT, FRAMES, MARKED, NO_HEAD, NO_SYMPHYSIS
 
-NO_SYMPHYSIS, NO_HEAD, CUT = "symphysis painted out", "head painted out", "sector cut"
 MIRRORED, TURNED = "mirrored", "turned by quarters"
 STOOD = (MIRRORED, TURNED)
 """Kinds that may be measured where they are turned back."""

@@ -2,11 +2,13 @@
 
 import csv
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from aop_pose.errors import UsageError
 from aop_pose.inference.predictor import load
 from tests.fakes import textured
 from tests.tiny_artefact import write_artefact, write_heatmap_artefact
@@ -77,6 +79,24 @@ def test_the_artefact_has_a_gate_and_every_kind_a_row(monkeypatch, capsys, rehea
     assert (code, again) == (0, said[said.index("| pictures") :])
     code, _, refused, _ = run(monkeypatch, capsys, rehearsal, others, artefact, fits=False)
     assert (code, "has no gate that could be checked" in refused) == (2, True)
+
+
+def test_the_risk_may_follow_its_rule(monkeypatch, tmp_path):
+    """The largest at which 97 % of frames are measured, 0.5 % of painted heads and 1 % of each other kind."""
+    through = {
+        0.003: {"frames": 0.99, "head painted out": 0.006, "noise": 0.0},
+        0.0025: {"frames": 0.98, "head painted out": 0.0, "noise": 0.011},
+        0.002: {"frames": 0.97, "frames with marks, looks and cuts": 0.9, "head painted out": 0.005, "noise": 0.01},
+        0.0015: {"frames": 0.96, "head painted out": 0.0, "noise": 0.0},
+    }
+    gates = {risk: SimpleNamespace(risk=risk, fitted={"let_through": shares}) for risk, shares in through.items()}
+    monkeypatch.setattr(fit_gate, "fit_gate", lambda samples, asked, risk: gates[risk])
+    predictor = load(write_heatmap_artefact(tmp_path / "a.onnx", TRIANGLE))
+    assert fit_gate.fit(predictor, [], None).risk == 0.002
+    assert [fit_gate.is_safe(gate) for gate in gates.values()] == [False, False, True, False]
+    monkeypatch.setattr(fit_gate, "RISKS", (0.003, 0.0015))
+    with pytest.raises(UsageError, match=r"none of 0.003, 0.0015 keeps"):
+        fit_gate.fit(predictor, [], None)
 
 
 def test_frames_to_check_on_must_not_be_learned(monkeypatch, capsys, rehearsal, others, tmp_path):

@@ -26,19 +26,21 @@ from aop_pose.trust.gate import (
 from lib.conformal import folds_of
 
 FRAMES, MARKED = "frames", "frames with marks, looks and cuts"
+NO_SYMPHYSIS, NO_HEAD, CUT = "symphysis painted out", "head painted out", "sector cut"
 GOOD = (FRAMES, MARKED)
 """The kinds of pictures that may be measured."""
 SHOWS: dict[str, frozenset[Structure]] = {
     FRAMES: frozenset(STRUCTURES),
     MARKED: frozenset(STRUCTURES),
-    "symphysis painted out": frozenset({"head"}),
-    "head painted out": frozenset({"symphysis"}),
-    "sector cut": frozenset({"head"}),
+    NO_SYMPHYSIS: frozenset({"head"}),
+    NO_HEAD: frozenset({"symphysis"}),
+    CUT: frozenset({"head"}),
 }
 """Kind of picture -> the structures it shows; every other kind shows none."""
 MARKED_SHARE = 0.1
 """Weight of all marked frames over that of the plain ones."""
 RISK = 0.01
+RISKS = (0.003, 0.0025, 0.002, 0.0015, 0.001)
 FOLDS = 5
 _RIDGE = 0.03
 """Of the vectors, as a share of their mean variance."""
@@ -128,6 +130,14 @@ def fit_gate(samples: Sequence[Sample], asked: dict[str, int], risk: float = RIS
         risk=risk,
         fitted={"pictures": dict(asked), "let_through": {kind: round(value, 4) for kind, value in through.items()}},
     )
+
+
+def is_safe(gate: Gate) -> bool:
+    """True where in cross-validation 97 % of frames are measured, and at most 0.5 % of painted heads and 1 % of each
+    other kind that must not be."""
+    through: dict[str, float] = gate.fitted["let_through"]
+    most = {kind: 0.005 if kind == NO_HEAD else 0.01 for kind in through if kind not in GOOD}
+    return through[FRAMES] >= 0.97 and all(through[kind] <= share for kind, share in most.items())
 
 
 def _named(values: np.ndarray) -> dict[str, float]:
