@@ -43,7 +43,7 @@ class WholeRows:
         """In one line, what was cut off of an existing table because it is no row."""
 
     def note(self, fields: Sequence[str]) -> bool:
-        """Remember a row that stands in the file, printable; False where it is no row of this table."""
+        """Remember a row that stood in the file, printable; False where it is no row of this table."""
         raise AssertionError("a subclass gives it")
 
     def __enter__(self) -> Self:
@@ -70,7 +70,6 @@ class WholeRows:
     def write_row(self, row: Sequence[str]) -> None:
         """Append one row; raises AopPoseError where the disk does not take it, and the table stays whole."""
         self._append(_line(row))
-        self.note([printable(field) for field in row])
 
     def _append(self, line: bytes) -> None:
         if self._stream is None:
@@ -152,8 +151,9 @@ class Done(Set[tuple[str, int]]):
 class ResultsWriter(WholeRows):
     """Append rows to ``results.csv``; a context manager. See ``WholeRows`` for ``resume``.
 
-    ``done`` holds (source, index) of every row in the file, as they stand there (see ``printable``);
-    ``last_source`` is that of the last row, "" where there is none.
+    ``done`` holds (source, index) of every row that stood in the file when it was opened, as they stand there (see
+    ``printable``), and not of those that are written: a run of an archive would keep them all. ``last_source`` is that
+    of the last of them, "" where there is none.
     """
 
     def __init__(self, path: str | Path, schema: Schema, resume: bool) -> None:

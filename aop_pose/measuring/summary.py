@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-import statistics
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -75,7 +75,8 @@ def summarise(
     reasons: Counter[str] = Counter()
     names = {one.name for one in schema.quantities if one.main and one.headline}
     main = {one.column: one for one in schema.quantities if one.name in names}
-    values: dict[str, list[float]] = {column: [] for column in main}
+    # Arrays, which take a quarter of what lists of numbers do.
+    values = {column: array("d") for column in main}
     for row in iter_results(out / TABLE):
         counts[row["status"]] += 1
         if row["status"] != "ok":
@@ -89,8 +90,8 @@ def summarise(
     return Summary(dict(counts), ignored, word, notes, spread, tuple(reasons.most_common(COMMONEST)), sheets)
 
 
-def _spread(quantity: Quantity, values: list[float]) -> Spread:
-    return Spread(quantity, len(values), statistics.median(values), min(values), max(values))
+def _spread(quantity: Quantity, values: array[float]) -> Spread:
+    return Spread(quantity, len(values), float(np.median(values)), min(values), max(values))
 
 
 class ContactSheets:
