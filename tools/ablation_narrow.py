@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 from ablation import Arm, Measured, add_arm_options, carry_out, guarded, measure, read_results, result_of
 from ablation_data import ANSWERS, LABELLED, UNLABELLED, VAL, rehearsal_of
 from ablation_few import DRY, trained
+from prune_checkpoint import prune
 
 from aop_pose.core.letterbox import fit
 from aop_pose.errors import UsageError
@@ -34,7 +34,6 @@ from aop_pose.inference.predictor import Predictor, as_inputs
 from aop_pose.inference.weights import load
 from aop_pose.io.images import read_frame
 from aop_pose.pipelines import load_weights
-from aop_pose.pipelines.checkpoint import read_trained, write_checkpoint
 from aop_pose.pipelines.job import Job
 from aop_pose.pipelines.unet.config import PRESETS, UnetConfig
 from aop_pose.pipelines.unet.network import FINE
@@ -57,14 +56,6 @@ ARMS = {
 WIDTHS = {"N": NARROW, "B": NARROW, "M": NARROWEST, "P": NARROW, "D": NARROW}
 SHORT = frozenset("SB")
 COST_FRAMES = 120
-
-CHANNELS = (
-    ([f"body.lateral.{number}" for number in range(4)], "body.refine.0", ["body.refine.2"]),
-    (["body.refine.2"], "body.refine.3", ["body.refine.5"]),
-    (["body.refine.5"], "body.refine.6", ["out", "outline.0"]),
-    (["outline.0"], "outline.1", ["outline.3"]),
-)
-"""What gives the channels of a width, their normalisation, and what takes them."""
 
 
 class Short(Unet):
@@ -143,30 +134,6 @@ def answers_of_today(arm: Arm, folder: Path, options: Namespace) -> Path:
     frames = unlabelled_frames(options.data, UNLABELLED, [LABELLED, VAL])
     pseudo_label(Ensemble((network,), 1), frames, out, cut=Cut(uniform=True), overwrite=True)
     return out
-
-
-def prune(file: Path, width: int, out: Path) -> Path:
-    """A checkpoint with the ``width`` channels of each layer of the head that the next one gets most from."""
-    found = read_trained(file, "unet", UnetConfig)
-    config = found.config.model_copy(update={"widths": (width,)})
-    network = Unet().network("train", config)
-    network.load_state_dict(pruned(found.state, width))
-    write_checkpoint(out, "unet", "train", config, network)
-    return out
-
-
-def pruned(state: dict[str, torch.Tensor], width: int) -> dict[str, torch.Tensor]:
-    """The tensors that are left, see ``prune``: scale of the normalisation times the weights behind it."""
-    state = dict(state)
-    for givers, norm, takers in CHANNELS:
-        behind = sum(state[f"{taker}.weight"].abs().sum(dim=(0, 2, 3)) for taker in takers)
-        kept = (state[f"{norm}.weight"].abs() * behind).topk(width).indices.sort().values
-        for name in (*givers, norm):
-            for key in [key for key in state if key.startswith(f"{name}.") and state[key].ndim]:
-                state[key] = state[key][kept]
-        for taker in takers:
-            state[f"{taker}.weight"] = state[f"{taker}.weight"][:, kept]
-    return state
 
 
 def cost_of(file: Path, parameters: int, beside: str, pictures: Sequence[Path]) -> Cost:

@@ -11,12 +11,14 @@ pytest.importorskip("lightning", reason="training needs the extra train")
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 
 import ablation_narrow  # noqa: E402
-from ablation_narrow import CHANNELS, Short, pruned  # noqa: E402
+import prune_checkpoint  # noqa: E402
+from ablation_narrow import Short  # noqa: E402
+from prune_checkpoint import CHANNELS  # noqa: E402
 
 from aop_pose.errors import UsageError  # noqa: E402
 from aop_pose.formats.registry import read_labels  # noqa: E402
 from aop_pose.inference.engine import is_installed  # noqa: E402
-from aop_pose.pipelines.checkpoint import write_checkpoint  # noqa: E402
+from aop_pose.pipelines.checkpoint import read_trained, write_checkpoint  # noqa: E402
 from aop_pose.pipelines.config import load_config  # noqa: E402
 from aop_pose.pipelines.start import Start  # noqa: E402
 from aop_pose.pipelines.unet.config import UnetConfig  # noqa: E402
@@ -32,9 +34,9 @@ def config_of(width):
     return UnetConfig(encoder="yolo11n", widths=(width,), image_size=64, outlines=True)
 
 
-def test_channels_that_give_nothing_are_pruned_without_a_change():
+def test_channels_that_give_nothing_are_pruned_without_a_change(tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
-    whole, narrow = (Unet().network("train", config_of(width)).eval() for width in (12, 8))
+    whole = Unet().network("train", config_of(12)).eval()
     state = whole.state_dict()
     for _, norm, takers in CHANNELS:
         # Every third channel: nobody takes anything from it.
@@ -42,10 +44,21 @@ def test_channels_that_give_nothing_are_pruned_without_a_change():
             state[f"{taker}.weight"][:, ::3] = 0
         state[f"{norm}.weight"].uniform_(0.5, 2)
     whole.load_state_dict(state)
-    narrow.load_state_dict(pruned(state, 8))
+    file, out = tmp_path / "whole.pt", tmp_path / "narrow.pt"
+    write_checkpoint(file, "unet", "train", config_of(12), whole)
+    words = ["prune_checkpoint", str(file), "--out", str(out), "--channels"]
+    monkeypatch.setattr("sys.argv", [*words, "8"])
+    assert prune_checkpoint.main() == 0
+    found = read_trained(out, "unet", UnetConfig)
+    assert found.config.widths == (8,)
+    narrow = Unet().network("train", found.config).eval()
+    narrow.load_state_dict(found.state)
     gray = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         assert torch.allclose(narrow(gray), whole(gray), atol=1e-5)
+    monkeypatch.setattr("sys.argv", [*words, "12"])
+    assert prune_checkpoint.main() == 2
+    assert "more than 12 channels, at least 1, found 12 on yolo11n" in capsys.readouterr().err
 
 
 def test_the_short_neck_has_the_layers_of_the_whole_one_up_to_its_turn():
