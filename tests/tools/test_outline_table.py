@@ -87,6 +87,8 @@ def test_an_artefact_becomes_a_checkpoint_that_answers_as_it_did(tmp_path, monke
     pytest.importorskip("lightning", reason="lightning comes with the train extra")
     import unfold_artefact
 
+    from aop_pose.inference.predictor import load
+    from aop_pose.inference.weights import rewrite
     from aop_pose.phantom.write import write_phantoms
     from aop_pose.pipelines import load_weights, pipeline
     from tests.pipelines.unet_tiny import train_unet
@@ -107,6 +109,15 @@ def test_an_artefact_becomes_a_checkpoint_that_answers_as_it_did(tmp_path, monke
     again = train_unet(data, tmp_path / "again", "epochs=1", "encoder=yolo11n", "region=none", "outlines=true",
                        init=str(tmp_path / "out" / "a.pt"))  # fmt: skip
     assert again["tensors_transferred"][0] == again["tensors_transferred"][1]
+    # An artefact that was made of a bare checkpoint does not say how it was trained.
+    silent = tmp_path / "silent.onnx"
+    contract = load(artefact).contract
+    rewrite(artefact, contract.model_copy(update={"training_run": {"name": "a.pt"}}), silent)
+    monkeypatch.setattr(sys, "argv", ["unfold_artefact", str(silent), *words[1:]])
+    assert unfold_artefact.main() == 2
+    assert "name its record by --run" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--run", str(tmp_path / "run" / "run.json")])
+    assert unfold_artefact.main() == 0
     words[words.index("outlines=true")] = "encoder=unet"
     monkeypatch.setattr(sys, "argv", ["unfold_artefact", *words])
     assert unfold_artefact.main() == 2
