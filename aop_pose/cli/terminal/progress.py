@@ -104,8 +104,6 @@ class EpochProgress(_Bar):
         super().__enter__()
         # Importing what trains takes seconds, in which nothing else would be seen.
         self._show("loading", 0, None, "")
-        if self.bar.disable:
-            self.say("loading")
         return self
 
     def say(self, line: str) -> None:
