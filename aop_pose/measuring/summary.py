@@ -31,8 +31,9 @@ MOST_SHEETS = 20
 COMMONEST = 3
 """Reasons that a summary names."""
 
-_NUMBERS = re.compile(r" \([^()]*\)$")
-"""The end of a reason that is of one image: ``(trust 0.07, needed 0.67)``."""
+_NUMBERS = re.compile(r" \([^()]*(?:\)$|\d[^()]*\))")
+"""What in a reason is of one image, at its end or before more words: ``(trust 0.07, needed 0.67)``."""
+_BOX = re.compile(r"\b\d+(?:,\d+){3}\b")
 
 
 @attrs.frozen
@@ -80,7 +81,7 @@ def summarise(
     for row in iter_results(out / TABLE):
         counts[row["status"]] += 1
         if row["status"] != "ok":
-            reasons[_NUMBERS.sub("", row["reason"])] += 1
+            reasons[_BOX.sub("X,Y,W,H", _NUMBERS.sub("", row["reason"]))] += 1
         for column, found in values.items():
             if row.get(column):
                 found.append(float(row[column]))

@@ -283,6 +283,9 @@ def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
         else:
             axis.set_ylim(values.min(initial=0.0), axis.get_ylim()[1] * 1.05)
         axis.xaxis.get_major_locator().set_params(integer=True)
+        if title == "val/missing":  # a count, also where all of it is 0
+            axis.set_ylim(0, max(values.max(initial=0.0) * 1.05, 1))
+            axis.yaxis.get_major_locator().set_params(integer=True)
         if kept is not None:
             axis.axvline(kept, color="gray", linestyle=":", label=f"kept: epoch {kept:.0f}")
         if title == "loss":

@@ -51,6 +51,17 @@ def test_reasons_that_differ_in_their_numbers_alone_are_one(tmp_path):
     assert found.spread is None
 
 
+def test_numbers_of_one_frame_part_no_reasons_wherever_they_stand(tmp_path):
+    ends = "; or the picture is mirrored or turned"
+    rows = [f'{n}.png,0,abstained,"no anatomy found (best score 0.0{n}, needed 0.1){ends}",' for n in range(4)]
+    rows += [f'b{n}.png,0,abstained,"two images, give --region: {n},2,3,4 or 5,{n},7,8",' for n in range(2)]
+    found = summarise(table(tmp_path, *rows), AOP, 0, "frames", ())
+    assert found.reasons == (
+        (f"no anatomy found{ends}", 4),
+        ("two images, give --region: X,Y,W,H or X,Y,W,H", 2),
+    )
+
+
 @pytest.mark.parametrize(("row", "column"), [("a.png,0,ok,,300,", "hc_px"), ("a.png,0,ok,,300,210", "hc_mm")])
 def test_a_length_is_in_millimetres_where_they_are_known(tmp_path, row, column):
     header = "source,index,status,reason,hc_px,hc_mm\n"

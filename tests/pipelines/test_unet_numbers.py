@@ -90,6 +90,21 @@ def test_losses_that_fall_far_are_drawn_by_their_logarithm(tmp_path, monkeypatch
     assert [axis.get_yscale() for axis in drawn[0].axes] == ["log", "linear"]
 
 
+@pytest.mark.parametrize("counts", [(0, 0), (3, 1)])
+def test_frames_that_were_not_found_are_counted_in_whole_numbers(tmp_path, monkeypatch, counts):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    kept = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), kept(self, *a, **k))[1])
+    rows = "".join(f"{epoch},2,{count}\n" for epoch, count in enumerate(counts, 1))
+    (tmp_path / "metrics.csv").write_text(f"epoch,train/loss,val/missing\n{rows}")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    axis = drawn[0].axes[1]
+    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] >= max(1, *counts)
+    assert all(float(tick).is_integer() for tick in axis.get_yticks())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
