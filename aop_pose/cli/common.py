@@ -71,8 +71,27 @@ def sub_app(**settings: Any) -> typer.Typer:
     return typer.Typer(cls=Group, add_completion=False, rich_markup_mode=None, no_args_is_help=True, **settings)
 
 
+_CONTEXT: Any = TyperCommand.context_class
+
+
+class _Formatter(_CONTEXT.formatter_class):
+    """Where there is no room for two columns, what an option means stands below its name."""
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl(rows, col_max if self.width > _ROOM_FOR_COLUMNS else _INDENT, col_spacing)
+
+
+_ROOM_FOR_COLUMNS, _INDENT = 48, 2
+
+
+class _Context(_CONTEXT):
+    formatter_class = _Formatter
+
+
 class Group(TyperGroup):
     """Commands that are listed with their whole first sentence, wrapped and not cut."""
+
+    context_class = _Context
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
@@ -87,6 +106,8 @@ def sub_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Any]], C
 
 class _SubCommand(TyperCommand):
     """A command of a command, with the options that every command takes."""
+
+    context_class = _Context
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -107,6 +128,7 @@ def command_from(target: Any, name: str, kind: type[TyperCommand] | None = None)
     command.name = name
     if not isinstance(target, typer.Typer):
         command.params.extend(speech.options())
+        command.context_class = _Context
     return command
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from aop_pose.cli.common import NETWORKS, box_of, help_of, offering, sub_app
+from aop_pose.cli.common import NETWORKS, box_of, offering, sub_app, sub_command
 from aop_pose.cli.terminal import speech
 from aop_pose.errors import counted
 
@@ -21,11 +21,7 @@ _SHOWN = 20
 _USUAL_SIZE = {"aop": 256, "head": 256, "fetus": 88}
 
 
-def _command(name: str) -> Any:
-    return lambda function: app.command(name, **help_of(function))(function)
-
-
-@_command("convert")
+@sub_command(app, "convert")
 def convert(
     source: Annotated[Path, typer.Argument(help="Folder of a data set, or a label file.", metavar="SRC")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="DST")],
@@ -91,7 +87,7 @@ def convert(
         speech.say(f"{dst / name}: {counted(count, 'frames')}")
 
 
-@_command("check")
+@sub_command(app, "check")
 def check(
     path: Annotated[
         Path,
@@ -122,7 +118,7 @@ def check(
         raise typer.Exit(1)
 
 
-@_command("split")
+@sub_command(app, "split")
 def split(
     source: Annotated[Path, typer.Argument(help="Label file, or folder with labels.csv.", metavar="SRC")],
     dst: Annotated[Path, typer.Argument(help="Folder for train.csv and val.csv.", metavar="DST")],
@@ -162,7 +158,7 @@ def split(
     )
 
 
-@_command("phantom")
+@sub_command(app, "phantom")
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write; appears only when complete.", metavar="OUT")],
     count: Annotated[int, typer.Option("--count", min=1, help="How many frames, planes or files.")],
@@ -232,7 +228,7 @@ def phantom(
     speech.say(f"{counted(count, 'phantoms')} in {written}")
 
 
-@_command("merge")
+@sub_command(app, "merge")
 def merge(
     files: Annotated[
         list[str],
@@ -294,7 +290,7 @@ def merge(
     speech.say(f"{out}: {len(merged.consensus.names)} pictures of {len(merged.scatter)} readers")
 
 
-@_command("pick")
+@sub_command(app, "pick")
 def pick(
     images: Annotated[Path, typer.Option("--images", help="Folder of the frames, or one with images/ in it.")],
     weights: Annotated[
@@ -345,7 +341,7 @@ def pick(
     )
 
 
-@_command("frames")
+@sub_command(app, "frames")
 def frames(
     source: Annotated[Path, typer.Argument(help="Cine, DICOM file, folder, DICOMDIR or zip.", metavar="CINE")],
     dst: Annotated[Path, typer.Argument(help="New folder for the frames.", metavar="OUT")],

@@ -1,6 +1,7 @@
 """The command as a person meets it: quick to start, one line for an error, the promised exit code."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -121,6 +122,26 @@ def test_every_help_ends_with_an_example_of_that_command(capsys, names):
     for word in example.split():
         if word.startswith("--"):
             assert out.count(word) >= 2, f"{word} is in the example but not among the options"
+
+
+@pytest.mark.parametrize(
+    "names", [names for names in leaf_commands() if names not in {("dataset",), ("weights",)}], ids=" ".join
+)
+def test_every_command_takes_quiet_verbose_and_a_log(capsys, names):
+    out = run(capsys, *names, "--help")[1]
+    assert all(f" {option}" in out for option in ("--quiet", "--verbose", "--log"))
+
+
+@pytest.mark.parametrize("names", [("predict",), ("dataset", "convert"), ("weights",)], ids=" ".join)
+def test_a_help_text_at_40_columns_breaks_no_word(capsys, monkeypatch, names):
+    told = {}
+    for width in (40, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        told[width] = run(capsys, *names, "--help")[1].partition("Example:")[0]
+    assert all(len(line) <= 40 for line in told[40].splitlines())
+    # A line may end with a hyphen that the word has.
+    narrow, wide = (set(re.sub(r"-\n +", "-", told[width]).split()) for width in (40, 120))
+    assert {word for word in wide if len(word) <= 30} <= narrow
 
 
 def test_version(capsys):

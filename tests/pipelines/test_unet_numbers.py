@@ -101,7 +101,8 @@ def test_frames_that_were_not_found_are_counted_in_whole_numbers(tmp_path, monke
     (tmp_path / "metrics.csv").write_text(f"epoch,train/loss,val/missing\n{rows}")
     draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
     axis = drawn[0].axes[1]
-    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] >= max(1, *counts)
+    assert axis.get_ylim()[0] == 0
+    assert axis.get_ylim()[1] >= max(1, *counts)
     assert all(float(tick).is_integer() for tick in axis.get_yticks())
 
 
