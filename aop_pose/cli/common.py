@@ -75,7 +75,7 @@ _CONTEXT: Any = TyperCommand.context_class
 
 
 class _Formatter(_CONTEXT.formatter_class):
-    """Where there is no room for two columns, what an option means stands below its name."""
+    """Help texts: what an option means stands below its name where two columns have no room."""
 
     def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
         super().write_dl(rows, col_max if self.width > _ROOM_FOR_COLUMNS else _INDENT, col_spacing)

@@ -32,7 +32,7 @@ COMMONEST = 3
 """Reasons that a summary names."""
 
 _NUMBERS = re.compile(r" \([^()]*(?:\)$|\d[^()]*\))")
-"""What in a reason is of one image, at its end or before more words: ``(trust 0.07, needed 0.67)``."""
+"""The part of a reason that is of one image, at its end or before more words: ``(trust 0.07, needed 0.67)``."""
 _BOX = re.compile(r"\b\d+(?:,\d+){3}\b")
 
 
