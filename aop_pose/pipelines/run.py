@@ -243,10 +243,16 @@ def git_commit() -> str | None:
     return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
-_TITLES = {
-    "val/mre_px": "mean radial error, px", "val/error_mm": "mean radial error, mm",
-    "val/aop_mae_deg": "error of the angle, degrees", "val/missing": "frames or volumes not found",
-    "val/box_iou": "overlap of boxes (IoU)", "val/exchanged": "share of left and right exchanged",
+# Of every number that is checked: the title of its panel, and its words in the line of an epoch.
+_CHECKED = {
+    "mre_px": ("mean radial error, px", "MRE {:.3g} px"), "error_mm": ("mean radial error, mm", "error {:.3g} mm"),
+    "aop_mae_deg": ("error of the angle, degrees", "AoP off by {:.3g}°"), "loss": ("loss", "loss there {:.3g}"),
+    "missing": ("frames or volumes not found", "{:.0f} not found"), "box_iou": ("overlap of boxes (IoU)", "IoU {:.3g}"),
+    "box_iou_ps": ("overlap of the symphysis' boxes (IoU)", "of PS {:.3g}"),
+    "box_iou_fh": ("overlap of the head's boxes (IoU)", "of FH {:.3g}"),
+    "exchanged": ("share of left and right exchanged", "left and right exchanged {:.1%}"),
+    "spread": ("spread of embeddings, 1 is ideal", "spread {:.3g}"),
+    "retrieval": ("share of views found again", "views found again {:.1%}"),
 }  # fmt: skip
 
 
@@ -275,7 +281,8 @@ def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
         for name in names:
             what = {"train": "in training", "val": "on frames set aside"}.get(name.partition("/")[0], name)
             axis.plot(epochs, columns[name], marker="." if len(epochs) < 30 else None, label=f"{name} ({what})")
-        axis.set(title=_TITLES.get(title, title.removeprefix("val/")), xlabel="epoch")
+        name = title.removeprefix("val/")
+        axis.set(title=_CHECKED.get(name, (name,))[0], xlabel="epoch")
         values = np.concatenate([columns[name] for name in names])
         values = values[np.isfinite(values)]
         if title == "loss" and len(values) and values.min() > 0 and values.max() > 10 * values.min():
@@ -283,6 +290,8 @@ def draw_curves(table: Path, picture: Path, kept: float | None = None) -> None:
         else:
             axis.set_ylim(values.min(initial=0.0), axis.get_ylim()[1] * 1.05)
         axis.xaxis.get_major_locator().set_params(integer=True)
+        if len(epochs) == 1:  # the axis of one epoch has no length, and would be marked in hundredths
+            axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
         if title == "val/missing":  # a count, also where all of it is 0
             axis.set_ylim(0, max(values.max(initial=0.0) * 1.05, 1))
             axis.yaxis.get_major_locator().set_params(integer=True)
@@ -477,10 +486,6 @@ def outside(unlabelled: Unlabelled, out: Path) -> Unlabelled:
     return attrs.evolve(unlabelled, entries=left)
 
 
-_SPOKEN = {
-    "mre_px": "MRE {:.3g} px", "aop_mae_deg": "AoP off by {:.3g}°",
-    "error_mm": "error {:.3g} mm", "missing": "{:.0f} not found", "loss": "loss there {:.3g}", "box_iou": "IoU {:.3g}",
-}  # fmt: skip
 _NOTHING = 179.999
 """Mean error of the angle, in degrees, where no frame shows anything: each counts as the largest there can be."""
 
@@ -490,4 +495,4 @@ def in_words(checked: Mapping[str, float]) -> list[str]:
     if checked.get("val/aop_mae_deg", 0.0) > _NOTHING:
         return ["finds nothing yet"]
     named = {name.removeprefix("val/"): value for name, value in checked.items()}
-    return [_SPOKEN.get(name, f"{name} {{:.3g}}").format(value) for name, value in named.items()]
+    return [_CHECKED.get(name, ("", f"{name} {{:.3g}}"))[1].format(value) for name, value in named.items()]

@@ -90,6 +90,18 @@ def test_losses_that_fall_far_are_drawn_by_their_logarithm(tmp_path, monkeypatch
     assert [axis.get_yscale() for axis in drawn[0].axes] == ["log", "linear"]
 
 
+def test_a_training_of_one_epoch_has_names_and_whole_epochs_on_its_axes(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    kept = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), kept(self, *a, **k))[1])
+    (tmp_path / "metrics.csv").write_text("epoch,train/loss,val/box_iou_ps,val/spread\n1,2,0.5,0.9\n")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert not any("_" in axis.get_title() for axis in drawn[0].axes)
+    assert all(float(tick).is_integer() for axis in drawn[0].axes for tick in axis.get_xticks())
+
+
 @pytest.mark.parametrize("counts", [(0, 0), (3, 1)])
 def test_frames_that_were_not_found_are_counted_in_whole_numbers(tmp_path, monkeypatch, counts):
     from matplotlib.figure import Figure

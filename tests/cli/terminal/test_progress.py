@@ -42,6 +42,14 @@ def test_a_network_that_finds_nothing_is_said_to_find_nothing():
     assert in_words({"val/error_mm": 4.25}) == ["error 4.25 mm"]
 
 
+def test_every_number_of_an_epoch_has_words():
+    boxes = {"val/box_iou": 0.5, "val/box_iou_ps": 0.25, "val/box_iou_fh": 0.75}
+    assert in_words(boxes) == ["IoU 0.5", "of PS 0.25", "of FH 0.75"]
+    moco = {"val/loss": 2.5, "val/spread": 0.9, "val/retrieval": 0.125}
+    assert in_words(moco) == ["loss there 2.5", "spread 0.9", "views found again 12.5%"]
+    assert in_words({"val/exchanged": 0.04}) == ["left and right exchanged 4.0%"]
+
+
 def test_files_of_an_earlier_run_are_no_speed_of_this_one():
     with FrameProgress(shown=True) as bar:
         bar.start(100)
