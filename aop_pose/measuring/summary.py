@@ -216,6 +216,8 @@ def in_words(summary: Summary, out: Path) -> Iterator[str]:
     if summary.counts.get("ok"):
         command = shlex.join(["aop-pose", "evaluate", str(out), "labels.csv", "--out", "evaluation"])
         yield f"next: look at the pictures; with labels of your own, {command}"
+    elif summary.counts.get("abstained"):
+        yield f"next: look at the pictures; docs/{summary.word}.md says what each reason means, and what to do"
 
 
 def _places(summary: Summary, out: Path) -> Iterator[tuple[str, Path]]:

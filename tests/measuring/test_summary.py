@@ -1,5 +1,7 @@
 """The summary of a run, and its contact sheets."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from aop_pose.core.schemas.head import HEAD
 from aop_pose.draw.frame import overlay_name, write_overlay
 from aop_pose.io.discover import discover
 from aop_pose.measuring import summary as module
-from aop_pose.measuring.summary import ContactSheets, Spread, Summary, summarise
+from aop_pose.measuring.summary import ContactSheets, Spread, Summary, in_words, summarise
 
 HEADER = "source,index,status,reason,aop_deg\n"
 
@@ -91,3 +93,12 @@ def test_contact_sheets_are_not_taken_for_frames(tmp_path):
     write_contact_sheets(tmp_path)
     write_overlay(tmp_path / "frame.png", np.zeros((40, 40, 3), np.uint8))
     assert [entry.source for entry in discover([str(tmp_path)]).entries] == ["frame.png"]
+
+
+@pytest.mark.parametrize("word", ["frames", "volumes"])
+def test_where_nothing_is_measured_a_page_that_exists_is_named(word):
+    *_, last = in_words(Summary({"abstained": 2}, 0, word, reasons=(("withheld: dark", 2),)), Path("out"))
+    page = f"docs/{word}.md"
+    assert last == f"next: look at the pictures; {page} says what each reason means, and what to do"
+    assert "withheld" in (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    assert not any(line.startswith("next:") for line in in_words(Summary({"unreadable": 1}, 0, word), Path("out")))
