@@ -147,9 +147,19 @@ def _row(layout: str, look: str, shares: np.ndarray, taken: str) -> str:
     )
 
 
+YELLOW = (90, 225, 255)
+
+
+def named(picture: np.ndarray, name: str) -> np.ndarray:
+    """A BGR picture below a dark strip with its name: on a screen white paper and other writing would hide it."""
+    picture = cv2.copyMakeBorder(picture, 60, 0, 0, 0, cv2.BORDER_CONSTANT, value=(24, 24, 24))
+    cv2.putText(picture, name, (10, 42), cv2.FONT_HERSHEY_SIMPLEX, 1.2, YELLOW, 2, cv2.LINE_AA)
+    return picture
+
+
 def sheet(seed: int) -> np.ndarray:
     """A phantom on a screen of each look and layout, BGR: the known box is gray, the one that is found yellow."""
-    pictures, yellow = [], (90, 225, 255)
+    pictures = []
     kinds = [("one", look) for look in screen.LOOKS] + [(layout, "cart") for layout in screen.LAYOUTS[1:]]
     for number, (layout, look) in enumerate(kinds):
         size = (540, 960) if look == "phone" else (960, 720)
@@ -157,13 +167,10 @@ def sheet(seed: int) -> np.ndarray:
         made = screen.make_screen(*phantom(seed, number), rng, layout, look, size)
         picture = cv2.cvtColor(made.pixels, cv2.COLOR_GRAY2BGR)
         found = find_region(made.pixels).regions
-        for boxes, colour in ((made.regions, (150, 150, 150)), (found, yellow)):
+        for boxes, colour in ((made.regions, (150, 150, 150)), (found, YELLOW)):
             for box in boxes:
                 cv2.rectangle(picture, (box.x, box.y), (box.x + box.width - 1, box.y + box.height - 1), colour, 4)
-        cv2.putText(
-            picture, f"{layout}, {look}", (10, 40), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (90, 225, 255), 2, cv2.LINE_AA
-        )
-        pictures.append(picture)
+        pictures.append(named(picture, f"{layout}, {look}"))
     return contact_sheet(pictures, tile=260)
 
 

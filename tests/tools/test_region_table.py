@@ -34,3 +34,11 @@ def test_the_edges_of_a_fan_show_where_it_is_bright_to_them():
     pixels[10:90, 20:25] = 0
     assert not region_table.edges_show((pixels, Region(20, 10, 60, 80)))
     assert not region_table.edges_show((np.zeros_like(pixels), Region(20, 10, 60, 80)))
+
+
+def test_the_name_of_a_screen_hides_nothing_of_it_and_is_read_on_white_paper():
+    paper = np.full((200, 400, 3), 255, np.uint8)
+    drawn = region_table.named(paper, "white, cart")
+    assert (drawn[-200:] == 255).all()
+    strip = drawn[:-200]
+    assert (np.median(strip), strip.max()) == (24, 255)
