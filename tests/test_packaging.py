@@ -124,3 +124,15 @@ def test_the_shown_settings_are_a_preset(method, tmp_path, capsys):
     assert capsys.readouterr().out == shown
     assert run(["train", "--method", method]) == 2
     assert "Missing option" in capsys.readouterr().err
+
+
+def test_a_message_about_an_extra_works_outside_the_checkout():
+    named = {
+        extra
+        for path in (ROOT / "aop_pose").rglob("*.py")
+        for extra in re.findall(r"pip install '([^']*\[[a-z]+\])'", path.read_text(encoding="utf-8"))
+    }
+    told = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]\n")[2]
+    offered = re.findall(r"^([a-z]+) = \[", told.partition("\n[")[0], re.MULTILINE)
+    assert len(named) > 4
+    assert named <= {f"aop-pose[{extra}]" for extra in offered}

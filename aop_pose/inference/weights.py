@@ -269,7 +269,7 @@ def rewrite(file: Path, contract: Contract | VolumeContract, out: Path) -> AnyPr
     try:
         import onnx
     except ModuleNotFoundError:
-        raise UsageError("writing an artefact needs onnx; install it with: pip install '.[train]'") from None
+        raise UsageError("writing an artefact needs onnx; install it with: pip install 'aop-pose[train]'") from None
     network = onnx.load(file)
     onnx.helper.set_model_props(network, {METADATA_KEY: contract.model_dump_json(by_alias=True)})
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,9 @@ def isolate() -> None:
     # Said once more for a process that had imported it before.
     tasks.SAFE_LOAD = True
     if not tasks._SafeLoad.SUPPORTED:
-        raise AopPoseError("this torch cannot load checkpoints safely; install a newer one: pip install '.[train]'")
+        raise AopPoseError(
+            "this torch cannot load checkpoints safely; install a newer one: pip install 'aop-pose[train]'"
+        )
     Image.open = patches._image_open
     integrations = {key: False for key, value in SETTINGS.items() if isinstance(value, bool)}
     SETTINGS.update(integrations)

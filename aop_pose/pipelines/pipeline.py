@@ -126,7 +126,7 @@ class Pipeline(ABC):
         if missing := self.described()["not_installed"]:
             raise UsageError(
                 f"training and checkpoints of --method {self.name} need {' and '.join(missing)}, which "
-                f"{'is' if len(missing) == 1 else 'are'} not installed; install with: pip install '.[train]'"
+                f"{'is' if len(missing) == 1 else 'are'} not installed; install with: pip install 'aop-pose[train]'"
             )
 
     def pretrain(self, job: Job, **options: Any) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def test_what_needs_the_extra_says_what_to_install(capsys, monkeypatch, tmp_path
     (tmp_path / "run" / "run.json").write_text('{"method": "yolo", "config": {}}')
     code, out, err = run(capsys, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.endswith("pip install '.[train]'\n")
+    assert err.endswith("pip install 'aop-pose[train]'\n")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

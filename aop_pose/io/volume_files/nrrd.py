@@ -281,7 +281,9 @@ def _quiet() -> Iterator[Any]:
     try:
         import SimpleITK
     except ImportError:
-        raise UsageError("writing NRRD volumes needs SimpleITK; install it with: pip install '.[volumes]'") from None
+        raise UsageError(
+            "writing NRRD volumes needs SimpleITK; install it with: pip install 'aop-pose[volumes]'"
+        ) from None
     before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     try:

@@ -110,7 +110,7 @@ def load_scribbleprompt(checkpoint: Path, official: Published = SCRIBBLEPROMPT) 
     UsageError where torch is missing or the file is not the published one: its hash is checked before it is opened.
     """
     if find_spec("torch") is None:
-        raise UsageError(f"{SCRIBBLEPROMPT_NAME} needs torch; install it with: pip install '.[train]'")
+        raise UsageError(f"{SCRIBBLEPROMPT_NAME} needs torch; install it with: pip install 'aop-pose[train]'")
     verify(official, checkpoint)
     weights, passed_over = f"official weights {official.sha256[:8]}", ""
     if find_spec(PACKAGE) is not None:
