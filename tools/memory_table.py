@@ -44,15 +44,25 @@ def seconds_of(modules: Sequence[nn.Module], size: Sequence[int], device: str, r
 
 
 def memory_table(
-    widths: Sequence[int], size: Sequence[int], check: Sequence[int], slowdown: float, device: str, repeats: int
+    widths: Sequence[int],
+    size: Sequence[int],
+    check: Sequence[int],
+    slowdown: float,
+    device: str,
+    repeats: int,
+    names: Sequence[str] = (),
 ) -> str:
-    """Markdown: memory at ``size`` by a step without data; memory and time of real steps at ``check``."""
+    """Markdown: memory at ``size`` by a step without data; memory and time of real steps at ``check``.
+
+    ``names``: the rows that are made beside the first one; empty = all.
+    """
+    rows = [ROWS[0], *(row for row in ROWS[1:] if not names or row[0] in names)]
     network = UNet3d(widths=widths)
     if any(axis % network.stride for axis in (*size, *check)):
         raise UsageError(f"sizes: expected multiples of {network.stride}, found {tuple(size)} and {tuple(check)}")
     plans: list[Plan] = [
         plan_memory(network, [torch.empty(1, 1, *size, device="meta")], method, slowdown, parts=parts)
-        for _, method, parts in ROWS
+        for _, method, parts in rows
     ]
     modules = [network.to(device), *(plan.apply(network).to(device) for plan in plans[1:])]
     volume = torch.randn(1, 1, *check, device=device)
@@ -64,7 +74,7 @@ def memory_table(
     ]
     base = statistics.median(times[0])
     plain_total = 0.0
-    for (name, *_), plan, module, taken in zip(ROWS, plans, modules, times, strict=True):
+    for (name, *_), plan, module, taken in zip(rows, plans, modules, times, strict=True):
         parameters = sum(parameter.nbytes for parameter in module.parameters())
         total = (plan.planned_bytes + COPIES * parameters) / GIB
         plain_total = plain_total or total
@@ -113,6 +123,9 @@ def main() -> int:
     parser.add_argument("--slowdown", type=float, default=1.3, help="the longest a step may take, x the plain one")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--repeats", type=whole, default=5)
+    parser.add_argument(
+        "--rows", nargs="+", default=[], choices=[row[0] for row in ROWS], help="beside the first (default: all)"
+    )
     parser.add_argument("--budget", type=float, help="also say the largest input that fits so many GiB")
     arguments = parser.parse_args()
     try:
@@ -128,6 +141,7 @@ def main() -> int:
                 arguments.slowdown,
                 arguments.device,
                 arguments.repeats,
+                arguments.rows,
             )
         )
         if arguments.budget is not None:

@@ -50,6 +50,11 @@ def test_every_row_of_table_4_and_what_fits(run):
     assert fitting["UGCP"] > fitting["UNet"]
 
 
+def test_chosen_rows_stand_beside_the_first(run):
+    _, out, _ = run("--rows", "UGCP")
+    assert re.findall(r"(?m)^\| (\w[^|]*?) \|", out)[1:] == ["UNet", "UGCP", "UNet-L (estimate)"]
+
+
 def test_a_budget_that_holds_nothing_is_said(monkeypatch):
     monkeypatch.setattr(memory_table, "METHODS", memory_table.METHODS[:1])
     lines = memory_table.largest_inputs([4, 8], [32, 32, 32], budget=1e-6, slowdown=1.3)
