@@ -11,6 +11,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ ROWS = "rows.jsonl"
 BATCH = 8
 FAR_OFF = 20.0
 """Degrees; a number that is given and further off than this is a confident wrong one."""
+WIDE = 95
+"""Percentile of the widths of intervals from which on one is called wide."""
 Row = dict[str, Any]
 
 
@@ -124,14 +127,22 @@ def _errors(rows: Sequence[Row]) -> np.ndarray:
 
 
 def far_off(rows: Sequence[Row], models: Sequence[str]) -> str:
-    """A line a model: how many pictures of all kinds together get a number that is far off."""
+    """A line a model: how many pictures of all kinds together get a number that is far off, and whether that shows."""
     lines = []
     for model in models:
         these = [row for row in rows if row["model"] == model]
-        far = int((_errors(these) > FAR_OFF).sum())
-        lines.append(
-            f"{model}: {far} of {len(these)} pictures of all kinds are measured and more than {FAR_OFF:g}° off"
-        )
+        measured = [row for row in these if row["aop"] is not None]
+        far = [row for row in measured if abs(row["aop"] - row["true"]) > FAR_OFF]
+        said = f"{model}: {len(far)} of {len(these)} pictures of all kinds are measured and more than {FAR_OFF:g}° off"
+        if far:
+            frame, most = Counter(row["frame"] for row in far).most_common(1)[0]
+            said += f", {most} of them made of {frame}"
+        widths = [row["high"] - row["low"] for row in measured if row["low"] is not None]
+        if far and widths:
+            wide = np.percentile(widths, WIDE)
+            shown = sum(row["low"] is not None and row["high"] - row["low"] >= wide for row in far)
+            said += f"; {shown} have an interval of at least {wide:.0f}°, as {100 - WIDE} % of all measured pictures"
+        lines.append(said)
     return "\n".join(lines)
 
 
