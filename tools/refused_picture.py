@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from aop_pose.core.frame import Frame
-from aop_pose.core.stances import STANCES
 from aop_pose.draw.frame import contact_sheet, write_overlay
 from aop_pose.errors import AopPoseError
 from aop_pose.geometry import FETAL_HEAD, SYMPHYSIS
@@ -38,8 +37,8 @@ def refused(seed: int) -> dict[str, np.ndarray]:
         "no symphysis": paint_out(pixels, phantom.mask == SYMPHYSIS, rng),
         "no head": paint_out(pixels, phantom.mask == FETAL_HEAD, rng),
         "no anatomy": make_empty(seed, 0),
-        "upside down": next(one for one in STANCES if one.quarters == 2 and not one.mirrored).apply(pixels),
         "two images": np.hstack([pixels, pixels]),
+        "four images": np.block([[pixels, pixels], [pixels, pixels]]),
         "a page of writing": page,
         "noise": negatives.noise(rng),
     }

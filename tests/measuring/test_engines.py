@@ -2,27 +2,35 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from aop_pose.core.results import as_row
+from aop_pose.geometry import SYMPHYSIS
 from aop_pose.inference.weights import load, shipped_phantoms
 from aop_pose.io.discover import Entry
 from aop_pose.io.images import read_frames
 from aop_pose.io.table import read_results
 from aop_pose.measuring.folder import TABLE, predict
 from aop_pose.measuring.measurer import measure_array
+from aop_pose.phantom.frame import make_phantom
+from aop_pose.phantom.looks import paint_out
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "psfhs" / "images"
 
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory):
-    """Phantoms, of which the gate withholds some, and real frames where there are any."""
+    """Phantoms, some without a symphysis, which the gate withholds, and real frames where there are any."""
     folder = tmp_path_factory.mktemp("frames")
     found = [*sorted((shipped_phantoms() / "images").iterdir()), *sorted(REAL.glob("*.png"))[:6]]
     for path in found:
         (folder / path.name).write_bytes(path.read_bytes())
+    for number in range(2):
+        phantom = make_phantom(number, 0)
+        hidden = paint_out(phantom.frame.pixels, phantom.mask == SYMPHYSIS, np.random.default_rng(number))
+        cv2.imwrite(str(folder / f"hidden{number}.png"), hidden)
     return folder
 
 

@@ -79,7 +79,7 @@ def test_without_simpleitk_a_nrrd_is_read_and_not_written(tmp_path, monkeypatch)
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert np.array_equal(read_volume(file).voxels, VALUES)
-    needed = r"writing NRRD volumes needs SimpleITK; install it with: pip install '\.\[volumes\]'"
+    needed = r"writing NRRD volumes needs SimpleITK; install it with: pip install 'aop-pose\[volumes\]'"
     with pytest.raises(UsageError, match=needed):
         write_volume(Volume(VALUES, np.eye(4)), tmp_path / "b.nrrd")
 
