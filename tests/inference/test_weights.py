@@ -160,16 +160,18 @@ def test_everything_shipped_is_whole_and_small_enough():
     assert sum(entry.bytes for entry in entries) <= 60e6
 
 
-def test_the_gate_of_aop_best_was_fitted_as_its_card_says():
-    """By its rule: in cross-validation it withholds 99.5 % of painted heads, 99 % of each other kind, measures 97 %."""
+@pytest.mark.parametrize("name", ["aop-fast", "aop-best"])
+def test_a_gate_was_fitted_as_its_card_says(name):
+    """By its rule: in cross-validation it withholds 99.5 % of painted heads, 99 % of each other kind, measures 99 %."""
     folder = artefacts.shipped_weights()
-    gate = artefacts.load(folder / "aop-best.onnx").contract.gate
+    gate = artefacts.load(folder / f"{name}.onnx").contract.gate
     shares = {kind: 100 * share for kind, share in gate.fitted["let_through"].items()}
     good, marked = shares.pop("frames"), shares.pop("frames with marks, looks and cuts")
-    assert good >= 97
+    assert good >= 99
+    assert marked >= 95
     assert shares["head painted out"] <= 0.5
     assert max(shares.values()) <= 1
-    card = " ".join((folder / "aop-best.md").read_text(encoding="utf-8").split())
+    card = " ".join((folder / f"{name}.md").read_text(encoding="utf-8").split())
     painted = f"{shares['head painted out']:.1f} % of painted heads"
     assert f"measures {good:.1f} % of frames, {marked:.1f} % of marked ones, {painted}" in card
 
