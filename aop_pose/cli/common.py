@@ -150,6 +150,9 @@ def finish_interrupted(arguments: list[str]) -> int:
     command = next((word for word in arguments if not word.startswith("-")), "")
     how = _RESUME.get(command, "nothing half-written was left; run the command again")
     typer.echo(f"aop-pose: interrupted; {how}", err=True)
+    # Python remembers a Ctrl-C that came out of code in a string, as libraries run while they load, and `python -m`
+    # would end by that signal. The next such code makes it forget.
+    exec("")
     return 130
 
 

@@ -281,3 +281,13 @@ def test_an_artefact_is_not_exported_again(capsys, tmp_path, words):
     code, _, err = run(capsys, "export", str(artefact), "--out", str(tmp_path / "again.onnx"), *words)
     assert code == 2
     assert f"{artefact} is an artefact already" in err
+
+
+def test_an_interrupt_while_a_library_loads_has_the_same_exit_code(tmp_path):
+    """Libraries make classes by code in strings; Python would end by the signal where such code was interrupted."""
+    (tmp_path / "started.py").write_text(
+        "from aop_pose.cli import main\nmain.app = lambda **_: exec('raise KeyboardInterrupt')\nmain.main(['review'])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    done = subprocess.run([sys.executable, "-m", "started"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
